@@ -1,0 +1,1 @@
+//! One file per API key: contract, message tables, handler, tests.

@@ -1,0 +1,1 @@
+//! Reading and writing Kafka's wire format without allocating.

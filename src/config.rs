@@ -1,0 +1,1 @@
+//! The configuration: keys, bounds, defaults.

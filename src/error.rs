@@ -1,0 +1,1 @@
+//! Errors say whose fault it is.

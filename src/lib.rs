@@ -1,0 +1,20 @@
+//! brooklet: a Kafka-protocol broker for constrained edge devices.
+//!
+//! The layers, top to bottom (imports point down only):
+//! `cli` → `net` → `api` → `broker` → `log`, `group` → `storage`, `codec` → `limits`, `config`,
+//! `clock`, `error`, `metrics`, `types`.
+
+pub mod api;
+pub mod broker;
+pub mod cli;
+pub mod clock;
+pub mod codec;
+pub mod config;
+pub mod error;
+pub mod group;
+pub mod limits;
+pub mod log;
+pub mod metrics;
+pub mod net;
+pub mod storage;
+pub mod types;

@@ -1,0 +1,1 @@
+//! Newtypes for what can be mixed up.
