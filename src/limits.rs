@@ -1,1 +1,41 @@
 //! Every bound, once: what it bounds, what it costs, what a client sees beyond it.
+
+/// Rings in one broker. Costs two staging buffers and an index each. Beyond: the configuration is
+/// refused.
+pub const RINGS_MAX: usize = 4;
+
+/// Bytes of a topic's name, as in Kafka. Beyond: INVALID_TOPIC_EXCEPTION (17).
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+/// Bytes of one topic's own settings, encoded. Costs as much per topic. Beyond: INVALID_CONFIG (40).
+pub const TOPIC_CONFIG_BYTES_MAX: usize = 256;
+
+/// Bytes of a consumer group's name. Costs as much per group. Beyond: INVALID_GROUP_ID (24).
+pub const GROUP_ID_BYTES_MAX: usize = 255;
+
+/// Bytes of the metadata string that goes with a committed offset. Costs as much per committed
+/// offset. Beyond: OFFSET_METADATA_TOO_LARGE (12).
+pub const OFFSET_METADATA_BYTES_MAX: usize = 64;
+
+/// Batches whose sequence numbers are remembered per producer and partition, as in Kafka: a client
+/// has at most this many unanswered. A duplicate older than that is DUPLICATE_SEQUENCE_NUMBER (46).
+pub const PRODUCER_BATCHES_MAX: usize = 5;
+
+/// Leader epochs remembered per partition, newest last. Costs 16 bytes each. Beyond: an older
+/// epoch's end is answered as the oldest remembered epoch's start.
+pub const EPOCHS_PER_PARTITION_MAX: usize = 4;
+
+/// Partition runs (batches, before they are joined) in one commit group. Costs 48 bytes each, twice
+/// per ring. Beyond: the group is closed, and the next request waits for its sync.
+pub const RUNS_PER_GROUP_MAX: usize = 2048;
+
+/// The page of flash: groups start on it (unless `commit_alignment` says 512), and segment anchors
+/// take one each.
+pub const PAGE_BYTES: usize = 4096;
+
+/// The unit of the index of a segment: one entry of 16 bytes says where the first group in it starts
+/// and which partitions the groups starting in it hold.
+pub const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Segments of one ring, spares included. Costs an index each. Beyond: the configuration is refused.
+pub const SEGMENTS_MAX: usize = 1024;

@@ -1,1 +1,5 @@
 //! Counters.
+
+/// What `status` shows.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {}

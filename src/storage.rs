@@ -1,1 +1,432 @@
 //! The one seam to the disk.
+//!
+//! A [`Storage`] holds the segment files of all rings. Every call takes `&self`, because the flush
+//! thread writes while the executor reads. A [`FileStorage`] keeps them in the data directory, one
+//! folder per ring; the simulator has its own.
+
+use std::fs::{File, OpenOptions};
+use std::io::IoSlice;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use crate::error::DiskError;
+use crate::types::{FileIndex, FileRef, RingIndex};
+
+/// The segment files of all rings.
+pub trait Storage: Send + Sync {
+    /// The ring's files that exist, with their lengths, in ascending order of index.
+    fn files(&self, ring: RingIndex) -> Result<Vec<(FileIndex, u64)>, DiskError>;
+
+    /// Makes a file of `bytes` zeroes, durable with its name. One that was cut short is completed.
+    /// `progress` is called with the bytes filled so far.
+    fn create(
+        &self,
+        file: FileRef,
+        bytes: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), DiskError>;
+
+    /// Deletes a file that the ring no longer needs.
+    fn remove(&self, file: FileRef) -> Result<(), DiskError>;
+
+    /// Fills `buf` from `at`; may wait for the medium.
+    fn read(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError>;
+
+    /// Fills `buf` from `at` if that needs no waiting; false: ask a thread that may wait.
+    fn read_cached(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<bool, DiskError>;
+
+    /// Fills `buf` from `at` with what the medium holds, past the page cache. `at` and the length
+    /// are multiples of a page.
+    fn read_medium(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError>;
+
+    /// Writes `parts` one behind the other at `at`. Says nothing about durability.
+    fn write(&self, file: FileRef, at: u64, parts: &[IoSlice<'_>]) -> Result<(), DiskError>;
+
+    /// Returns when everything written to the file before is on the medium.
+    fn sync(&self, file: FileRef) -> Result<(), DiskError>;
+}
+
+/// A range of a write job's buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Where it starts in the buffer.
+    pub at: u32,
+    /// Its length in bytes.
+    pub bytes: u32,
+}
+
+/// One step of the commit path, to be carried out by whoever may wait for the disk. It owns its
+/// buffer while it is on its way and must be handed back to the log whole.
+#[derive(Debug)]
+pub struct WriteJob {
+    /// Where to.
+    pub file: FileRef,
+    /// At which position.
+    pub at: u64,
+    /// What the parts are ranges of.
+    pub buf: Box<[u8]>,
+    /// The parts, in the order in which they are to stand on flash.
+    pub parts: Vec<Part>,
+    /// Zero bytes that follow the parts, to fill the last page.
+    pub padding: u32,
+    /// Whether the file is synced afterwards. A job without parts only syncs.
+    pub sync: bool,
+}
+
+impl WriteJob {
+    /// Carries the job out.
+    pub fn run(&self, storage: &dyn Storage) -> Result<(), DiskError> {
+        let mut at = self.at;
+        let mut chunk: [IoSlice<'_>; PARTS_PER_WRITE] = [IoSlice::new(&[]); PARTS_PER_WRITE];
+        let mut filled = 0;
+        let mut bytes = 0;
+        for part in &self.parts {
+            let from = part.at as usize;
+            let piece = &self.buf[from..from + part.bytes as usize];
+            chunk[filled] = IoSlice::new(piece);
+            filled += 1;
+            bytes += u64::from(part.bytes);
+            if filled == PARTS_PER_WRITE - 1 {
+                storage.write(self.file, at, &chunk[..filled])?;
+                at += bytes;
+                (filled, bytes) = (0, 0);
+            }
+        }
+        if self.padding > 0 {
+            chunk[filled] = IoSlice::new(&ZEROES[..self.padding as usize]);
+            filled += 1;
+        }
+        if filled > 0 {
+            storage.write(self.file, at, &chunk[..filled])?;
+        }
+        if self.sync {
+            storage.sync(self.file)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Segment files in a data directory: `ring-N/segment-NNNN`.
+pub struct FileStorage {
+    directory: PathBuf,
+    rings: Vec<RwLock<Vec<Option<Arc<File>>>>>,
+}
+
+impl FileStorage {
+    /// Opens the files that exist under `directory` for `rings` rings; makes the rings' folders.
+    pub fn open(directory: &Path, rings: usize) -> Result<FileStorage, DiskError> {
+        let mut storage = FileStorage {
+            directory: directory.to_path_buf(),
+            rings: Vec::new(),
+        };
+        for ring in 0..rings {
+            let folder = storage.folder(RingIndex(ring as u8));
+            std::fs::create_dir_all(&folder).map_err(|e| DiskError::new("create folder", &e))?;
+            let mut files = Vec::new();
+            for entry in std::fs::read_dir(&folder).map_err(|e| DiskError::new("list", &e))? {
+                let entry = entry.map_err(|e| DiskError::new("list", &e))?;
+                let Some(index) = entry.file_name().to_str().and_then(file_index_of) else {
+                    continue;
+                };
+                let file = open_segment(&entry.path())?;
+                if files.len() <= index {
+                    files.resize_with(index + 1, || None);
+                }
+                files[index] = Some(Arc::new(file));
+            }
+            storage.rings.push(RwLock::new(files));
+        }
+        Ok(storage)
+    }
+
+    fn folder(&self, ring: RingIndex) -> PathBuf {
+        self.directory.join(format!("ring-{}", ring.0))
+    }
+
+    fn path(&self, file: FileRef) -> PathBuf {
+        self.folder(file.ring)
+            .join(format!("segment-{:04}", file.file.0))
+    }
+
+    fn file(&self, file: FileRef, doing: &'static str) -> Result<Arc<File>, DiskError> {
+        let missing = DiskError {
+            doing,
+            os: rustix::io::Errno::NOENT.raw_os_error(),
+        };
+        let ring = self.rings.get(usize::from(file.ring.0)).ok_or(missing)?;
+        let files = ring
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        files
+            .get(usize::from(file.file.0))
+            .and_then(Clone::clone)
+            .ok_or(missing)
+    }
+
+    fn put(&self, file: FileRef, handle: Option<Arc<File>>) {
+        let ring = &self.rings[usize::from(file.ring.0)];
+        let mut files = ring
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let index = usize::from(file.file.0);
+        if files.len() <= index {
+            files.resize_with(index + 1, || None);
+        }
+        files[index] = handle;
+    }
+
+    fn sync_folder(&self, ring: RingIndex) -> Result<(), DiskError> {
+        let folder = File::open(self.folder(ring)).map_err(|e| DiskError::new("open", &e))?;
+        folder
+            .sync_all()
+            .map_err(|e| DiskError::new("sync folder", &e))
+    }
+}
+
+impl Storage for FileStorage {
+    fn files(&self, ring: RingIndex) -> Result<Vec<(FileIndex, u64)>, DiskError> {
+        let files = self.rings[usize::from(ring.0)]
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut found = Vec::with_capacity(files.len());
+        for (index, file) in files.iter().enumerate() {
+            if let Some(file) = file {
+                let bytes = file
+                    .metadata()
+                    .map_err(|e| DiskError::new("stat", &e))?
+                    .len();
+                found.push((FileIndex(index as u16), bytes));
+            }
+        }
+        Ok(found)
+    }
+
+    fn create(
+        &self,
+        file: FileRef,
+        bytes: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), DiskError> {
+        let path = self.path(file);
+        let unfinished = path.with_extension("new");
+        let handle = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&unfinished)
+            .map_err(|e| DiskError::new("create", &e))?;
+        let length = handle
+            .metadata()
+            .map_err(|e| DiskError::new("stat", &e))?
+            .len();
+        // The last chunk of a start that was cut short may have a length but no contents.
+        let mut at = length.min(bytes).saturating_sub(FILL_BYTES as u64);
+        let zeroes = vec![0u8; FILL_BYTES];
+        while at < bytes {
+            let piece = (bytes - at).min(FILL_BYTES as u64) as usize;
+            handle
+                .write_all_at(&zeroes[..piece], at)
+                .map_err(|e| DiskError::new("fill", &e))?;
+            at += piece as u64;
+            progress(at);
+        }
+        handle
+            .set_len(bytes)
+            .map_err(|e| DiskError::new("set length", &e))?;
+        handle.sync_all().map_err(|e| DiskError::new("sync", &e))?;
+        std::fs::rename(&unfinished, &path).map_err(|e| DiskError::new("rename", &e))?;
+        self.sync_folder(file.ring)?;
+        self.put(file, Some(Arc::new(open_segment(&path)?)));
+        Ok(())
+    }
+
+    fn remove(&self, file: FileRef) -> Result<(), DiskError> {
+        self.put(file, None);
+        std::fs::remove_file(self.path(file)).map_err(|e| DiskError::new("remove", &e))?;
+        self.sync_folder(file.ring)
+    }
+
+    fn read(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
+        let handle = self.file(file, "read")?;
+        handle
+            .read_exact_at(buf, at)
+            .map_err(|e| DiskError::new("read", &e))
+    }
+
+    fn read_cached(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<bool, DiskError> {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        let handle = self.file(file, "read")?;
+        let mut done = 0;
+        while done < buf.len() {
+            let piece = &mut [std::io::IoSliceMut::new(&mut buf[done..])];
+            match preadv2(&handle, piece, at + done as u64, ReadWriteFlags::NOWAIT) {
+                Ok(0) => {
+                    return Err(DiskError {
+                        doing: "read",
+                        os: 0,
+                    });
+                }
+                Ok(count) => done += count,
+                // OPNOTSUPP and NOSYS: this file system or kernel cannot say; a thread must ask.
+                Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(false),
+                Err(Errno::INTR) => {}
+                Err(e) => {
+                    return Err(DiskError {
+                        doing: "read",
+                        os: e.raw_os_error(),
+                    });
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn read_medium(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
+        let direct = OpenOptions::new()
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::DIRECT.bits() as i32)
+            .open(self.path(file));
+        // Direct reads want memory aligned to a block of the device; a page is enough everywhere.
+        let page = crate::limits::PAGE_BYTES;
+        if let Ok(direct) = direct {
+            let mut aligned = vec![0u8; buf.len() + page];
+            let skip = aligned.as_ptr().align_offset(page);
+            let window = &mut aligned[skip..skip + buf.len()];
+            if direct.read_exact_at(window, at).is_ok() {
+                buf.copy_from_slice(window);
+                return Ok(());
+            }
+        }
+        let handle = self.file(file, "read medium")?;
+        handle
+            .sync_data()
+            .map_err(|e| DiskError::new("read medium", &e))?;
+        let length = std::num::NonZero::new(buf.len() as u64);
+        let _ = rustix::fs::fadvise(handle.as_fd(), at, length, rustix::fs::Advice::DontNeed);
+        handle
+            .read_exact_at(buf, at)
+            .map_err(|e| DiskError::new("read medium", &e))
+    }
+
+    fn write(&self, file: FileRef, at: u64, parts: &[IoSlice<'_>]) -> Result<(), DiskError> {
+        let handle = self.file(file, "write")?;
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        let done = loop {
+            match rustix::io::pwritev(&handle, parts, at) {
+                Ok(done) => break done,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => {
+                    return Err(DiskError {
+                        doing: "write",
+                        os: e.raw_os_error(),
+                    });
+                }
+            }
+        };
+        if done == total {
+            Ok(())
+        } else {
+            write_rest(&handle, at, parts, done)
+        }
+    }
+
+    fn sync(&self, file: FileRef) -> Result<(), DiskError> {
+        let handle = self.file(file, "sync")?;
+        handle.sync_data().map_err(|e| DiskError::new("sync", &e))
+    }
+}
+
+/// Completes a write that the kernel cut short after `done` bytes.
+fn write_rest(handle: &File, at: u64, parts: &[IoSlice<'_>], done: usize) -> Result<(), DiskError> {
+    let mut before = 0;
+    for part in parts {
+        let skip = done.saturating_sub(before).min(part.len());
+        handle
+            .write_all_at(&part[skip..], at + (before + skip) as u64)
+            .map_err(|e| DiskError::new("write", &e))?;
+        before += part.len();
+    }
+    Ok(())
+}
+
+fn open_segment(path: &Path) -> Result<File, DiskError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(|e| DiskError::new("open segment", &e))
+}
+
+fn file_index_of(name: &str) -> Option<usize> {
+    let digits = name.strip_prefix("segment-")?;
+    let index: usize = digits.parse().ok()?;
+    (index < crate::limits::SEGMENTS_MAX && digits.len() == 4).then_some(index)
+}
+
+/// Parts per system call, well under the kernel's bound of 1,024; costs stack.
+const PARTS_PER_WRITE: usize = 256;
+
+/// Zero-filling goes in pieces of this many bytes.
+const FILL_BYTES: usize = 1 << 20;
+
+static ZEROES: [u8; crate::limits::PAGE_BYTES] = [0; crate::limits::PAGE_BYTES];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(index: u16) -> FileRef {
+        FileRef {
+            ring: RingIndex(0),
+            file: FileIndex(index),
+        }
+    }
+
+    fn scratch(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("brooklet-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        path
+    }
+
+    #[test]
+    fn a_job_writes_its_parts_in_their_order_and_pads_with_zeroes() {
+        let path = scratch("job");
+        let storage = FileStorage::open(&path, 1).unwrap();
+        storage.create(file(0), 1 << 16, &mut |_| {}).unwrap();
+        let parts = vec![Part { at: 4, bytes: 4 }, Part { at: 0, bytes: 4 }];
+        let buf = b"worldhello"[..8].to_vec().into_boxed_slice();
+        let job = WriteJob {
+            file: file(0),
+            at: 4096,
+            buf,
+            parts,
+            padding: 4088,
+            sync: true,
+        };
+        job.run(&storage).unwrap();
+        let mut read = [1u8; 12];
+        storage.read(file(0), 4096, &mut read).unwrap();
+        assert_eq!(&read, b"dhelworl\0\0\0\0");
+        let mut page = vec![0u8; 4096];
+        storage.read_medium(file(0), 4096, &mut page).unwrap();
+        assert_eq!(&page[..8], b"dhelworl");
+        let _ = std::fs::remove_dir_all(&path);
+    }
+
+    #[test]
+    fn a_file_that_was_cut_short_is_completed() {
+        let path = scratch("short");
+        let storage = FileStorage::open(&path, 1).unwrap();
+        std::fs::write(path.join("ring-0/segment-0003.new"), vec![0u8; 5000]).unwrap();
+        storage.create(file(3), 3 << 20, &mut |_| {}).unwrap();
+        let again = FileStorage::open(&path, 1).unwrap();
+        assert_eq!(
+            again.files(RingIndex(0)).unwrap(),
+            vec![(FileIndex(3), 3 << 20)]
+        );
+        let _ = std::fs::remove_dir_all(&path);
+    }
+}

@@ -1,1 +1,126 @@
-//! Newtypes for what can be mixed up.
+//! Newtypes for what can be mixed up. All are plain values; none owns memory.
+
+use serde::{Deserialize, Serialize};
+
+/// A record's place in its partition, counted from 0; −1 where Kafka says "none".
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Offset(pub i64);
+
+impl Offset {
+    /// Kafka's "no offset".
+    pub const NONE: Offset = Offset(-1);
+
+    /// The offset `records` further on.
+    pub fn plus(self, records: u32) -> Offset {
+        Offset(self.0 + i64::from(records))
+    }
+}
+
+/// A partition's name on flash: given once, in ascending order, never reused.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct PartitionHandle(pub u32);
+
+/// A partition's place in the table in memory; reused after its topic was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PartitionSlot(pub u16);
+
+/// A topic's place in the table in memory; reused after its deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct TopicSlot(pub u16);
+
+/// A consumer group's place in the table of committed offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct GroupSlot(pub u16);
+
+/// A topic's id (KIP-516), random, fixed at creation.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct TopicId(pub [u8; 16]);
+
+/// A segment's place in the ring's history; grows by one with each new segment of a ring.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct SegmentSeq(pub u64);
+
+/// A commit group's place in its ring's history; grows by one with each group. 0: none yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct GroupSeq(pub u64);
+
+/// How many times this ring was opened for writing: the leader epoch that clients see.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Boot(pub u32);
+
+/// Which of the configured rings, in the configuration's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RingIndex(pub u8);
+
+/// Which of a ring's segment files; says nothing about age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct FileIndex(pub u16);
+
+/// One segment file of one ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct FileRef {
+    /// The ring.
+    pub ring: RingIndex,
+    /// The file in it.
+    pub file: FileIndex,
+}
+
+/// Counts what was staged in one ring: everything staged together shares a ticket, and is settled
+/// (written, synced or failed) together. Tickets say nothing about group sequences. 0: none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Ticket(pub u64);
+
+/// What an answer waits for: a ticket in each ring (0: nothing there).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Until {
+    /// By ring index.
+    pub tickets: [Ticket; crate::limits::RINGS_MAX],
+    /// True: written is enough (a topic relaxed by `flush.messages` / `flush.ms`). False: synced.
+    pub written: bool,
+}
+
+impl Until {
+    /// Waits for `ticket` of `ring` to be synced.
+    pub fn synced(ring: RingIndex, ticket: Ticket) -> Until {
+        let mut until = Until::default();
+        until.add(ring, ticket);
+        until
+    }
+
+    /// Waits for this too.
+    pub fn add(&mut self, ring: RingIndex, ticket: Ticket) {
+        if let Some(slot) = self.tickets.get_mut(usize::from(ring.0)) {
+            *slot = (*slot).max(ticket);
+        }
+    }
+
+    /// Waits for everything that `other` waits for, too; the stricter of the two levels holds.
+    pub fn merge(&mut self, other: &Until) {
+        for (mine, theirs) in self.tickets.iter_mut().zip(other.tickets) {
+            *mine = (*mine).max(theirs);
+        }
+        self.written &= other.written;
+    }
+}
+
+/// Whether what an answer waits for has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settle {
+    /// Not yet.
+    Pending,
+    /// All of it is on flash (or written, where that is enough).
+    Done,
+    /// A ring could not store it; it is kept and tried again, but the answer is
+    /// KAFKA_STORAGE_ERROR (56) now.
+    Failed,
+}
