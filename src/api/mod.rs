@@ -5,6 +5,72 @@ use crate::broker::{Broker, Peer};
 use crate::clock::Now;
 use crate::types::Until;
 
+/// Every key that is served, in ascending order. A key stands here only when its handler works, so
+/// that nothing is advertised before.
+pub static APIS: &[Api] = &[
+    // key, name, first and last version served, first flexible version, pool, handler
+];
+
+/// One row of [`APIS`].
+#[derive(Debug, Clone, Copy)]
+pub struct Api {
+    /// Kafka's number of the API.
+    pub key: i16,
+    /// Kafka's name of it.
+    pub name: &'static str,
+    /// The first version that is served.
+    pub min: i16,
+    /// The last version that is served.
+    pub max: i16,
+    /// The first version that is advertised. Lower than `min` only for Produce, as in Kafka:
+    /// librdkafka before 2.11 stops compressing unless it is 0.
+    pub min_advertised: i16,
+    /// The first version with compact lengths and tagged fields.
+    pub flexible_since: i16,
+    /// Where the requests' buffers come from.
+    pub pool: Pool,
+    /// Answers a request.
+    pub handle: Handler,
+}
+
+/// The pools of request buffers. They never lend to each other: one that is empty stops only
+/// requests of its own kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pool {
+    /// Record batches on their way in.
+    Produce,
+    /// Record batches on their way out.
+    Fetch,
+    /// Everything else.
+    Control,
+}
+
+/// Answers a request: reads and checks all of `request.body`, then does all of it, and writes the
+/// answer into the window.
+pub type Handler =
+    fn(&mut Broker, request: &Request<'_>, out: Window<'_>, now: Now) -> Result<Step, Malformed>;
+
+/// A request whose header was read and whose version is served.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Who asks.
+    pub peer: &'a Peer,
+    /// Its row in the table.
+    pub api: &'static Api,
+    /// The version of the message.
+    pub version: i16,
+    /// What the answer repeats.
+    pub correlation_id: i32,
+    /// What the client calls itself.
+    pub client_id: Option<&'a str>,
+    /// The message: what follows the header.
+    pub body: &'a [u8],
+}
+
+/// The bytes are not a request; says why. Kafka answers none of these and closes the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
 /// What a connection does after a request was dispatched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -40,17 +106,110 @@ pub struct Window<'a> {
 }
 
 /// Handles one request: `frame` is what follows the size prefix.
-pub fn dispatch(
-    _broker: &mut Broker,
-    _peer: &Peer,
-    _frame: &[u8],
-    _out: Window<'_>,
-    _now: Now,
-) -> Step {
-    Step::Close("nothing is served yet")
+pub fn dispatch(broker: &mut Broker, peer: &Peer, frame: &[u8], out: Window<'_>, now: Now) -> Step {
+    let handled = request_from(peer, frame)
+        .and_then(|request| (request.api.handle)(broker, &request, out, now));
+    match handled {
+        Ok(step) => step,
+        Err(Malformed(why)) => Step::Close(why),
+    }
+}
+
+/// The row of a key, if it is served.
+pub fn api_of(key: i16) -> Option<&'static Api> {
+    let at = APIS.binary_search_by_key(&key, |api| api.key).ok()?;
+    APIS.get(at)
+}
+
+/// Which pool a request is read into, by the first two bytes of its frame. Unknown keys are read
+/// like any small request, then refused.
+pub fn pool_of(key: i16) -> Pool {
+    api_of(key).map_or(Pool::Control, |api| api.pool)
 }
 
 /// Turns the encoded answer of a produce request, whose sync failed, into one that says
 /// KAFKA_STORAGE_ERROR (56) for each partition. Other requests are dispatched again instead, and find the log
 /// failing.
 pub fn fail(_frame_key: i16, _frame_version: i16, _answer: &mut [u8]) {}
+
+impl Api {
+    #[allow(dead_code)] // Until the first key is served.
+    const fn new(
+        key: i16,
+        name: &'static str,
+        versions: (i16, i16),
+        flexible_since: i16,
+        pool: Pool,
+        handle: Handler,
+    ) -> Api {
+        Api {
+            key,
+            name,
+            min: versions.0,
+            max: versions.1,
+            min_advertised: versions.0,
+            flexible_since,
+            pool,
+            handle,
+        }
+    }
+
+    #[allow(dead_code)] // Until Produce is served.
+    const fn advertised_from(self, version: i16) -> Api {
+        Api {
+            min_advertised: version,
+            ..self
+        }
+    }
+
+    /// Whether an answer's header ends with a tagged section. That of ApiVersions never does:
+    /// clients must be able to read it before they know the broker.
+    pub fn response_header_flexible(&self, version: i16) -> bool {
+        self.key != API_VERSIONS_KEY && version >= self.flexible_since
+    }
+}
+
+/// Reads the header.
+fn request_from<'a>(peer: &'a Peer, frame: &'a [u8]) -> Result<Request<'a>, Malformed> {
+    let (header, rest) = frame.split_first_chunk::<10>().ok_or(CUT_SHORT)?;
+    let [k0, k1, v0, v1, c0, c1, c2, c3, l0, l1] = *header;
+    let version = i16::from_be_bytes([v0, v1]);
+    let api = api_of(i16::from_be_bytes([k0, k1])).ok_or(Malformed("the API key is not served"))?;
+    let (client_id, rest) = match i16::from_be_bytes([l0, l1]) {
+        -1 => (None, rest),
+        length => {
+            let length = usize::try_from(length).map_err(|_| CUT_SHORT)?;
+            let (text, rest) = rest.split_at_checked(length).ok_or(CUT_SHORT)?;
+            let text = std::str::from_utf8(text);
+            (Some(text.map_err(|_| Malformed("not UTF-8"))?), rest)
+        }
+    };
+    if !(api.min..=api.max).contains(&version) {
+        return Err(Malformed("the version of the API is not served"));
+    }
+    Ok(Request {
+        peer,
+        api,
+        version,
+        correlation_id: i32::from_be_bytes([c0, c1, c2, c3]),
+        client_id,
+        body: rest,
+    })
+}
+
+const CUT_SHORT: Malformed = Malformed("the request header is cut short");
+const API_VERSIONS_KEY: i16 = 18;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_of_key_and_its_ranges_are_ranges() {
+        assert!(APIS.is_sorted_by(|a, b| a.key < b.key));
+        for api in APIS {
+            assert!(0 <= api.min_advertised && api.min_advertised <= api.min);
+            assert!(api.min <= api.max, "{}", api.name);
+        }
+    }
+}
