@@ -1,0 +1,60 @@
+//! Globs over topic names: `*` stands for any text, `?` for one character.
+
+/// Whether all of `name` is what `glob` describes. Time is at most the product of the lengths.
+pub fn matches(glob: &str, name: &str) -> bool {
+    let (glob, name) = (glob.as_bytes(), name.as_bytes());
+    let (mut g, mut n) = (0, 0);
+    // The last star seen, and how far into the name it reaches so far.
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match glob.get(g) {
+            Some(b'*') => {
+                star = Some((g, n));
+                g += 1;
+            }
+            Some(c) if *c == b'?' || *c == name[n] => {
+                g += 1;
+                n += 1;
+            }
+            _ => match star {
+                Some((at, reach)) => {
+                    star = Some((at, reach + 1));
+                    g = at + 1;
+                    n = reach + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    glob[g..].iter().all(|c| *c == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn globs_match_as_in_a_shell() {
+        for (glob, name) in [
+            ("*", ""),
+            ("*", "anything"),
+            ("alarm*", "alarm"),
+            ("alarm*", "alarms.fire"),
+            ("*.fire", "alarms.fire"),
+            ("a*b*c", "aXbXbc"),
+            ("t?p", "tap"),
+            ("**", "x"),
+        ] {
+            assert!(matches(glob, name), "{glob} {name}");
+        }
+        for (glob, name) in [
+            ("", "x"),
+            ("alarm", "alarms"),
+            ("?", ""),
+            ("a*b", "abc"),
+            ("t?p", "tp"),
+        ] {
+            assert!(!matches(glob, name), "{glob} {name}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The configuration: every key once, with unit, bounds, default and reason.
+//!
+//! The two `keys!` tables below are the only list of keys. They make the plain structs that the rest
+//! of the program reads ([`Config`], [`RingConfig`]), and they drive the file's parser, `--set`, the
+//! environment, the refusals, and the test that `config/brooklet.toml` documents each key.
+//! [`source`] brings values in; [`value`] says what one may be.
+
+mod glob;
+mod resolve;
+pub mod source;
+pub mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::limits;
+use crate::types::RingIndex;
+use value::{Field, keys};
+pub use value::{Key, Kind, Refusal};
+
+keys! {
+    /// The whole configuration: owned, checked, and never changed while the program runs.
+    pub struct Config
+    +
+    /// The rings, at least one; the first holds what is shared.
+    rings: Vec<RingConfig>,
+    pub static KEYS;
+
+    // ---- who and where ----
+
+    /// This broker's id, which clients see and Kafka's tools print. Two brokers that are mirrored
+    /// into one place are easier to tell apart with two ids.
+    node_id: i32 = Kind::int("", 0, 2_147_483_647, 1);
+
+    /// The cluster's id, which clients see. Empty: the ring's own, drawn at random when the ring is
+    /// made.
+    cluster_id: String = Kind::text("at most 64 letters, digits, - and _", value::is_id, "");
+
+    /// The address that clients connect to. Anyone who reaches it may read and write everything:
+    /// there are no passwords.
+    listen: SocketAddr = Kind::text("ADDRESS:PORT with a numeric address", value::is_address, "0.0.0.0:9092");
+
+    /// The address that clients are told to come back to, as HOST:PORT or PLAINTEXT://HOST:PORT.
+    /// Empty: the one that they reached, which is right unless something translates addresses.
+    advertised_listeners: Advertised = Kind::text("HOST:PORT or empty", value::is_advertised, "");
+
+    // ---- where the data is ----
+
+    /// The directory that holds the ring, its lock and the status socket.
+    data_dir: PathBuf = Kind::text("a path", value::is_path, "./brooklet-data");
+
+    /// What to do without a ring in `data_dir`: `auto` makes one; `never` refuses to start, so that
+    /// a card that was not mounted is not mistaken for an empty one.
+    create: Create = Kind::choice(&["auto", "never"], "auto");
+
+    // ---- what clients may ask for ----
+
+    /// The largest record batch, as it is stored. Kafka's default; two staging buffers per ring and
+    /// each large produce buffer must hold it.
+    message_max_bytes: usize = Kind::bytes(1024, 64 << 20, 1, 1_048_588);
+
+    /// The largest request of any kind; a longer one closes the connection. 0: `message_max_bytes`
+    /// and 64 KiB for what surrounds it.
+    socket_request_max_bytes: usize = Kind::bytes(0, 128 << 20, 1, 0);
+
+    /// The most record bytes in one fetch answer, whatever the client asks for. Kafka's default; it
+    /// costs no memory, since large answers are streamed.
+    fetch_max_bytes: usize = Kind::bytes(1024, 1 << 30, 1, 57_671_680);
+
+    /// Whether producing to an unknown topic, or asking for its metadata, creates it.
+    auto_create_topics_enable: bool = Kind::bool(true);
+
+    /// Partitions of a topic whose creator does not say. One broker gains nothing from more; mirrors
+    /// and consumer groups may want them.
+    num_partitions: u32 = Kind::int("", 1, 1024, 1);
+
+    /// Whether a replication factor other than 1 or -1 is taken as 1 instead of being refused.
+    allow_replication_factor_any: bool = Kind::bool(false);
+
+    /// Which time a record keeps, its producer's or its arrival's, unless its topic says otherwise.
+    log_message_timestamp_type: TimestampType = Kind::choice(&["CreateTime", "LogAppendTime"], "CreateTime");
+
+    /// How far a producer's time may lie ahead of ours, unless its topic says otherwise. Ignored
+    /// while our clock is not known to be right.
+    log_message_timestamp_after_max_ms: i64 = Kind::int("ms", 0, i64::MAX, 3_600_000);
+
+    /// How far a producer's time may lie behind ours, unless its topic says otherwise. Kafka's
+    /// default: any distance.
+    log_message_timestamp_before_max_ms: i64 = Kind::int("ms", 0, i64::MAX, i64::MAX);
+
+    /// How old records may get before they are hidden, unless their topic says otherwise; -1: any
+    /// age. The ring reclaims space by itself, and a clock may be wrong.
+    log_retention_ms: i64 = Kind::int("ms", -1, i64::MAX, -1);
+
+    /// The longest metadata string that may go with a committed offset. Kafka's default is 4096;
+    /// each committed offset reserves room for it here.
+    offset_metadata_max_bytes: usize = Kind::bytes(0, limits::OFFSET_METADATA_BYTES_MAX as i64, 1, limits::OFFSET_METADATA_BYTES_MAX as i64);
+
+    // ---- tables ----
+
+    /// Topics; beyond it their creation is refused with POLICY_VIOLATION (44).
+    topics_max: usize = Kind::int("", 1, 4096, 128);
+
+    /// Partitions of all topics together; beyond it as with `topics_max`.
+    partitions_max: usize = Kind::int("", 1, 16_384, 512);
+
+    /// Idempotent producers, counted per partition; beyond it the one that wrote longest ago is
+    /// forgotten, and accepted again with any sequence number.
+    producers_max: usize = Kind::int("", 1, 65_536, 512);
+
+    /// Consumer groups with committed offsets; beyond it new ones get GROUP_MAX_SIZE_REACHED (81).
+    groups_max: usize = Kind::int("", 1, 4096, 32);
+
+    /// Committed offsets of all groups together; beyond it as with `groups_max`. They never expire.
+    offsets_max: usize = Kind::int("", 1, 65_536, 1024);
+
+    // ---- connections ----
+
+    /// Connections at a time; beyond it the longest idle one is closed for the new one.
+    max_connections: usize = Kind::int("", 1, 4096, 128);
+
+    /// Connections of one address at a time. Kafka's default: as many as there may be at all.
+    max_connections_per_ip: usize = Kind::int("", 1, 2_147_483_647, 2_147_483_647);
+
+    /// A connection that was silent for this long is closed. Kafka's default.
+    connections_max_idle_ms: u64 = Kind::int("ms", 1000, 2_147_483_647, 600_000);
+
+    /// A sender that holds a buffer which others wait for is cut off below this rate.
+    lease_bytes_per_second_min: u64 = Kind::int("bytes/s", 0, 1 << 30, 4096);
+
+    /// Requests of one connection that may be waiting for their answer; then it is not read from.
+    /// librdkafka keeps many in flight.
+    requests_in_flight_max: usize = Kind::int("", 1, 1024, 64);
+
+    // ---- buffers ----
+
+    /// Buffers for produce requests up to 64 KiB, and for the beginning of larger ones.
+    produce_leases_small: usize = Kind::int("", 1, 4096, 8);
+
+    /// Buffers for produce requests up to `socket_request_max_bytes`. One is enough to be correct;
+    /// a second lets a large request arrive while another is being stored.
+    produce_leases_large: usize = Kind::int("", 1, 64, 2);
+
+    /// Buffers of 64 KiB for all other requests, and their answers.
+    control_leases: usize = Kind::int("", 1, 1024, 4);
+
+    /// Buffers of 64 KiB through which fetched records pass.
+    fetch_leases: usize = Kind::int("", 1, 1024, 8);
+
+    /// Buffers for answers to produce requests that wait for a sync: one for each connection that
+    /// waits. 0: as many as `max_connections`.
+    reply_leases: usize = Kind::int("", 0, 4096, 0);
+
+    /// Bytes of each; an answer takes about 80 and the topics' names.
+    reply_lease_bytes: usize = Kind::bytes(1024, 1 << 20, 256, 4096);
+
+    /// Partitions that fetch requests may be waiting for, all connections together; beyond it they
+    /// are answered at once, empty.
+    fetch_waits_max: usize = Kind::int("", 16, 1 << 20, 4096);
+
+    /// The plan of all memory must fit into this, or the program does not start.
+    memory_max: u64 = Kind::bytes(1 << 20, 1 << 40, 1, 8 << 20);
+
+    // ---- committing ----
+
+    /// The most bytes that one commit group holds. 0: as many as the largest request.
+    commit_group_max_bytes: usize = Kind::bytes(0, 128 << 20, 1, 0);
+
+    /// Where commit groups start. 4096: an acknowledged page is never written again. 512 saves wear
+    /// with small groups, on media that never lose a neighbouring sector of the one they write.
+    commit_alignment: usize = Kind::one_of(&[512, 4096], 4096);
+
+    /// How long a change of metadata alone (a committed offset, a new topic) waits for company
+    /// before it takes a page of its own.
+    metadata_linger_ms: u64 = Kind::int("ms", 0, 10_000, 10);
+
+    /// While a sync takes less than this on average, it runs on the main thread; beyond it, on a
+    /// thread of its own. 0: always on its own.
+    sync_inline_us_max: u64 = Kind::int("us", 0, 1_000_000, 250);
+
+    /// After so long without a write the last group is sealed, so that damage to it can be told from
+    /// a write that was cut short.
+    seal_after_ms: u64 = Kind::int("ms", 10, 3_600_000, 1000);
+}
+
+keys! {
+    /// One ring: a fixed space on flash that the topics matched by its globs share.
+    pub struct RingConfig,
+    pub static RING_KEYS;
+
+    /// What `--set ring.NAME.key=value`, the log and `status` call it.
+    name: String = Kind::text("1 to 32 letters, digits, - and _", value::is_name, "main");
+
+    /// Which topics it holds, by name; * stands for anything, ? for one character. The first ring
+    /// that matches takes the topic when it is created, for ever; the first ring of all takes what no
+    /// ring matches, and holds what is shared.
+    topics: Vec<String> = Kind::list("topic names with * and ?", &["*"]);
+
+    /// Segments that hold data; the oldest is overwritten when all are full.
+    segments: u16 = Kind::int("", 3, limits::SEGMENTS_MAX as i64 - 64, 16);
+
+    /// Bytes of a segment: the multiple is the allocation unit of common cards. Start-up after a
+    /// power cut reads about one segment. Fixed when the ring is made.
+    segment_bytes: u64 = Kind::bytes(4 << 20, 1 << 30, 4 << 20, 16 << 20);
+
+    /// Segments beside those, for failures and for metadata while the ring is full.
+    spares: u16 = Kind::int("", 1, 64, 2);
+}
+
+/// What to do without a ring in the data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Create {
+    /// Make one.
+    Auto,
+    /// Refuse to start.
+    Never,
+}
+
+/// Which time a record keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimestampType {
+    /// Its producer's.
+    CreateTime,
+    /// Its arrival's.
+    LogAppendTime,
+}
+
+/// Where clients are told to come back to; none: the address that they reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Advertised(pub Option<(String, u16)>);
+
+impl Config {
+    /// The ring that takes a new topic of this name.
+    pub fn ring_of(&self, topic: &str) -> RingIndex {
+        let matches = |ring: &RingConfig| ring.topics.iter().any(|g| glob::matches(g, topic));
+        let index = self.rings.iter().position(matches).unwrap_or(0);
+        RingIndex(u8::try_from(index).expect("limits::RINGS_MAX fits a byte"))
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        source::resolved(&[]).expect("the defaults are a valid configuration")
+    }
+}
+
+impl RingConfig {
+    /// Bytes that the ring's files take, spares included.
+    pub fn flash_bytes(&self) -> u64 {
+        self.segment_bytes * u64::from(self.segments + self.spares)
+    }
+}

@@ -1,0 +1,89 @@
+//! What no single key can say: values left to us are filled in, and keys are checked together.
+
+use super::value::{Bytes, Refusal};
+use super::{Config, RING_KEYS, RingConfig};
+use crate::limits;
+
+/// Fills in and checks a configuration that has every source's values.
+pub fn resolve(mut config: Config) -> Result<Config, Refusal> {
+    if config.rings.is_empty() {
+        config.rings.push(RingConfig::unresolved());
+    }
+    resolve_sizes(&mut config)?;
+    resolve_rings(&config)?;
+    Ok(config)
+}
+
+fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
+    let request_least = config.message_max_bytes + REQUEST_AROUND_BYTES;
+    if config.socket_request_max_bytes == 0 {
+        config.socket_request_max_bytes = request_least;
+    }
+    if config.reply_leases == 0 {
+        config.reply_leases = config.max_connections;
+    }
+    if config.socket_request_max_bytes < config.message_max_bytes + 1024 {
+        return Err(Refusal::new(format!(
+            "socket_request_max_bytes = {} is not allowed: it takes message_max_bytes ({}) and at \
+             least 1 KiB, or 0",
+            config.socket_request_max_bytes, config.message_max_bytes
+        )));
+    }
+    if config.commit_group_max_bytes == 0 {
+        let page = limits::PAGE_BYTES;
+        config.commit_group_max_bytes = config.socket_request_max_bytes.next_multiple_of(page);
+    }
+    if config.commit_group_max_bytes < config.socket_request_max_bytes {
+        return Err(Refusal::new(format!(
+            "commit_group_max_bytes = {} is not allowed: it takes socket_request_max_bytes ({}) or \
+             more, or 0",
+            config.commit_group_max_bytes, config.socket_request_max_bytes
+        )));
+    }
+    if config.topics_max > config.partitions_max {
+        return Err(Refusal::new(format!(
+            "topics_max = {} is not allowed: it takes at most partitions_max ({})",
+            config.topics_max, config.partitions_max
+        )));
+    }
+    Ok(())
+}
+
+fn resolve_rings(config: &Config) -> Result<(), Refusal> {
+    if config.rings.len() > limits::RINGS_MAX {
+        return Err(Refusal::new(format!(
+            "{} tables [[ring]] are not allowed: there may be {}",
+            config.rings.len(),
+            limits::RINGS_MAX
+        )));
+    }
+    for (index, ring) in config.rings.iter().enumerate() {
+        let name = &ring.name;
+        if config.rings[..index]
+            .iter()
+            .any(|other| other.name == *name)
+        {
+            return Err(Refusal::new(format!(
+                "ring.name = {name:?} is not allowed twice: each [[ring]] takes a name of its own"
+            )));
+        }
+        if RING_KEYS.iter().any(|key| key.name == name.as_str()) {
+            return Err(Refusal::new(format!(
+                "ring.name = {name:?} is not allowed: it takes a name that is not a key's"
+            )));
+        }
+        // A quarter leaves room for head, foot and a few groups whatever their sizes.
+        if config.commit_group_max_bytes as u64 > ring.segment_bytes / 2 {
+            return Err(Refusal::new(format!(
+                "ring.{name}.segment_bytes = {} is not allowed: it takes at least twice \
+                 commit_group_max_bytes ({})",
+                Bytes(ring.segment_bytes as i64),
+                Bytes(config.commit_group_max_bytes as i64)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What may surround one batch in a produce request: header, topic names, other partitions' frames.
+const REQUEST_AROUND_BYTES: usize = 64 << 10;
