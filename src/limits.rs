@@ -39,3 +39,15 @@ pub const BLOCK_BYTES: usize = 64 * 1024;
 
 /// Segments of one ring, spares included. Costs an index each. Beyond: the configuration is refused.
 pub const SEGMENTS_MAX: usize = 1024;
+
+/// Bytes of one string on the wire, as in Kafka. Costs nothing: strings stay in the frame. Beyond:
+/// the connection is closed.
+pub const WIRE_STRING_BYTES_MAX: usize = i16::MAX as usize;
+
+/// Elements of one array in a request. Costs nothing: arrays stay in the frame. Beyond: the
+/// connection is closed.
+pub const WIRE_ARRAY_COUNT_MAX: usize = 65_536;
+
+/// Tagged fields that end one structure of a request; all are skipped. Beyond: the connection is
+/// closed.
+pub const WIRE_TAGS_MAX: usize = 64;

@@ -1,6 +1,11 @@
 //! One file per API key: contract, message tables, handler, tests. This file has the one table of
 //! keys, which drives dispatch, ApiVersions and the docs.
 
+pub mod api_versions;
+pub mod create_topics;
+pub mod metadata;
+pub mod produce;
+
 use crate::broker::{Broker, Peer};
 use crate::clock::Now;
 use crate::types::Until;

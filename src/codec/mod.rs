@@ -1,1 +1,112 @@
 //! Reading and writing Kafka's wire format without allocating.
+//!
+//! Requests decode into views that borrow the frame. A message is read **whole** before the
+//! handler sees it: every length and count has been checked against the bytes that are there and
+//! against its bound in [`crate::limits`], every string is UTF-8, and bytes after the message are
+//! an error. Arrays stay where they are ([`Array`]) and are walked as often as is needed.
+//!
+//! Responses are struct literals that encode themselves into a caller's buffer ([`Writer`]). The
+//! compiler asks for every field and the table alone knows their order and versions. An array is a
+//! closure ([`List`]) that pushes elements straight from the broker's tables; the count is filled
+//! in afterwards.
+//!
+//! # How a handler reads and answers
+//!
+//! ```
+//! use brooklet::api::create_topics::{
+//!     CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
+//! };
+//! use brooklet::codec::{Error, ErrorCode, Reader, Writer};
+//! use brooklet::types::TopicId;
+//!
+//! fn handle(body: &[u8], version: i16, w: &mut Writer<'_>) -> Result<(), Error> {
+//!     // First paragraph: read and check all of it.
+//!     let request = CreateTopicsRequest::decode(&mut Reader::new(body), version)?;
+//!     // Second paragraph: do all of it. The closures may change the broker while they answer.
+//!     CreateTopicsResponse {
+//!         throttle_time_ms: 0,
+//!         topics: &mut |list| {
+//!             for topic in request.topics.iter() {
+//!                 list.push(CreatableTopicResult {
+//!                     name: topic.name,
+//!                     topic_id: TopicId::default(),
+//!                     error_code: ErrorCode::TOPIC_ALREADY_EXISTS,
+//!                     error_message: Some("already there"),
+//!                     num_partitions: -1,
+//!                     replication_factor: -1,
+//!                     configs: None,
+//!                 });
+//!             }
+//!         },
+//!     }
+//!     .encode(w, version);
+//!     Ok(())
+//! }
+//!
+//! // One topic `t` with three partitions, version 2.
+//! let body = b"\0\0\0\x01\0\x01t\0\0\0\x03\0\x01\0\0\0\0\0\0\0\0\0\0\x75\x30\0";
+//! let mut buffer = [0; 64];
+//! let mut w = Writer::new(&mut buffer);
+//! handle(body, 2, &mut w)?;
+//! let answered = w.finish()?;
+//! assert_eq!(&buffer[..answered], b"\0\0\0\0\0\0\0\x01\0\x01t\0\x24\0\x0dalready there");
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! The size of an answer without a buffer: encode it into [`Writer::counting`] and ask
+//! [`Writer::len`]. A buffer that is too small is remembered and reported by [`Writer::finish`],
+//! so handlers need no `?` while they write. A [`Writer::window`] keeps only a part of the answer.
+
+pub mod batch;
+pub mod crc;
+pub mod error_code;
+pub mod frame;
+pub mod message;
+pub mod reader;
+pub mod writer;
+
+pub use error_code::ErrorCode;
+pub use message::FieldTable;
+pub(crate) use message::message;
+pub use reader::{Array, ArrayIter, Decode, Reader};
+pub use writer::{Encode, List, ListWriter, Records, Writer};
+
+use std::fmt;
+
+/// Why bytes are not a message, or a message does not fit into its buffer.
+///
+/// All but [`Error::Overflow`] are the peer's fault: Kafka answers none of them and closes the
+/// connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Error {
+    /// The bytes end before the message does, or a length says so.
+    Truncated,
+    /// Bytes are left after the message.
+    Trailing,
+    /// A length is below −1, or above its bound in [`crate::limits`].
+    Length,
+    /// A variable-length integer is longer than its type.
+    Varint,
+    /// A string is not UTF-8.
+    Utf8,
+    /// Null where the schema of this version has none.
+    Null,
+    /// The caller's buffer was too small for the answer.
+    Overflow,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Error::Truncated => "the message is cut short",
+            Error::Trailing => "bytes follow the message",
+            Error::Length => "a length is out of bounds",
+            Error::Varint => "a variable-length integer is too long",
+            Error::Utf8 => "a string is not UTF-8",
+            Error::Null => "null where none is allowed",
+            Error::Overflow => "the answer does not fit into its buffer",
+        })
+    }
+}
+
+impl std::error::Error for Error {}

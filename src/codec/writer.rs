@@ -1,0 +1,548 @@
+//! Answers written into a caller's buffer: bounded, without allocating.
+
+use super::{Error, ErrorCode};
+use crate::types::TopicId;
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+/// Where an answer is written. Outside of its buffer it only counts, and [`Writer::finish`] says
+/// so: nothing that writes has to look.
+#[derive(Debug)]
+pub struct Writer<'b> {
+    out: &'b mut [u8],
+    /// The answer's position that `out` starts with.
+    from: usize,
+    /// The bytes before `from`: a count that turns out to need more room moves them into `out`.
+    before: [u8; SHIFT_BYTES_MAX],
+    len: usize,
+    version: i16,
+    flexible: bool,
+}
+
+impl<'b> Writer<'b> {
+    /// A writer into `out`.
+    pub fn new(out: &'b mut [u8]) -> Self {
+        Writer::window(out, 0)
+    }
+
+    /// A writer that keeps only those bytes of the answer that follow its first `from`.
+    pub fn window(out: &'b mut [u8], from: usize) -> Self {
+        Writer {
+            out,
+            from,
+            before: [0; SHIFT_BYTES_MAX],
+            len: 0,
+            version: 0,
+            flexible: false,
+        }
+    }
+
+    /// A writer that only counts: [`Writer::len`] is then the encoded size.
+    pub fn counting() -> Self {
+        Writer::new(&mut [])
+    }
+
+    /// Sets the rules: the message's version, and whether lengths are compact and tags follow.
+    pub fn set_version(&mut self, version: i16, flexible: bool) {
+        self.version = version;
+        self.flexible = flexible;
+    }
+
+    /// The version of the message that is being written.
+    pub fn version(&self) -> i16 {
+        self.version
+    }
+
+    /// How many bytes the answer has so far, whether they were kept or not.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many bytes the answer has, if its end is inside the buffer.
+    pub fn finish(&self) -> Result<usize, Error> {
+        if self.len <= self.end() {
+            Ok(self.len)
+        } else {
+            Err(Error::Overflow)
+        }
+    }
+
+    /// Appends bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        let at = self.len;
+        self.len = at.saturating_add(bytes.len());
+        self.put(at, bytes);
+    }
+
+    /// Leaves room for `count` bytes, whose content is whatever the buffer had.
+    pub fn gap(&mut self, count: usize) {
+        self.len = self.len.saturating_add(count);
+    }
+
+    /// Overwrites bytes that were written before, such as a length that is known only now.
+    pub fn patch(&mut self, at: usize, bytes: &[u8]) {
+        assert!(
+            at + bytes.len() <= self.len,
+            "only what was written can be patched"
+        );
+        self.put(at, bytes);
+    }
+
+    /// Appends an unsigned variable-length integer.
+    pub fn uvarint(&mut self, value: u32) {
+        let (bytes, count) = uvarint_bytes(value);
+        self.raw(bytes.get(..count).unwrap_or_default());
+    }
+
+    /// Ends a flexible structure: no answer carries a tagged field.
+    pub fn no_tags(&mut self) {
+        if self.flexible {
+            self.raw(&[0]);
+        }
+    }
+
+    fn string_length(&mut self, length: Option<usize>) {
+        if self.flexible {
+            self.compact_length(length);
+        } else {
+            let length = length.map_or(Ok(-1), i16::try_from);
+            self.raw(
+                &length
+                    .expect("a string that we write has a length")
+                    .to_be_bytes(),
+            );
+        }
+    }
+
+    fn wide_length(&mut self, length: Option<usize>) {
+        if self.flexible {
+            self.compact_length(length);
+        } else {
+            let length = length.map_or(Ok(-1), i32::try_from);
+            self.raw(
+                &length
+                    .expect("an array that we write has a count")
+                    .to_be_bytes(),
+            );
+        }
+    }
+
+    fn compact_length(&mut self, length: Option<usize>) {
+        let length = u32::try_from(length.map_or(0, |length| length + 1));
+        self.uvarint(length.expect("what we write has a length"));
+    }
+
+    /// Fills in the count of an array that was begun at `at` with one byte (compact) or four.
+    /// A compact count of more than 126 elements moves what was written by a byte or two.
+    fn patch_count(&mut self, at: usize, count: u32) {
+        if !self.flexible {
+            return self.patch(at, &count.to_be_bytes());
+        }
+        let (bytes, width) = uvarint_bytes(count + 1);
+        self.shift(at + 1, width - 1);
+        self.patch(at, bytes.get(..width).unwrap_or_default());
+    }
+
+    /// Moves everything from position `start` on by `distance`.
+    fn shift(&mut self, start: usize, distance: usize) {
+        if distance == 0 {
+            return;
+        }
+        let written = self.len;
+        self.len = written.saturating_add(distance);
+        let low = start.max(self.from).min(written);
+        let high = written.min(self.end().saturating_sub(distance));
+        if low < high {
+            let (low, high) = (low - self.from, high - self.from);
+            self.out.copy_within(low..high, low + distance);
+        }
+        let before_first = self.from.saturating_sub(SHIFT_BYTES_MAX);
+        for at in (start.max(before_first)..written.min(self.from)).rev() {
+            let byte = self.before.get(at + SHIFT_BYTES_MAX - self.from).copied();
+            self.put(at + distance, &[byte.unwrap_or_default()]);
+        }
+    }
+
+    /// Keeps those of `bytes`, which belong at `at`, that are inside the buffer or just before it.
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        let (early, kept) = bytes.split_at(self.from.saturating_sub(at).min(bytes.len()));
+        let kept_at = at.saturating_sub(self.from);
+        let room = self.out.len().saturating_sub(kept_at);
+        let (kept, _) = kept.split_at(room.min(kept.len()));
+        if let Some(target) = self.out.get_mut(kept_at..kept_at + kept.len()) {
+            target.copy_from_slice(kept);
+        }
+        for (at, byte) in (at..).zip(early) {
+            let index = (at + SHIFT_BYTES_MAX).checked_sub(self.from);
+            if let Some(target) = index.and_then(|index| self.before.get_mut(index)) {
+                *target = *byte;
+            }
+        }
+    }
+
+    /// The position after the last one that the buffer has room for.
+    fn end(&self) -> usize {
+        self.from.saturating_add(self.out.len())
+    }
+}
+
+/// A value of a response: how it is written.
+pub trait Encode {
+    /// The type without its lifetime (`T<'static>`), by which a list knows its elements.
+    type Kind;
+
+    /// Writes the value by the writer's version and flexibility.
+    fn encode_to(self, w: &mut Writer<'_>);
+
+    /// Writes the value for a version that has no null: null becomes empty.
+    fn encode_to_not_null(self, w: &mut Writer<'_>)
+    where
+        Self: Sized,
+    {
+        self.encode_to(w);
+    }
+}
+
+/// An array of a response: a closure that pushes each element, straight from the tables that it
+/// lives in, and that may change them on the way. `K` is the element's [`Encode::Kind`].
+///
+/// ```
+/// # use brooklet::codec::{List, Encode, Writer};
+/// let numbers: List<'_, i32> = &mut |list| {
+///     for number in 0..3 {
+///         list.push(number);
+///     }
+/// };
+/// let mut w = Writer::counting();
+/// numbers.encode_to(&mut w);
+/// assert_eq!(w.len(), 4 + 3 * 4);
+/// ```
+pub type List<'a, K> = &'a mut dyn FnMut(&mut ListWriter<'_, '_, K>);
+
+/// Takes the elements of a [`List`] and counts them.
+pub struct ListWriter<'w, 'b, K> {
+    w: &'w mut Writer<'b>,
+    count: u32,
+    kind: PhantomData<fn(K)>,
+}
+
+impl<K> ListWriter<'_, '_, K> {
+    /// Appends one element.
+    pub fn push(&mut self, element: impl Encode<Kind = K>) {
+        self.count += 1;
+        element.encode_to(self.w);
+    }
+
+    /// The version that is being written, for what a handler does only since some version.
+    pub fn version(&self) -> i16 {
+        self.w.version
+    }
+
+    /// How many bytes the whole answer has so far.
+    pub fn written(&self) -> usize {
+        self.w.len
+    }
+}
+
+impl<K> Encode for List<'_, K> {
+    type Kind = ();
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        let at = w.len;
+        w.gap(if w.flexible { 1 } else { 4 });
+        let mut list = ListWriter {
+            w: &mut *w,
+            count: 0,
+            kind: PhantomData,
+        };
+        self(&mut list);
+        let count = list.count;
+        w.patch_count(at, count);
+    }
+}
+
+impl<K> Encode for Option<List<'_, K>> {
+    type Kind = ();
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        match self {
+            Some(list) => list.encode_to(w),
+            None => w.wide_length(None),
+        }
+    }
+
+    fn encode_to_not_null(self, w: &mut Writer<'_>) {
+        match self {
+            Some(list) => list.encode_to(w),
+            None => w.wide_length(Some(0)),
+        }
+    }
+}
+
+/// The record batches of one partition in a Fetch answer.
+#[derive(Debug, Clone, Copy)]
+pub enum Records<'a> {
+    /// Batches that are in memory.
+    Bytes(&'a [u8]),
+    /// Room for `count` bytes that the caller reads into the buffer afterwards; `at` is told
+    /// where.
+    Gap {
+        /// How many bytes.
+        count: u32,
+        /// Receives the position of the first of them.
+        at: &'a Cell<usize>,
+    },
+    /// `count` bytes that are not in the buffer at all: the caller sends what precedes `at`, then
+    /// them, then what follows. The frame's length must include them.
+    Elsewhere {
+        /// How many bytes.
+        count: u32,
+        /// Receives the position before which they belong.
+        at: &'a Cell<usize>,
+    },
+}
+
+impl Encode for Records<'_> {
+    type Kind = ();
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        let (Records::Gap { count, at } | Records::Elsewhere { count, at }) = self else {
+            let Records::Bytes(bytes) = self else {
+                unreachable!("the other two were matched")
+            };
+            return bytes.encode_to(w);
+        };
+        w.wide_length(Some(count as usize));
+        at.set(w.len);
+        if matches!(self, Records::Gap { .. }) {
+            w.gap(count as usize);
+        }
+    }
+}
+
+impl Encode for Option<&str> {
+    type Kind = Option<&'static str>;
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        w.string_length(self.map(str::len));
+        w.raw(self.unwrap_or_default().as_bytes());
+    }
+
+    fn encode_to_not_null(self, w: &mut Writer<'_>) {
+        Some(self.unwrap_or_default()).encode_to(w);
+    }
+}
+
+impl Encode for &str {
+    type Kind = &'static str;
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        Some(self).encode_to(w);
+    }
+}
+
+impl Encode for &[u8] {
+    type Kind = &'static [u8];
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        w.wide_length(Some(self.len()));
+        w.raw(self);
+    }
+}
+
+impl Encode for &[i32] {
+    type Kind = &'static [i32];
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        w.wide_length(Some(self.len()));
+        for value in self {
+            value.encode_to(w);
+        }
+    }
+}
+
+impl Encode for &[i64] {
+    type Kind = &'static [i64];
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        w.wide_length(Some(self.len()));
+        for value in self {
+            value.encode_to(w);
+        }
+    }
+}
+
+impl Encode for bool {
+    type Kind = bool;
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        w.raw(&[self.into()]);
+    }
+}
+
+impl Encode for i8 {
+    type Kind = i8;
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        w.raw(&self.to_be_bytes());
+    }
+}
+
+impl Encode for i16 {
+    type Kind = i16;
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        w.raw(&self.to_be_bytes());
+    }
+}
+
+impl Encode for i32 {
+    type Kind = i32;
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        w.raw(&self.to_be_bytes());
+    }
+}
+
+impl Encode for i64 {
+    type Kind = i64;
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        w.raw(&self.to_be_bytes());
+    }
+}
+
+impl Encode for TopicId {
+    type Kind = TopicId;
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        w.raw(&self.0);
+    }
+}
+
+impl Encode for ErrorCode {
+    type Kind = ErrorCode;
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        self.0.encode_to(w);
+    }
+}
+
+/// Arrays nest four deep at most, and each count moves what is in it by two bytes at most.
+const SHIFT_BYTES_MAX: usize = 8;
+
+fn uvarint_bytes(mut value: u32) -> ([u8; 5], usize) {
+    let mut bytes = [0; 5];
+    let mut count = 0;
+    for byte in &mut bytes {
+        count += 1;
+        let [low, ..] = value.to_le_bytes();
+        value >>= 7;
+        *byte = if value == 0 { low & 0x7f } else { low | 0x80 };
+        if value == 0 {
+            break;
+        }
+    }
+    (bytes, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nested compact arrays whose counts need one, two and three bytes.
+    fn write_nested(w: &mut Writer<'_>) {
+        w.set_version(0, true);
+        w.raw(b"head");
+        let rows: List<'_, &'static str> = &mut |list| {
+            for row in 0..300 {
+                let text = "0123456789".get(..row % 11).unwrap_or("!");
+                list.push(text);
+            }
+            let w = &mut *list.w;
+            let numbers: List<'_, i8> = &mut |list| (0..20_000).for_each(|n| list.push(n as i8));
+            numbers.encode_to(w);
+            let strings: List<'_, &'static str> = &mut |list| (0..127).for_each(|_| list.push("x"));
+            strings.encode_to(w);
+        };
+        rows.encode_to(w);
+        w.raw(b"tail");
+    }
+
+    #[test]
+    fn an_answer_window_by_window_equals_the_whole() {
+        let mut whole = vec![0; 40_000];
+        let mut w = Writer::new(&mut whole);
+        write_nested(&mut w);
+        let len = w.finish().unwrap();
+        whole.truncate(len);
+        let mut counting = Writer::counting();
+        write_nested(&mut counting);
+        assert_eq!(counting.len(), len);
+        for window_bytes in [1, 2, 3, 7, 64, 1000, 4096] {
+            let step = window_bytes.max(len / 64);
+            for from in (0..len).step_by(step).chain(0..20).chain(len - 20..len) {
+                let mut window = vec![0xee; window_bytes];
+                let mut w = Writer::window(&mut window, from);
+                write_nested(&mut w);
+                assert_eq!(w.len(), len);
+                let end = len.min(from + window_bytes);
+                assert_eq!(
+                    window[..end - from],
+                    whole[from..end],
+                    "{window_bytes} from {from}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn too_small_a_buffer_is_remembered_and_the_size_is_still_told() {
+        let mut buffer = [0; 3];
+        let mut w = Writer::new(&mut buffer);
+        7_i32.encode_to(&mut w);
+        w.raw(&[]);
+        assert_eq!((w.finish(), w.len()), (Err(Error::Overflow), 4));
+        assert_eq!(buffer, [0, 0, 0]);
+    }
+
+    #[test]
+    fn null_is_written_as_empty_where_there_is_none() {
+        for (flexible, null, empty) in [
+            (false, &[255, 255][..], &[0, 0][..]),
+            (true, &[0][..], &[1][..]),
+        ] {
+            let mut buffer = [9; 4];
+            let mut w = Writer::new(&mut buffer);
+            w.set_version(0, flexible);
+            None::<&str>.encode_to(&mut w);
+            let len = w.finish().unwrap();
+            assert_eq!(&buffer[..len], null);
+            let mut w = Writer::new(&mut buffer);
+            w.set_version(0, flexible);
+            None::<&str>.encode_to_not_null(&mut w);
+            let len = w.finish().unwrap();
+            assert_eq!(&buffer[..len], empty);
+        }
+    }
+
+    #[test]
+    fn records_tell_where_they_belong() {
+        let at = Cell::new(0);
+        let mut buffer = [0; 9];
+        let mut w = Writer::new(&mut buffer);
+        Records::Gap { count: 4, at: &at }.encode_to(&mut w);
+        assert_eq!((w.finish(), at.get()), (Ok(8), 4));
+        Records::Elsewhere {
+            count: 100,
+            at: &at,
+        }
+        .encode_to(&mut w);
+        assert_eq!((w.len(), at.get()), (12, 12));
+    }
+}
