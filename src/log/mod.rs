@@ -4,6 +4,7 @@
 //! job out, and hands it back with [`Log::io_done`]; and reads where the index says.
 
 pub mod index;
+pub mod format;
 pub mod producers;
 pub mod record;
 pub mod state;
