@@ -1,0 +1,419 @@
+//! What `status` shows, as text or JSON. One walk names every value once and feeds either form.
+
+use std::fmt::{self, Write};
+
+use super::{CloseReason, Metrics, PoolKind, RingMetrics};
+use crate::clock::Mono;
+
+/// What is shown.
+pub struct Status<'a> {
+    /// Now; timers start with the program.
+    pub now: Mono,
+    /// Where clients connect.
+    pub listen: &'a dyn fmt::Display,
+    /// The number of this start.
+    pub boot: u32,
+    /// What sockets and handlers counted.
+    pub metrics: &'a Metrics,
+    /// The rings, in their order.
+    pub rings: &'a [RingStatus<'a>],
+    /// Topics, their bound; the other tables likewise.
+    pub tables: &'a [TableStatus],
+    /// Bytes that the plan allows.
+    pub memory_planned: u64,
+    /// The name of an API key.
+    pub api_name: fn(i16) -> Option<&'static str>,
+}
+
+/// One ring.
+pub struct RingStatus<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Bytes for data: all its segments, without spares.
+    pub data_bytes: u64,
+    /// What its log counted.
+    pub metrics: &'a RingMetrics,
+}
+
+/// How full a bounded table is.
+pub struct TableStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// Entries in it.
+    pub used: usize,
+    /// Entries that it can hold.
+    pub max: usize,
+}
+
+/// In which form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// For people: one value per line, sections indented.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Renders into `buf`; gives the length, or none where `buf` is too small. With
+/// [`crate::limits::RINGS_MAX`] rings it takes less than 32 KiB.
+pub fn render(status: &Status<'_>, form: Form, buf: &mut [u8]) -> Option<usize> {
+    let mut out = Out {
+        buf,
+        len: 0,
+        form,
+        depth: 0,
+        first: true,
+    };
+    walk(status, &mut out).ok()?;
+    Some(out.len)
+}
+
+fn walk(status: &Status<'_>, out: &mut Out<'_>) -> fmt::Result {
+    out.begin(None)?;
+    out.text("version", &env!("CARGO_PKG_VERSION"))?;
+    out.int("uptime_seconds", status.now.0 / 1_000_000)?;
+    out.text("listen", status.listen)?;
+    out.int("boot", u64::from(status.boot))?;
+    out.begin(Some("rings"))?;
+    for ring in status.rings {
+        out.begin(Some(ring.name))?;
+        walk_ring(ring, status.now, out)?;
+        out.end()?;
+    }
+    out.end()?;
+    walk_metrics(status.metrics, out)?;
+    walk_counts(status, out)?;
+    out.begin(Some("tables"))?;
+    for table in status.tables {
+        out.begin(Some(table.name))?;
+        out.int("used", table.used as u64)?;
+        out.int("max", table.max as u64)?;
+        out.end()?;
+    }
+    out.end()?;
+    out.begin(Some("memory"))?;
+    out.int("planned_bytes", status.memory_planned)?;
+    let (resident, peak) = resident_bytes();
+    out.int("resident_bytes", resident)?;
+    out.int("resident_peak_bytes", peak)?;
+    walk_pools(status.metrics, out)?;
+    out.end()?;
+    out.end()
+}
+
+fn walk_ring(ring: &RingStatus<'_>, now: Mono, out: &mut Out<'_>) -> fmt::Result {
+    let m = ring.metrics;
+    out.int("data_bytes", ring.data_bytes)?;
+    out.int("live_bytes", m.bytes_live)?;
+    out.int("live_segments", m.segments_live)?;
+    out.milli("laps", m.laps_milli)?;
+    let rate = m.rate.per_second(now).filter(|rate| *rate > 0);
+    out.int("bytes_per_second", rate.unwrap_or(0))?;
+    out.maybe(
+        "seconds_to_overwrite",
+        rate.map(|rate| ring.data_bytes / rate),
+    )?;
+    out.begin(Some("wear"))?;
+    out.int("payload_bytes", m.payload_bytes)?;
+    out.int("written_bytes", m.written_bytes)?;
+    out.int("groups", m.groups)?;
+    out.int("syncs", m.syncs)?;
+    out.end()?;
+    out.begin(Some("evicted"))?;
+    out.int("segments", m.segments_evicted)?;
+    out.int("records", m.records_evicted)?;
+    out.end()?;
+    out.begin(Some("damage"))?;
+    out.int("groups", m.groups_damaged)?;
+    out.int("batches", m.batches_damaged)?;
+    out.int("records", m.records_damaged)?;
+    out.end()?;
+    out.begin(Some("failures"))?;
+    out.int("now", u64::from(m.failing))?;
+    out.int("writes_and_syncs", m.failures)?;
+    out.int("segments_given_up", m.segments_given_up)?;
+    out.end()
+}
+
+fn walk_metrics(m: &Metrics, out: &mut Out<'_>) -> fmt::Result {
+    out.begin(Some("connections"))?;
+    out.int("open", m.connections.open)?;
+    out.int("open_max", m.connections.open_max)?;
+    out.int("accepted", m.connections.accepted)?;
+    out.int("refused", m.connections.refused)?;
+    out.begin(Some("closed"))?;
+    for why in CloseReason::ALL {
+        out.int(why.name(), m.connections.closed_for(why))?;
+    }
+    out.end()?;
+    out.int("bytes_in", m.bytes_in)?;
+    out.int("bytes_out", m.bytes_out)?;
+    out.end()?;
+    out.begin(Some("held_back"))?;
+    out.int("producers", m.producers_held)?;
+    out.int("producers_total", m.producers_held_total)?;
+    out.int("fetches_waiting", m.fetches_waiting)?;
+    out.end()?;
+    for (name, histogram) in [("sync_us", &m.sync_us), ("produce_us", &m.produce_us)] {
+        out.begin(Some(name))?;
+        out.int("count", histogram.count())?;
+        out.int("mean", histogram.mean_us())?;
+        out.int("recent_mean", histogram.recent_us())?;
+        out.int("p50", histogram.percentile_us(50))?;
+        out.int("p99", histogram.percentile_us(99))?;
+        out.int("max", histogram.max_us())?;
+        out.end()?;
+    }
+    out.begin(Some("reads"))?;
+    out.int("cached", m.reads_cached)?;
+    out.int("cold", m.reads_cold)?;
+    out.end()
+}
+
+/// Requests by API and errors by code, those that occurred.
+fn walk_counts(status: &Status<'_>, out: &mut Out<'_>) -> fmt::Result {
+    out.begin(Some("requests"))?;
+    for (key, count) in status
+        .metrics
+        .requests
+        .iter()
+        .enumerate()
+        .filter(|(_, n)| **n > 0)
+    {
+        match i16::try_from(key).ok().and_then(status.api_name) {
+            Some(name) => out.int(name, *count)?,
+            None => out.field(&format_args!("key_{key}"), count, false)?,
+        }
+    }
+    out.end()?;
+    out.begin(Some("errors"))?;
+    for (place, count) in status
+        .metrics
+        .errors
+        .iter()
+        .enumerate()
+        .filter(|(_, n)| **n > 0)
+    {
+        let code = i64::try_from(place).map_or(0, |place| place - 1);
+        out.field(&format_args!("{code}"), count, false)?;
+    }
+    out.end()
+}
+
+fn walk_pools(m: &Metrics, out: &mut Out<'_>) -> fmt::Result {
+    out.begin(Some("pools"))?;
+    for kind in PoolKind::ALL {
+        let pool = &m.pools[kind as usize];
+        out.begin(Some(kind.name()))?;
+        out.int("lent", pool.lent)?;
+        out.int("lent_max", pool.lent_max)?;
+        out.int("waits", pool.waits)?;
+        out.end()?;
+    }
+    out.end()
+}
+
+/// Where the walk goes: counts how deep it is, and whether a comma is due.
+struct Out<'a> {
+    buf: &'a mut [u8],
+    len: usize,
+    form: Form,
+    depth: usize,
+    first: bool,
+}
+
+impl Out<'_> {
+    fn begin(&mut self, name: Option<&str>) -> fmt::Result {
+        if let Some(name) = name {
+            self.name(&name)?;
+        }
+        match self.form {
+            Form::Json => self.write_char('{')?,
+            Form::Text if name.is_some() => self.write_char('\n')?,
+            Form::Text => {}
+        }
+        self.depth += 1;
+        self.first = true;
+        Ok(())
+    }
+
+    fn end(&mut self) -> fmt::Result {
+        self.depth -= 1;
+        self.first = false;
+        match (self.form, self.depth) {
+            (Form::Json, 0) => self.write_str("}\n"),
+            (Form::Json, _) => self.write_char('}'),
+            (Form::Text, _) => Ok(()),
+        }
+    }
+
+    /// Everything before a value: comma or indent, and the name. Ring names and ours need no
+    /// escapes.
+    fn name(&mut self, name: &dyn fmt::Display) -> fmt::Result {
+        let comma = if self.first { "" } else { "," };
+        self.first = false;
+        match self.form {
+            Form::Json => write!(self, "{comma}\"{name}\":"),
+            Form::Text => {
+                let indent = 2 * (self.depth - 1);
+                write!(self, "{:indent$}{name}:", "")
+            }
+        }
+    }
+
+    fn field(
+        &mut self,
+        name: &dyn fmt::Display,
+        value: &dyn fmt::Display,
+        quoted: bool,
+    ) -> fmt::Result {
+        self.name(name)?;
+        match self.form {
+            Form::Json if quoted => write!(self, "\"{value}\""),
+            Form::Json => write!(self, "{value}"),
+            Form::Text => writeln!(self, " {value}"),
+        }
+    }
+
+    fn int(&mut self, name: &str, value: u64) -> fmt::Result {
+        self.field(&name, &value, false)
+    }
+
+    fn text(&mut self, name: &str, value: &dyn fmt::Display) -> fmt::Result {
+        self.field(&name, value, true)
+    }
+
+    fn milli(&mut self, name: &str, value: u64) -> fmt::Result {
+        self.field(
+            &name,
+            &format_args!("{}.{:03}", value / 1000, value % 1000),
+            false,
+        )
+    }
+
+    /// A number that may be unknown.
+    fn maybe(&mut self, name: &str, value: Option<u64>) -> fmt::Result {
+        match (value, self.form) {
+            (Some(value), _) => self.int(name, value),
+            (None, Form::Json) => self.field(&name, &"null", false),
+            (None, Form::Text) => self.field(&name, &"unknown", false),
+        }
+    }
+}
+
+impl Write for Out<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let to = self.len + text.len();
+        self.buf
+            .get_mut(self.len..to)
+            .ok_or(fmt::Error)?
+            .copy_from_slice(text.as_bytes());
+        self.len = to;
+        Ok(())
+    }
+}
+
+/// Resident memory now and at its peak, as the kernel counts it; 0 where it does not say.
+fn resident_bytes() -> (u64, u64) {
+    use rustix::fs::{Mode, OFlags};
+    let mut buf = [0_u8; 2048];
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let read = rustix::fs::open("/proc/self/status", flags, Mode::empty())
+        .and_then(|file| rustix::io::read(&file, &mut buf));
+    let text = buf
+        .get(..read.unwrap_or(0))
+        .and_then(|b| std::str::from_utf8(b).ok())
+        .unwrap_or("");
+    let line = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+        value.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let bytes = |name| line(name).unwrap_or(0) * 1024;
+    (bytes("VmRSS:"), bytes("VmHWM:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(form: Form) -> String {
+        let mut metrics = Metrics::default();
+        metrics.request(0);
+        metrics.request(77);
+        metrics.error(3);
+        metrics.error(-1);
+        metrics.connections.opened();
+        metrics.sync_us.add(120);
+        let mut ring = RingMetrics {
+            laps_milli: 1250,
+            ..RingMetrics::default()
+        };
+        ring.rate.add(4096 * 3600, Mono(0));
+        let status = Status {
+            now: Mono(3_600_000_000),
+            listen: &"0.0.0.0:9092",
+            boot: 7,
+            metrics: &metrics,
+            rings: &[
+                RingStatus {
+                    name: "main",
+                    data_bytes: 256 << 20,
+                    metrics: &ring,
+                },
+                RingStatus {
+                    name: "alarms",
+                    data_bytes: 1,
+                    metrics: &RingMetrics::default(),
+                },
+            ],
+            tables: &[TableStatus {
+                name: "topics",
+                used: 1,
+                max: 128,
+            }],
+            memory_planned: 1,
+            api_name: |key| (key == 0).then_some("Produce"),
+        };
+        let mut buf = vec![0; 32 << 10];
+        let len = render(&status, form, &mut buf).unwrap();
+        assert_eq!(render(&status, form, &mut [0; 300]), None);
+        String::from_utf8(buf[..len].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn text_has_one_value_per_line() {
+        let text = rendered(Form::Text);
+        for line in [
+            "listen: 0.0.0.0:9092",
+            "  main:",
+            "    laps: 1.250",
+            "    bytes_per_second: 4096",
+            "    seconds_to_overwrite: 65536",
+            "    seconds_to_overwrite: unknown",
+            "  Produce: 1",
+            "  key_77: 1",
+            "  -1: 1",
+            "  p99: 120",
+        ] {
+            assert!(
+                text.lines().any(|have| have == line),
+                "no line {line:?} in\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn json_is_balanced_and_has_no_empty_places() {
+        let json = rendered(Form::Json);
+        assert!(
+            json.starts_with("{\"version\":") && json.ends_with("}\n"),
+            "{json}"
+        );
+        assert_eq!(json.matches('{').count(), json.matches('}').count());
+        for wrong in [",,", "{,", ",}", ":}", ":,", "}\"", "\"\""] {
+            assert!(!json.contains(wrong), "{wrong} in {json}");
+        }
+        assert!(json.contains("\"seconds_to_overwrite\":null"));
+        assert!(json.contains("\"errors\":{\"-1\":1,\"3\":1}"));
+    }
+}
