@@ -15,7 +15,7 @@ use super::{Decode, Error, Reader};
 ///     /// An element of an array has neither key nor flexible.
 ///     request NameTopic<'a> { name: Option<&'a str>, 0+, nullable 10+; }
 ///     /// The answer.
-///     response NameResponse<'a>, key 19, flexible 5+ { … List<'a, NameResult<'static>>, 0+; … }
+///     response NameResponse<'a>, key 19, flexible 5+ { topics: List<'a, Name<'static>>, 0+; }
 /// }
 /// ```
 ///

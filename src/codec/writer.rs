@@ -366,17 +366,6 @@ impl Encode for &[i32] {
     }
 }
 
-impl Encode for &[i64] {
-    type Kind = &'static [i64];
-
-    fn encode_to(self, w: &mut Writer<'_>) {
-        w.wide_length(Some(self.len()));
-        for value in self {
-            value.encode_to(w);
-        }
-    }
-}
-
 impl Encode for bool {
     type Kind = bool;
 

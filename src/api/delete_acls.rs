@@ -1,0 +1,50 @@
+//! DeleteAcls (31): removes access control lists. Versions 1–3.
+//!
+//! - 1 adds pattern types; 2 is flexible; 3 adds users as resources.
+//! - There are none: SECURITY_DISABLED (54) for each, as in a Kafka without an authorizer.
+
+use crate::codec::{Array, ErrorCode, List, message};
+
+message! {
+    /// Which ACLs to remove.
+    request DeleteAclsRequest<'a>, key 31, flexible 2+ {
+        filters: Array<'a, DeleteAclsFilter<'a>>, 0+;
+    }
+
+    /// Which ACLs.
+    request DeleteAclsFilter<'a> {
+        resource_type_filter: i8, 0+;
+        resource_name_filter: Option<&'a str>, 0+, nullable 0+;
+        pattern_type_filter: i8, 1+, default 3;
+        principal_filter: Option<&'a str>, 0+, nullable 0+;
+        host_filter: Option<&'a str>, 0+, nullable 0+;
+        operation: i8, 0+;
+        permission_type: i8, 0+;
+    }
+
+    /// What was removed, filter by filter.
+    response DeleteAclsResponse<'a>, key 31, flexible 2+ {
+        throttle_time_ms: i32, 0+;
+        filter_results: List<'a, DeleteAclsFilterResult<'static>>, 0+;
+    }
+
+    /// What matched one filter.
+    response DeleteAclsFilterResult<'a> {
+        error_code: ErrorCode, 0+;
+        error_message: Option<&'a str>, 0+, nullable 0+;
+        matching_acls: List<'a, DeleteAclsMatchingAcl<'static>>, 0+;
+    }
+
+    /// One ACL that was deleted.
+    response DeleteAclsMatchingAcl<'a> {
+        error_code: ErrorCode, 0+;
+        error_message: Option<&'a str>, 0+, nullable 0+;
+        resource_type: i8, 0+;
+        resource_name: &'a str, 0+;
+        pattern_type: i8, 1+;
+        principal: &'a str, 0+;
+        host: &'a str, 0+;
+        operation: i8, 0+;
+        permission_type: i8, 0+;
+    }
+}
