@@ -36,12 +36,22 @@ pub mod sync_group;
 
 use crate::broker::{Broker, Peer};
 use crate::clock::Now;
+use crate::codec::frame::{self, RequestHeader};
+use crate::codec::{self, Reader, Writer};
 use crate::types::Until;
 
 /// Every key that is served, in ascending order. A key stands here only when its handler works, so
 /// that nothing is advertised before.
 pub static APIS: &[Api] = &[
     // key, name, first and last version served, first flexible version, pool, handler
+    Api::new(
+        18,
+        "ApiVersions",
+        (0, 4),
+        3,
+        Pool::Control,
+        api_versions::handle,
+    ),
 ];
 
 /// One row of [`APIS`].
@@ -83,7 +93,7 @@ pub enum Pool {
 pub type Handler =
     fn(&mut Broker, request: &Request<'_>, out: Window<'_>, now: Now) -> Result<Step, Malformed>;
 
-/// A request whose header was read and whose version is served.
+/// A request whose header was read.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// Who asks.
@@ -140,12 +150,17 @@ pub struct Window<'a> {
 
 /// Handles one request: `frame` is what follows the size prefix.
 pub fn dispatch(broker: &mut Broker, peer: &Peer, frame: &[u8], out: Window<'_>, now: Now) -> Step {
-    let handled = request_from(peer, frame)
-        .and_then(|request| (request.api.handle)(broker, &request, out, now));
-    match handled {
-        Ok(step) => step,
-        Err(Malformed(why)) => Step::Close(why),
-    }
+    let handled = request_from(peer, frame).and_then(|request| {
+        let api = request.api;
+        if (api.min..=api.max).contains(&request.version) {
+            (api.handle)(broker, &request, out, now)
+        } else if api.key == API_VERSIONS_KEY {
+            Ok(api_versions::handle_unsupported(&request, out))
+        } else {
+            Err(Malformed("the version of the API is not served"))
+        }
+    });
+    handled.unwrap_or_else(|Malformed(why)| Step::Close(why))
 }
 
 /// The row of a key, if it is served.
@@ -166,7 +181,6 @@ pub fn pool_of(key: i16) -> Pool {
 pub fn fail(_frame_key: i16, _frame_version: i16, _answer: &mut [u8]) {}
 
 impl Api {
-    #[allow(dead_code)] // Until the first key is served.
     const fn new(
         key: i16,
         name: &'static str,
@@ -195,42 +209,62 @@ impl Api {
         }
     }
 
-    /// Whether an answer's header ends with a tagged section. That of ApiVersions never does:
-    /// clients must be able to read it before they know the broker.
+    /// Whether an answer's header ends with a tagged section.
     pub fn response_header_flexible(&self, version: i16) -> bool {
-        self.key != API_VERSIONS_KEY && version >= self.flexible_since
+        frame::response_header_flexible(self.key, version, self.flexible_since)
     }
 }
 
-/// Reads the header.
-fn request_from<'a>(peer: &'a Peer, frame: &'a [u8]) -> Result<Request<'a>, Malformed> {
-    let (header, rest) = frame.split_first_chunk::<10>().ok_or(CUT_SHORT)?;
-    let [k0, k1, v0, v1, c0, c1, c2, c3, l0, l1] = *header;
-    let version = i16::from_be_bytes([v0, v1]);
-    let api = api_of(i16::from_be_bytes([k0, k1])).ok_or(Malformed("the API key is not served"))?;
-    let (client_id, rest) = match i16::from_be_bytes([l0, l1]) {
-        -1 => (None, rest),
-        length => {
-            let length = usize::try_from(length).map_err(|_| CUT_SHORT)?;
-            let (text, rest) = rest.split_at_checked(length).ok_or(CUT_SHORT)?;
-            let text = std::str::from_utf8(text);
-            (Some(text.map_err(|_| Malformed("not UTF-8"))?), rest)
-        }
-    };
-    if !(api.min..=api.max).contains(&version) {
-        return Err(Malformed("the version of the API is not served"));
+impl<'a> Request<'a> {
+    /// A reader at the start of the message.
+    pub fn reader(&self) -> Reader<'a> {
+        Reader::new(self.body)
     }
+
+    /// Writes the answer, or the window's part of it: the header, then what `encode` writes. Gives
+    /// the whole answer's length.
+    pub fn answer(&self, out: Window<'_>, encode: impl FnOnce(&mut Writer<'_>)) -> usize {
+        let mut w = Writer::window(out.buf, out.from);
+        let header_flexible = self.api.response_header_flexible(self.version);
+        frame::response_begin(&mut w, self.correlation_id, header_flexible);
+        encode(&mut w);
+        // An answer that is longer than the window is no error: the rest follows.
+        let _ = frame::response_end(&mut w, 0);
+        w.len()
+    }
+
+    /// The length of the answer that `encode` would write.
+    pub fn answer_bytes(&self, encode: impl FnOnce(&mut Writer<'_>)) -> usize {
+        let out = Window {
+            buf: &mut [],
+            from: 0,
+        };
+        self.answer(out, encode)
+    }
+}
+
+/// Reads the header. `body` is where the message starts.
+fn request_from<'a>(peer: &'a Peer, frame: &'a [u8]) -> Result<Request<'a>, Malformed> {
+    let mut r = Reader::new(frame);
+    let flexible_since = |key| api_of(key).map_or(i16::MAX, |api| api.flexible_since);
+    let header = RequestHeader::decode(&mut r, flexible_since)?;
+    let api = api_of(header.api_key).ok_or(Malformed("the API key is not served"))?;
     Ok(Request {
         peer,
         api,
-        version,
-        correlation_id: i32::from_be_bytes([c0, c1, c2, c3]),
-        client_id,
-        body: rest,
+        version: header.api_version,
+        correlation_id: header.correlation_id,
+        client_id: header.client_id,
+        body: r.rest(),
     })
 }
 
-const CUT_SHORT: Malformed = Malformed("the request header is cut short");
+impl From<codec::Error> for Malformed {
+    fn from(error: codec::Error) -> Malformed {
+        Malformed(error.what())
+    }
+}
+
 const API_VERSIONS_KEY: i16 = 18;
 
 #[cfg(test)]

@@ -95,9 +95,10 @@ pub enum Error {
     Overflow,
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Error {
+    /// Says what is wrong.
+    pub fn what(self) -> &'static str {
+        match self {
             Error::Truncated => "the message is cut short",
             Error::Trailing => "bytes follow the message",
             Error::Length => "a length is out of bounds",
@@ -105,7 +106,13 @@ impl fmt::Display for Error {
             Error::Utf8 => "a string is not UTF-8",
             Error::Null => "null where none is allowed",
             Error::Overflow => "the answer does not fit into its buffer",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what())
     }
 }
 

@@ -91,7 +91,10 @@ pub struct Piece {
 impl Piece {
     /// Of these bytes.
     pub fn of(bytes: &[u8]) -> Piece {
-        Piece { bytes: bytes.len() as u32, crc: crc32c(bytes) }
+        Piece {
+            bytes: bytes.len() as u32,
+            crc: crc32c(bytes),
+        }
     }
 
     /// Whether these are the bytes.
@@ -143,7 +146,9 @@ impl Anchor {
 
     /// Reads a page. A version beyond ours is told apart first: its fields may mean other things.
     pub fn decode(page: &[u8]) -> AnchorPage {
-        let Some(page) = page.get(..ANCHOR_BYTES) else { return AnchorPage::Invalid };
+        let Some(page) = page.get(..ANCHOR_BYTES) else {
+            return AnchorPage::Invalid;
+        };
         if page.iter().all(|byte| *byte == 0) {
             return AnchorPage::Blank;
         }
@@ -154,10 +159,14 @@ impl Anchor {
             return AnchorPage::Newer(get_u32(page, 8));
         }
         let kind = AnchorKind::from_number(get_u32(page, 32));
-        let (Some(kind), true) = (kind, get_u32(page, 12) == crc32c(&page[16..ANCHOR_BYTES])) else {
+        let (Some(kind), true) = (kind, get_u32(page, 12) == crc32c(&page[16..ANCHOR_BYTES]))
+        else {
             return AnchorPage::Invalid;
         };
-        let piece = |at| Piece { bytes: get_u32(page, at), crc: get_u32(page, at + 4) };
+        let piece = |at| Piece {
+            bytes: get_u32(page, at),
+            crc: get_u32(page, at + 4),
+        };
         AnchorPage::Valid(Box::new(Anchor {
             ring_id: get_id(page, 16),
             kind,
@@ -505,7 +514,11 @@ mod tests {
     #[test]
     fn a_header_whose_parts_exceed_its_length_is_not_believed() {
         let mut bytes = [0u8; GROUP_HEADER_BYTES];
-        GroupHeader { payload_bytes: 4096, ..header() }.encode(&mut bytes);
+        GroupHeader {
+            payload_bytes: 4096,
+            ..header()
+        }
+        .encode(&mut bytes);
         assert_eq!(GroupHeader::decode(&bytes), None);
     }
 
@@ -545,6 +558,9 @@ mod tests {
         };
         let mut bytes = [0u8; LIST_ENTRY_BYTES];
         entry.encode(&mut bytes);
-        assert_eq!(ListEntry::decode_all(&bytes).collect::<Vec<_>>(), vec![entry]);
+        assert_eq!(
+            ListEntry::decode_all(&bytes).collect::<Vec<_>>(),
+            vec![entry]
+        );
     }
 }

@@ -3,8 +3,8 @@
 //! The log never waits. Whoever may wait for the disk asks it for [`Log::next_io`], carries the
 //! job out, and hands it back with [`Log::io_done`]; and reads where the index says.
 
-pub mod index;
 pub mod format;
+pub mod index;
 pub mod producers;
 pub mod record;
 pub mod state;
