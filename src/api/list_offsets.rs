@@ -39,11 +39,11 @@ message! {
     /// The partitions of one topic.
     response ListOffsetsTopicResponse<'a> {
         name: &'a str, 0+;
-        partitions: List<'a, ListOffsetsPartitionResponse<'static>>, 0+;
+        partitions: List<'a, ListOffsetsPartitionResponse>, 0+;
     }
 
     /// One partition.
-    response ListOffsetsPartitionResponse<'a> {
+    response ListOffsetsPartitionResponse {
         partition_index: i32, 0+;
         error_code: ErrorCode, 0+;
         timestamp: i64, 1+;
