@@ -1,5 +1,7 @@
 //! The state behind the handlers; knows no wire format and no socket.
 
+pub mod reads;
+
 use std::net::SocketAddr;
 
 use crate::clock::Now;
@@ -32,6 +34,8 @@ pub struct Broker {
     pub log: Log,
     /// Counters.
     pub metrics: Metrics,
+    /// Fetches and look-ups under way.
+    pub reads: reads::Reads,
 }
 
 /// What a read job (a fetch, a look-up by timestamp) wants next. The connection carries it out with
@@ -66,6 +70,17 @@ pub enum JobStep {
 }
 
 impl Broker {
+    /// A broker over an open log; allocates what its jobs will ever need.
+    pub fn new(config: Config, log: Log) -> Broker {
+        let reads = reads::Reads::new(&config);
+        Broker {
+            config,
+            log,
+            metrics: Metrics::default(),
+            reads,
+        }
+    }
+
     /// Goes on with the read job of a connection. `buf` is the leased buffer, whose contents are kept
     /// between steps except over a sleep; `read` is the outcome of the read asked for last.
     pub fn job_step(

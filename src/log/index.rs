@@ -64,6 +64,10 @@ pub struct Index {
     handles: Vec<PartitionHandle>,
     /// By slot.
     newest: Vec<Newest>,
+    /// By slot: bytes synced that nobody took note of yet.
+    fresh_bytes: Vec<u32>,
+    /// The slots with such bytes.
+    fresh: Vec<PartitionSlot>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +90,8 @@ impl Index {
             starts: vec![NO_GROUP; files * blocks],
             handles: vec![PartitionHandle(0); partitions_max],
             newest: vec![NO_RUN; partitions_max],
+            fresh_bytes: vec![0; partitions_max],
+            fresh: Vec::with_capacity(partitions_max),
         }
     }
 
@@ -94,7 +100,7 @@ impl Index {
         let per_file = size_of::<(SegmentSeq, FileIndex)>()
             + partitions_max * size_of::<InSegment>()
             + blocks_of(segment_bytes) * 12;
-        files * per_file + partitions_max * (4 + size_of::<Newest>())
+        files * per_file + partitions_max * (4 + size_of::<Newest>() + 4 + 2)
     }
 
     /// The file holds this segment from now on, and nothing is known of it yet.
@@ -123,7 +129,20 @@ impl Index {
                 newest.base = run.base_offset;
                 newest.place = Place { seq, at };
             }
+            let bytes = &mut self.fresh_bytes[usize::from(run.slot.0)];
+            if *bytes == 0 && run.bytes > 0 {
+                self.fresh.push(run.slot);
+            }
+            *bytes = bytes.saturating_add(run.bytes);
         }
+    }
+
+    /// A partition with bytes that were synced since it was last given here, and how many: those
+    /// who wait for it may go on. None: no more.
+    pub fn fresh_take(&mut self) -> Option<(PartitionSlot, u32)> {
+        let slot = self.fresh.pop()?;
+        let bytes = std::mem::take(&mut self.fresh_bytes[usize::from(slot.0)]);
+        Some((slot, bytes))
     }
 
     /// The file's segment is gone.
@@ -455,6 +474,18 @@ mod tests {
         index.partition_removed(PartitionSlot(1));
         assert_eq!(index.newest_run(PartitionSlot(1)), None);
         assert_eq!(index.segment_for(PartitionSlot(1), Offset(7)), None);
+    }
+
+    #[test]
+    fn fresh_bytes_of_a_partition_are_added_up_and_given_once() {
+        let mut index = filled();
+        let mut taken = [index.fresh_take(), index.fresh_take()];
+        taken.sort();
+        let expected = [(PartitionSlot(0), 300), (PartitionSlot(1), 100)];
+        assert_eq!(taken, expected.map(Some));
+        assert_eq!(index.fresh_take(), None);
+        index.group_synced(FileIndex(0), BLOCK, [run(0, 15, 1)].into_iter());
+        assert_eq!(index.fresh_take(), Some((PartitionSlot(0), 100)));
     }
 
     #[test]

@@ -213,6 +213,22 @@ impl Log {
         std::iter::empty()
     }
 
+    /// Where the batches of a ring are.
+    pub fn index(&self, _ring: RingIndex) -> &index::Index {
+        todo!()
+    }
+
+    /// The ring's name in its groups: readers believe no others.
+    pub fn ring_id(&self, _ring: RingIndex) -> format::RingId {
+        todo!()
+    }
+
+    /// A partition that has more synced bytes than when it was last given here, and how many more:
+    /// [`index::Index::fresh_take`] of each ring.
+    pub fn fresh_take(&mut self) -> Option<(PartitionSlot, u32)> {
+        None
+    }
+
     /// Whether this segment is still there: to be asked after reading from its file.
     pub fn is_live(&self, _ring: RingIndex, _seq: SegmentSeq) -> bool {
         todo!()
