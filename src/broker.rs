@@ -1,6 +1,8 @@
 //! The state behind the handlers; knows no wire format and no socket.
 
 pub mod reads;
+pub mod refusal;
+pub mod topic_config;
 
 use std::net::SocketAddr;
 

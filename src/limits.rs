@@ -51,3 +51,11 @@ pub const WIRE_ARRAY_COUNT_MAX: usize = 65_536;
 /// Tagged fields that end one structure of a request; all are skipped. Beyond: the connection is
 /// closed.
 pub const WIRE_TAGS_MAX: usize = 64;
+
+/// Milliseconds from writing to syncing in a topic that is relaxed by `flush.messages` alone. Costs
+/// nothing. It is how long such records stay invisible, and what a power cut can take.
+pub const RELAXED_MS_DEFAULT: u64 = 1000;
+
+/// Milliseconds from writing to syncing, whatever a larger `flush.ms` says: Kafka's own default of
+/// it is for ever, which here would hide records as long.
+pub const RELAXED_MS_MAX: u64 = 60_000;
