@@ -5,6 +5,8 @@
 //! environment, the refusals, and the test that `config/brooklet.toml` documents each key.
 //! [`source`] brings values in; [`value`] says what one may be.
 
+mod field;
+pub mod file;
 mod glob;
 mod resolve;
 pub mod source;
@@ -15,7 +17,7 @@ use std::path::PathBuf;
 
 use crate::limits;
 use crate::types::RingIndex;
-use value::{Field, keys};
+use field::{Field, keys};
 pub use value::{Key, Kind, Refusal};
 
 keys! {
@@ -240,7 +242,7 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Config {
-        source::resolved(&[]).expect("the defaults are a valid configuration")
+        resolve::resolve(Config::unresolved()).expect("the defaults are a valid configuration")
     }
 }
 

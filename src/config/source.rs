@@ -1,16 +1,131 @@
 //! Where values come from, strongest first: `--set`, flags, environment, file, defaults.
 
+use super::file::{Entry, What, entries};
 use super::resolve::resolve;
 use super::value::{Key, Refusal, Value};
 use super::{Config, KEYS, RING_KEYS, RingConfig};
 
-/// The configuration that these `key=value` settings make of the defaults.
-pub fn resolved(settings: &[(&str, &str)]) -> Result<Config, Refusal> {
+/// Everything that may set a key.
+#[derive(Default)]
+pub struct Sources<'a> {
+    /// The file's name and text.
+    pub file: Option<(&'a str, &'a str)>,
+    /// The environment; what does not start with `BROOKLET_` is passed over.
+    pub environment: Vec<(String, String)>,
+    /// Flags that stand for a key: the flag, the key, the value.
+    pub flags: Vec<(&'a str, &'a str, String)>,
+    /// What `--set` was given: `key=value`.
+    pub sets: &'a [String],
+}
+
+/// A configuration, and what its sources say that has no effect.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration, resolved.
+    pub config: Config,
+    /// Sentences for the log.
+    pub warnings: Vec<String>,
+}
+
+/// Brings all sources together.
+pub fn load(sources: Sources<'_>) -> Result<Loaded, Refusal> {
     let mut config = Config::unresolved();
-    for (key, text) in settings {
-        set(&mut config, key, text)?;
+    if let Some((name, text)) = sources.file {
+        load_file(&mut config, name, text)?;
     }
-    resolve(config)
+    let warnings = load_environment(&mut config, sources.environment)?;
+    for (flag, key, value) in sources.flags {
+        set(&mut config, key, &value).map_err(|refusal| refusal.at(flag))?;
+    }
+    for setting in sources.sets {
+        let split = setting
+            .split_once('=')
+            .ok_or_else(|| Refusal::new(format!("{setting:?} is not allowed: it takes key=value")));
+        split
+            .and_then(|(key, value)| set(&mut config, key.trim(), value))
+            .map_err(|refusal| refusal.at("--set"))?;
+    }
+    Ok(Loaded {
+        config: resolve(config)?,
+        warnings,
+    })
+}
+
+fn load_file(config: &mut Config, name: &str, text: &str) -> Result<(), Refusal> {
+    let entries = entries(text).map_err(|refusal| {
+        let place = format!("{name}, {}", refusal.place);
+        refusal.at(place)
+    })?;
+    let mut in_ring = false;
+    // The keys of the table that is open; TOML allows none twice.
+    let mut seen: Vec<String> = Vec::new();
+    for Entry { line, what } in entries {
+        let at = |refusal: Refusal| refusal.at(format!("{name}, line {line}"));
+        match what {
+            What::Ring => {
+                config.rings.push(RingConfig::unresolved());
+                in_ring = true;
+                seen.clear();
+            }
+            What::Key(key, _) if seen.contains(&key) => {
+                return Err(at(Refusal::new(format!("{key} is not allowed twice"))));
+            }
+            What::Key(key, value) => {
+                match config.rings.last_mut() {
+                    Some(ring) if in_ring => {
+                        assign(RING_KEYS, ring, &key, "ring.", |kind| kind.check(value))
+                    }
+                    _ => assign(KEYS, config, &key, "", |kind| kind.check(value)),
+                }
+                .map_err(at)?;
+                seen.push(key);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `BROOKLET_KEY`, `BROOKLET_RING_KEY` for the only ring, and `BROOKLET_RING_NAME_KEY`.
+fn load_environment(
+    config: &mut Config,
+    mut environment: Vec<(String, String)>,
+) -> Result<Vec<String>, Refusal> {
+    environment.retain(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX));
+    environment.sort();
+    let mut warnings = Vec::new();
+    for (name, text) in &environment {
+        let Some(key) = key_of_variable(config, name) else {
+            // Not refused: orchestrators invent such names for a service that is called brooklet.
+            if name != CONFIG_VARIABLE {
+                warnings.push(format!(
+                    "the environment variable {name} is no key and has no effect"
+                ));
+            }
+            continue;
+        };
+        set(config, &key, text).map_err(|refusal| refusal.at(name.as_str()))?;
+    }
+    Ok(warnings)
+}
+
+fn key_of_variable(config: &Config, variable: &str) -> Option<String> {
+    let is = |key: &str| variable_of_key(key) == variable;
+    if let Some(key) = KEYS.iter().find(|key| is(key.name)) {
+        return Some(key.name.to_string());
+    }
+    let of_only = RING_KEYS.iter().map(|key| format!("ring.{}", key.name));
+    let of_named = config.rings.iter().flat_map(|ring| {
+        RING_KEYS
+            .iter()
+            .map(move |key| format!("ring.{}.{}", ring.name, key.name))
+    });
+    of_only.chain(of_named).find(|key| is(key))
+}
+
+/// The environment variable of a key.
+pub fn variable_of_key(key: &str) -> String {
+    let upper = key.to_ascii_uppercase().replace(['.', '-'], "_");
+    format!("{ENVIRONMENT_PREFIX}{upper}")
 }
 
 /// Sets one key from text, as `--set` does; `ring.KEY` and `ring.NAME.KEY` address a ring's table.
@@ -68,13 +183,19 @@ fn assign<C>(
 }
 
 fn find<'a, C>(table: &'a [Key<C>], name: &str, prefix: &str) -> Result<&'a Key<C>, Refusal> {
-    table.iter().find(|key| key.name == name).ok_or_else(|| {
-        let near = table.iter().min_by_key(|key| distance(key.name, name));
-        let near = near.map_or("", |key| key.name);
-        Refusal::new(format!(
-            "there is no key \"{prefix}{name}\"; did you mean \"{prefix}{near}\"?"
-        ))
-    })
+    if let Some(key) = table.iter().find(|key| key.name == name) {
+        return Ok(key);
+    }
+    let distances = table.iter().map(|key| (distance(key.name, name), key.name));
+    let near = distances
+        .min()
+        .filter(|(changes, _)| *changes <= name.len().max(4) / 2);
+    let near = near.map_or(String::new(), |(_, near)| {
+        format!("; did you mean \"{prefix}{near}\"?")
+    });
+    Err(Refusal::new(format!(
+        "there is no key \"{prefix}{name}\"{near}"
+    )))
 }
 
 /// How many characters must change to make one word the other (Levenshtein).
@@ -90,4 +211,191 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+const ENVIRONMENT_PREFIX: &str = "BROOKLET_";
+
+/// Names the file, and so is no key.
+pub const CONFIG_VARIABLE: &str = "BROOKLET_CONFIG";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::value::Kind;
+
+    fn from_file(text: &str) -> Result<Config, String> {
+        let sources = Sources {
+            file: Some(("b.toml", text)),
+            ..Sources::default()
+        };
+        load(sources)
+            .map(|loaded| loaded.config)
+            .map_err(|refusal| refusal.to_string())
+    }
+
+    fn from_sets(sets: &[&str]) -> Result<Config, String> {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_string()).collect();
+        let sources = Sources {
+            sets: &sets,
+            ..Sources::default()
+        };
+        load(sources)
+            .map(|loaded| loaded.config)
+            .map_err(|refusal| refusal.to_string())
+    }
+
+    fn variable(name: &str, value: &str) -> (String, String) {
+        (name.to_string(), value.to_string())
+    }
+
+    #[test]
+    fn set_goes_before_flags_before_the_environment_before_the_file() {
+        let file = "topics_max = 10\nnum_partitions = 10\ngroups_max = 10\nproducers_max = 10";
+        let sets = ["topics_max=13".to_string()];
+        let loaded = load(Sources {
+            file: Some(("b.toml", file)),
+            environment: vec![
+                variable("BROOKLET_TOPICS_MAX", "11"),
+                variable("BROOKLET_NUM_PARTITIONS", "11"),
+                variable("BROOKLET_GROUPS_MAX", "11"),
+                variable("PATH", "/bin"),
+            ],
+            flags: vec![
+                ("--a", "topics_max", "12".to_string()),
+                ("--b", "num_partitions", "12".to_string()),
+            ],
+            sets: &sets,
+        });
+        let config = loaded.unwrap().config;
+        assert_eq!(
+            (
+                config.topics_max,
+                config.num_partitions,
+                config.groups_max,
+                config.producers_max
+            ),
+            (13, 12, 11, 10)
+        );
+        assert_eq!(config.offsets_max, Config::default().offsets_max);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+        let refusal = from_file("a = 1").unwrap_err();
+        assert_eq!(refusal, "b.toml, line 1: there is no key \"a\"");
+        let refusal = from_file("\nmesage_max_byte = 1").unwrap_err();
+        assert_eq!(
+            refusal,
+            "b.toml, line 2: there is no key \"mesage_max_byte\"; did you mean \
+             \"message_max_bytes\"?"
+        );
+        let refusal = from_sets(&["ring.segment=4"]).unwrap_err();
+        assert!(refusal.contains("\"ring.main.segments\""), "{refusal}");
+    }
+
+    #[test]
+    fn every_key_refuses_what_is_out_of_its_bounds_by_name() {
+        fn check<C>(table: &[Key<C>], prefix: &str) {
+            for key in table {
+                let wrong = match key.kind {
+                    Kind::Int { max, .. } | Kind::Bytes { max, .. } if max < i64::MAX => {
+                        (max + 1).to_string()
+                    }
+                    Kind::Int { min, .. } => (min - 1).to_string(),
+                    Kind::Text { .. } | Kind::List { .. } => "\0".to_string(),
+                    _ => "7".to_string(),
+                };
+                let setting = format!("{prefix}{}={wrong}", key.name);
+                let refusal = from_sets(&[&setting]).unwrap_err();
+                assert!(refusal.contains(key.name), "{refusal}");
+                assert!(refusal.contains("is not allowed: it takes"), "{refusal}");
+                assert!(refusal.contains(&key.kind.to_string()), "{refusal}");
+            }
+        }
+        check(KEYS, "");
+        check(RING_KEYS, "ring.");
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_wherever_it_stands() {
+        let refusal = from_file("num_partitions = \"3\"").unwrap_err();
+        assert!(
+            refusal.contains("num_partitions = \"3\" is not allowed"),
+            "{refusal}"
+        );
+        for text in [
+            "auto_create_topics_enable = 1",
+            "listen = 9092",
+            "create = true",
+            "message_max_bytes = 1.5",
+            "message_max_bytes = [\"1\"]",
+            "[[ring]]\ntopics = \"a\"",
+            "num_partitions = 99999999999999999999",
+        ] {
+            let refusal = from_file(text).unwrap_err();
+            assert!(refusal.contains("is not allowed: it takes"), "{refusal}");
+        }
+        let loaded = load(Sources {
+            environment: vec![variable("BROOKLET_NUM_PARTITIONS", "three")],
+            ..Sources::default()
+        });
+        let refusal = loaded.unwrap_err().to_string();
+        assert!(
+            refusal.starts_with("BROOKLET_NUM_PARTITIONS: num_partitions = "),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn ring_tables_are_addressed_by_name_or_while_there_is_one() {
+        let config = from_sets(&["ring.segments=4", "ring.main.spares=1"]).unwrap();
+        assert_eq!((config.rings[0].segments, config.rings[0].spares), (4, 1));
+        let two = "[[ring]]\nname = \"a\"\ntopics = [\"x*\"]\n[[ring]]\nname = \"b-c\"\n";
+        let loaded = load(Sources {
+            file: Some(("b.toml", two)),
+            environment: vec![
+                variable("BROOKLET_RING_B_C_SEGMENTS", "5"),
+                variable("BROOKLET_RING_D_SEGMENTS", "5"),
+                variable("BROOKLET_CONFIG", "b.toml"),
+            ],
+            sets: &["ring.a.segments=7".to_string()],
+            ..Sources::default()
+        });
+        let loaded = loaded.unwrap();
+        assert_eq!(loaded.config.rings[0].segments, 7);
+        assert_eq!(loaded.config.rings[1].segments, 5);
+        assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+        assert_eq!(loaded.config.ring_of("xyz").0, 0);
+        assert_eq!(loaded.config.ring_of("other").0, 1);
+        let sources = Sources {
+            file: Some(("b.toml", two)),
+            sets: &["ring.segments=7".to_string()],
+            ..Sources::default()
+        };
+        let refusal = load(sources).unwrap_err().to_string();
+        assert!(refusal.contains("a, b-c"), "{refusal}");
+    }
+
+    #[test]
+    fn keys_that_contradict_each_other_are_refused() {
+        for (file, named) in [
+            ("socket_request_max_bytes = \"1 MiB\"", "message_max_bytes"),
+            (
+                "commit_group_max_bytes = \"1 MiB\"",
+                "socket_request_max_bytes",
+            ),
+            ("message_max_bytes = \"16 MiB\"", "segment_bytes"),
+            ("topics_max = 600", "partitions_max"),
+            ("[[ring]]\n[[ring]]\n", "ring.name"),
+            ("[[ring]]\nname = \"spares\"", "ring.name"),
+            ("create = \"auto\"\ncreate = \"auto\"", "create"),
+        ] {
+            let refusal = from_file(file).unwrap_err();
+            assert!(refusal.contains(named), "{refusal}");
+        }
+        let five: String = (0..5)
+            .map(|i| format!("[[ring]]\nname = \"r{i}\"\n"))
+            .collect();
+        assert!(from_file(&five).unwrap_err().contains("[[ring]]"));
+    }
 }

@@ -2,10 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
-
-use super::{Advertised, Create, TimestampType};
 
 /// A value on its way from a source to a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,22 +200,18 @@ impl Kind {
     /// The value that text from the command line or the environment stands for.
     pub fn parse(&self, text: &str) -> Result<Value, Refusal> {
         let text = text.trim();
-        let value = match self {
-            Kind::Int { .. } | Kind::OneOf { .. } => i64::from_str(text)
-                .map(Value::Int)
-                .map_err(|_| "a whole number"),
-            Kind::Bytes { .. } => bytes_of(text).map(Value::Int).ok_or("a size"),
-            Kind::Bool { .. } => bool::from_str(text)
-                .map(Value::Bool)
-                .map_err(|_| "true or false"),
-            Kind::Choice { .. } | Kind::Text { .. } => Ok(Value::Text(text.to_string())),
+        let as_text = || Value::Text(text.to_string());
+        self.check(match self {
+            Kind::Int { .. } | Kind::OneOf { .. } => {
+                i64::from_str(text).map_or_else(|_| as_text(), Value::Int)
+            }
+            Kind::Bool { .. } => bool::from_str(text).map_or_else(|_| as_text(), Value::Bool),
+            Kind::Bytes { .. } | Kind::Choice { .. } | Kind::Text { .. } => as_text(),
             Kind::List { .. } => {
                 let items = text.split(',').map(|item| item.trim().to_string());
-                Ok(Value::List(items.filter(|item| !item.is_empty()).collect()))
+                Value::List(items.filter(|item| !item.is_empty()).collect())
             }
-        };
-        let value = value.map_err(|what| self.refusal(text, what))?;
-        self.check(value)
+        })
     }
 
     /// The value itself, if it is one that the kind takes; sizes may still be text.
@@ -226,7 +219,7 @@ impl Kind {
         match (self, value) {
             (Kind::Bytes { .. }, Value::Text(text)) => match bytes_of(&text) {
                 Some(bytes) => self.check(Value::Int(bytes)),
-                None => Err(self.refusal(&text, "a size")),
+                None => Err(self.refusal(&Value::Text(text))),
             },
             (Kind::Int { min, max, .. }, Value::Int(n)) if (*min..=*max).contains(&n) => {
                 Ok(Value::Int(n))
@@ -247,17 +240,12 @@ impl Kind {
             }
             (Kind::Text { check, .. }, Value::Text(text)) if check(&text) => Ok(Value::Text(text)),
             (Kind::List { .. }, Value::List(items)) if items_hold(&items) => Ok(Value::List(items)),
-            (_, value) => Err(self.refusal(&value.to_string(), "")),
+            (_, value) => Err(self.refusal(&value)),
         }
     }
 
-    fn refusal(&self, value: &str, wanted: &str) -> Refusal {
-        let wanted = if wanted.is_empty() {
-            ""
-        } else {
-            &format!("{wanted}, ")
-        };
-        Refusal::new(format!("{value:?} is not allowed: it takes {wanted}{self}"))
+    fn refusal(&self, value: &Value) -> Refusal {
+        Refusal::new(format!("{value} is not allowed: it takes {self}"))
     }
 }
 
@@ -266,7 +254,7 @@ impl fmt::Display for Kind {
         match *self {
             Kind::Int { unit, min, max, .. } => {
                 let space = if unit.is_empty() { "" } else { " " };
-                write!(f, "{min} to {max}{space}{unit}")
+                write!(f, "a whole number from {min} to {max}{space}{unit}")
             }
             Kind::Bytes {
                 min,
@@ -274,7 +262,7 @@ impl fmt::Display for Kind {
                 multiple_of,
                 ..
             } => {
-                write!(f, "{} to {}", Bytes(min), Bytes(max))?;
+                write!(f, "a size from {} to {}", Bytes(min), Bytes(max))?;
                 if multiple_of > 1 {
                     write!(f, " in multiples of {}", Bytes(multiple_of))?;
                 }
@@ -386,7 +374,8 @@ pub fn is_advertised(text: &str) -> bool {
     text.is_empty() || advertised_of(text).is_some()
 }
 
-fn advertised_of(text: &str) -> Option<(String, u16)> {
+/// Host and port; nothing where the text is neither.
+pub fn advertised_of(text: &str) -> Option<(String, u16)> {
     let text = text.strip_prefix("PLAINTEXT://").unwrap_or(text);
     let (host, port) = text.rsplit_once(':')?;
     let host = host
@@ -398,166 +387,6 @@ fn advertised_of(text: &str) -> Option<(String, u16)> {
     let good = !host.is_empty() && host.len() <= 255 && host.chars().all(known);
     good.then(|| (host.to_string(), port))
 }
-
-/// A field's type: how a checked value enters it, and how it is shown.
-pub trait Field {
-    /// From a value that the key's kind took.
-    fn from_value(value: Value) -> Self;
-    /// As a value.
-    fn to_value(&self) -> Value;
-}
-
-macro_rules! integer_fields {
-    ($($type:ty)+) => { $(
-        impl Field for $type {
-            fn from_value(value: Value) -> Self {
-                match value {
-                    Value::Int(n) => n.try_into().expect("the key's bounds fit its field"),
-                    other => unreachable!("{other} was checked to be a number"),
-                }
-            }
-            fn to_value(&self) -> Value {
-                Value::Int((*self).try_into().expect("it came from an i64"))
-            }
-        }
-    )+ };
-}
-
-integer_fields!(u16 i32 u32 i64 u64 usize);
-
-impl Field for bool {
-    fn from_value(value: Value) -> bool {
-        value == Value::Bool(true)
-    }
-    fn to_value(&self) -> Value {
-        Value::Bool(*self)
-    }
-}
-
-impl Field for String {
-    fn from_value(value: Value) -> String {
-        match value {
-            Value::Text(text) => text,
-            other => unreachable!("{other} was checked to be text"),
-        }
-    }
-    fn to_value(&self) -> Value {
-        Value::Text(self.clone())
-    }
-}
-
-impl Field for PathBuf {
-    fn from_value(value: Value) -> PathBuf {
-        PathBuf::from(String::from_value(value))
-    }
-    fn to_value(&self) -> Value {
-        Value::Text(self.to_string_lossy().into_owned())
-    }
-}
-
-impl Field for Vec<String> {
-    fn from_value(value: Value) -> Vec<String> {
-        match value {
-            Value::List(items) => items,
-            other => unreachable!("{other} was checked to be a list"),
-        }
-    }
-    fn to_value(&self) -> Value {
-        Value::List(self.clone())
-    }
-}
-
-impl Field for Create {
-    fn from_value(value: Value) -> Create {
-        if String::from_value(value) == "never" {
-            Create::Never
-        } else {
-            Create::Auto
-        }
-    }
-    fn to_value(&self) -> Value {
-        Value::Text(
-            if *self == Create::Never {
-                "never"
-            } else {
-                "auto"
-            }
-            .to_string(),
-        )
-    }
-}
-
-impl Field for TimestampType {
-    fn from_value(value: Value) -> TimestampType {
-        match String::from_value(value).as_str() {
-            "LogAppendTime" => TimestampType::LogAppendTime,
-            _ => TimestampType::CreateTime,
-        }
-    }
-    fn to_value(&self) -> Value {
-        Value::Text(format!("{self:?}"))
-    }
-}
-
-impl Field for SocketAddr {
-    fn from_value(value: Value) -> SocketAddr {
-        SocketAddr::from_str(&String::from_value(value)).expect("it was checked to be an address")
-    }
-    fn to_value(&self) -> Value {
-        Value::Text(self.to_string())
-    }
-}
-
-impl Field for Advertised {
-    fn from_value(value: Value) -> Advertised {
-        Advertised(advertised_of(&String::from_value(value)))
-    }
-    fn to_value(&self) -> Value {
-        Value::Text(match &self.0 {
-            Some((host, port)) if host.contains(':') => format!("[{host}]:{port}"),
-            Some((host, port)) => format!("{host}:{port}"),
-            None => String::new(),
-        })
-    }
-}
-
-/// One list of keys makes the structure, its defaults and the table that drives everything else.
-macro_rules! keys {
-    (
-        $(#[doc = $doc:literal])+
-        pub struct $struct:ident $(+ $(#[doc = $extra_doc:literal])+ $extra:ident: $extra_type:ty)?,
-        pub static $table:ident;
-        $( $(#[doc = $why:literal])+ $name:ident: $type:ty = $kind:expr; )+
-    ) => {
-        $(#[doc = $doc])+
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct $struct {
-            $( $(#[doc = $why])+ pub $name: $type, )+
-            $( $(#[doc = $extra_doc])+ pub $extra: $extra_type, )?
-        }
-
-        #[doc = concat!("The keys of [`", stringify!($struct), "`], in the order of the file.")]
-        pub static $table: &[Key<$struct>] = &[ $( Key {
-            name: stringify!($name),
-            kind: $kind,
-            set: |into, value| into.$name = Field::from_value(value),
-            get: |from| from.$name.to_value(),
-            #[cfg(test)]
-            why: &[$($why),+],
-        } ),+ ];
-
-        impl $struct {
-            /// Every key at its default, nothing resolved.
-            fn unresolved() -> $struct {
-                $struct {
-                    $( $name: Field::from_value({ const KIND: Kind = $kind; KIND.default() }), )+
-                    $( $extra: Default::default(), )?
-                }
-            }
-        }
-    };
-}
-pub(super) use keys;
 
 /// Binary whatever the spelling: on flash and in memory there are no others.
 const UNITS: &[(&str, u32)] = &[
