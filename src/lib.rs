@@ -1,8 +1,8 @@
 //! brooklet: a Kafka-protocol broker for constrained edge devices.
 //!
 //! The layers, top to bottom (imports point down only):
-//! `cli` → `net` → `api` → `broker` → `log`, `group` → `storage`, `codec` → `limits`, `config`,
-//! `clock`, `error`, `metrics`, `types`.
+//! `cli` → `plan` → `net` → `api` → `broker` → `log`, `group` → `storage`, `codec` →
+//! `limits`, `config`, `clock`, `error`, `metrics`, `types`.
 
 pub mod api;
 pub mod broker;
@@ -16,5 +16,6 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod plan;
 pub mod storage;
 pub mod types;

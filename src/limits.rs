@@ -59,3 +59,30 @@ pub const RELAXED_MS_DEFAULT: u64 = 1000;
 /// Milliseconds from writing to syncing, whatever a larger `flush.ms` says: Kafka's own default of
 /// it is for ever, which here would hide records as long.
 pub const RELAXED_MS_MAX: u64 = 60_000;
+
+/// Bytes of a small produce buffer, a control buffer and a fetch buffer. Costs as much for each of
+/// them. Beyond: produce requests go on in a large buffer, other requests close the connection,
+/// and answers leave piece by piece.
+pub const LEASE_BYTES: usize = 64 * 1024;
+
+/// What surrounds a commit group's batches in its buffer: header, directory, metadata records, and
+/// the list of its parts. Part of the memory plan.
+pub const GROUP_AROUND_BYTES: usize = 32 * 1024 + 4096 + RUNS_PER_GROUP_MAX * 112;
+
+/// A connection's slot, its task and its small buffer. Part of the memory plan.
+pub const CONNECTION_BYTES: usize = 6 * 1024;
+
+/// What is kept of each partition that a fetch waits for. Part of the memory plan.
+pub const FETCH_WAIT_BYTES: usize = 24;
+
+/// What is kept of an idempotent producer in a partition. Part of the memory plan.
+pub const PRODUCER_BYTES: usize = 256;
+
+/// Pages of the program that are resident: at most all of it. Part of the memory plan.
+pub const PROGRAM_BYTES: usize = 896 * 1024;
+
+/// Threads: one thinks, one waits for sockets, one syncs, one reads what is not cached.
+pub const THREADS: usize = 4;
+
+/// Bytes of a thread's stack that are ever touched. Part of the memory plan.
+pub const STACK_BYTES: usize = 48 * 1024;

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::limits;
+use crate::metrics::PoolKind;
 use crate::types::RingIndex;
 use field::{Field, keys};
 pub use value::{Key, Kind, Refusal};
@@ -40,7 +41,8 @@ keys! {
 
     /// The address that clients connect to. Anyone who reaches it may read and write everything:
     /// there are no passwords.
-    listen: SocketAddr = Kind::text("ADDRESS:PORT with a numeric address", value::is_address, "0.0.0.0:9092");
+    listen: SocketAddr =
+        Kind::text("ADDRESS:PORT with a numeric address", value::is_address, "0.0.0.0:9092");
 
     /// The address that clients are told to come back to, as HOST:PORT or PLAINTEXT://HOST:PORT.
     /// Empty: the one that they reached, which is right unless something translates addresses.
@@ -62,7 +64,7 @@ keys! {
     message_max_bytes: usize = Kind::bytes(1024, 64 << 20, 1, 1_048_588);
 
     /// The largest request of any kind; a longer one closes the connection. 0: `message_max_bytes`
-    /// and 64 KiB for what surrounds it.
+    /// and 16 KiB for what surrounds it.
     socket_request_max_bytes: usize = Kind::bytes(0, 128 << 20, 1, 0);
 
     /// The most record bytes in one fetch answer, whatever the client asks for. Kafka's default; it
@@ -80,7 +82,8 @@ keys! {
     allow_replication_factor_any: bool = Kind::bool(false);
 
     /// Which time a record keeps, its producer's or its arrival's, unless its topic says otherwise.
-    log_message_timestamp_type: TimestampType = Kind::choice(&["CreateTime", "LogAppendTime"], "CreateTime");
+    log_message_timestamp_type: TimestampType =
+        Kind::choice(&["CreateTime", "LogAppendTime"], "CreateTime");
 
     /// How far a producer's time may lie ahead of ours, unless its topic says otherwise. Ignored
     /// while our clock is not known to be right.
@@ -96,7 +99,8 @@ keys! {
 
     /// The longest metadata string that may go with a committed offset. Kafka's default is 4096;
     /// each committed offset reserves room for it here.
-    offset_metadata_max_bytes: usize = Kind::bytes(0, limits::OFFSET_METADATA_BYTES_MAX as i64, 1, limits::OFFSET_METADATA_BYTES_MAX as i64);
+    offset_metadata_max_bytes: usize =
+        Kind::bytes(0, OFFSET_METADATA_BYTES_MAX, 1, OFFSET_METADATA_BYTES_MAX);
 
     // ---- tables ----
 
@@ -137,24 +141,24 @@ keys! {
     // ---- buffers ----
 
     /// Buffers for produce requests up to 64 KiB, and for the beginning of larger ones.
-    produce_leases_small: usize = Kind::int("", 1, 4096, 8);
+    produce_leases_small: usize = Kind::int("", 1, 4096, 6);
 
     /// Buffers for produce requests up to `socket_request_max_bytes`. One is enough to be correct;
     /// a second lets a large request arrive while another is being stored.
-    produce_leases_large: usize = Kind::int("", 1, 64, 2);
+    produce_leases_large: usize = Kind::int("", 1, 64, 1);
 
     /// Buffers of 64 KiB for all other requests, and their answers.
     control_leases: usize = Kind::int("", 1, 1024, 4);
 
     /// Buffers of 64 KiB through which fetched records pass.
-    fetch_leases: usize = Kind::int("", 1, 1024, 8);
+    fetch_leases: usize = Kind::int("", 1, 1024, 6);
 
     /// Buffers for answers to produce requests that wait for a sync: one for each connection that
     /// waits. 0: as many as `max_connections`.
     reply_leases: usize = Kind::int("", 0, 4096, 0);
 
     /// Bytes of each; an answer takes about 80 and the topics' names.
-    reply_lease_bytes: usize = Kind::bytes(1024, 1 << 20, 256, 4096);
+    reply_lease_bytes: usize = Kind::bytes(1024, 1 << 20, 256, 2048);
 
     /// Partitions that fetch requests may be waiting for, all connections together; beyond it they
     /// are answered at once, empty.
@@ -209,6 +213,8 @@ keys! {
     spares: u16 = Kind::int("", 1, 64, 2);
 }
 
+const OFFSET_METADATA_BYTES_MAX: i64 = limits::OFFSET_METADATA_BYTES_MAX as i64;
+
 /// What to do without a ring in the data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Create {
@@ -238,6 +244,17 @@ impl Config {
         let index = self.rings.iter().position(matches).unwrap_or(0);
         RingIndex(u8::try_from(index).expect("limits::RINGS_MAX fits a byte"))
     }
+
+    /// How many buffers of how many bytes each pool has, by [`PoolKind`].
+    pub fn pools(&self) -> [(usize, usize); PoolKind::COUNT] {
+        PoolKind::ALL.map(|kind| match kind {
+            PoolKind::ProduceSmall => (self.produce_leases_small, limits::LEASE_BYTES),
+            PoolKind::ProduceLarge => (self.produce_leases_large, self.socket_request_max_bytes),
+            PoolKind::Control => (self.control_leases, limits::LEASE_BYTES),
+            PoolKind::Fetch => (self.fetch_leases, limits::LEASE_BYTES),
+            PoolKind::Reply => (self.reply_leases, self.reply_lease_bytes),
+        })
+    }
 }
 
 impl Default for Config {
@@ -250,5 +267,82 @@ impl RingConfig {
     /// Bytes that the ring's files take, spares included.
     pub fn flash_bytes(&self) -> u64 {
         self.segment_bytes * u64::from(self.segments + self.spares)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write;
+    use value::Value;
+
+    const REFERENCE: &str = include_str!("../../config/brooklet.toml");
+
+    /// How the file documents a key: its reason, what it takes, and its default.
+    fn block<C>(key: &Key<C>) -> String {
+        let mut block = String::new();
+        for line in key.why {
+            writeln!(block, "#{line}").unwrap();
+        }
+        writeln!(block, "# Takes {}.", key.kind).unwrap();
+        let default = match (key.kind, key.kind.default()) {
+            (Kind::Bytes { .. }, Value::Int(n)) if n > 0 && n % 1024 == 0 => {
+                Value::Text(value::Bytes(n).to_string())
+            }
+            (_, default) => default,
+        };
+        writeln!(block, "#{} = {default}", key.name).unwrap();
+        block
+    }
+
+    fn uncommented() -> String {
+        let is_setting = |line: &&str| {
+            let key = line.trim_start_matches('#').split(' ').next().unwrap_or("");
+            line.starts_with('#') && !line.starts_with("# ") && !key.is_empty()
+        };
+        let lines = REFERENCE.lines().filter(is_setting);
+        lines.map(|line| format!("{}\n", &line[1..])).collect()
+    }
+
+    #[test]
+    fn the_reference_file_documents_every_key_in_the_order_of_the_table() {
+        let blocks = KEYS.iter().map(block).chain(RING_KEYS.iter().map(block));
+        let mut from = 0;
+        for block in blocks {
+            match REFERENCE[from..].find(&block) {
+                Some(at) => from += at + block.len(),
+                None => panic!("config/brooklet.toml lacks, or has elsewhere:\n\n{block}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_reference_file_holds_the_defaults_and_nothing_else() {
+        let text = uncommented();
+        assert_eq!(
+            text.lines().count(),
+            KEYS.len() + 1 + RING_KEYS.len(),
+            "{text}"
+        );
+        for text in [REFERENCE, &text] {
+            let sources = source::Sources {
+                file: Some(("brooklet.toml", text)),
+                ..Default::default()
+            };
+            assert_eq!(source::load(sources).unwrap().config, Config::default());
+        }
+    }
+
+    #[test]
+    fn what_a_configuration_shows_is_what_it_takes() {
+        let config = Config::default();
+        for key in KEYS {
+            assert_eq!(
+                key.kind.check((key.get)(&config)),
+                Ok((key.get)(&config)),
+                "{}",
+                key.name
+            );
+        }
     }
 }

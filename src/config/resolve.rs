@@ -86,4 +86,4 @@ fn resolve_rings(config: &Config) -> Result<(), Refusal> {
 }
 
 /// What may surround one batch in a produce request: header, topic names, other partitions' frames.
-const REQUEST_AROUND_BYTES: usize = 64 << 10;
+const REQUEST_AROUND_BYTES: usize = 16 << 10;

@@ -1,0 +1,253 @@
+//! The plan: what memory and flash a configuration takes, before any of it is taken.
+//!
+//! Everything that is allocated before the first connection stands here once, counted by the types
+//! that allocate it. Afterwards the heap does not grow, so the sum is a bound and not a forecast.
+
+use std::fmt;
+
+use crate::config::value::{Bytes, Refusal};
+use crate::config::{Config, RingConfig};
+use crate::limits;
+use crate::log::index::Index;
+use crate::log::state;
+use crate::metrics::PoolKind;
+
+/// What a configuration takes.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Memory.
+    pub memory: Vec<Item>,
+    /// Files of the rings, spares included.
+    pub flash: Vec<Item>,
+}
+
+/// A line of the plan.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// What it is for.
+    pub name: String,
+    /// How many.
+    pub count: u64,
+    /// Bytes of each.
+    pub bytes_each: u64,
+}
+
+impl Plan {
+    /// The plan of a configuration.
+    pub fn of(config: &Config) -> Plan {
+        let mut memory = vec![
+            item("program and its static data", 1, limits::PROGRAM_BYTES),
+            item("stacks of threads", limits::THREADS, limits::STACK_BYTES),
+        ];
+        for ring in &config.rings {
+            plan_ring(&mut memory, config, ring);
+        }
+        plan_tables(&mut memory, config);
+        plan_connections(&mut memory, config);
+        let subtotal: u64 = memory.iter().map(Item::bytes).sum();
+        memory.push(item("the allocator's own", 1, (subtotal / 64) as usize));
+        let flash = config.rings.iter().map(|ring| Item {
+            name: format!(
+                "ring {}: {} segments and {} spares",
+                ring.name, ring.segments, ring.spares
+            ),
+            count: u64::from(ring.segments + ring.spares),
+            bytes_each: ring.segment_bytes,
+        });
+        Plan {
+            memory,
+            flash: flash.collect(),
+        }
+    }
+
+    /// All of the memory.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory.iter().map(Item::bytes).sum()
+    }
+
+    /// All of the flash.
+    pub fn flash_bytes(&self) -> u64 {
+        self.flash.iter().map(Item::bytes).sum()
+    }
+
+    /// Refuses a plan that does not fit `memory_max`, naming what takes most.
+    pub fn check(&self, config: &Config) -> Result<(), Refusal> {
+        if self.memory_bytes() <= config.memory_max {
+            return Ok(());
+        }
+        let mut largest: Vec<&Item> = self.memory.iter().collect();
+        largest.sort_by_key(|item| std::cmp::Reverse(item.bytes()));
+        let largest: Vec<String> = largest
+            .iter()
+            .take(4)
+            .map(|item| item.to_string())
+            .collect();
+        Err(Refusal::new(format!(
+            "memory_max = {} is not enough: the plan takes {}, most of it for {}",
+            Mib(config.memory_max),
+            Mib(self.memory_bytes()),
+            largest.join("; ")
+        )))
+    }
+}
+
+impl Item {
+    /// All of them.
+    pub fn bytes(&self) -> u64 {
+        self.count * self.bytes_each
+    }
+}
+
+fn item(name: &str, count: usize, bytes_each: usize) -> Item {
+    Item {
+        name: name.to_string(),
+        count: count as u64,
+        bytes_each: bytes_each as u64,
+    }
+}
+
+fn plan_ring(memory: &mut Vec<Item>, config: &Config, ring: &RingConfig) {
+    let files = usize::from(ring.segments + ring.spares);
+    let of = |what: &str| format!("ring {}: {what}", ring.name);
+    memory.push(item(
+        &of("commit groups"),
+        2,
+        config.commit_group_max_bytes + limits::GROUP_AROUND_BYTES,
+    ));
+    let index = Index::memory_bytes(files, ring.segment_bytes, config.partitions_max);
+    memory.push(item(&of("index"), 1, index));
+}
+
+fn plan_tables(memory: &mut Vec<Item>, config: &Config) {
+    memory.push(item(
+        "topics",
+        config.topics_max,
+        size_of::<Option<state::Topic>>() + 2,
+    ));
+    let partition = size_of::<Option<state::Partition>>() + 8 + 12;
+    memory.push(item("partitions", config.partitions_max, partition));
+    memory.push(item(
+        "groups",
+        config.groups_max,
+        size_of::<Option<state::CommitGroup>>(),
+    ));
+    memory.push(item(
+        "committed offsets",
+        config.offsets_max,
+        size_of::<state::CommittedOffset>(),
+    ));
+    memory.push(item(
+        "producers",
+        config.producers_max,
+        limits::PRODUCER_BYTES,
+    ));
+}
+
+fn plan_connections(memory: &mut Vec<Item>, config: &Config) {
+    memory.push(item(
+        "connections",
+        config.max_connections,
+        limits::CONNECTION_BYTES,
+    ));
+    memory.push(item(
+        "partitions waited for",
+        config.fetch_waits_max,
+        limits::FETCH_WAIT_BYTES,
+    ));
+    for (kind, (count, bytes)) in PoolKind::ALL.iter().zip(config.pools()) {
+        memory.push(item(&format!("buffers: {}", kind.name()), count, bytes));
+    }
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} ({} x {})",
+            self.name,
+            self.count,
+            Bytes(self.bytes_each as i64)
+        )
+    }
+}
+
+/// The table that `brooklet plan` prints.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (title, items, sum) in [
+            ("memory", &self.memory, self.memory_bytes()),
+            ("flash", &self.flash, self.flash_bytes()),
+        ] {
+            writeln!(
+                f,
+                "{title:<44}{:>7}{:>14}{:>14}",
+                "count", "bytes each", "bytes"
+            )?;
+            for item in items {
+                let (each, all) = (item.bytes_each, item.bytes());
+                writeln!(f, "  {:<42}{:>7}{each:>14}{all:>14}", item.name, item.count)?;
+            }
+            writeln!(f, "  {:<63}{sum:>14}  {}", "sum", Mib(sum))?;
+        }
+        Ok(())
+    }
+}
+
+/// A size for people to compare: MiB with two digits.
+pub struct Mib(pub u64);
+
+impl fmt::Display for Mib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hundredths = (u128::from(self.0) * 100).div_ceil(1 << 20);
+        write!(f, "{}.{:02} MiB", hundredths / 100, hundredths % 100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::source::{Sources, load};
+
+    #[test]
+    fn the_default_plan_fits_8_mib_with_100_connections_and_messages_of_1_mib() {
+        let config = Config::default();
+        let plan = Plan::of(&config);
+        assert!(config.max_connections >= 100 && config.message_max_bytes >= 1 << 20);
+        assert!(plan.memory_bytes() <= 8 << 20, "{plan}");
+        assert_eq!(plan.check(&config), Ok(()));
+    }
+
+    #[test]
+    fn a_plan_beyond_memory_max_is_refused_with_sum_limit_and_the_largest_items() {
+        let config = Config {
+            memory_max: 2 << 20,
+            ..Config::default()
+        };
+        let refusal = Plan::of(&config).check(&config).unwrap_err().to_string();
+        assert!(
+            refusal.starts_with("memory_max = 2.00 MiB is not enough"),
+            "{refusal}"
+        );
+        assert!(
+            refusal.contains("ring main: commit groups (2 x"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn the_tiny_plan_fits_3_mib_with_messages_of_128_kib() {
+        let text = include_str!("../config/tiny.toml");
+        let sources = Sources {
+            file: Some(("tiny.toml", text)),
+            ..Sources::default()
+        };
+        let config = load(sources).unwrap().config;
+        let plan = Plan::of(&config);
+        assert_eq!(
+            (config.message_max_bytes, config.memory_max),
+            (128 << 10, 3 << 20)
+        );
+        assert_eq!(plan.check(&config), Ok(()), "{plan}");
+        assert_eq!(plan.flash_bytes(), 40 << 20);
+    }
+}
