@@ -3,8 +3,10 @@
 pub mod reads;
 pub mod refusal;
 pub mod topic_config;
+pub mod topics;
 
-use std::net::SocketAddr;
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::clock::Now;
 use crate::config::Config;
@@ -26,6 +28,15 @@ pub struct Peer {
     pub local: SocketAddr,
     /// The client's address.
     pub remote: SocketAddr,
+}
+
+/// An address that clients are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// A name or a numeric address.
+    pub host: heapless::String<255>,
+    /// The port.
+    pub port: u16,
 }
 
 /// Everything that requests act on.
@@ -81,6 +92,34 @@ impl Broker {
             metrics: Metrics::default(),
             reads,
         }
+    }
+
+    /// Where clients shall connect to: what the configuration says, or else the address that this
+    /// one reached. A link-local IPv6 address means nothing on other machines: it gives way to the
+    /// configured listening address, where that is a particular one.
+    pub fn advertised(&self, peer: &Peer) -> Address {
+        if let Some((host, port)) = &self.config.advertised_listeners.0 {
+            return Address {
+                host: host.as_str().try_into().unwrap_or_default(),
+                port: *port,
+            };
+        }
+        let mut ip = peer.local.ip().to_canonical();
+        let listen = self.config.listen.ip().to_canonical();
+        if matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()) && !listen.is_unspecified() {
+            ip = listen;
+        }
+        let mut host = heapless::String::new();
+        write!(host, "{ip}").expect("an address has at most 45 characters");
+        Address {
+            host,
+            port: peer.local.port(),
+        }
+    }
+
+    /// The cluster's id, as clients see it.
+    pub fn cluster_id(&self) -> &str {
+        &self.config.cluster_id
     }
 
     /// Goes on with the read job of a connection. `buf` is the leased buffer, whose contents are kept

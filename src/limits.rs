@@ -86,3 +86,10 @@ pub const THREADS: usize = 4;
 
 /// Bytes of a thread's stack that are ever touched. Part of the memory plan.
 pub const STACK_BYTES: usize = 48 * 1024;
+
+/// What `topics_max` may be set to. Costs a bit of stack for each in some requests.
+pub const TOPICS_MAX: usize = 4096;
+
+/// Topics or resources in one request that changes something. Costs time only: they are compared
+/// with each other. Beyond: POLICY_VIOLATION (44) for each.
+pub const ADMIN_ITEMS_MAX: usize = 1024;

@@ -1,13 +1,26 @@
 //! CreateTopics (19): creates topics. Versions 2–7.
 //!
-//! - 4 allows −1 partitions and replicas (the broker's default) without assignments; 5 is flexible
-//!   and answers the topic's size and configs; 6 may be throttled; 7 answers the topic's id.
+//! - −1 partitions or replicas are the broker's default (since 4 by Kafka's schema; Kafka and this
+//!   broker take them before it, too); 5 is flexible and answers the topic's size and configs; 6 may be throttled; 7 answers the topic's id.
 //! - `validate_only` checks and creates nothing.
 //! - TopicConfigErrorCode (tag 0) is never sent: who may create a topic may see its configs.
 //! - `timeout_ms` is not looked at: the answer waits for one sync.
+//! - Topics are created by themselves: one that is refused does not stop the others. A name that
+//!   stands twice is refused once.
+//! - The configs are left out of an answer that would not fit one window with them, as with some
+//!   forty topics.
 
-use crate::codec::{Array, ErrorCode, List, message};
-use crate::types::TopicId;
+use super::{Malformed, Request, Step, Window, reply_after};
+use crate::broker::Broker;
+use crate::broker::refusal::Refusal;
+use crate::broker::topic_config::{self, Edit, KEYS, Source};
+use crate::broker::topics::{Busy, Growth, NewTopic, SHARED_RING};
+use crate::clock::Now;
+use crate::codec::{Array, ErrorCode, List, ListWriter, Writer, message};
+use crate::config::Config;
+use crate::limits;
+use crate::log::state::TopicConfigs;
+use crate::types::{TopicId, Until};
 
 message! {
     /// Topics to create.
@@ -63,4 +76,259 @@ message! {
         config_source: i8, 5+;
         is_sensitive: bool, 5+;
     }
+}
+
+/// Creates topics.
+pub fn handle(
+    broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    now: Now,
+) -> Result<Step, Malformed> {
+    let ask = CreateTopicsRequest::decode(&mut request.reader(), request.version)?;
+    let mut pass = Pass {
+        growth: broker.growth_staged(),
+        with_configs: true,
+        ..Pass::default()
+    };
+    let refusal = match check(broker, request, &ask, out.buf.len(), &mut pass) {
+        Ok(()) => None,
+        Err(busy) => match busy.refusal() {
+            Ok(refusal) => Some(refusal),
+            Err(until) => return Ok(Step::Again(until)),
+        },
+    };
+
+    let mut pass = Pass {
+        growth: broker.growth_staged(),
+        with_configs: pass.with_configs,
+        refusal,
+        stage: (!ask.validate_only).then_some(now),
+        ..Pass::default()
+    };
+    let bytes = request.answer(out, |w| pass.encode(broker, &ask, w, request.version));
+    Ok(reply_after(bytes, pass.until))
+}
+
+/// Looks whether the whole request can be done now.
+fn check(
+    broker: &mut Broker,
+    request: &Request<'_>,
+    ask: &CreateTopicsRequest<'_>,
+    window_bytes: usize,
+    pass: &mut Pass,
+) -> Result<(), Busy> {
+    if ask.topics.len() > limits::ADMIN_ITEMS_MAX {
+        return Err(Busy::TooMuch);
+    }
+    broker.topics_settled(|name| ask.topics.iter().any(|topic| topic.name == name))?;
+    let version = request.version;
+    let mut bytes = request.answer_bytes(|w| pass.encode(broker, ask, w, version));
+    if bytes > window_bytes {
+        *pass = Pass {
+            growth: broker.growth_staged(),
+            ..Pass::default()
+        };
+        bytes = request.answer_bytes(|w| pass.encode(broker, ask, w, version));
+    }
+    if ask.validate_only || pass.created == 0 {
+        return Ok(());
+    }
+    if bytes > window_bytes {
+        return Err(Busy::TooMuch);
+    }
+    broker.meta_room(SHARED_RING, pass.growth.meta_bytes)
+}
+
+/// One walk over the request: dry first, then for good.
+#[derive(Default)]
+struct Pass {
+    /// What is created so far, and what is on its way.
+    growth: Growth,
+    /// Whether the answer shows configs.
+    with_configs: bool,
+    /// Set when nothing can be done at all.
+    refusal: Option<Refusal>,
+    /// Set when topics are to be created, not only looked at.
+    stage: Option<Now>,
+    /// How many topics are good.
+    created: usize,
+    /// What the answer waits for.
+    until: Until,
+}
+
+impl Pass {
+    fn encode(
+        &mut self,
+        broker: &mut Broker,
+        ask: &CreateTopicsRequest<'_>,
+        w: &mut Writer<'_>,
+        version: i16,
+    ) {
+        CreateTopicsResponse {
+            throttle_time_ms: 0,
+            topics: &mut |list| {
+                for (at, topic) in ask.topics.iter().enumerate() {
+                    let same = |other: CreatableTopic<'_>| other.name == topic.name;
+                    if self.refusal.is_none() && ask.topics.iter().take(at).any(same) {
+                        continue;
+                    }
+                    let twice = || ask.topics.iter().skip(at + 1).any(same);
+                    let created = self.create(broker, &topic, twice);
+                    self.push(list, &broker.config, topic.name, created);
+                }
+            },
+        }
+        .encode(w, version);
+    }
+
+    fn create(
+        &mut self,
+        broker: &mut Broker,
+        topic: &CreatableTopic<'_>,
+        twice: impl FnOnce() -> bool,
+    ) -> Result<(TopicId, NewTopic), Refusal> {
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
+        }
+        if twice() {
+            return Err(invalid_request("Duplicate topic name."));
+        }
+        let new = NewTopic {
+            name: broker.topic_name_free(topic.name)?,
+            configs: configs_of(topic)?,
+            partitions: partitions_of(topic, &broker.config)?,
+        };
+        broker.topic_grow(&new, &mut self.growth)?;
+        self.created += 1;
+        let Some(now) = self.stage else {
+            return Ok((TopicId::default(), new));
+        };
+        let staged = broker.topic_create(&new, now);
+        let (id, ticket) = staged.map_err(super::refused_stage)?;
+        self.until.add(SHARED_RING, ticket);
+        Ok((id, new))
+    }
+
+    fn push(
+        &self,
+        list: &mut ListWriter<'_, '_, CreatableTopicResult<'static>>,
+        config: &Config,
+        name: &str,
+        created: Result<(TopicId, NewTopic), Refusal>,
+    ) {
+        match created {
+            Ok((topic_id, new)) => {
+                let configs: List<'_, CreatableTopicConfigs<'static>> =
+                    &mut |list| push_configs(list, config, &new.configs);
+                list.push(CreatableTopicResult {
+                    name,
+                    topic_id,
+                    error_code: ErrorCode::NONE,
+                    error_message: None,
+                    num_partitions: new.partitions as i32,
+                    replication_factor: 1,
+                    configs: self.with_configs.then_some(configs),
+                });
+            }
+            Err(refusal) => list.push(CreatableTopicResult {
+                name,
+                topic_id: TopicId::default(),
+                error_code: refusal.code,
+                error_message: Some(refusal.message.as_str()),
+                num_partitions: -1,
+                replication_factor: -1,
+                configs: Some(&mut |_| {}),
+            }),
+        }
+    }
+}
+
+fn push_configs(
+    list: &mut ListWriter<'_, '_, CreatableTopicConfigs<'static>>,
+    config: &Config,
+    own: &TopicConfigs,
+) {
+    for key in KEYS {
+        let (default, default_source) = key.default_value(config);
+        let own = topic_config::own_value(own, key);
+        list.push(CreatableTopicConfigs {
+            name: key.name,
+            value: Some(own.unwrap_or(&default)),
+            read_only: false,
+            config_source: own.map_or(default_source, |_| Source::Topic) as i8,
+            is_sensitive: false,
+        });
+    }
+}
+
+/// The topic's own settings; a later one of the same name counts, as in Kafka.
+fn configs_of(topic: &CreatableTopic<'_>) -> Result<TopicConfigs, Refusal> {
+    for config in topic.configs {
+        topic_config::key_asked(config.name, config.value)?;
+    }
+    let mut edit = Edit::default();
+    for config in topic.configs {
+        let (key, value) = topic_config::key_asked(config.name, config.value)?;
+        edit.set(key, value)?;
+    }
+    edit.finish()
+}
+
+/// How many partitions the topic shall have, if every replica can be here.
+fn partitions_of(topic: &CreatableTopic<'_>, config: &Config) -> Result<u32, Refusal> {
+    if !topic.assignments.is_empty() {
+        return partitions_assigned(topic, config);
+    }
+    let replicas = topic.replication_factor;
+    if !matches!(replicas, -1 | 1) && (replicas < 1 || !config.allow_replication_factor_any) {
+        let why = format_args!("Replication factor must be 1 or -1: there is one broker.");
+        return Err(Refusal::new(ErrorCode::INVALID_REPLICATION_FACTOR, why));
+    }
+    match topic.num_partitions {
+        -1 => Ok(config.num_partitions),
+        partitions => u32::try_from(partitions).ok().filter(|n| *n > 0).ok_or({
+            let why = format_args!("Number of partitions must be above 0, or -1 for the default.");
+            Refusal::new(ErrorCode::INVALID_PARTITIONS, why)
+        }),
+    }
+}
+
+/// The same, for a client that says itself where each replica shall be.
+fn partitions_assigned(topic: &CreatableTopic<'_>, config: &Config) -> Result<u32, Refusal> {
+    if topic.replication_factor != -1 {
+        return Err(invalid_request(
+            "With an assignment of replicas, the replication factor must be -1.",
+        ));
+    }
+    if topic.num_partitions != -1 {
+        return Err(invalid_request(
+            "With an assignment of replicas, the number of partitions must be -1.",
+        ));
+    }
+    // As many different indexes as there are, none at or above their number: they are 0, 1, 2, ….
+    let count = topic.assignments.len();
+    if count > limits::ADMIN_ITEMS_MAX {
+        let why = format_args!("Too many partitions are assigned in one request.");
+        return Err(Refusal::new(ErrorCode::POLICY_VIOLATION, why));
+    }
+    for (at, assignment) in topic.assignments.iter().enumerate() {
+        let index = assignment.partition_index;
+        let mut earlier = topic.assignments.iter().take(at);
+        if earlier.any(|other| other.partition_index == index) {
+            let why = format_args!("Partition {index} is assigned twice.");
+            return Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, why));
+        }
+        if usize::try_from(index).is_ok_and(|index| index < count) {
+            super::replicas_check(assignment.broker_ids, config)?;
+        } else {
+            let why = format_args!("Partitions must be assigned from 0 on, without a gap.");
+            return Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, why));
+        }
+    }
+    Ok(count as u32)
+}
+
+fn invalid_request(why: &str) -> Refusal {
+    Refusal::new(ErrorCode::INVALID_REQUEST, format_args!("{why}"))
 }

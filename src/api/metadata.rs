@@ -4,12 +4,22 @@
 //!   whether unknown topics may be created; 5 offline replicas; 7 the leader epoch; 8 authorized
 //!   operations (8–10 of the cluster too); 9 is flexible; 10 adds topic ids; 12 asks by topic id.
 //! - All topics: an empty array in version 0, null since version 1 (where empty means none).
-//! - Authorized operations are not kept: `i32::MIN`, as from a broker without an authorizer.
-//! - A topic's name may be null since 10 in a request and since 12 in a response; in versions 10
-//!   and 11 Kafka answers neither a null name nor a topic id.
+//! - Authorized operations: all, where they are asked for; there is no authorizer.
+//! - A topic's name may be null since 10 in a request and since 12 in a response. Versions 10 and 11
+//!   carry ids that they may not use: INVALID_REQUEST (42), as in Kafka.
+//! - Unknown topics are created, if client and configuration allow it, and shown once they are on
+//!   flash. What cannot be created for lack of room is INVALID_TOPIC_EXCEPTION (17): clients give up
+//!   on that at once, where they would ask for ever on others.
+//! - There is one broker, at the address that the client reached unless the configuration sets one.
 
-use crate::codec::{Array, ErrorCode, List, message};
-use crate::types::TopicId;
+use super::{Malformed, Request, Step, Window};
+use crate::broker::Broker;
+use crate::broker::topics::{self, Busy, NewTopic, SHARED_RING};
+use crate::clock::Now;
+use crate::codec::{Array, ErrorCode, List, ListWriter, message};
+use crate::limits;
+use crate::log::state::{Topic, TopicConfigs};
+use crate::types::{TopicId, TopicSlot, Until};
 
 message! {
     /// Asks for topics.
@@ -65,3 +75,208 @@ message! {
         offline_replicas: &'a [i32], 5+;
     }
 }
+
+/// Shows the broker and topics; creates unknown ones first.
+pub fn handle(
+    broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    now: Now,
+) -> Result<Step, Malformed> {
+    let ask = MetadataRequest::decode(&mut request.reader(), request.version)?;
+    let may_create = ask.allow_auto_topic_creation && broker.config.auto_create_topics_enable;
+    if let Some(named) = ask.topics.filter(|_| may_create && out.from == 0) {
+        let mut until = Until::default();
+        for name in named.iter().filter_map(|topic| topic.name) {
+            create(broker, name, &mut until, now);
+        }
+        if until != Until::default() {
+            return Ok(Step::Again(until));
+        }
+    }
+
+    let address = broker.advertised(request.peer);
+    let node_id = broker.config.node_id;
+    let answer = Answer {
+        broker,
+        version: request.version,
+        may_create,
+        operations: if ask.include_topic_authorized_operations {
+            TOPIC_OPERATIONS_ALL
+        } else {
+            i32::MIN
+        },
+    };
+    let bytes = request.answer(out, |w| {
+        MetadataResponse {
+            throttle_time_ms: 0,
+            brokers: &mut |list| {
+                list.push(MetadataResponseBroker {
+                    node_id,
+                    host: &address.host,
+                    port: address.port.into(),
+                    rack: None,
+                });
+            },
+            cluster_id: Some(answer.broker.cluster_id()),
+            controller_id: node_id,
+            topics: &mut |list| answer.topics(ask.topics, list),
+            cluster_authorized_operations: if ask.include_cluster_authorized_operations {
+                CLUSTER_OPERATIONS_ALL
+            } else {
+                i32::MIN
+            },
+        }
+        .encode(w, request.version);
+    });
+    Ok(Step::Reply { bytes })
+}
+
+/// Stages the creation of a topic, if that is missing and possible; `until` then says when to look
+/// again. Topics are staged one by one: what finds no room now is staged when the request is
+/// dispatched again.
+fn create(broker: &mut Broker, name: &str, until: &mut Until, now: Now) {
+    match broker.topics_settled(|staged| staged == name) {
+        Ok(()) => {}
+        Err(Busy::Wait(staged)) => return until.merge(&staged),
+        Err(Busy::Storage | Busy::TooMuch) => return,
+    }
+    let Ok(name) = broker.topic_name_free(name) else {
+        return;
+    };
+    let new = NewTopic {
+        partitions: broker.config.num_partitions,
+        configs: TopicConfigs::new(),
+        name,
+    };
+    let mut growth = broker.growth_staged();
+    if topics::is_internal(&new.name) || broker.topic_grow(&new, &mut growth).is_err() {
+        return;
+    }
+    match broker.meta_room(SHARED_RING, growth.meta_bytes) {
+        Ok(()) => {
+            if let Ok((_, ticket)) = broker.topic_create(&new, now) {
+                until.add(SHARED_RING, ticket);
+            }
+        }
+        Err(Busy::Wait(full)) => until.merge(&full),
+        Err(Busy::Storage | Busy::TooMuch) => {}
+    }
+}
+
+/// The topics of an answer.
+struct Answer<'b> {
+    broker: &'b Broker,
+    version: i16,
+    may_create: bool,
+    operations: i32,
+}
+
+type TopicList<'w, 'b> = ListWriter<'w, 'b, MetadataResponseTopic<'static>>;
+
+impl Answer<'_> {
+    fn topics(
+        &self,
+        asked: Option<Array<'_, MetadataRequestTopic<'_>>>,
+        list: &mut TopicList<'_, '_>,
+    ) {
+        // Before version 1 there was no null.
+        let asked = asked.filter(|asked| self.version > 0 || !asked.is_empty());
+        let Some(asked) = asked else {
+            for (slot, topic) in self.broker.log.state().topics() {
+                self.topic(list, slot, topic);
+            }
+            return;
+        };
+        // Each topic is shown once, however often it is asked for: answers stay in proportion.
+        let mut shown = [0_u64; limits::TOPICS_MAX.div_ceil(64)];
+        for topic in asked {
+            match self.find(&topic) {
+                Ok(slot) => {
+                    let (word, bit) = (usize::from(slot.0) / 64, slot.0 % 64);
+                    let word = shown.get_mut(word).expect("slots are below the bound");
+                    if *word & 1 << bit == 0 {
+                        *word |= 1 << bit;
+                        let topic = self.broker.log.state().topic(slot);
+                        self.topic(list, slot, topic.expect("it was just found"));
+                    }
+                }
+                Err(error_code) => list.push(MetadataResponseTopic {
+                    error_code,
+                    name: topic.name,
+                    topic_id: topic.topic_id,
+                    is_internal: false,
+                    partitions: &mut |_| {},
+                    topic_authorized_operations: i32::MIN,
+                }),
+            }
+        }
+    }
+
+    fn find(&self, topic: &MetadataRequestTopic<'_>) -> Result<TopicSlot, ErrorCode> {
+        let by_id = topic.topic_id != TopicId::default();
+        if self.version < IDS_SINCE && (by_id || topic.name.is_none()) {
+            return Err(ErrorCode::INVALID_REQUEST);
+        }
+        let state = self.broker.log.state();
+        match topic.name {
+            _ if by_id => {
+                let found = state.topic_with_id(topic.topic_id);
+                found
+                    .map(|found| found.0)
+                    .ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+            }
+            None => Err(ErrorCode::INVALID_REQUEST),
+            Some(name) => {
+                let found = state.topic_named(name);
+                found.map(|found| found.0).ok_or_else(|| self.unknown(name))
+            }
+        }
+    }
+
+    fn unknown(&self, name: &str) -> ErrorCode {
+        let growth = self.broker.growth_staged();
+        let partitions = self.broker.config.num_partitions as usize;
+        let state = self.broker.log.state();
+        let room = state.room_for_topic(partitions, growth.topics, growth.partitions);
+        if self.broker.topic_name_free(name).is_err() || self.may_create && room.is_err() {
+            ErrorCode::INVALID_TOPIC_EXCEPTION
+        } else {
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        }
+    }
+
+    fn topic(&self, list: &mut TopicList<'_, '_>, slot: TopicSlot, topic: &Topic) {
+        let state = self.broker.log.state();
+        let nodes = [self.broker.config.node_id];
+        list.push(MetadataResponseTopic {
+            error_code: ErrorCode::NONE,
+            name: Some(&topic.name),
+            topic_id: topic.id,
+            is_internal: topics::is_internal(&topic.name),
+            partitions: &mut |list| {
+                for (_, partition) in state.partitions_of(slot) {
+                    list.push(MetadataResponsePartition {
+                        error_code: ErrorCode::NONE,
+                        partition_index: partition.index as i32,
+                        leader_id: self.broker.config.node_id,
+                        leader_epoch: state.boot.0 as i32,
+                        replica_nodes: &nodes,
+                        isr_nodes: &nodes,
+                        offline_replicas: &[],
+                    });
+                }
+            },
+            topic_authorized_operations: self.operations,
+        });
+    }
+}
+
+/// Ids may be asked for since this version.
+const IDS_SINCE: i16 = 12;
+
+/// Read, write, create, delete, alter, describe, and describe and alter configs.
+pub(super) const TOPIC_OPERATIONS_ALL: i32 = 3576;
+
+/// Create, alter, describe, cluster action, describe and alter configs, idempotent write.
+pub(super) const CLUSTER_OPERATIONS_ALL: i32 = 8096;

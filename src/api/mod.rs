@@ -34,10 +34,13 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod sync_group;
 
+use crate::broker::refusal::Refusal;
 use crate::broker::{Broker, Peer};
 use crate::clock::Now;
 use crate::codec::frame::{self, RequestHeader};
-use crate::codec::{self, Reader, Writer};
+use crate::codec::{self, Array, ErrorCode, Reader, Writer};
+use crate::config::Config;
+use crate::log::StageError;
 use crate::types::Until;
 
 /// Every key that is served, in ascending order. A key stands here only when its handler works, so
@@ -241,6 +244,36 @@ impl<'a> Request<'a> {
         };
         self.answer(out, encode)
     }
+}
+
+/// The step for an answer: at once if nothing was staged for it.
+fn reply_after(bytes: usize, until: Until) -> Step {
+    if until == Until::default() {
+        Step::Reply { bytes }
+    } else {
+        Step::ReplyAfter { bytes, until }
+    }
+}
+
+/// Whether all replicas that a client wants for a partition can be here.
+fn replicas_check(brokers: Array<'_, i32>, config: &Config) -> Result<(), Refusal> {
+    let bad = |why: std::fmt::Arguments<'_>| {
+        Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, why))
+    };
+    match brokers.iter().find(|broker| *broker != config.node_id) {
+        Some(other) => bad(format_args!(
+            "The assignment names broker {other}, which is unknown."
+        )),
+        None if brokers.is_empty() => bad(format_args!("The assignment names no broker.")),
+        None if brokers.len() > 1 => bad(format_args!("The assignment names a broker twice.")),
+        None => Ok(()),
+    }
+}
+
+/// What could not be staged though there was room for it: the disk fails.
+fn refused_stage(_: StageError) -> Refusal {
+    let why = format_args!("The broker's storage is failing.");
+    Refusal::new(ErrorCode::KAFKA_STORAGE_ERROR, why)
 }
 
 /// Reads the header. `body` is where the message starts.

@@ -87,6 +87,21 @@ pub fn key_named(name: &str) -> Option<&'static Key> {
     KEYS.get(at)
 }
 
+/// The setting that a client names, and the value that it gives it.
+pub fn key_asked<'v>(
+    name: &str,
+    value: Option<&'v str>,
+) -> Result<(&'static Key, &'v str), Refusal> {
+    let bad = |why| Refusal::new(ErrorCode::INVALID_CONFIG, why);
+    let Some(key) = key_named(name) else {
+        return Err(bad(format_args!("Unknown topic config name: {name}")));
+    };
+    let Some(value) = value else {
+        return Err(bad(format_args!("A topic config needs a value: {name}")));
+    };
+    Ok((key, value))
+}
+
 /// Whether the topic's records get the time of their arrival.
 pub fn append_time(topic: &Topic, config: &Config) -> bool {
     match own(&topic.configs, TIMESTAMP_TYPE) {

@@ -105,7 +105,7 @@ keys! {
     // ---- tables ----
 
     /// Topics; beyond it their creation is refused with POLICY_VIOLATION (44).
-    topics_max: usize = Kind::int("", 1, 4096, 128);
+    topics_max: usize = Kind::int("", 1, limits::TOPICS_MAX as i64, 128);
 
     /// Partitions of all topics together; beyond it as with `topics_max`.
     partitions_max: usize = Kind::int("", 1, 16_384, 512);
