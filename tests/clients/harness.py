@@ -22,6 +22,8 @@ import traceback
 import rawkafka
 
 CASE_SECONDS_MAX = 150
+# UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER.
+NO_LEADER_YET = (3, 5, 6)
 
 
 class Skip(Exception):
@@ -62,8 +64,16 @@ class Context:
     def stored(self, topic, partition=0):
         """The batches of a partition, as they are stored."""
         with self.raw() as broker:
-            _, _, start = broker.list_offset(topic, partition, rawkafka.EARLIEST)
-            return broker.fetch_batches(topic, partition, start)
+            found = []
+
+            def has_leader():
+                found[:] = broker.list_offset(topic, partition, rawkafka.EARLIEST)
+                return found[0] not in NO_LEADER_YET
+
+            # Kafka accepts connections before its partitions are back after a restart.
+            self.wait_until("a leader", has_leader)
+            rawkafka.check(found[0], f"ListOffsets {topic}-{partition}")
+            return broker.fetch_batches(topic, partition, found[2])
 
     def end_offset(self, topic, partition=0):
         """The high watermark of a partition."""

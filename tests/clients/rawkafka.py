@@ -459,6 +459,19 @@ class Connection:
         for _, error in reader.array(lambda: (reader.string(), reader.unpack("h"))):
             check(error, f"DeleteTopics {name}")
 
+    def delete_records(self, topic, partition, offset, timeout_ms=10000):
+        """DeleteRecords 0: (error, low watermark)."""
+        entry = struct.pack(">iq", partition, offset)
+        body = array([string(topic) + array([entry])]) + struct.pack(">i", timeout_ms)
+        reader = self.request(DELETE_RECORDS, 0, body)
+        reader.unpack("i")
+
+        def answer():
+            _index, low_watermark, error = reader.unpack("iqh")
+            return error, low_watermark
+
+        return reader.array(lambda: (reader.string(), reader.array(answer)))[0][1][0]
+
     def init_producer_id(self, transactional_id=None):
         """InitProducerId 0: (error, producer id, epoch)."""
         reader = self.request(
