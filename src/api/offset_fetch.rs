@@ -12,7 +12,8 @@ message! {
     /// Which groups and partitions.
     request OffsetFetchRequest<'a>, key 9, flexible 6+ {
         group_id: &'a str, 0-7;
-        topics: Option<Array<'a, OffsetFetchRequestTopic<'a>>>, 0-7, nullable 2+;
+        topics: Option<Array<'a, OffsetFetchRequestTopic<'a>>>, 0-7, nullable 2+,
+            default Some(Array::default());
         groups: Array<'a, OffsetFetchRequestGroup<'a>>, 8+;
         require_stable: bool, 7+;
     }

@@ -378,8 +378,7 @@ fn check_records(batch: &Batch<'_>) -> Result<Option<i64>, Refusal> {
         return Ok(None);
     };
     let mut newest = i64::MIN;
-    let mut offset_expected = batch.header.base_offset;
-    for record in records.by_ref() {
+    for (offset_expected, record) in (batch.header.base_offset..).zip(records.by_ref()) {
         let Ok(record) = record else {
             return refuse(
                 ErrorCode::INVALID_RECORD,
@@ -392,7 +391,6 @@ fn check_records(batch: &Batch<'_>) -> Result<Option<i64>, Refusal> {
                 "the records' offsets are not 0, 1, 2 …",
             );
         }
-        offset_expected += 1;
         newest = newest.max(record.timestamp);
     }
     match records.reader.finish() {
