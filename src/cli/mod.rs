@@ -1,6 +1,218 @@
-//! The command line.
+//! The command line: arguments, configuration, the data directory's lock; then the work is others'.
+
+pub mod args;
+pub mod data_dir;
+mod progress;
+mod status;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use argh::FromArgs;
+
+use crate::config::source::{CONFIG_VARIABLE, Loaded, Sources, load};
+use crate::config::value::{Bytes, Refusal};
+use crate::config::{Config, RingConfig};
+use crate::plan::{Mib, Plan};
+use args::{Args, Command, Common};
+
+/// Why the program ends without having done its work.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line or the configuration is wrong: exit code 2.
+    Usage(Refusal),
+    /// Something failed: exit code 1.
+    Failed(String),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        Failure::Usage(refusal)
+    }
+}
 
 /// Runs the program and gives its exit code.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let args = match Args::from_args(&["brooklet"], &args) {
+        Ok(args) => args,
+        Err(early) => return exit_early(&early),
+    };
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(refusal)) => {
+            complain(&refusal.to_string());
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(why)) => {
+            complain(&why);
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn exit_early(early: &argh::EarlyExit) -> ExitCode {
+    match early.status {
+        Ok(()) => {
+            print(&early.output);
+            ExitCode::SUCCESS
+        }
+        Err(()) => {
+            complain(&format!("{}; see brooklet --help", early.output.trim_end()));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(mut args: Args) -> Result<(), Failure> {
+    if args.version {
+        print(concat!("brooklet ", env!("CARGO_PKG_VERSION"), "\n"));
+        return Ok(());
+    }
+    log_init();
+    let config = configuration(args.common())?;
+    match args.command {
+        None | Some(Command::Serve(_)) => serve(config),
+        Some(Command::Plan(_)) => plan(&config),
+        Some(Command::Status(command)) => status::run(&config, command.json),
+        Some(Command::Check(_)) => {
+            let _lock = data_dir::open_offline(&config)?;
+            Err(Failure::Failed(
+                "check is not part of this build".to_string(),
+            ))
+        }
+        Some(Command::Dump(_)) => {
+            let _lock = data_dir::open_offline(&config)?;
+            Err(Failure::Failed(
+                "dump is not part of this build".to_string(),
+            ))
+        }
+        Some(Command::Export(_)) => {
+            let _lock = data_dir::open_offline(&config)?;
+            Err(Failure::Failed(
+                "export is not part of this build".to_string(),
+            ))
+        }
+    }
+}
+
+/// Brings together file, environment and arguments.
+fn configuration(common: Common) -> Result<Config, Failure> {
+    let name = common
+        .config
+        .or_else(|| std::env::var(CONFIG_VARIABLE).ok());
+    let text = match &name {
+        Some(name) => Some(
+            std::fs::read_to_string(name)
+                .map_err(|error| Refusal::new(error.to_string()).at(name.as_str()))?,
+        ),
+        None => None,
+    };
+    let mut flags = Vec::new();
+    if let Some(listen) = common.listen {
+        flags.push(("--listen", "listen", listen));
+    }
+    if let Some(data) = common.data {
+        flags.push(("--data", "data_dir", data));
+    }
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let Loaded { config, warnings } = load(Sources {
+        file: name.as_deref().zip(text.as_deref()),
+        environment: variables.collect(),
+        flags,
+        sets: &common.set,
+    })?;
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    Ok(config)
+}
+
+fn serve(config: Config) -> Result<(), Failure> {
+    let plan = Plan::of(&config);
+    plan.check(&config)?;
+    log::info!("brooklet {}", env!("CARGO_PKG_VERSION"));
+    for ring in &config.rings {
+        log_ring(ring, &config);
+    }
+    log::info!(
+        "memory plan: {} of {}",
+        Mib(plan.memory_bytes()),
+        Mib(config.memory_max)
+    );
+    let _lock = data_dir::open_to_serve(&config, &plan)?;
+    log::warn!(
+        "anyone who can reach {} may read and write everything",
+        config.listen
+    );
+    let mut progress = progress::Progress::new();
+    run_broker(config, &mut |done, total| progress.update(done, total))
+}
+
+fn run_broker(_config: Config, _filled: &mut dyn FnMut(u64, u64)) -> Result<(), Failure> {
+    Err(Failure::Failed(
+        "serving is not part of this build".to_string(),
+    ))
+}
+
+fn log_ring(ring: &RingConfig, config: &Config) {
+    let RingConfig {
+        name,
+        segments,
+        spares,
+        segment_bytes,
+        topics,
+    } = ring;
+    log::info!(
+        "ring {name}: {segments} segments of {} and {spares} spares in {}, for topics {}",
+        Bytes(*segment_bytes as i64),
+        config.data_dir.display(),
+        topics.join(", ")
+    );
+}
+
+/// `brooklet plan`.
+fn plan(config: &Config) -> Result<(), Failure> {
+    let plan = Plan::of(config);
+    print(&plan.to_string());
+    plan.check(config)?;
+    let space = data_dir::space(config)?;
+    space.check(config, &plan)?;
+    print(&format!(
+        "\n{} of flash free in {}, {} of the rings there already; memory_max is {}\n",
+        Mib(space.free_bytes),
+        space.at.display(),
+        Mib(space.present_bytes),
+        Mib(config.memory_max)
+    ));
+    Ok(())
+}
+
+fn log_init() {
+    let default = env_logger::Env::default().default_filter_or("info");
+    env_logger::Builder::from_env(default)
+        .format(|out, record| {
+            writeln!(
+                out,
+                "{} {:5} {}",
+                out.timestamp(),
+                record.level(),
+                record.args()
+            )
+        })
+        .init();
+}
+
+/// To the standard output; a reader that went away is no failure of ours.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "brooklet: {text}");
 }

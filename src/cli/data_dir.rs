@@ -1,0 +1,299 @@
+//! The data directory: made or refused, locked, and large enough.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::io::Errno;
+
+use super::Failure;
+use crate::config::value::Refusal;
+use crate::config::{Config, Create};
+use crate::plan::{Mib, Plan};
+
+/// The name of the file that is locked; it holds the holder's process id.
+pub const LOCK: &str = "LOCK";
+
+/// Held while the program works on a data directory; let go when dropped or when the process ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Option<File>,
+}
+
+/// The space for the rings.
+#[derive(Debug)]
+pub struct Space {
+    /// Free bytes of the file system.
+    pub free_bytes: u64,
+    /// Bytes of the rings' files that are there already.
+    pub present_bytes: u64,
+    /// Where this was measured: the data directory, or what would hold it.
+    pub at: PathBuf,
+}
+
+/// Makes the directory if it may be made, and locks it.
+pub fn open_to_serve(config: &Config, plan: &Plan) -> Result<Lock, Failure> {
+    let directory = &config.data_dir;
+    if !has_ring(directory) {
+        let fstab = std::fs::read_to_string("/etc/fstab").unwrap_or_default();
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        allow_new_ring(config, unmounted(&absolute(directory), &fstab, &mounts))?;
+    }
+    space(config)?.check(config, plan)?;
+    std::fs::create_dir_all(directory).map_err(|error| failed(directory, &error))?;
+    lock(directory)
+}
+
+/// Locks a directory that must hold a ring, for the commands that work beside no broker.
+pub fn open_offline(config: &Config) -> Result<Lock, Failure> {
+    if !has_ring(&config.data_dir) {
+        let directory = config.data_dir.display();
+        return Err(Failure::Failed(format!("there is no ring in {directory}")));
+    }
+    lock(&config.data_dir)
+}
+
+/// Measures the space that the rings have and need.
+pub fn space(config: &Config) -> Result<Space, Failure> {
+    let mut at = absolute(&config.data_dir);
+    while !at.exists() && at.pop() {}
+    let stat = statvfs(&at).map_err(|errno| failed(&at, &errno.into()))?;
+    Ok(Space {
+        free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        present_bytes: ring_files(&config.data_dir).map(|file| file.1).sum(),
+        at,
+    })
+}
+
+impl Space {
+    /// Refuses rings that do not fit.
+    pub fn check(&self, config: &Config, plan: &Plan) -> Result<(), Refusal> {
+        let wanted = plan.flash_bytes().saturating_sub(self.present_bytes);
+        if wanted <= self.free_bytes {
+            return Ok(());
+        }
+        let rings: Vec<String> = plan.flash.iter().map(ToString::to_string).collect();
+        Err(Refusal::new(format!(
+            "data_dir = {:?} has no room: {} more are needed and {} are free, for {}",
+            config.data_dir,
+            Mib(wanted),
+            Mib(self.free_bytes),
+            rings.join("; ")
+        )))
+    }
+}
+
+/// Decides whether a ring may be made where there is none.
+fn allow_new_ring(config: &Config, unmounted: Option<PathBuf>) -> Result<(), Failure> {
+    let directory = config.data_dir.display();
+    if config.create == Create::Never {
+        return Err(Failure::Failed(format!(
+            "there is no ring in {directory}, and create = \"never\": is its medium mounted?"
+        )));
+    }
+    if let Some(mount) = unmounted {
+        return Err(Failure::Failed(format!(
+            "there is no ring in {directory}, and nothing is mounted at {} though /etc/fstab has \
+             it: a ring made now would be on the wrong medium",
+            mount.display()
+        )));
+    }
+    log::warn!(
+        "there is no ring in {directory}, so one is made; if its medium should have been mounted \
+         there, stop now, and set create = \"never\""
+    );
+    Ok(())
+}
+
+/// The mount point in fstab, at or above the directory, at which nothing is mounted.
+fn unmounted(directory: &Path, fstab: &str, mountinfo: &str) -> Option<PathBuf> {
+    if mountinfo.is_empty() {
+        return None;
+    }
+    let mounted: Vec<PathBuf> = column(mountinfo, 4).collect();
+    column(fstab, 1)
+        .filter(|mount| mount.is_absolute() && directory.starts_with(mount))
+        .find(|mount| !mounted.contains(mount))
+}
+
+/// A column of paths; spaces in them are written as octal numbers.
+fn column(table: &str, column: usize) -> impl Iterator<Item = PathBuf> {
+    let lines = table
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'));
+    lines.filter_map(move |line| {
+        let path = line.split_ascii_whitespace().nth(column)?;
+        let path = if path.len() > 1 {
+            path.trim_end_matches('/')
+        } else {
+            path
+        };
+        Some(PathBuf::from(
+            path.replace("\\040", " ").replace("\\011", "\t"),
+        ))
+    })
+}
+
+/// The path from the root, with what exists of it resolved.
+fn absolute(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let existing = path
+        .ancestors()
+        .find_map(|above| Some((above, above.canonicalize().ok()?)));
+    match existing {
+        Some((above, resolved)) => match path.strip_prefix(above) {
+            Ok(rest) if rest.as_os_str().is_empty() => resolved,
+            Ok(rest) => resolved.join(rest),
+            Err(_) => path,
+        },
+        None => path,
+    }
+}
+
+fn has_ring(directory: &Path) -> bool {
+    ring_files(directory).next().is_some()
+}
+
+/// The files of all rings with their lengths, those included that a start left unfinished.
+fn ring_files(directory: &Path) -> impl Iterator<Item = (PathBuf, u64)> {
+    entries(directory, "ring-")
+        .flat_map(|ring| entries(&ring.path(), "segment-"))
+        .filter_map(|file| Some((file.path(), file.metadata().ok()?.len())))
+}
+
+fn entries(
+    directory: &Path,
+    prefix: &'static str,
+) -> impl Iterator<Item = std::fs::DirEntry> + use<> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter(move |entry| entry.file_name().to_string_lossy().starts_with(prefix))
+}
+
+fn lock(directory: &Path) -> Result<Lock, Failure> {
+    let path = directory.join(LOCK);
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
+    let mut file = match opened {
+        Ok(file) => file,
+        // Nobody can serve from a medium that is mounted read-only, and looking at it is fine.
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
+            return Ok(Lock { _file: None });
+        }
+        Err(error) => return Err(failed(&path, &error)),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            let _ = Read::take(&file, 32).read_to_string(&mut holder);
+            let holder = holder.trim();
+            let who = if holder.is_empty() {
+                "another process"
+            } else {
+                "process "
+            };
+            return Err(Failure::Failed(format!(
+                "{} is in use by {who}{holder}: one data directory serves one broker, and the \
+                 offline commands want it stopped",
+                directory.display()
+            )));
+        }
+        Err(errno) => return Err(failed(&path, &errno.into())),
+    }
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
+    written.map_err(|error| failed(&path, &error))?;
+    Ok(Lock { _file: Some(file) })
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Failed(format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTINFO: &str = "\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw
+30 22 8:2 / /mnt/my\\040card rw - vfat /dev/sda1 rw
+";
+
+    fn found(directory: &str, fstab: &str) -> Option<PathBuf> {
+        unmounted(Path::new(directory), fstab, MOUNTINFO)
+    }
+
+    #[test]
+    fn a_mount_point_with_nothing_mounted_is_seen() {
+        let fstab = "# /dev/sdc /old ext4\n/dev/root / ext4 defaults 0 1\n\
+                     /dev/sda1 /mnt/my\\040card vfat noauto 0 0\nUUID=1 /mnt/card/ ext4 nofail\n\
+                     /dev/sdb none swap sw\n";
+        assert_eq!(found("/mnt/card", fstab), Some("/mnt/card".into()));
+        assert_eq!(
+            found("/mnt/card/brooklet/data", fstab),
+            Some("/mnt/card".into())
+        );
+        for directory in [
+            "/mnt/cards/b",
+            "/var/lib/brooklet",
+            "/mnt/my card/b",
+            "/old/b",
+        ] {
+            assert_eq!(found(directory, fstab), None, "{directory}");
+        }
+        assert_eq!(unmounted(Path::new("/mnt/card"), fstab, ""), None);
+    }
+
+    #[test]
+    fn rings_that_do_not_fit_are_refused_and_those_that_are_there_count() {
+        let config = Config::default();
+        let plan = Plan::of(&config);
+        let space = |free_bytes, present_bytes| Space {
+            free_bytes,
+            present_bytes,
+            at: "/".into(),
+        };
+        let all = plan.flash_bytes();
+        assert_eq!(space(all, 0).check(&config, &plan), Ok(()));
+        assert_eq!(space(0, all).check(&config, &plan), Ok(()));
+        let refusal = space(all / 2, all / 4)
+            .check(&config, &plan)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refusal.contains("216.00 MiB more are needed and 144.00 MiB are free"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn a_directory_is_locked_once_and_the_holder_is_named() {
+        let path = std::env::temp_dir().join(format!("brooklet-lock-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let held = lock(&path).unwrap();
+        let Err(Failure::Failed(why)) = lock(&path) else {
+            panic!("locked twice")
+        };
+        assert!(
+            why.contains(&format!("in use by process {}", std::process::id())),
+            "{why}"
+        );
+        drop(held);
+        assert!(lock(&path).is_ok());
+        let _ = std::fs::remove_dir_all(&path);
+    }
+
+    #[test]
+    fn a_path_is_resolved_as_far_as_it_exists() {
+        assert_eq!(absolute(Path::new("/../no/such")), Path::new("/no/such"));
+        let here = std::env::current_dir().unwrap().canonicalize().unwrap();
+        assert_eq!(absolute(Path::new("./no-such")), here.join("no-such"));
+        assert_eq!(absolute(Path::new(".")), here);
+    }
+}

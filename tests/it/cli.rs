@@ -1,0 +1,252 @@
+//! The command line: exit codes, refusals, the lock, and what `plan` says.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A directory of this test alone, removed when it ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("brooklet-it-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_string()
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_string()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_brooklet"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("BROOKLET_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(args).env_remove("RUST_LOG");
+    command
+}
+
+fn brooklet(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn help_and_version_exit_0_and_print_to_the_standard_output() {
+    for args in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["plan", "--help"],
+        &["status", "--help"],
+        &["check", "--help"],
+        &["dump", "--help"],
+        &["export", "--help"],
+    ] {
+        let output = brooklet(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert!(out(&output).starts_with("Usage: brooklet"), "{args:?}");
+    }
+    let output = brooklet(&["--version"]);
+    assert_eq!(
+        out(&output),
+        concat!("brooklet ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_wrong_command_line_exits_2() {
+    for args in [
+        &["--bogus"][..],
+        &["bogus"],
+        &["--config"],
+        &["plan", "--json"],
+        &["export", "--topic", "a"],
+        &["plan", "--set", "no-equals"],
+    ] {
+        let output = brooklet(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));
+        assert!(
+            err(&output).starts_with("brooklet: "),
+            "{args:?}: {}",
+            err(&output)
+        );
+    }
+}
+
+#[test]
+fn a_wrong_configuration_exits_2_and_names_place_key_value_and_what_is_allowed() {
+    let scratch = Scratch::new("wrong");
+    let file = scratch.file("b.toml", "listen = \"127.0.0.1:1\"\nnum_partitions = 0\n");
+    let output = brooklet(&["serve", "--config", &file]);
+    assert_eq!(output.status.code(), Some(2));
+    let wanted = format!(
+        "brooklet: {file}, line 2: num_partitions = 0 is not allowed: it takes a whole number from \
+         1 to 1024\n"
+    );
+    assert_eq!(err(&output), wanted);
+
+    let output = brooklet(&["--config", &scratch.path("absent.toml"), "plan"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("absent.toml"), "{}", err(&output));
+
+    let output = command(&["plan"])
+        .env("BROOKLET_CREATE", "perhaps")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err(&output).contains("BROOKLET_CREATE: create = \"perhaps\""),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn options_before_and_behind_the_command_and_the_environment_come_together() {
+    let scratch = Scratch::new("together");
+    let file = scratch.file(
+        "b.toml",
+        "topics_max = 7\nmax_connections = 9\ngroups_max = 9\n",
+    );
+    let output = command(&["--set", "groups_max=5", "plan", "--set", "groups_max=6"])
+        .env("BROOKLET_CONFIG", &file)
+        .env("BROOKLET_MAX_CONNECTIONS", "8")
+        .env("BROOKLET_SERVICE_HOST", "10.0.0.1")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let count = |name: &str| -> u64 {
+        let text = out(&output);
+        let line = text
+            .lines()
+            .find(|line| line.trim_start().starts_with(name))
+            .unwrap();
+        line.trim_start()[name.len()..]
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    assert_eq!(
+        (count("topics "), count("connections "), count("groups ")),
+        (7, 8, 6)
+    );
+    assert!(
+        err(&output).contains("BROOKLET_SERVICE_HOST is no key"),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn a_plan_that_does_not_fit_exits_2() {
+    let output = brooklet(&["plan", "--set", "memory_max=4 MiB"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err(&output).contains("memory_max = 4.00 MiB is not enough"),
+        "{}",
+        err(&output)
+    );
+    let output = brooklet(&["serve", "--set", "memory_max=4 MiB"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn the_shipped_configurations_are_accepted() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/config/");
+    for (file, sum) in [("brooklet.toml", "8 MiB"), ("tiny.toml", "3 MiB")] {
+        let memory = format!("memory_max={sum}");
+        let output = brooklet(&[
+            "plan",
+            "--config",
+            &format!("{root}{file}"),
+            "--set",
+            &memory,
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    }
+}
+
+#[test]
+fn no_ring_is_made_where_there_must_be_one() {
+    let scratch = Scratch::new("never");
+    let data = scratch.path("data");
+    let output = brooklet(&["--data", &data, "--set", "create=never"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        err(&output).contains("create = \"never\""),
+        "{}",
+        err(&output)
+    );
+    assert!(!std::path::Path::new(&data).exists());
+    for args in [
+        &["check", "--data", &data][..],
+        &["dump", "--data", &data],
+        &["export", "--topic", "t", "--out", "o", "--data", &data],
+    ] {
+        let output = brooklet(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(
+            err(&output).contains("there is no ring in"),
+            "{}",
+            err(&output)
+        );
+    }
+}
+
+#[test]
+fn status_without_a_broker_says_so_and_exits_1() {
+    let scratch = Scratch::new("status");
+    let output = brooklet(&["status", "--data", &scratch.path("data")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        err(&output).contains("no broker is running"),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn a_second_user_of_a_data_directory_is_told_who_has_it() {
+    let scratch = Scratch::new("locked");
+    scratch.file("data/ring-0/segment-0000", "");
+    let lock = scratch.file("data/LOCK", "4711\n");
+    let held = std::fs::File::open(&lock).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let data = scratch.path("data");
+    for args in [&["check", "--data", &data][..], &["serve", "--data", &data]] {
+        let output = brooklet(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(
+            err(&output).contains("in use by process 4711"),
+            "{}",
+            err(&output)
+        );
+    }
+}
