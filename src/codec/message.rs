@@ -205,3 +205,122 @@ pub(crate) fn decode_field<'a, T: Decode<'a>>(
         Err(Error::Null)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::codec::{Array, Error, List, Reader, Writer, message};
+
+    message! {
+        /// A request with everything that a table can say.
+        request SampleRequest<'a>, key 99, flexible 2+ {
+            name: Option<&'a str>, 0+, nullable 1+;
+            wait_ms: i32, 1+, default 500;
+            old: bool, 0-1;
+            parts: Array<'a, SamplePart>, 2+;
+        }
+
+        /// Its element.
+        request SamplePart {
+            index: i8, 0+;
+        }
+
+        /// A response likewise.
+        response SampleResponse<'a>, key 99, flexible none {
+            name: Option<&'a str>, 0+, nullable 1+;
+            parts: Option<List<'a, SampleAnswer>>, 0+, nullable 1+;
+            old: bool, 0-1;
+        }
+
+        /// Its element.
+        response SampleAnswer {
+            index: i8, 0+;
+        }
+    }
+
+    fn decode(bytes: &[u8], version: i16) -> Result<SampleRequest<'_>, Error> {
+        SampleRequest::decode(&mut Reader::new(bytes), version)
+    }
+
+    fn encode(version: i16, response: SampleResponse<'_>) -> Vec<u8> {
+        let mut buffer = [0; 32];
+        let mut w = Writer::new(&mut buffer);
+        response.encode(&mut w, version);
+        let bytes = w.finish().unwrap();
+        buffer[..bytes].to_vec()
+    }
+
+    #[test]
+    fn fields_of_other_versions_have_their_defaults() {
+        let oldest = decode(b"\0\x01x\x01", 0).unwrap();
+        assert_eq!(
+            (oldest.name, oldest.wait_ms, oldest.old),
+            (Some("x"), 500, true)
+        );
+        assert!(oldest.parts.is_empty());
+        let newest = decode(b"\x02x\0\0\0\x07\x03\x01\0\x02\0\0", 2).unwrap();
+        assert_eq!(
+            (newest.name, newest.wait_ms, newest.old),
+            (Some("x"), 7, false)
+        );
+        assert_eq!(
+            newest
+                .parts
+                .iter()
+                .map(|part| part.index)
+                .collect::<Vec<_>>(),
+            [1, 2]
+        );
+    }
+
+    #[test]
+    fn null_is_an_error_in_a_request_before_the_version_that_allows_it() {
+        assert_eq!(decode(b"\xff\xff\0", 0).unwrap_err(), Error::Null);
+        assert_eq!(decode(b"\xff\xff\0\0\0\0\0", 1).unwrap().name, None);
+    }
+
+    #[test]
+    fn null_is_empty_in_a_response_before_the_version_that_allows_it() {
+        let none = || SampleResponse {
+            name: None,
+            parts: None,
+            old: true,
+        };
+        assert_eq!(encode(0, none()), b"\0\0\0\0\0\0\x01");
+        assert_eq!(encode(1, none()), b"\xff\xff\xff\xff\xff\xff\x01");
+        let parts: List<'_, SampleAnswer> = &mut |list| list.push(SampleAnswer { index: 5 });
+        let some = SampleResponse {
+            name: Some("x"),
+            parts: Some(parts),
+            old: true,
+        };
+        assert_eq!(encode(2, some), b"\0\x01x\0\0\0\x01\x05");
+    }
+
+    #[test]
+    fn the_table_says_what_was_written() {
+        let lines: Vec<_> = SampleRequest::TABLE
+            .iter()
+            .map(|line| {
+                (
+                    line.name,
+                    line.since,
+                    line.until,
+                    line.nullable_since,
+                    line.default,
+                )
+            })
+            .collect();
+        let max = i16::MAX;
+        let expected = [
+            ("name", 0, max, 1, ""),
+            ("wait_ms", 1, max, max, "500"),
+            ("old", 0, 1, max, ""),
+            ("parts", 2, max, max, ""),
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(
+            (SampleResponse::KEY, SampleResponse::FLEXIBLE_SINCE),
+            (99, max)
+        );
+    }
+}

@@ -53,9 +53,18 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! The size of an answer without a buffer: encode it into [`Writer::counting`] and ask
-//! [`Writer::len`]. A buffer that is too small is remembered and reported by [`Writer::finish`],
-//! so handlers need no `?` while they write. A [`Writer::window`] keeps only a part of the answer.
+//! In `api/` the same looks like this, and a row in [`crate::api::APIS`] makes it served:
+//!
+//! ```text
+//! let ask = CreateTopicsRequest::decode(&mut request.reader(), request.version)?;
+//! let bytes = request.answer(out, |w| CreateTopicsResponse { … }.encode(w, request.version));
+//! ```
+//!
+//! A buffer that is too small is remembered and reported by [`Writer::finish`], so handlers need
+//! no `?` while they write; [`Writer::len`] then still is the whole size, which a handler can ask
+//! for first with [`Writer::counting`]. A [`Writer::window`] keeps only a part of a long answer.
+//! Closures that write an answer more than once, for its size or for its windows, must not change
+//! anything.
 
 pub mod batch;
 pub mod crc;

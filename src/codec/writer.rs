@@ -170,6 +170,16 @@ impl<'b> Writer<'b> {
 
     /// Keeps those of `bytes`, which belong at `at`, that are inside the buffer or just before it.
     fn put(&mut self, at: usize, bytes: &[u8]) {
+        let kept_at = at.checked_sub(self.from);
+        let target = kept_at.and_then(|at| self.out.get_mut(at..at.checked_add(bytes.len())?));
+        match target {
+            Some(target) => target.copy_from_slice(bytes),
+            None => self.put_in_part(at, bytes),
+        }
+    }
+
+    #[cold]
+    fn put_in_part(&mut self, at: usize, bytes: &[u8]) {
         let (early, kept) = bytes.split_at(self.from.saturating_sub(at).min(bytes.len()));
         let kept_at = at.saturating_sub(self.from);
         let room = self.out.len().saturating_sub(kept_at);

@@ -17,6 +17,23 @@ use generate::{VARIANTS, Variant, generate};
 use schema::Side;
 
 #[test]
+fn everything_that_is_served_is_proved_here() {
+    for api in brooklet::api::APIS {
+        let row = rows::all().into_iter().find(|row| row.key == api.key);
+        let row = row.unwrap_or_else(|| panic!("{} has no row", api.name));
+        assert_eq!(
+            (row.name, row.flexible_since),
+            (api.name, api.flexible_since)
+        );
+        assert!(
+            row.versions.contains(&api.min) && row.versions.contains(&api.max),
+            "{}",
+            api.name
+        );
+    }
+}
+
+#[test]
 fn every_request_decodes_to_the_oracles_values() {
     for row in rows::all() {
         let schema = schema::load(row.name, Side::Request);
