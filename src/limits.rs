@@ -93,3 +93,8 @@ pub const TOPICS_MAX: usize = 4096;
 /// Topics or resources in one request that changes something. Costs time only: they are compared
 /// with each other. Beyond: POLICY_VIOLATION (44) for each.
 pub const ADMIN_ITEMS_MAX: usize = 1024;
+
+/// Bytes of metadata records in one commit group. Costs as much twice per ring. Beyond: the group is
+/// closed, and the next request waits for its sync; a single request's records beyond it are refused
+/// with POLICY_VIOLATION (44).
+pub const GROUP_META_BYTES_MAX: usize = 32 * 1024;

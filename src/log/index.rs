@@ -129,12 +129,17 @@ impl Index {
                 newest.base = run.base_offset;
                 newest.place = Place { seq, at };
             }
-            let bytes = &mut self.fresh_bytes[usize::from(run.slot.0)];
-            if *bytes == 0 && run.bytes > 0 {
-                self.fresh.push(run.slot);
-            }
-            *bytes = bytes.saturating_add(run.bytes);
+            self.fresh_note(run.slot, run.bytes);
         }
+    }
+
+    /// A partition has so many more bytes to see.
+    pub fn fresh_note(&mut self, slot: PartitionSlot, more: u32) {
+        let bytes = &mut self.fresh_bytes[usize::from(slot.0)];
+        if *bytes == 0 && more > 0 {
+            self.fresh.push(slot);
+        }
+        *bytes = bytes.saturating_add(more);
     }
 
     /// A partition with bytes that were synced since it was last given here, and how many: those
@@ -217,6 +222,14 @@ impl Index {
         let newest = self.newest.get(usize::from(slot.0))?;
         self.file_of(newest.place.seq)?;
         Some((newest.base, newest.place))
+    }
+
+    /// The first offset of a partition that is left.
+    pub fn first_offset(&self, slot: PartitionSlot) -> Option<Offset> {
+        let mut oldest = self.segments.iter();
+        oldest
+            .find_map(|(_, file)| self.in_segment(*file, slot))
+            .map(|entry| entry.first)
     }
 
     /// How many blocks a segment has.

@@ -3,35 +3,35 @@
 //! The log never waits. Whoever may wait for the disk asks it for [`Log::next_io`], carries the
 //! job out, and hands it back with [`Log::io_done`]; and reads where the index says.
 
+pub mod anchor;
 pub mod format;
 pub mod index;
+pub mod open;
 pub mod producers;
 pub mod record;
+pub mod recovery;
+pub mod ring;
+pub mod scan;
+pub mod staging;
 pub mod state;
 
 use std::sync::Arc;
 
 use crate::clock::{Mono, Now};
+use crate::codec::batch::{self, BatchHeader};
+use crate::config::{Config, RingConfig};
 use crate::error::DiskError;
+use crate::limits;
 use crate::storage::{Storage, WriteJob};
 use crate::types::{
-    FileRef, Offset, PartitionHandle, PartitionSlot, RingIndex, SegmentSeq, Settle, Ticket, Until,
+    Boot, FileRef, Offset, PartitionHandle, PartitionSlot, RingIndex, SegmentSeq, Settle, Ticket,
+    Until,
 };
-use record::{MetaRecord, ProducerBatch};
+use index::Index;
+use record::{MetaRecord, ProducerBatch, Records};
+use ring::{Done, Ring, RingStats};
+use staging::{Staging, run_of};
 use state::{State, StateLimits};
-
-/// One ring's part of the configuration.
-#[derive(Debug, Clone)]
-pub struct RingConfig {
-    /// Its name, for messages.
-    pub name: String,
-    /// Segments that hold data.
-    pub segments: u16,
-    /// Segment files beside them, for failures.
-    pub spares: u16,
-    /// Bytes of each segment file; a multiple of 4 MiB.
-    pub segment_bytes: u64,
-}
 
 /// The log's part of the configuration.
 #[derive(Debug, Clone)]
@@ -48,6 +48,39 @@ pub struct LogConfig {
     pub metadata_linger_ms: u64,
     /// After so long a silence a seal is written.
     pub seal_after_ms: u64,
+}
+
+impl LogConfig {
+    /// What the configuration says of the log.
+    pub fn of(config: &Config) -> LogConfig {
+        let mut state = StateLimits {
+            topics_max: config.topics_max,
+            partitions_max: config.partitions_max,
+            groups_max: config.groups_max,
+            offsets_max: config.offsets_max,
+            producers_max: config.producers_max,
+            snapshot_bytes_max: 0,
+        };
+        state.snapshot_bytes_max = state.snapshot_bytes_max_default();
+        LogConfig {
+            rings: config.rings.clone(),
+            state,
+            group_bytes_max: config.commit_group_max_bytes,
+            commit_alignment: config.commit_alignment as u32,
+            metadata_linger_ms: config.metadata_linger_ms,
+            seal_after_ms: config.seal_after_ms,
+        }
+    }
+
+    /// The size of the buffer in which a ring's anchors are made.
+    pub fn anchor_bytes_max(&self, ring: &RingConfig) -> usize {
+        anchor::anchor_bytes_max(
+            usize::from(ring.segments) + usize::from(ring.spares),
+            ring.segment_bytes,
+            self.state.partitions_max,
+            self.state.snapshot_bytes_max,
+        )
+    }
 }
 
 /// What a produce handler wants to append to one partition: whole checked batches, in order.
@@ -79,7 +112,7 @@ pub enum StageError {
     Full(Ticket),
     /// The disk fails: KAFKA_STORAGE_ERROR (56).
     Storage,
-    /// It can never fit a group: MESSAGE_TOO_LARGE (10) or the like.
+    /// It can never fit a group, or not the snapshots: MESSAGE_TOO_LARGE (10), POLICY_VIOLATION (44).
     TooLarge,
 }
 
@@ -92,14 +125,18 @@ pub struct SegmentView {
     pub file: FileRef,
     /// Where its groups start.
     pub groups_at: u64,
-    /// Where its synced groups end.
+    /// Where its written groups end.
     pub end: u64,
 }
 
 /// The log of all rings.
 pub struct Log {
-    state: State,
+    pub(crate) state: State,
+    pub(crate) rings: Vec<Ring>,
+    pub(crate) indexes: Vec<Index>,
     storage: Arc<dyn Storage>,
+    metadata_linger_ms: u64,
+    damage: open::Damage,
 }
 
 impl Log {
@@ -113,124 +150,367 @@ impl Log {
         &self.storage
     }
 
+    /// How many rings there are.
+    pub fn rings_len(&self) -> usize {
+        self.rings.len()
+    }
+
+    /// What was counted of a ring since the start.
+    pub fn stats(&self, ring: RingIndex) -> RingStats {
+        self.ring(ring).stats
+    }
+
     /// Whether a request with `payload_bytes` in `runs` batches fits the open group of `ring`.
     /// A handler asks this before it stages anything, so that a request is staged whole or not.
     pub fn room(
         &self,
-        _ring: RingIndex,
-        _payload_bytes: usize,
-        _runs: usize,
+        ring: RingIndex,
+        payload_bytes: usize,
+        runs: usize,
     ) -> Result<(), StageError> {
-        todo!()
+        let ring = self.ring(ring);
+        let open = ring.open();
+        if ring.is_failing() {
+            Err(StageError::Storage)
+        } else if open.has_room(payload_bytes, runs) {
+            Ok(())
+        } else if payload_bytes > open.payload_bytes_max() || runs > limits::RUNS_PER_GROUP_MAX {
+            Err(StageError::TooLarge)
+        } else {
+            Err(full(ring))
+        }
+    }
+
+    /// Whether so many bytes of metadata records fit the open group of `ring`, and, in the first ring,
+    /// the snapshots.
+    pub fn room_meta(&self, ring: RingIndex, bytes: usize) -> Result<(), StageError> {
+        let ring = self.ring(ring);
+        let staged = ring.open().meta().len() + ring.closed().map_or(0, |c| c.meta().len());
+        if ring.is_failing() {
+            Err(StageError::Storage)
+        } else if !self.state.room_for_shared(staged + bytes) {
+            Err(StageError::TooLarge)
+        } else if ring.open().has_room_meta(bytes) {
+            Ok(())
+        } else if bytes > limits::GROUP_META_BYTES_MAX {
+            Err(StageError::TooLarge)
+        } else {
+            Err(full(ring))
+        }
     }
 
     /// Copies batches into the open group of the partition's ring: gives them offsets, the leader
     /// epoch, and their append time. After [`Log::room`] it cannot fail for lack of room.
-    pub fn append(&mut self, _append: &Append<'_>, _now: Now) -> Result<Appended, StageError> {
-        todo!()
+    pub fn append(&mut self, append: &Append<'_>, now: Now) -> Result<Appended, StageError> {
+        let boot = self.state.boot;
+        let Some(partition) = self.state.partition_mut(append.slot) else {
+            return Err(StageError::TooLarge);
+        };
+        let ring = &mut self.rings[usize::from(partition.ring.0)];
+        if ring.is_failing() {
+            return Err(StageError::Storage);
+        }
+        if !ring.open().has_room(append.batches.len(), 1) {
+            return Err(full(ring));
+        }
+        if let Some(relaxed_ms) = append.relaxed_ms {
+            ring.sync_by(now.mono.plus_ms(relaxed_ms));
+        }
+        let staging = ring.stage(append.relaxed_ms.is_none(), None);
+        let offset = partition.next;
+        let (records, newest_ms) = stretch_of(append);
+        let run = run_of(partition.handle, offset, records, newest_ms);
+        let copy = staging.push(append.slot, boot, run, append.batches);
+        place(copy, offset, boot, append.append_time_ms);
+        partition.next = offset.plus(records);
+        partition.ticket_last = staging.ticket;
+        Ok(Appended {
+            offset,
+            ticket: staging.ticket,
+        })
     }
 
     /// Notes that the batch just appended came from an idempotent producer.
     pub fn producer_staged(
         &mut self,
-        _slot: PartitionSlot,
-        _id: i64,
-        _epoch: i16,
-        _batch: ProducerBatch,
-        _timestamp_ms: i64,
-        _ticket: Ticket,
+        slot: PartitionSlot,
+        id: i64,
+        epoch: i16,
+        batch: ProducerBatch,
+        timestamp_ms: i64,
+        ticket: Ticket,
     ) {
-        todo!()
+        self.state
+            .producers
+            .staged(id, epoch, slot, batch, timestamp_ms, ticket);
     }
 
     /// Puts a metadata record into the open group of `ring`. It takes effect in [`Log::state`] once
     /// it is synced; until then it is in [`Log::staged`]. `linger`: it may wait for company.
     pub fn stage(
         &mut self,
-        _ring: RingIndex,
-        _record: &MetaRecord<'_>,
-        _linger: bool,
-        _now: Now,
+        ring: RingIndex,
+        record: &MetaRecord<'_>,
+        linger: bool,
+        now: Now,
     ) -> Result<Ticket, StageError> {
-        todo!()
-    }
-
-    /// Whether so many bytes of metadata records fit the open group of `ring`.
-    pub fn room_meta(&self, _ring: RingIndex, _bytes: usize) -> Result<(), StageError> {
-        todo!()
+        self.room_meta(ring, record::bytes_of(record))?;
+        let linger = linger.then(|| now.mono.plus_ms(self.metadata_linger_ms));
+        let staging = self.rings[usize::from(ring.0)].stage(true, linger);
+        staging
+            .push_meta(record)
+            .map_err(|_| StageError::TooLarge)?;
+        Ok(staging.ticket)
     }
 
     /// Metadata records of `ring` that are staged and not yet synced, oldest first.
-    pub fn staged(&self, _ring: RingIndex) -> impl Iterator<Item = (Ticket, MetaRecord<'_>)> {
-        std::iter::empty()
+    pub fn staged(&self, ring: RingIndex) -> impl Iterator<Item = (Ticket, MetaRecord<'_>)> {
+        let ring = self.ring(ring);
+        let groups = ring.closed().into_iter().chain([ring.open()]);
+        groups
+            .flat_map(|staging| Records::new(staging.meta()).map(|record| (staging.ticket, record)))
     }
 
     /// Takes so many partition handles; gives the first.
-    pub fn handles_take(&mut self, _count: u32) -> PartitionHandle {
-        todo!()
+    pub fn handles_take(&mut self, count: u32) -> PartitionHandle {
+        let first = self.state.handle_next;
+        self.state.handle_next = PartitionHandle(first.0.saturating_add(count));
+        first
     }
 
     /// Whether what an answer waits for has come.
-    pub fn settled(&self, _until: &Until) -> Settle {
-        todo!()
+    pub fn settled(&self, until: &Until) -> Settle {
+        let mut settle = Settle::Done;
+        for (ring, ticket) in self.rings.iter().zip(until.tickets) {
+            let done = if until.written {
+                ring.ticket_written()
+            } else {
+                ring.ticket_synced()
+            };
+            if ticket > done && ticket <= ring.ticket_failed() {
+                return Settle::Failed;
+            }
+            if ticket > done {
+                settle = Settle::Pending;
+            }
+        }
+        settle
+    }
+
+    /// How much is in the open group: bytes of batches.
+    pub fn staged_bytes(&self, ring: RingIndex) -> usize {
+        self.ring(ring).open().payload_bytes()
     }
 
     /// The next step for the disk in `ring`, if there is one and none is on its way.
-    pub fn next_io(&mut self, _ring: RingIndex, _now: Now) -> Option<WriteJob> {
-        todo!()
+    pub fn next_io(&mut self, ring: RingIndex, now: Now) -> Option<WriteJob> {
+        let place = usize::from(ring.0);
+        self.rings[place].next_io(&self.state, &mut self.indexes[place], now)
     }
 
     /// Takes a job back with its outcome. Answers may be due then (see [`Log::settled`]), records
-    /// may have become visible, and there may be a next step.
+    /// may have become visible ([`Log::fresh_take`]), and there may be a next step.
     pub fn io_done(
         &mut self,
-        _ring: RingIndex,
-        _job: WriteJob,
-        _result: Result<(), DiskError>,
-        _now: Now,
+        ring: RingIndex,
+        job: WriteJob,
+        result: Result<(), DiskError>,
+        now: Now,
     ) {
-        todo!()
+        let place = usize::from(ring.0);
+        match self.rings[place].io_done(job, result, now) {
+            Done::Group { file, at, synced } => {
+                let Some(mut staging) = self.rings[place].closed_take() else {
+                    return;
+                };
+                self.group_written(place, &staging, file, at, synced);
+                if synced {
+                    self.group_apply(place, &staging);
+                    self.all_visible(place);
+                }
+                staging.reset(Ticket(0));
+                self.rings[place].closed_return(staging);
+            }
+            Done::Synced => self.all_visible(place),
+            Done::Head => {
+                if let Some(current) = self.rings[place].current() {
+                    self.indexes[place].segment_opened(current.file, current.seq);
+                }
+                self.log_starts_move(ring);
+            }
+            Done::Quiet | Done::Failing => {}
+        }
     }
 
     /// When [`Log::next_io`] should be asked again though nothing was staged since: a seal, a
     /// lingering commit, a relaxed sync, a retry after a failure.
-    pub fn deadline(&self, _ring: RingIndex) -> Option<Mono> {
-        todo!()
+    pub fn deadline(&self, ring: RingIndex) -> Option<Mono> {
+        self.ring(ring).deadline()
     }
 
     /// From now on nothing lingers: what is staged goes out, then a seal. For a clean stop.
     pub fn close(&mut self) {
-        todo!()
+        self.rings.iter_mut().for_each(Ring::close);
     }
 
     /// Whether everything is on flash and sealed after [`Log::close`], or cannot be.
     pub fn is_closed(&self) -> bool {
-        todo!()
+        self.rings.iter().all(Ring::is_closed)
     }
 
     /// The live segments of a ring, oldest first.
-    pub fn segments(&self, _ring: RingIndex) -> impl DoubleEndedIterator<Item = SegmentView> + '_ {
-        std::iter::empty()
+    pub fn segments(&self, ring: RingIndex) -> impl DoubleEndedIterator<Item = SegmentView> + '_ {
+        self.ring(ring)
+            .segments()
+            .iter()
+            .map(move |segment| SegmentView {
+                seq: segment.seq,
+                file: FileRef {
+                    ring,
+                    file: segment.file,
+                },
+                groups_at: segment.groups_at,
+                end: segment.end,
+            })
     }
 
     /// Where the batches of a ring are.
-    pub fn index(&self, _ring: RingIndex) -> &index::Index {
-        todo!()
+    pub fn index(&self, ring: RingIndex) -> &Index {
+        &self.indexes[usize::from(ring.0)]
     }
 
     /// The ring's name in its groups: readers believe no others.
-    pub fn ring_id(&self, _ring: RingIndex) -> format::RingId {
-        todo!()
+    pub fn ring_id(&self, ring: RingIndex) -> format::RingId {
+        self.ring(ring).id
     }
 
     /// A partition that has more synced bytes than when it was last given here, and how many more:
     /// [`index::Index::fresh_take`] of each ring.
     pub fn fresh_take(&mut self) -> Option<(PartitionSlot, u32)> {
-        None
+        self.indexes.iter_mut().find_map(Index::fresh_take)
     }
 
     /// Whether this segment is still there: to be asked after reading from its file.
-    pub fn is_live(&self, _ring: RingIndex, _seq: SegmentSeq) -> bool {
-        todo!()
+    pub fn is_live(&self, ring: RingIndex, seq: SegmentSeq) -> bool {
+        self.ring(ring)
+            .segments()
+            .iter()
+            .any(|segment| segment.seq == seq)
+    }
+
+    fn ring(&self, ring: RingIndex) -> &Ring {
+        &self.rings[usize::from(ring.0)]
+    }
+
+    /// The group's batches can be found from now on, though not be seen before they are synced.
+    fn group_written(
+        &mut self,
+        place: usize,
+        staging: &Staging,
+        file: crate::types::FileIndex,
+        at: u64,
+        synced: bool,
+    ) {
+        let state = &mut self.state;
+        let runs = staging.runs().filter_map(|entry| {
+            let partition = state.partition_mut(entry.slot)?;
+            // A topic may have been deleted, and its slot given away, since this was staged.
+            (partition.handle == entry.run.handle).then(|| {
+                partition.epoch_note(entry.epoch, entry.run.offset);
+                partition.written = partition.written.max(entry.run.end());
+                if synced {
+                    partition.high_watermark = partition.written;
+                }
+                partition.bytes += u64::from(entry.run.bytes);
+                index::Run {
+                    slot: entry.slot,
+                    handle: entry.run.handle,
+                    base_offset: entry.run.offset,
+                    records: entry.run.records,
+                    bytes: entry.run.bytes,
+                    newest_ms: entry.run.timestamp_max_ms,
+                }
+            })
+        });
+        self.indexes[place].group_synced(file, at, runs);
+        self.rings[place].written_unseen |= !synced;
+    }
+
+    /// The group's metadata takes effect.
+    fn group_apply(&mut self, place: usize, staging: &Staging) {
+        let ring = self.rings[place].index;
+        let indexes = &mut self.indexes;
+        let mut removed = |slot| {
+            indexes
+                .iter_mut()
+                .for_each(|index| index.partition_removed(slot))
+        };
+        for record in Records::new(staging.meta()) {
+            if let Err(full) = self.state.apply(ring, &record, &mut removed) {
+                log::error!(
+                    "{} = {} is too small for what was stored",
+                    full.key,
+                    full.max
+                );
+            }
+        }
+    }
+
+    /// Everything written in the ring is on flash: it may be seen.
+    fn all_visible(&mut self, place: usize) {
+        let ring = &mut self.rings[place];
+        if std::mem::take(&mut ring.written_unseen) {
+            let index = &mut self.indexes[place];
+            self.state
+                .written_is_visible(ring.index, &mut |slot| index.fresh_note(slot, 1));
+        }
+        self.state
+            .producers_synced(ring.index, ring.ticket_synced());
+    }
+
+    /// What was in overwritten segments is gone; log starts never move back.
+    fn log_starts_move(&mut self, ring: RingIndex) {
+        let index = &self.indexes[usize::from(ring.0)];
+        self.state.log_starts_move(ring, &|slot, visible| {
+            index.first_offset(slot).unwrap_or(visible)
+        });
+    }
+}
+
+/// The group that must be settled before there is room again.
+fn full(ring: &Ring) -> StageError {
+    StageError::Full(
+        ring.closed()
+            .map_or(ring.open().ticket, |closed| closed.ticket),
+    )
+}
+
+/// How many offsets the batches take, and their newest timestamp.
+fn stretch_of(append: &Append<'_>) -> (u32, i64) {
+    let mut records = 0u32;
+    let mut newest_ms = append.append_time_ms.unwrap_or(i64::MIN);
+    for batch in batch::batches(append.batches) {
+        records += batch.header.last_offset_delta.unsigned_abs() + 1;
+        if append.append_time_ms.is_none() {
+            newest_ms = newest_ms.max(batch.header.max_timestamp);
+        }
+    }
+    (records, newest_ms)
+}
+
+/// Gives staged batches what the broker gives: offset, leader epoch, and append time.
+fn place(batches: &mut [u8], first: Offset, boot: Boot, append_time_ms: Option<i64>) {
+    let mut offset = first;
+    let mut rest = batches;
+    while let Some(header) = BatchHeader::read(rest)
+        && let Some(bytes) = header.batch_bytes()
+        && let Some((batch, behind)) = rest.split_at_mut_checked(bytes)
+    {
+        batch::set_offset(batch, offset.0, boot.0.cast_signed());
+        if let Some(append_time_ms) = append_time_ms {
+            batch::set_timestamps(batch, true, append_time_ms);
+        }
+        offset = offset.plus(header.last_offset_delta.unsigned_abs() + 1);
+        rest = behind;
     }
 }

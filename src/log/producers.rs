@@ -85,6 +85,9 @@ impl Producers {
     ) {
     }
 
+    /// Notes a batch that recovery found in the log. One that is known already is passed over.
+    pub fn replay(&mut self, _slot: PartitionSlot, _header: &crate::codec::batch::BatchHeader) {}
+
     /// Part of the partition's log was damaged: from here on any sequence is accepted in it.
     pub fn forget_sequences(&mut self, _slot: PartitionSlot) {}
 

@@ -173,6 +173,11 @@ pub fn put(record: &MetaRecord<'_>, buf: &mut [u8], at: usize) -> Option<usize> 
     Some(at + written)
 }
 
+/// The bytes that `record` takes.
+pub fn bytes_of(record: &MetaRecord<'_>) -> usize {
+    postcard::experimental::serialized_size(record).expect("a record has a size")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

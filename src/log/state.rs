@@ -4,7 +4,9 @@
 //! batches of producers run ahead of the sync. What is staged and not yet synced is found with
 //! [`crate::log::Log::staged`]. Tables are allocated once, with the configuration's bounds.
 
+use crate::codec::batch::BatchHeader;
 use crate::limits;
+use crate::log::format::Run;
 use crate::log::producers::Producers;
 use crate::log::record::MetaRecord;
 use crate::types::{
@@ -31,6 +33,8 @@ pub struct StateLimits {
     pub offsets_max: usize,
     /// Producer and partition pairs.
     pub producers_max: usize,
+    /// Bytes of a ring's snapshot: what bounds names, settings and committed offsets together.
+    pub snapshot_bytes_max: usize,
 }
 
 /// A topic.
@@ -63,6 +67,9 @@ pub struct Partition {
     pub log_start: Offset,
     /// The high watermark: the offset behind the last synced record.
     pub high_watermark: Offset,
+    /// The offset behind the last written record: above the high watermark only while a relaxed topic
+    /// waits for its sync.
+    pub written: Offset,
     /// The offset that the next staged record gets.
     pub next: Offset,
     /// The ticket of the last group that holds records of it, synced or not; 0: none since start.
@@ -122,6 +129,7 @@ pub struct State {
     offsets: Vec<CommittedOffset>,
     /// Idempotent producers.
     pub producers: Producers,
+    shared_bytes: usize,
 }
 
 impl State {
@@ -139,6 +147,7 @@ impl State {
             groups: vec![None; limits.groups_max],
             offsets: Vec::with_capacity(limits.offsets_max),
             producers: Producers::new(limits.producers_max),
+            shared_bytes: 0,
         }
     }
 
@@ -303,6 +312,17 @@ impl State {
         record: &MetaRecord<'_>,
         removed: &mut dyn FnMut(PartitionSlot),
     ) -> Result<(), TableFull> {
+        let done = self.apply_one(ring, record, removed);
+        self.shared_bytes = self.shared_bytes_count();
+        done
+    }
+
+    fn apply_one(
+        &mut self,
+        ring: RingIndex,
+        record: &MetaRecord<'_>,
+        removed: &mut dyn FnMut(PartitionSlot),
+    ) -> Result<(), TableFull> {
         match record {
             MetaRecord::Boot { boot } => self.boot = self.boot.max(*boot),
             MetaRecord::HandleNext { handle } => self.handle_next = self.handle_next.max(*handle),
@@ -377,10 +397,13 @@ impl State {
             } => {
                 self.partition_restore(ring, *handle)?;
                 if let Some(partition) = self.with_handle(*handle) {
-                    partition.log_start = *log_start;
-                    partition.high_watermark = *next;
-                    partition.next = *next;
-                    partition.epochs = epochs.clone();
+                    partition.log_start = partition.log_start.max(*log_start);
+                    partition.high_watermark = partition.high_watermark.max(*next);
+                    partition.written = partition.written.max(*next);
+                    partition.next = partition.next.max(*next);
+                    for (boot, offset) in epochs {
+                        partition.epoch_note(*boot, *offset);
+                    }
                 }
             }
             MetaRecord::Producer {
@@ -398,6 +421,131 @@ impl State {
             MetaRecord::Evict { .. } => {}
         }
         Ok(())
+    }
+
+    /// The most bytes that a snapshot for `ring` takes now.
+    pub fn snapshot_bytes_bound(&self, ring: RingIndex) -> usize {
+        let tables = self.partitions_len() * PARTITION_BYTES_MAX
+            + self.limits.producers_max * PRODUCER_BYTES_MAX;
+        let shared = if ring == RingIndex(0) {
+            self.shared_bytes
+        } else {
+            0
+        };
+        BOOT_BYTES_MAX + tables + shared
+    }
+
+    /// Whether so many more bytes of metadata records fit the first ring's snapshots.
+    pub fn room_for_shared(&self, bytes: usize) -> bool {
+        let tables = self.limits.tables_bytes_max();
+        self.shared_bytes + bytes <= self.limits.snapshot_bytes_max.saturating_sub(tables)
+    }
+
+    /// Everything written in `ring` is synced now. `moved` is called for each partition that has more
+    /// to see.
+    pub(super) fn written_is_visible(
+        &mut self,
+        ring: RingIndex,
+        moved: &mut dyn FnMut(PartitionSlot),
+    ) {
+        for (place, partition) in self.partitions.iter_mut().enumerate() {
+            if let Some(partition) = partition
+                && partition.ring == ring
+                && partition.written > partition.high_watermark
+            {
+                partition.high_watermark = partition.written;
+                moved(PartitionSlot(place as u16));
+            }
+        }
+    }
+
+    /// Everything staged in `ring` up to `ticket` is synced now.
+    pub(super) fn producers_synced(&mut self, ring: RingIndex, ticket: Ticket) {
+        let partitions = &self.partitions;
+        let in_ring = |slot: PartitionSlot| {
+            let partition = partitions.get(usize::from(slot.0)).and_then(Option::as_ref);
+            partition.is_some_and(|partition| partition.ring == ring)
+        };
+        self.producers.synced(&in_ring, ticket);
+    }
+
+    /// Takes a run of the log while it is replayed.
+    pub(super) fn run_replay(&mut self, slot: PartitionSlot, epoch: Boot, run: &Run) {
+        if let Some(partition) = self.partition_mut(slot) {
+            partition.epoch_note(epoch, run.offset);
+            partition.high_watermark = run.end();
+            partition.written = run.end();
+            partition.next = run.end();
+            partition.bytes += u64::from(run.bytes);
+        }
+    }
+
+    /// No record below `offset` will ever be appended. False: that was so already.
+    pub(super) fn gap_up_to(&mut self, slot: PartitionSlot, offset: Offset) -> bool {
+        let Some(partition) = self.partition_mut(slot) else {
+            return false;
+        };
+        let moves = offset > partition.next;
+        if moves {
+            partition.high_watermark = offset;
+            partition.written = offset;
+            partition.next = offset;
+        }
+        moves
+    }
+
+    /// Notes a replayed batch for its producer.
+    pub(super) fn producer_replay(&mut self, slot: PartitionSlot, header: &BatchHeader) {
+        if header.has_producer_id() {
+            self.producers.replay(slot, header);
+        }
+    }
+
+    /// Something of `ring` was lost: from here on its producers may send any sequence.
+    pub(super) fn producers_forget_sequences(&mut self, ring: RingIndex) {
+        for (place, partition) in self.partitions.iter().enumerate() {
+            if partition
+                .as_ref()
+                .is_some_and(|partition| partition.ring == ring)
+            {
+                self.producers.forget_sequences(PartitionSlot(place as u16));
+            }
+        }
+    }
+
+    /// Log starts follow the oldest record that is left; never back. `first` gives its offset, or
+    /// what it is given where there is none.
+    pub(super) fn log_starts_move(
+        &mut self,
+        ring: RingIndex,
+        first: &dyn Fn(PartitionSlot, Offset) -> Offset,
+    ) {
+        for (place, partition) in self.partitions.iter_mut().enumerate() {
+            if let Some(partition) = partition
+                && partition.ring == ring
+            {
+                let first = first(PartitionSlot(place as u16), partition.high_watermark);
+                partition.log_start = partition.log_start.max(first);
+            }
+        }
+    }
+
+    /// The bytes of a snapshot's part that only the first ring holds.
+    fn shared_bytes_count(&self) -> usize {
+        let topics = self
+            .topics()
+            .map(|(_, t)| TOPIC_BYTES_MAX + t.name.len() + t.configs.len());
+        let offsets = self.offsets.iter().map(|entry| {
+            let group = self
+                .groups
+                .get(usize::from(entry.group.0))
+                .and_then(Option::as_ref);
+            OFFSET_BYTES_MAX + group.map_or(0, |group| group.name.len()) + entry.metadata.len()
+        });
+        // A topic whose partitions came in several steps has a record for each: one per partition
+        // at the most.
+        let steps = self.partitions_len() * PARTITIONS_ADD_BYTES_MAX;
+        topics.sum::<usize>() + offsets.sum::<usize>() + steps
     }
 
     /// The partition of a run on flash. One whose topic's creation was lost with a damaged group
@@ -664,6 +812,23 @@ impl State {
     }
 }
 
+impl StateLimits {
+    /// What the tables take in a snapshot at the most, without names, settings and offsets.
+    fn tables_bytes_max(&self) -> usize {
+        BOOT_BYTES_MAX
+            + self.partitions_max * PARTITION_BYTES_MAX
+            + self.producers_max * PRODUCER_BYTES_MAX
+    }
+
+    /// Room for full tables with names and settings of usual lengths.
+    pub fn snapshot_bytes_max_default(&self) -> usize {
+        let shared = self.topics_max * TOPIC_BYTES_USUAL
+            + self.partitions_max * PARTITIONS_ADD_BYTES_MAX
+            + self.offsets_max * OFFSET_BYTES_USUAL;
+        (self.tables_bytes_max() + shared).next_multiple_of(limits::PAGE_BYTES)
+    }
+}
+
 impl Partition {
     fn new(handle: PartitionHandle, topic: TopicSlot, index: u32, ring: RingIndex) -> Partition {
         Partition {
@@ -673,6 +838,7 @@ impl Partition {
             ring,
             log_start: Offset(0),
             high_watermark: Offset(0),
+            written: Offset(0),
             next: Offset(0),
             ticket_last: Ticket(0),
             epochs: heapless::Vec::new(),
@@ -714,3 +880,15 @@ fn configs_from(bytes: &[u8]) -> TopicConfigs {
     let _ = configs.extend_from_slice(&bytes[..kept]);
     configs
 }
+
+// The longest encodings of the records of a snapshot, without their strings: a tag, and five bytes
+// for each 32-bit number, ten for each 64-bit one, at the most.
+const BOOT_BYTES_MAX: usize = 2 * 6;
+const TOPIC_BYTES_MAX: usize = 1 + 16 + 2 + 1 + 5 + 5 + 2;
+const PARTITIONS_ADD_BYTES_MAX: usize = 1 + 16 + 5 + 5;
+const PARTITION_BYTES_MAX: usize = 1 + 5 + 10 + 10 + 1 + limits::EPOCHS_PER_PARTITION_MAX * 15;
+const PRODUCER_BYTES_MAX: usize = 1 + 10 + 3 + 5 + 10 + 1 + limits::PRODUCER_BATCHES_MAX * 20;
+const OFFSET_BYTES_MAX: usize = 1 + 2 + 5 + 10 + 5 + 2 + 10;
+
+const TOPIC_BYTES_USUAL: usize = TOPIC_BYTES_MAX + 96;
+const OFFSET_BYTES_USUAL: usize = OFFSET_BYTES_MAX + 48;

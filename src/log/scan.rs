@@ -1,0 +1,253 @@
+//! Walks the groups of a segment on flash, trusting nothing: for recovery, and for the offline tools.
+
+use crate::codec::batch::{BatchHeader, HEADER_BYTES};
+use crate::codec::crc::{Crc32c, crc32c};
+use crate::limits::PAGE_BYTES;
+use crate::log::format::{GROUP_HEADER_BYTES, GroupHeader, RUN_BYTES, RingId, Run};
+use crate::storage::Storage;
+use crate::types::{Boot, FileRef, GroupSeq, SegmentSeq};
+
+/// Reads a segment file piece by piece. What cannot be read is zero: then its CRC does not hold.
+pub struct Reader<'a> {
+    storage: &'a dyn Storage,
+    file: FileRef,
+    file_bytes: u64,
+    medium: bool,
+    buf: Vec<u8>,
+    at: u64,
+    len: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Over `file_bytes` of a file. `medium`: past the page cache.
+    pub fn new(storage: &'a dyn Storage, file: FileRef, file_bytes: u64, medium: bool) -> Self {
+        Reader {
+            storage,
+            file,
+            file_bytes,
+            medium,
+            buf: vec![0; WINDOW_BYTES],
+            at: 0,
+            len: 0,
+        }
+    }
+
+    /// The bytes from `at`: `len` of them, at most a window's half; fewer at the end of the file.
+    pub fn bytes(&mut self, at: u64, len: usize) -> &[u8] {
+        assert!(len <= WINDOW_BYTES / 2);
+        let len = len.min(self.file_bytes.saturating_sub(at) as usize);
+        if at < self.at || at + len as u64 > self.at + self.len as u64 {
+            self.fill(at - at % PAGE_BYTES as u64);
+        }
+        let from = (at - self.at) as usize;
+        self.buf.get(from..from + len).unwrap_or_default()
+    }
+
+    /// The CRC-32C of so many bytes from `at`.
+    pub fn crc(&mut self, mut at: u64, mut bytes: u64) -> u32 {
+        let mut crc = Crc32c::new();
+        while bytes > 0 {
+            let piece = self.bytes(at, bytes.min(WINDOW_BYTES as u64 / 2) as usize);
+            if piece.is_empty() {
+                break;
+            }
+            crc.update(piece);
+            at += piece.len() as u64;
+            bytes -= piece.len() as u64;
+        }
+        crc.finish()
+    }
+
+    /// All of so many bytes from `at`.
+    pub fn vec(&mut self, mut at: u64, bytes: usize) -> Vec<u8> {
+        let mut all = Vec::with_capacity(bytes);
+        while all.len() < bytes {
+            let piece = self.bytes(at, (bytes - all.len()).min(WINDOW_BYTES / 2));
+            if piece.is_empty() {
+                break;
+            }
+            all.extend_from_slice(piece);
+            at += piece.len() as u64;
+        }
+        all
+    }
+
+    fn fill(&mut self, at: u64) {
+        let len = (self.file_bytes.saturating_sub(at)).min(WINDOW_BYTES as u64) as usize;
+        self.at = at;
+        self.len = len;
+        if !self.try_fill(0, len) {
+            for page in (0..len).step_by(PAGE_BYTES) {
+                let end = (page + PAGE_BYTES).min(len);
+                if !self.try_fill(page, end) {
+                    self.buf[page..end].fill(0);
+                }
+            }
+        }
+    }
+
+    fn try_fill(&mut self, from: usize, to: usize) -> bool {
+        let at = self.at + from as u64;
+        let window = &mut self.buf[from..to];
+        let done = match self.medium {
+            true => self.storage.read_medium(self.file, at, window),
+            false => self.storage.read(self.file, at, window),
+        };
+        done.is_ok()
+    }
+}
+
+/// What a group must say to be believed here.
+#[derive(Debug, Clone, Copy)]
+pub struct Expect {
+    /// The ring.
+    pub ring_id: RingId,
+    /// The segment.
+    pub segment: SegmentSeq,
+    /// Where groups start.
+    pub alignment: u64,
+    /// No lower sequence.
+    pub seq_min: GroupSeq,
+    /// No earlier boot.
+    pub boot_min: Boot,
+}
+
+/// A believed header, and its CRC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// The header.
+    pub header: GroupHeader,
+    /// Its CRC.
+    pub crc: u32,
+}
+
+/// The group at `at`, if there is one that can be believed.
+pub fn group_at(reader: &mut Reader<'_>, at: u64, limit: u64, expect: &Expect) -> Option<Group> {
+    let (header, crc) = GroupHeader::decode(reader.bytes(at, GROUP_HEADER_BYTES))?;
+    let ours = header.ring_id == expect.ring_id
+        && header.segment == expect.segment
+        && header.position == at
+        && header.seq >= expect.seq_min
+        && header.boot >= expect.boot_min
+        && header.bytes > 0
+        && u64::from(header.bytes) % expect.alignment == 0
+        && at + u64::from(header.bytes) <= limit;
+    ours.then_some(Group { header, crc })
+}
+
+/// The first group that can be believed from `at` on.
+pub fn group_from(
+    reader: &mut Reader<'_>,
+    mut at: u64,
+    limit: u64,
+    expect: &Expect,
+) -> Option<Group> {
+    while at + expect.alignment <= limit {
+        if let Some(group) = group_at(reader, at, limit, expect) {
+            return Some(group);
+        }
+        at += expect.alignment;
+    }
+    None
+}
+
+/// The first group of the ring in a file whose head is broken: its segment must be above `above`.
+pub fn first_group(
+    reader: &mut Reader<'_>,
+    ring_id: RingId,
+    above: Option<SegmentSeq>,
+    limit: u64,
+) -> Option<Group> {
+    let mut at = 0;
+    while at < limit {
+        let header = GroupHeader::decode(reader.bytes(at, GROUP_HEADER_BYTES));
+        if let Some((header, crc)) = header
+            && header.ring_id == ring_id
+            && header.position == at
+            && above.is_none_or(|above| header.segment > above)
+        {
+            return Some(Group { header, crc });
+        }
+        at += SECTOR_BYTES;
+    }
+    None
+}
+
+/// A group's directory and metadata, each if its CRC holds.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    /// The directory.
+    pub runs: Option<Vec<Run>>,
+    /// The metadata records.
+    pub meta: Option<Vec<u8>>,
+}
+
+/// Reads what stands between a group's header and its batches.
+pub fn contents(reader: &mut Reader<'_>, header: &GroupHeader) -> Contents {
+    let at = header.position;
+    let directory = reader.vec(at + header.directory_at(), header.runs as usize * RUN_BYTES);
+    let meta = reader.vec(at + header.meta_at(), header.meta_bytes as usize);
+    let runs: Vec<Run> = Run::decode_all(&directory).collect();
+    let bytes: u64 = runs.iter().map(|run| u64::from(run.bytes)).sum();
+    let whole = crc32c(&directory) == header.directory_crc
+        && bytes == u64::from(header.payload_bytes)
+        && runs.len() == header.runs as usize;
+    Contents {
+        runs: whole.then_some(runs),
+        meta: (crc32c(&meta) == header.meta_crc).then_some(meta),
+    }
+}
+
+/// A batch on flash, as a walk over a run finds it.
+#[derive(Debug, Clone, Copy)]
+pub struct FoundBatch {
+    /// Its header.
+    pub header: BatchHeader,
+    /// Where it starts in the file.
+    pub at: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Whether its CRC holds and its offset follows from the directory.
+    pub good: bool,
+}
+
+/// Walks the batches of a run that starts at `at`. False when the walk broke off before its end,
+/// because a header gave no believable length.
+pub fn batches(
+    reader: &mut Reader<'_>,
+    mut at: u64,
+    run: &Run,
+    each: &mut dyn FnMut(&FoundBatch),
+) -> bool {
+    let end = at + u64::from(run.bytes);
+    let mut offset = run.offset.0;
+    while at < end {
+        let Some(header) = BatchHeader::read(reader.bytes(at, HEADER_BYTES)) else {
+            return false;
+        };
+        let Some(bytes) = header.batch_bytes().map(|bytes| bytes as u64) else {
+            return false;
+        };
+        if at + bytes > end || header.base_offset != offset || header.last_offset_delta < 0 {
+            return false;
+        }
+        let crc = reader.crc(at + CRC_COVERS_FROM, bytes - CRC_COVERS_FROM);
+        each(&FoundBatch {
+            header,
+            at,
+            bytes,
+            good: crc == header.crc,
+        });
+        offset += i64::from(header.last_offset_delta) + 1;
+        at += bytes;
+    }
+    offset == run.end().0
+}
+
+const WINDOW_BYTES: usize = 256 * 1024;
+
+/// Groups start at multiples of this, whatever the alignment.
+const SECTOR_BYTES: u64 = 512;
+
+/// A batch's CRC covers it from its attributes on.
+const CRC_COVERS_FROM: u64 = 21;
