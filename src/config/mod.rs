@@ -334,6 +334,26 @@ mod tests {
     }
 
     #[test]
+    fn the_limits_in_the_readme_are_the_defaults() {
+        let readme = include_str!("../../README.md");
+        let mut rows = 0;
+        for key in KEYS {
+            let name = format!("| `{}` | ", key.name);
+            let Some((_, rest)) = readme.split_once(&name) else {
+                continue;
+            };
+            let shown = rest.lines().next().unwrap().trim_end_matches(" |");
+            let default = match (key.kind, key.kind.default()) {
+                (Kind::Bytes { .. }, Value::Int(n)) => value::Bytes(n).to_string(),
+                (_, default) => default.to_string(),
+            };
+            assert_eq!(shown, default, "{}", key.name);
+            rows += 1;
+        }
+        assert!(rows >= 7, "the table of limits is gone or has another form");
+    }
+
+    #[test]
     fn what_a_configuration_shows_is_what_it_takes() {
         let config = Config::default();
         for key in KEYS {
