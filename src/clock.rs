@@ -26,3 +26,41 @@ pub struct Now {
     /// Whether the kernel says that the system's clock is synchronised.
     pub wall_synchronised: bool,
 }
+
+/// Where a [`Now`] comes from: made once, when the process starts.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: std::time::Instant,
+}
+
+impl Clock {
+    /// A clock whose [`Mono`] is 0 now.
+    pub fn start() -> Clock {
+        Clock {
+            start: std::time::Instant::now(),
+        }
+    }
+
+    /// Microseconds since the start.
+    pub fn mono(&self) -> Mono {
+        Mono(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// This moment.
+    pub fn now(&self) -> Now {
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Now {
+            mono: self.mono(),
+            wall_ms: wall.map_or(0, |wall| i64::try_from(wall.as_millis()).unwrap_or(0)),
+            wall_synchronised: false,
+        }
+    }
+
+    /// For timers: when this will be, or was.
+    pub fn instant(&self, mono: Mono) -> std::time::Instant {
+        let after = std::time::Duration::from_micros(mono.0);
+        // No timer is meant to wait longer than a year.
+        let year = std::time::Duration::from_secs(365 * 86_400);
+        self.start + after.min(self.start.elapsed() + year)
+    }
+}

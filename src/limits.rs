@@ -98,3 +98,10 @@ pub const ADMIN_ITEMS_MAX: usize = 1024;
 /// closed, and the next request waits for its sync; a single request's records beyond it are refused
 /// with POLICY_VIOLATION (44).
 pub const GROUP_META_BYTES_MAX: usize = 32 * 1024;
+
+/// Bytes of the one window that every answer is encoded in. Costs as much. Beyond: an answer is
+/// encoded again for each further window, which only requests that change nothing may need.
+pub const ANSWER_WINDOW_BYTES: usize = 64 * 1024;
+
+/// Bytes of what the status socket shows. Costs as much. Beyond: it shows nothing.
+pub const STATUS_BYTES_MAX: usize = 32 * 1024;

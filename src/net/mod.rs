@@ -1,1 +1,174 @@
-//! Sockets: the only asynchronous code.
+//! Sockets, signals and threads: the only asynchronous code, around the synchronous broker.
+//!
+//! One executor on the main thread runs everything: the listener, a task per connection, a
+//! committer per ring, timers, and the status socket. They share the hub. Two threads of their own
+//! wait for the disk. All buffers come from pools allocated at start.
+
+mod committer;
+mod connection;
+pub mod core;
+mod exchange;
+mod hub;
+mod listener;
+mod pools;
+mod replies;
+mod setup;
+mod slots;
+mod start;
+mod status;
+mod threads;
+mod timers;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use self::core::Core;
+use crate::api::{Step, Window};
+use crate::broker::Peer;
+use crate::clock::{Clock, Mono, Now};
+use crate::limits;
+use crate::storage::Storage;
+use crate::types::Settle;
+use committer::SyncMean;
+use hub::Hub;
+pub use setup::Setup;
+pub use start::{StartError, serve};
+use threads::{Flusher, Reader};
+use wire::End;
+
+/// Everything that the tasks share.
+pub struct Net<C> {
+    hub: Rc<Hub>,
+    core: RefCell<C>,
+    setup: Setup,
+    storage: Arc<dyn Storage>,
+    flusher: Flusher,
+    reader: Reader,
+    sync_mean: SyncMean,
+    /// Where every answer is encoded; nothing stays in it across an `.await`.
+    window: RefCell<Box<[u8]>>,
+    /// The time of the last look at the clock: all requests that came in one piece have one time.
+    now: Cell<Now>,
+    reads_cached: Cell<u64>,
+    reads_cold: Cell<u64>,
+    complaints: Complaints,
+}
+
+/// Log lines that clients cause, so many per second.
+#[derive(Default)]
+struct Complaints {
+    second: Cell<u64>,
+    count: Cell<u32>,
+}
+
+impl<C: Core> Net<C> {
+    /// Allocates everything and starts the threads.
+    pub fn new(core: C, setup: Setup, clock: Clock) -> std::io::Result<Net<C>> {
+        let storage = Arc::clone(core.storage());
+        let reads = setup.max_connections;
+        Ok(Net {
+            hub: Rc::new(Hub::new(clock, setup.max_connections, &setup.pools)),
+            core: RefCell::new(core),
+            flusher: Flusher::start(Arc::clone(&storage), clock, setup.rings)?,
+            reader: Reader::start(Arc::clone(&storage), reads)?,
+            setup,
+            storage,
+            sync_mean: SyncMean::default(),
+            window: RefCell::new(vec![0; limits::ANSWER_WINDOW_BYTES].into()),
+            now: Cell::new(clock.now()),
+            reads_cached: Cell::new(0),
+            reads_cold: Cell::new(0),
+            complaints: Complaints::default(),
+        })
+    }
+
+    /// This moment.
+    fn look_at_clock(&self) -> Now {
+        let now = self.hub.clock.now();
+        self.now.set(now);
+        now
+    }
+
+    /// Has a request dispatched, its answer's bytes from `from` on into the window.
+    fn dispatch(&self, peer: &Peer, frame: &[u8], from: usize) -> Step {
+        let mut core = self.core.borrow_mut();
+        let buf = &mut self.window.borrow_mut();
+        let step = core.dispatch(peer, frame, Window { buf, from }, self.now.get());
+        self.wake_jobs(&mut *core);
+        step
+    }
+
+    /// Wakes the connections whose sleeping jobs the broker wants stepped.
+    fn wake_jobs(&self, core: &mut C) {
+        while let Some(conn) = core.woken() {
+            if let Some(slot) = self.hub.slots.borrow_mut().find(conn) {
+                slot.woken = true;
+                slot.wake();
+            }
+        }
+    }
+
+    /// Wakes those who wait for a sync that came.
+    fn wake_settled(&self, core: &C) {
+        let mut slots = self.hub.slots.borrow_mut();
+        let mut settling = std::mem::take(&mut slots.settling);
+        settling.retain(|conn| {
+            let slot = slots.get(*conn);
+            let pending = core.settled(&slot.until) == Settle::Pending;
+            if !pending {
+                slot.wake();
+            }
+            pending
+        });
+        slots.settling = settling;
+    }
+
+    /// Copies what is counted here to where it is shown.
+    fn metrics_gather(&self) {
+        let mut core = self.core.borrow_mut();
+        let metrics = core.metrics();
+        self.hub.metrics_into(metrics);
+        metrics.reads_cached = self.reads_cached.get();
+        metrics.reads_cold = self.reads_cold.get();
+    }
+
+    /// Logs why a connection ended, if it is worth a line.
+    fn log_end(&self, peer: &Peer, end: End) {
+        if end.text.is_empty() {
+            log::debug!("connection from {} ended: {}", peer.remote, end.why.name());
+        } else {
+            let text = format_args!("closed the connection from {}: {}", peer.remote, end.text);
+            self.complain(log::Level::Warn, text);
+        }
+    }
+
+    /// Logs what clients or a disk can cause as often as they like.
+    fn complain(&self, level: log::Level, text: fmt::Arguments<'_>) {
+        match self.complaints.admit(self.hub.clock.mono()) {
+            Some(0) => log::log!(level, "{text}"),
+            Some(left_out) => log::log!(level, "{text} ({left_out} lines left out before)"),
+            None => {}
+        }
+    }
+}
+
+impl Complaints {
+    /// Whether a line may be logged now, and how many were left out before it.
+    fn admit(&self, now: Mono) -> Option<u32> {
+        let second = now.0 / 1_000_000;
+        let mut left_out = 0;
+        if self.second.replace(second) != second {
+            left_out = self.count.take().saturating_sub(COMPLAINTS_PER_SECOND_MAX);
+        }
+        self.count.set(self.count.get().saturating_add(1));
+        (self.count.get() <= COMPLAINTS_PER_SECOND_MAX).then_some(left_out)
+    }
+}
+
+const COMPLAINTS_PER_SECOND_MAX: u32 = 10;

@@ -1,0 +1,171 @@
+//! The committers: one task per ring, which takes what was staged to the disk.
+//!
+//! While syncs are quick they run right here: handing over to a thread would cost as much. When
+//! their mean grows, they move to the flush thread, so that nobody waits for them who need not.
+//! After a sync, those who were answered need a moment to send the next request; starting without
+//! them splits clients into two halves that each wait for two syncs. So the next group waits for
+//! as many more requests as the last one had, but at most an eighth of a sync.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::Net;
+use super::core::Core;
+use super::hub::Bell;
+use crate::clock::{Clock, Mono};
+use crate::error::DiskError;
+use crate::storage::WriteJob;
+use crate::types::RingIndex;
+
+/// How long syncs take: a mean in which each weighs an eighth less than its successor.
+#[derive(Debug, Default)]
+pub struct SyncMean(Cell<u64>);
+
+impl SyncMean {
+    /// Adds one.
+    pub fn add(&self, us: u64) {
+        let sum = self.0.get();
+        self.0
+            .set(if sum == 0 { us * 8 } else { sum - sum / 8 + us });
+    }
+
+    /// The mean; 0 before the first.
+    pub fn us(&self) -> u64 {
+        self.0.get() / 8
+    }
+}
+
+/// Commits a ring's groups, for ever.
+pub async fn commit<C: Core>(net: Rc<Net<C>>, ring: RingIndex) {
+    let mut alarm = Alarm::default();
+    let mut last = Last::default();
+    let clock = net.hub.clock;
+    loop {
+        gather(&net, ring, &last, &mut alarm).await;
+        let job = net.core.borrow_mut().next_io(ring, clock.now());
+        if let Some(job) = job {
+            let answered = net.hub.staged_take(ring);
+            carry_out(&net, ring, job).await;
+            last.done = clock.mono();
+            last.company = answered.saturating_add(net.hub.staged_count(ring));
+            continue;
+        }
+        let deadline = net.core.borrow().deadline(ring);
+        alarm.wait(&clock, net.hub.ring_bell(ring), deadline).await;
+    }
+}
+
+/// The group before.
+#[derive(Default)]
+struct Last {
+    /// Requests that it answered and those staged meanwhile: so many may be staged soon.
+    company: u32,
+    done: Mono,
+}
+
+/// Waits for company, if something is staged and waiting is worth it.
+async fn gather<C: Core>(net: &Net<C>, ring: RingIndex, last: &Last, alarm: &mut Alarm) {
+    let mean_us = net.sync_mean.us();
+    if mean_us < net.setup.gather_sync_us_min || net.hub.stopping.get() {
+        return;
+    }
+    let until = Mono(last.done.0 + mean_us / 8);
+    loop {
+        let staged = net.hub.staged_count(ring);
+        if staged == 0 || staged >= last.company || net.hub.clock.mono() >= until {
+            return;
+        }
+        let bell = net.hub.ring_bell(ring);
+        alarm.wait(&net.hub.clock, bell, Some(until)).await;
+    }
+}
+
+/// Carries a job out, here or on the flush thread, and hands it back.
+async fn carry_out<C: Core>(net: &Net<C>, ring: RingIndex, job: WriteJob) {
+    let clock = &net.hub.clock;
+    let syncs = job.sync;
+    let (job, result, took_us) = if net.sync_mean.us() < net.setup.sync_inline_us_max {
+        let before = clock.mono();
+        let result = job.run(&*net.storage);
+        let took_us = clock.mono().since_us(before);
+        (job, result, took_us)
+    } else {
+        let done = net.flusher.run(ring, job).await;
+        let took_us = done.took.as_micros() as u64;
+        (done.job, done.result, took_us)
+    };
+    if syncs {
+        net.sync_mean.add(took_us);
+    }
+    let mut core = net.core.borrow_mut();
+    if syncs && result.is_ok() {
+        core.metrics().sync_us.add(took_us);
+    }
+    note_failure(net, ring, &result);
+    core.io_done(ring, job, result, clock.now());
+    net.wake_settled(&core);
+    net.wake_jobs(&mut *core);
+    net.hub.ended.ring();
+}
+
+fn note_failure<C: Core>(net: &Net<C>, ring: RingIndex, result: &Result<(), DiskError>) {
+    if let Err(error) = result {
+        let text = format_args!("ring {}: the disk failed: {error}", ring.0);
+        net.complain(log::Level::Error, text);
+    }
+}
+
+/// A timer that is set again only when it has to ring earlier: deadlines that move on with every
+/// group would else cost system calls for each.
+#[derive(Default)]
+struct Alarm {
+    timer: Option<(Mono, smol::Timer)>,
+}
+
+impl Alarm {
+    /// Waits until the bell rings or the deadline has come; may return early.
+    async fn wait(&mut self, clock: &Clock, bell: &Bell, deadline: Option<Mono>) {
+        match (deadline, &self.timer) {
+            (Some(deadline), Some((set, _))) if *set <= deadline => {}
+            (Some(deadline), _) => {
+                let timer = smol::Timer::at(clock.instant(deadline));
+                self.timer = Some((deadline, timer));
+            }
+            (None, _) => self.timer = None,
+        }
+        poll_fn(|context| {
+            if bell.poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            if let Some((_, timer)) = &mut self.timer
+                && Pin::new(timer).poll(context).is_ready()
+            {
+                self.timer = None;
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_of_syncs_follows_a_change_within_a_few_dozen() {
+        let mean = SyncMean::default();
+        mean.add(100);
+        assert_eq!(mean.us(), 100);
+        mean.add(100_000);
+        assert!(mean.us() > 10_000);
+        for _ in 0..60 {
+            mean.add(100);
+        }
+        assert!(mean.us() < 250, "{}", mean.us());
+    }
+}

@@ -1,0 +1,441 @@
+//! One connection: reads frames, has them dispatched, sends the answers in order.
+//!
+//! Nothing is held while a client is silent. The first 8 bytes of a frame are read into the task
+//! itself; they say how long it is and of which kind, and so which pool lends the buffer for the
+//! rest. Produce requests are pipelined: what is behind the first in the socket is read and staged
+//! too, their answers stand one behind the other in a reply lease, and all that a sync released go
+//! out in one send. While answers are owed and the socket is drained, it is not read from: every
+//! request that arrived would wake us, at twice the cost.
+//!
+//! Two rules keep pools from blocking each other: a connection that owes answers never waits for a
+//! buffer (it settles them first), and who holds a reply lease waits only for a sync or its socket.
+
+use std::convert::Infallible;
+use std::net::TcpStream;
+use std::ops::Range;
+use std::rc::Rc;
+
+use smol::Async;
+
+use super::Net;
+use super::core::Core;
+use super::hub::Lease;
+use super::replies::Replies;
+use super::slots::Phase;
+use super::wire::{End, Wire};
+use crate::api::{Pool, Step};
+use crate::broker::{ConnId, Peer};
+use crate::limits;
+use crate::metrics::{CloseReason, PoolKind};
+use crate::types::{Settle, Until};
+
+/// A connection's task owns one.
+pub struct Connection<C: Core> {
+    pub(super) wire: Wire<C>,
+    pub(super) peer: Peer,
+    /// The beginning of a frame that has no buffer yet.
+    head: [u8; HEAD_BYTES],
+    head_len: usize,
+    pub(super) input: Input,
+    replies: Replies,
+    /// Nothing more was in the socket when last looked at.
+    drained: bool,
+}
+
+/// Bytes received and not yet consumed.
+#[derive(Default)]
+pub(super) struct Input {
+    pub lease: Option<Lease>,
+    pub start: usize,
+    pub end: usize,
+    /// Receiving stops here: the end of a frame that is alone in its buffer, or of the buffer.
+    limit: usize,
+}
+
+impl<C: Core> Connection<C> {
+    /// A connection that was just accepted and has a slot.
+    pub fn new(net: Rc<Net<C>>, id: ConnId, socket: Async<TcpStream>, peer: Peer) -> Connection<C> {
+        Connection {
+            wire: Wire { net, id, socket },
+            peer,
+            head: [0; HEAD_BYTES],
+            head_len: 0,
+            input: Input::default(),
+            replies: Replies::default(),
+            drained: false,
+        }
+    }
+
+    /// Serves the client until either side ends it.
+    pub async fn serve(mut self) {
+        let Err(end) = self.run().await;
+        let net = Rc::clone(&self.wire.net);
+        net.hub.connections.borrow_mut().closed(end.why);
+        net.log_end(&self.peer, end);
+    }
+
+    async fn run(&mut self) -> Result<Infallible, End> {
+        loop {
+            while let Some(frame) = self.next_frame()? {
+                if self.pool_at(&frame) == Pool::Produce {
+                    self.produce(frame.clone()).await?;
+                } else {
+                    self.settle_replies().await?;
+                    self.exchange(frame.clone()).await?;
+                }
+                self.consume(frame.end);
+            }
+            if !self.drained {
+                self.fill().await?;
+            } else if self.replies.owes() {
+                self.settle_replies().await?;
+            } else {
+                let idle = self.input.lease.is_none() && self.head_len == 0;
+                let phase = if idle { Phase::Idle } else { Phase::Reading };
+                self.wire.readable(phase).await?;
+                self.drained = false;
+            }
+        }
+    }
+
+    /// The next whole frame in the input, without its size prefix.
+    fn next_frame(&self) -> Result<Option<Range<usize>>, End> {
+        let Some(head) = self.input.unread().first_chunk::<HEAD_BYTES>() else {
+            return Ok(None);
+        };
+        let bytes = self.frame_bytes(head)?;
+        let whole = self.input.end - self.input.start >= bytes;
+        Ok(whole.then(|| self.input.start + SIZE_BYTES..self.input.start + bytes))
+    }
+
+    /// A frame's length with its size prefix, if it is one that may be read.
+    fn frame_bytes(&self, head: &[u8; HEAD_BYTES]) -> Result<usize, End> {
+        let [s0, s1, s2, s3, k0, k1, ..] = *head;
+        let size = i32::from_be_bytes([s0, s1, s2, s3]);
+        let size = usize::try_from(size).map_err(|_| End::protocol("a frame of negative size"))?;
+        if size < HEAD_BYTES - SIZE_BYTES {
+            return Err(End::protocol("a frame that is shorter than any request"));
+        }
+        let max = match self.pool_of(i16::from_be_bytes([k0, k1])) {
+            Pool::Produce => self.wire.net.setup.request_bytes_max,
+            Pool::Fetch | Pool::Control => limits::LEASE_BYTES - SIZE_BYTES,
+        };
+        if size <= max {
+            Ok(size + SIZE_BYTES)
+        } else {
+            Err(End {
+                why: CloseReason::TooLarge,
+                text: "a frame of more than socket_request_max_bytes, or of more than 64 KiB \
+                       without records",
+            })
+        }
+    }
+
+    fn pool_of(&self, key: i16) -> Pool {
+        self.wire.net.core.borrow().pool_of(key)
+    }
+
+    fn pool_at(&self, frame: &Range<usize>) -> Pool {
+        let (key, _) = self.input.key_and_version(frame);
+        self.pool_of(key)
+    }
+
+    /// Receives once, into a buffer of the right kind.
+    async fn fill(&mut self) -> Result<(), End> {
+        if self.input.lease.is_none() {
+            if !self.fill_head()? {
+                return Ok(());
+            }
+            self.fill_begin().await?;
+        } else {
+            self.fill_room().await?;
+        }
+        let Input {
+            lease, end, limit, ..
+        } = &mut self.input;
+        let lease = lease.as_mut().expect("taken above");
+        let received = self.wire.receive(&mut lease.buf[*end..*limit])?;
+        self.drained = received.is_none_or(|bytes| bytes < *limit - *end);
+        *end += received.unwrap_or(0);
+        if self.drained && self.input.unread().is_empty() {
+            self.input = Input::default();
+        }
+        Ok(())
+    }
+
+    /// Whether the head is there.
+    fn fill_head(&mut self) -> Result<bool, End> {
+        while self.head_len < HEAD_BYTES {
+            match self.wire.receive(&mut self.head[self.head_len..])? {
+                Some(bytes) => self.head_len += bytes,
+                None => {
+                    self.drained = true;
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes a buffer for the frame whose head is there.
+    async fn fill_begin(&mut self) -> Result<(), End> {
+        let bytes = self.frame_bytes(&self.head)?;
+        let [_, _, _, _, k0, k1, ..] = self.head;
+        let pool = self.pool_of(i16::from_be_bytes([k0, k1]));
+        let kind = match pool {
+            Pool::Produce => PoolKind::ProduceSmall,
+            Pool::Fetch => PoolKind::Fetch,
+            Pool::Control => PoolKind::Control,
+        };
+        let mut lease = self.take(kind).await?;
+        lease.buf[..HEAD_BYTES].copy_from_slice(&self.head);
+        self.head_len = 0;
+        // Small produce requests are read together with what follows them; all others alone, so
+        // that nothing is left to be kept while they are answered.
+        let together = pool == Pool::Produce && bytes <= lease.buf.len();
+        self.input = Input {
+            start: 0,
+            end: HEAD_BYTES,
+            limit: if together {
+                lease.buf.len()
+            } else {
+                bytes.min(lease.buf.len())
+            },
+            lease: Some(lease),
+        };
+        Ok(())
+    }
+
+    /// Makes room behind what is left of the input, which is not a whole frame.
+    async fn fill_room(&mut self) -> Result<(), End> {
+        if self.input.end < self.input.limit {
+            return Ok(());
+        }
+        self.input.compact();
+        let Some(head) = self.input.unread().first_chunk::<HEAD_BYTES>() else {
+            return Ok(());
+        };
+        let bytes = self.frame_bytes(head)?;
+        if self.input.end < self.input.limit {
+            return Ok(());
+        }
+        // It is large, and as much of it as fits a small buffer has arrived.
+        let mut lease = self.take(PoolKind::ProduceLarge).await?;
+        let unread = self.input.unread();
+        lease.buf[..unread.len()].copy_from_slice(unread);
+        self.input = Input {
+            start: 0,
+            end: unread.len(),
+            limit: bytes,
+            lease: Some(lease),
+        };
+        Ok(())
+    }
+
+    /// A buffer; what is owed is settled before it is waited for.
+    pub(super) async fn take(&mut self, kind: PoolKind) -> Result<Lease, End> {
+        match self.wire.try_take(kind) {
+            Some(lease) => Ok(lease),
+            None => {
+                self.settle_replies().await?;
+                self.wire.take(kind).await
+            }
+        }
+    }
+
+    /// Drops a frame that was answered, and gives the buffer back when nothing is left in it.
+    fn consume(&mut self, end: usize) {
+        self.wire.slot(|slot| slot.completed = true);
+        let Some(lease) = &self.input.lease else {
+            return;
+        };
+        self.input.start = end;
+        if self.input.start == self.input.end {
+            // A small produce buffer may be wanted again at once; only produce requests usually
+            // have others behind them.
+            if lease.kind == PoolKind::ProduceSmall && !self.drained {
+                (self.input.start, self.input.end) = (0, 0);
+            } else {
+                self.drained |= lease.kind != PoolKind::ProduceLarge;
+                self.input = Input::default();
+            }
+        }
+    }
+
+    /// Has a produce request staged; its answer is owed from then on.
+    async fn produce(&mut self, frame: Range<usize>) -> Result<(), End> {
+        loop {
+            if self.replies.is_full(self.wire.net.setup.in_flight_max) {
+                self.settle_replies().await?;
+            }
+            if self.replies.lease.is_none() {
+                self.replies.lease = Some(self.take(PoolKind::Reply).await?);
+            }
+            match self.dispatch(&frame, 0) {
+                Step::Reply { bytes } => {
+                    return self.owe(frame, bytes, Until::default()).await;
+                }
+                Step::ReplyAfter { bytes, until } => {
+                    self.wire.net.hub.staged(&until);
+                    return self.owe(frame, bytes, until).await;
+                }
+                Step::Again(until) => {
+                    self.settle_replies().await?;
+                    self.again(until).await?;
+                }
+                Step::NoReply => {
+                    self.wire.net.hub.staged_somewhere();
+                    return Ok(());
+                }
+                Step::Job => return Err(End::protocol("a produce request cannot read")),
+                Step::Close(text) => {
+                    self.settle_replies().await?;
+                    return Err(End::protocol(text));
+                }
+            }
+        }
+    }
+
+    /// Notes an answer that stands in the shared window.
+    async fn owe(&mut self, frame: Range<usize>, bytes: usize, until: Until) -> Result<(), End> {
+        let (_, version) = self.input.key_and_version(&frame);
+        if self.owe_in_replies(bytes, version, until) {
+            return Ok(());
+        }
+        // An answer that the reply lease cannot hold takes the place of its request.
+        let place = self.keep_answer(&frame, 0..bytes)?;
+        self.settle_replies().await?;
+        let settle = self.wire.settle(until).await;
+        let lease = self.input.lease.as_mut().expect("it holds the request");
+        let answer = &mut lease.buf[place];
+        if settle == Settle::Failed {
+            self.wire
+                .net
+                .core
+                .borrow()
+                .fail(PRODUCE_KEY, version, answer);
+        }
+        self.wire.send(answer).await
+    }
+
+    fn owe_in_replies(&mut self, bytes: usize, version: i16, until: Until) -> bool {
+        let window = self.wire.net.window.borrow();
+        let answer = window.get(..bytes);
+        answer.is_some_and(|answer| self.replies.owe(answer, version, until))
+    }
+
+    /// Waits for what a request must be dispatched again after.
+    pub(super) async fn again(&mut self, until: Until) -> Result<(), End> {
+        if self.wire.net.hub.stopping.get() {
+            return Err(End::quiet(CloseReason::Stopping));
+        }
+        self.wire.net.hub.staged_somewhere();
+        self.wire.settle(until).await;
+        Ok(())
+    }
+
+    /// Sends every answer that is owed, when it is due; gives the reply lease back.
+    async fn settle_replies(&mut self) -> Result<(), End> {
+        let mut sent = 0;
+        while let Some(owed) = self.replies.first_from(sent) {
+            let settle = self.wire.settle(owed.until).await;
+            if settle == Settle::Failed {
+                let core = self.wire.net.core.borrow();
+                self.replies.each_answer(sent, owed.end, |answer| {
+                    core.fail(PRODUCE_KEY, owed.version, answer);
+                });
+            }
+            // What was released together goes out together.
+            let core = &self.wire.net.core;
+            let due = self
+                .replies
+                .due(owed.end, |until| core.borrow().settled(until));
+            self.wire.send(self.replies.bytes(sent..due)).await?;
+            sent = due;
+        }
+        self.replies = Replies::default();
+        Ok(())
+    }
+
+    /// Has a request dispatched; the answer's bytes from `from` on are in the shared window then.
+    pub(super) fn dispatch(&self, frame: &Range<usize>, from: usize) -> Step {
+        let lease = self.input.lease.as_ref().expect("it holds the request");
+        self.wire
+            .net
+            .dispatch(&self.peer, &lease.buf[frame.clone()], from)
+    }
+
+    /// Moves a part of the shared window to where it can wait: behind the input if there is room,
+    /// else over the request and what was consumed before it. Gives its place. A produce request
+    /// with valid batches is longer than its answer, so that there is room for all that matters.
+    pub(super) fn keep_answer(
+        &mut self,
+        frame: &Range<usize>,
+        part: Range<usize>,
+    ) -> Result<Range<usize>, End> {
+        let window = self.wire.net.window.borrow();
+        let answer = window.get(part).ok_or(TOO_LONG)?;
+        let Input { lease, end, .. } = &mut self.input;
+        let buf = &mut lease.as_mut().expect("it holds the request").buf;
+        let at = if buf.len() - *end >= answer.len() {
+            *end
+        } else if frame.end >= answer.len() {
+            frame.end - answer.len()
+        } else if frame.end == *end && buf.len() >= answer.len() {
+            0
+        } else {
+            return Err(TOO_LONG);
+        };
+        let place = at..at + answer.len();
+        buf[place.clone()].copy_from_slice(answer);
+        Ok(place)
+    }
+}
+
+impl<C: Core> Drop for Connection<C> {
+    fn drop(&mut self) {
+        self.input.lease = None;
+        self.replies.lease = None;
+        let Wire { net, id, .. } = &self.wire;
+        net.core.borrow_mut().job_cancel(*id);
+        net.hub.leave(*id);
+    }
+}
+
+impl Input {
+    fn unread(&self) -> &[u8] {
+        let lease = self.lease.as_ref();
+        lease.map_or(&[], |lease| &lease.buf[self.start..self.end])
+    }
+
+    /// The first fields of every request, which [`Connection::frame_bytes`] saw to be there.
+    pub fn key_and_version(&self, frame: &Range<usize>) -> (i16, i16) {
+        let lease = self.lease.as_ref().expect("it holds the request");
+        match lease.buf[frame.clone()] {
+            [k0, k1, v0, v1, ..] => (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1])),
+            _ => unreachable!("a frame has its first fields"),
+        }
+    }
+
+    /// Moves what is unread to the front.
+    fn compact(&mut self) {
+        let Some(lease) = &mut self.lease else { return };
+        lease.buf.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+    }
+}
+
+/// The size prefix of a frame.
+pub(super) const SIZE_BYTES: usize = 4;
+
+/// The size prefix, the API key and the version.
+const HEAD_BYTES: usize = 8;
+
+/// The only requests that are pipelined.
+const PRODUCE_KEY: i16 = 0;
+
+const TOO_LONG: End = End {
+    why: CloseReason::TooLarge,
+    text: "a request with a longer answer than there is room for",
+};

@@ -1,0 +1,120 @@
+//! What `net` needs of the broker, so that its own tests can stand in for it.
+
+use std::sync::Arc;
+
+use crate::api::{self, Pool, Step, Window};
+use crate::broker::{Broker, ConnId, JobStep, Peer};
+use crate::clock::{Mono, Now};
+use crate::error::DiskError;
+use crate::metrics::Metrics;
+use crate::storage::{Storage, WriteJob};
+use crate::types::{RingIndex, Settle, Until};
+
+/// The synchronous broker behind the sockets. The methods are those of [`Broker`], [`api`] and
+/// [`crate::log::Log`], where they are explained.
+pub trait Core: 'static {
+    /// See [`api::dispatch`].
+    fn dispatch(&mut self, peer: &Peer, frame: &[u8], out: Window<'_>, now: Now) -> Step;
+    /// See [`api::fail`].
+    fn fail(&self, key: i16, version: i16, answer: &mut [u8]);
+    /// See [`api::pool_of`].
+    fn pool_of(&self, key: i16) -> Pool;
+    /// See [`crate::log::Log::settled`].
+    fn settled(&self, until: &Until) -> Settle;
+    /// See [`crate::log::Log::next_io`].
+    fn next_io(&mut self, ring: RingIndex, now: Now) -> Option<WriteJob>;
+    /// See [`crate::log::Log::io_done`].
+    fn io_done(&mut self, ring: RingIndex, job: WriteJob, result: Result<(), DiskError>, now: Now);
+    /// See [`crate::log::Log::deadline`].
+    fn deadline(&self, ring: RingIndex) -> Option<Mono>;
+    /// See [`crate::log::Log::close`].
+    fn close(&mut self);
+    /// See [`crate::log::Log::is_closed`].
+    fn is_closed(&self) -> bool;
+    /// See [`crate::log::Log::storage`].
+    fn storage(&self) -> &Arc<dyn Storage>;
+    /// See [`Broker::job_step`].
+    fn job_step(
+        &mut self,
+        conn: ConnId,
+        buf: &mut [u8],
+        read: Option<Result<(), DiskError>>,
+        now: Now,
+    ) -> JobStep;
+    /// See [`Broker::job_cancel`].
+    fn job_cancel(&mut self, conn: ConnId);
+    /// See [`Broker::woken`].
+    fn woken(&mut self) -> Option<ConnId>;
+    /// See [`Broker::metrics`].
+    fn metrics(&mut self) -> &mut Metrics;
+    /// Writes what `status` shows; none where `buf` is too small.
+    fn status(&self, now: Now, json: bool, buf: &mut [u8]) -> Option<usize>;
+}
+
+impl Core for Broker {
+    fn dispatch(&mut self, peer: &Peer, frame: &[u8], out: Window<'_>, now: Now) -> Step {
+        api::dispatch(self, peer, frame, out, now)
+    }
+
+    fn fail(&self, key: i16, version: i16, answer: &mut [u8]) {
+        api::fail(key, version, answer);
+    }
+
+    fn pool_of(&self, key: i16) -> Pool {
+        api::pool_of(key)
+    }
+
+    fn settled(&self, until: &Until) -> Settle {
+        self.log.settled(until)
+    }
+
+    fn next_io(&mut self, ring: RingIndex, now: Now) -> Option<WriteJob> {
+        self.log.next_io(ring, now)
+    }
+
+    fn io_done(&mut self, ring: RingIndex, job: WriteJob, result: Result<(), DiskError>, now: Now) {
+        self.log.io_done(ring, job, result, now);
+    }
+
+    fn deadline(&self, ring: RingIndex) -> Option<Mono> {
+        self.log.deadline(ring)
+    }
+
+    fn close(&mut self) {
+        self.log.close();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.log.is_closed()
+    }
+
+    fn storage(&self) -> &Arc<dyn Storage> {
+        self.log.storage()
+    }
+
+    fn job_step(
+        &mut self,
+        conn: ConnId,
+        buf: &mut [u8],
+        read: Option<Result<(), DiskError>>,
+        now: Now,
+    ) -> JobStep {
+        Broker::job_step(self, conn, buf, read, now)
+    }
+
+    fn job_cancel(&mut self, conn: ConnId) {
+        Broker::job_cancel(self, conn);
+    }
+
+    fn woken(&mut self) -> Option<ConnId> {
+        Broker::woken(self)
+    }
+
+    fn metrics(&mut self) -> &mut Metrics {
+        &mut self.metrics
+    }
+
+    fn status(&self, _now: Now, _json: bool, _buf: &mut [u8]) -> Option<usize> {
+        Some(0)
+    }
+}

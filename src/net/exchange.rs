@@ -1,0 +1,155 @@
+//! Requests that are answered one at a time: everything but produce. And the jobs that read.
+
+use std::ops::Range;
+
+use super::connection::Connection;
+use super::core::Core;
+use super::hub::Lease;
+use super::wire::End;
+use crate::api::Step;
+use crate::broker::JobStep;
+use crate::clock::Mono;
+use crate::error::DiskError;
+use crate::metrics::{CloseReason, PoolKind};
+use crate::types::Settle;
+
+impl<C: Core> Connection<C> {
+    /// Answers one request, to the last byte. Nothing is owed before or after it.
+    pub(super) async fn exchange(&mut self, frame: Range<usize>) -> Result<(), End> {
+        loop {
+            match self.dispatch(&frame, 0) {
+                Step::Reply { bytes } => return self.reply(frame, bytes).await,
+                Step::ReplyAfter { bytes, until } => {
+                    let place = self.keep_answer(&frame, 0..bytes)?;
+                    self.wire.net.hub.staged(&until);
+                    if self.wire.settle(until).await != Settle::Failed {
+                        return self.send_kept(place).await;
+                    }
+                    if place.start < frame.end {
+                        return Err(End::protocol("a request too long to be tried again"));
+                    }
+                }
+                Step::Again(until) => self.again(until).await?,
+                Step::NoReply => {
+                    self.wire.net.hub.staged_somewhere();
+                    return Ok(());
+                }
+                Step::Job => return self.job(frame).await,
+                Step::Close(text) => return Err(End::protocol(text)),
+            }
+        }
+    }
+
+    /// Sends the answer that stands in the shared window, or whose beginning does.
+    async fn reply(&mut self, frame: Range<usize>, bytes: usize) -> Result<(), End> {
+        let window_bytes = self.wire.net.window.borrow().len();
+        let mut sent = self.send_window(0..bytes.min(window_bytes))?;
+        if sent < bytes && bytes <= window_bytes {
+            let place = self.keep_answer(&frame, sent..bytes)?;
+            return self.send_kept(place).await;
+        }
+        while sent < bytes {
+            self.wire.writable().await?;
+            // Dispatched again for the next window: such a request changes nothing. But what it
+            // shows may have changed, and half of either is no answer.
+            if self.dispatch(&frame, sent) != (Step::Reply { bytes }) {
+                return Err(End {
+                    why: CloseReason::Overtaken,
+                    text: "what a long answer shows changed while it was sent",
+                });
+            }
+            let part = (bytes - sent).min(window_bytes);
+            sent += self.send_window(0..part)?;
+        }
+        Ok(())
+    }
+
+    fn send_window(&self, part: Range<usize>) -> Result<usize, End> {
+        let window = self.wire.net.window.borrow();
+        self.wire.send_some(&window[part])
+    }
+
+    async fn send_kept(&self, place: Range<usize>) -> Result<(), End> {
+        let lease = self.input.lease.as_ref().expect("it holds the answer");
+        self.wire.send(&lease.buf[place]).await
+    }
+
+    /// Drives the job that a request started. The request itself is no longer needed.
+    async fn job(&mut self, frame: Range<usize>) -> Result<(), End> {
+        let mut lease = self.job_lease(&frame);
+        loop {
+            let held = match lease.take() {
+                Some(lease) => lease,
+                None => self.wire.take(PoolKind::Fetch).await?,
+            };
+            match self.job_awake(held).await? {
+                Some(deadline) => self.wire.sleep(deadline).await?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The buffer that the request came in, if it is of the right kind and holds nothing else.
+    fn job_lease(&mut self, frame: &Range<usize>) -> Option<Lease> {
+        let alone = frame.end == self.input.end;
+        if !alone {
+            return None;
+        }
+        let lease = std::mem::take(&mut self.input).lease?;
+        (lease.kind == PoolKind::Fetch).then_some(lease)
+    }
+
+    /// Steps the job until it is done, or has to sleep until the moment that it gives.
+    async fn job_awake(&mut self, mut lease: Lease) -> Result<Option<Mono>, End> {
+        let mut read = None;
+        loop {
+            let now = self.wire.net.look_at_clock();
+            let step = {
+                let mut core = self.wire.net.core.borrow_mut();
+                core.job_step(self.wire.id, &mut lease.buf, read.take(), now)
+            };
+            match step {
+                JobStep::Read { .. } => read = Some(self.job_read(&mut lease, step).await),
+                JobStep::Send { from, to } => {
+                    self.wire.send(&lease.buf[from..to]).await?;
+                    if to - from > TURN_BYTES {
+                        // A long answer passes through the reactor after each piece, which gives
+                        // everyone else a turn.
+                        self.wire.writable().await?;
+                    }
+                }
+                JobStep::Sleep(deadline) => return Ok(Some(deadline)),
+                JobStep::Done => return Ok(None),
+                JobStep::Close(text) => {
+                    return Err(End {
+                        why: CloseReason::Overtaken,
+                        text,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Reads into the lease: from the page cache, else with the read thread's help.
+    async fn job_read(&self, lease: &mut Lease, step: JobStep) -> Result<(), DiskError> {
+        let JobStep::Read { file, at, from, to } = step else {
+            unreachable!("asked only to read");
+        };
+        let net = &self.wire.net;
+        if net
+            .storage
+            .read_cached(file, at, &mut lease.buf[from..to])?
+        {
+            net.reads_cached.set(net.reads_cached.get() + 1);
+            return Ok(());
+        }
+        net.reads_cold.set(net.reads_cold.get() + 1);
+        let buf = std::mem::take(&mut lease.buf);
+        let (buf, result) = net.reader.read(self.wire.id, file, at, from..to, buf).await;
+        lease.buf = buf;
+        result
+    }
+}
+
+/// Pieces of an answer beyond this are followed by a turn of everyone else.
+const TURN_BYTES: usize = 16 << 10;

@@ -1,0 +1,119 @@
+//! Accepts connections, each into a slot. There is never a silent backlog: who gets no slot is
+//! accepted and closed at once.
+
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::{Async, LocalExecutor, Timer};
+
+use super::Net;
+use super::connection::Connection;
+use super::core::Core;
+use crate::broker::{ConnId, Peer};
+use crate::metrics::CloseReason;
+
+/// Accepts until the task is dropped.
+pub async fn listen<C: Core>(
+    net: Rc<Net<C>>,
+    executor: Rc<LocalExecutor<'static>>,
+    listener: Async<TcpListener>,
+) {
+    loop {
+        match listener.get_ref().accept() {
+            Ok((stream, remote)) => admit(&net, &executor, stream, remote).await,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                let _ = poll_fn(|context| listener.poll_readable(context)).await;
+            }
+            Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => {
+                // No file descriptors or memory for another socket: make room, and give the rest of
+                // the program time to. Trying again at once would be a busy loop.
+                net.complain(log::Level::Error, format_args!("cannot accept: {e}"));
+                displace(&net);
+                Timer::after(Duration::from_millis(ACCEPT_RETRY_MS)).await;
+            }
+        }
+    }
+}
+
+async fn admit<C: Core>(
+    net: &Rc<Net<C>>,
+    executor: &LocalExecutor<'static>,
+    stream: TcpStream,
+    remote: SocketAddr,
+) {
+    let Some(id) = slot_for(net, remote).await else {
+        net.hub.connections.borrow_mut().refused += 1;
+        net.complain(
+            log::Level::Warn,
+            format_args!("refused a connection from {remote}: too many are open"),
+        );
+        return;
+    };
+    net.hub.connections.borrow_mut().opened();
+    match socket_from(stream) {
+        Ok((socket, local)) => {
+            let peer = Peer {
+                conn: id,
+                local: canonical(local),
+                remote: canonical(remote),
+            };
+            let connection = Connection::new(Rc::clone(net), id, socket, peer);
+            executor.spawn(connection.serve()).detach();
+            net.hub.opened.ring();
+        }
+        Err(_) => {
+            net.hub
+                .connections
+                .borrow_mut()
+                .closed(CloseReason::Network);
+            net.hub.leave(id);
+        }
+    }
+}
+
+/// A slot for a connection from this address; another may have to go for it.
+async fn slot_for<C: Core>(net: &Net<C>, remote: SocketAddr) -> Option<ConnId> {
+    let address = remote.ip().to_canonical();
+    if net.hub.slots.borrow().open_of(address) >= net.setup.max_connections_per_ip {
+        return None;
+    }
+    loop {
+        let now = net.hub.clock.mono();
+        let free = net.hub.slots.borrow_mut().open(address, now);
+        if free.is_some() {
+            return free;
+        }
+        if !displace(net) {
+            return None;
+        }
+        net.hub.slot_free.rung().await;
+    }
+}
+
+/// Tells the connection that has to go first to end; false if all are at work.
+fn displace<C: Core>(net: &Net<C>) -> bool {
+    let mut slots = net.hub.slots.borrow_mut();
+    let victim = slots.victim();
+    if let Some(id) = victim {
+        slots.get(id).end(CloseReason::Displaced);
+    }
+    victim.is_some()
+}
+
+fn socket_from(stream: TcpStream) -> std::io::Result<(Async<TcpStream>, SocketAddr)> {
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?;
+    Ok((Async::new(stream)?, local))
+}
+
+/// IPv4 addresses that came in over IPv6 are shown as what they are.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+const ACCEPT_RETRY_MS: u64 = 100;

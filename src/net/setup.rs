@@ -1,0 +1,82 @@
+//! The part of the configuration that sockets and threads go by.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::pools::PoolSizes;
+use crate::config::Config;
+use crate::limits;
+use crate::metrics::PoolKind;
+
+/// The resolved values.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where the status socket is made; none: there is none.
+    pub status_socket: Option<PathBuf>,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// Connections of one address at a time.
+    pub max_connections_per_ip: usize,
+    /// A silent connection is closed after this.
+    pub idle_ms_max: u64,
+    /// Who holds a buffer that others wait for is cut off below this rate.
+    pub lease_bytes_per_second_min: u64,
+    /// Produce requests of one connection that may wait for their answers.
+    pub in_flight_max: usize,
+    /// The longest frame without its size prefix.
+    pub request_bytes_max: usize,
+    /// The pools of buffers.
+    pub pools: PoolSizes,
+    /// Rings.
+    pub rings: usize,
+    /// Syncs run on the executor while they take less than this on average.
+    pub sync_inline_us_max: u64,
+    /// Groups wait for company when syncs take at least this on average.
+    pub gather_sync_us_min: u64,
+}
+
+impl From<&Config> for Setup {
+    fn from(config: &Config) -> Setup {
+        let mut pools = PoolSizes::default();
+        let mut pool = |kind, count, bytes| pools[kind as usize] = (count, bytes);
+        let request_bytes = config.socket_request_max_bytes;
+        let small_bytes = limits::LEASE_BYTES;
+        pool(
+            PoolKind::ProduceSmall,
+            config.produce_leases_small,
+            small_bytes,
+        );
+        // A large frame's buffer holds its size prefix too.
+        pool(
+            PoolKind::ProduceLarge,
+            config.produce_leases_large,
+            request_bytes + 4,
+        );
+        pool(PoolKind::Control, config.control_leases, small_bytes);
+        pool(PoolKind::Fetch, config.fetch_leases, small_bytes);
+        pool(
+            PoolKind::Reply,
+            config.reply_leases,
+            config.reply_lease_bytes,
+        );
+        Setup {
+            listen: config.listen,
+            status_socket: Some(config.data_dir.join("status.sock")),
+            max_connections: config.max_connections,
+            max_connections_per_ip: config.max_connections_per_ip,
+            idle_ms_max: config.connections_max_idle_ms,
+            lease_bytes_per_second_min: config.lease_bytes_per_second_min,
+            in_flight_max: config.requests_in_flight_max,
+            request_bytes_max: request_bytes,
+            pools,
+            rings: config.rings.len(),
+            sync_inline_us_max: config.sync_inline_us_max,
+            gather_sync_us_min: GATHER_SYNC_US_MIN,
+        }
+    }
+}
+
+/// Quicker syncs are not worth a timer.
+const GATHER_SYNC_US_MIN: u64 = 400;

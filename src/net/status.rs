@@ -1,0 +1,65 @@
+//! The status socket: a client sends one line, `text` or `json`, and is sent what `status` shows.
+//!
+//! One client at a time, each for a second at most: the next one waits in the socket's backlog.
+
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::future::FutureExt as _;
+use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use smol::{Async, Timer};
+
+use super::Net;
+use super::core::Core;
+use crate::limits;
+
+/// Makes the socket; one that was left behind is replaced.
+pub fn bind(path: &Path) -> io::Result<Async<UnixListener>> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Async::<UnixListener>::bind(path),
+    }
+}
+
+/// Serves clients until the task is dropped.
+pub async fn serve<C: Core>(net: Rc<Net<C>>, listener: Async<UnixListener>) {
+    let mut buf = vec![0; limits::STATUS_BYTES_MAX].into_boxed_slice();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let answer = answer(&net, stream, &mut buf);
+                let late = async {
+                    Timer::after(CLIENT_TIME_MAX).await;
+                    Err(io::ErrorKind::TimedOut.into())
+                };
+                if let Err(e) = answer.or(late).await {
+                    log::debug!("status socket: {e}");
+                }
+            }
+            Err(e) => {
+                net.complain(log::Level::Error, format_args!("status socket: {e}"));
+                Timer::after(CLIENT_TIME_MAX).await;
+            }
+        }
+    }
+}
+
+async fn answer<C: Core>(
+    net: &Net<C>,
+    mut stream: Async<UnixStream>,
+    buf: &mut [u8],
+) -> io::Result<()> {
+    // The line is short enough to arrive in one piece.
+    let asked = stream.read(buf).await?;
+    let json = buf[..asked].starts_with(b"json");
+    net.metrics_gather();
+    let now = net.hub.clock.now();
+    let bytes = net.core.borrow().status(now, json, buf);
+    let bytes = bytes.ok_or(io::ErrorKind::OutOfMemory)?;
+    stream.write_all(&buf[..bytes]).await
+}
+
+const CLIENT_TIME_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,413 @@
+//! A broker that speaks a protocol of its own: just enough to drive every path of the sockets.
+
+use std::collections::VecDeque;
+use std::io::{IoSlice, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::api::{Pool, Step, Window};
+use crate::broker::{ConnId, JobStep, Peer};
+use crate::clock::{Clock, Mono, Now};
+use crate::error::DiskError;
+use crate::metrics::{Metrics, PoolKind};
+use crate::net::core::Core;
+use crate::net::{Setup, serve};
+use crate::storage::{Storage, WriteJob};
+use crate::types::{FileIndex, FileRef, RingIndex, Settle, Ticket, Until};
+
+/// Answered after a sync with its correlation id; version 1: never answered; 2: the first try is
+/// put off; 3: with a body as long as the request's body says.
+pub const PRODUCE: i16 = 0;
+/// A job: body = bytes to send; version 1: only once [`WAKE`] came; 2: with a cold read.
+pub const FETCH: i16 = 1;
+/// Answered at once, with a body as long as the request's body says.
+pub const ECHO: i16 = 3;
+/// Answered after a sync.
+pub const COMMIT: i16 = 8;
+/// Wakes all sleeping jobs.
+pub const WAKE: i16 = 9;
+
+/// What a test can do to the disk.
+#[derive(Default)]
+pub struct Disk {
+    pub fails: AtomicBool,
+    pub syncs: AtomicU64,
+    pub sync_us: AtomicU64,
+}
+
+pub struct Fake {
+    disk: Arc<dyn Storage>,
+    metrics: Metrics,
+    open: Ticket,
+    staged: bool,
+    out: bool,
+    settled: Ticket,
+    failed: Option<Ticket>,
+    put_off: bool,
+    closing: bool,
+    jobs: Vec<Option<Job>>,
+    woken: VecDeque<ConnId>,
+}
+
+#[derive(Clone, Copy)]
+struct Job {
+    left: usize,
+    sleeps: bool,
+    cold: bool,
+}
+
+pub struct Server {
+    pub address: SocketAddr,
+    pub disk: Arc<Disk>,
+    stop: smol::channel::Sender<()>,
+    thread: Option<JoinHandle<bool>>,
+}
+
+impl Server {
+    pub fn start(change: impl FnOnce(&mut Setup)) -> Server {
+        let mut setup = Setup::from(&crate::config::Config::default());
+        setup.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        setup.status_socket = None;
+        change(&mut setup);
+        let disk = Arc::new(Disk::default());
+        let (stop, stopped) = smol::channel::bounded(1);
+        let (ready, address) = mpsc::channel();
+        let theirs = Arc::clone(&disk);
+        let thread = std::thread::spawn(move || {
+            let core = Fake::new(theirs, setup.max_connections);
+            let stop = async move {
+                let _ = stopped.recv().await;
+            };
+            let ready = |address| ready.send(address).unwrap();
+            serve(core, setup, Clock::start(), stop, ready).unwrap()
+        });
+        Server {
+            address: address.recv().unwrap(),
+            disk,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    pub fn connect(&self) -> Client {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        Client(stream)
+    }
+
+    /// Stops it; whether it said that its end was clean.
+    pub fn stop(mut self) -> bool {
+        self.stop_begin();
+        self.thread.take().unwrap().join().unwrap()
+    }
+
+    pub fn stop_begin(&self) {
+        let _ = self.stop.try_send(());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop_begin();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+pub struct Client(pub TcpStream);
+
+impl Client {
+    pub fn send(&mut self, frame: &[u8]) {
+        self.0.write_all(frame).unwrap();
+    }
+
+    /// The correlation id and the length of the body, whose bytes are checked.
+    pub fn answer(&mut self) -> (u32, usize) {
+        self.try_answer().expect("an answer")
+    }
+
+    pub fn try_answer(&mut self) -> Option<(u32, usize)> {
+        let mut head = [0; 8];
+        self.0.read_exact(&mut head).ok()?;
+        let size = u32::from_be_bytes(head[..4].try_into().unwrap()) as usize;
+        let mut body = vec![0; size - 4];
+        self.0.read_exact(&mut body).ok()?;
+        assert!(body.iter().enumerate().all(|(i, b)| *b == pattern(8 + i)));
+        let id = u32::from_be_bytes(head[4..].try_into().unwrap());
+        Some((id, body.len()))
+    }
+
+    pub fn is_closed(&mut self) -> bool {
+        !matches!(self.0.read(&mut [0; 1]), Ok(1))
+    }
+}
+
+/// A request: the body's first four bytes say how long an answer is wanted, then come `padding`.
+pub fn request(key: i16, version: i16, id: u32, wanted: u32, padding: usize) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame.extend_from_slice(&(12 + padding as u32).to_be_bytes());
+    frame.extend_from_slice(&key.to_be_bytes());
+    frame.extend_from_slice(&version.to_be_bytes());
+    frame.extend_from_slice(&id.to_be_bytes());
+    frame.extend_from_slice(&wanted.to_be_bytes());
+    frame.extend((0..padding).map(|i| i as u8));
+    frame
+}
+
+fn pattern(at: usize) -> u8 {
+    (at % 251) as u8
+}
+
+impl Fake {
+    pub fn new(disk: Arc<Disk>, connections: usize) -> Fake {
+        Fake {
+            disk,
+            metrics: Metrics::default(),
+            open: Ticket(1),
+            staged: false,
+            out: false,
+            settled: Ticket(0),
+            failed: None,
+            put_off: false,
+            closing: false,
+            jobs: vec![None; connections],
+            woken: VecDeque::new(),
+        }
+    }
+
+    fn stage(&mut self) -> Until {
+        self.staged = true;
+        Until::synced(RingIndex(0), self.open)
+    }
+
+    /// The window's part of an answer of 8 bytes of head and a body in [`pattern`].
+    fn encode(id: u32, body: usize, out: Window<'_>) -> usize {
+        let mut head = [0; 8];
+        head[..4].copy_from_slice(&(4 + body as u32).to_be_bytes());
+        head[4..].copy_from_slice(&id.to_be_bytes());
+        let total = 8 + body;
+        for (i, byte) in out.buf.iter_mut().enumerate() {
+            let at = out.from + i;
+            if at < total {
+                *byte = head.get(at).copied().unwrap_or_else(|| pattern(at));
+            }
+        }
+        total
+    }
+}
+
+impl Core for Fake {
+    fn dispatch(&mut self, peer: &Peer, frame: &[u8], out: Window<'_>, _now: Now) -> Step {
+        let number = |at: usize| u32::from_be_bytes(frame[at..at + 4].try_into().unwrap());
+        let key = i16::from_be_bytes([frame[0], frame[1]]);
+        let version = frame[3];
+        let (id, wanted) = (number(4), number(8) as usize);
+        assert!(frame[12..].iter().enumerate().all(|(i, b)| *b == i as u8));
+        match (key, version) {
+            (PRODUCE, 1) => {
+                self.stage();
+                Step::NoReply
+            }
+            (PRODUCE, 2) if !std::mem::replace(&mut self.put_off, true) => {
+                Step::Again(self.stage())
+            }
+            (PRODUCE | COMMIT, _) => {
+                let failing = self.failed.is_some() && key == COMMIT;
+                let body = if version == 3 { wanted } else { 0 };
+                let bytes = Fake::encode(if failing { 56 } else { id }, body, out);
+                if failing {
+                    return Step::Reply { bytes };
+                }
+                let until = self.stage();
+                Step::ReplyAfter { bytes, until }
+            }
+            (FETCH, _) => {
+                self.jobs[usize::from(peer.conn.0)] = Some(Job {
+                    left: wanted,
+                    sleeps: version == 1,
+                    cold: version == 2,
+                });
+                Step::Job
+            }
+            (ECHO, _) => Step::Reply {
+                bytes: Fake::encode(id, wanted, out),
+            },
+            (WAKE, _) => {
+                let jobs = self.jobs.iter_mut().enumerate();
+                for (conn, job) in jobs.filter_map(|(i, job)| Some((i, job.as_mut()?))) {
+                    job.sleeps = false;
+                    self.woken.push_back(ConnId(conn as u16));
+                }
+                Step::Reply {
+                    bytes: Fake::encode(id, 0, out),
+                }
+            }
+            _ => Step::Close("an unknown key"),
+        }
+    }
+
+    fn fail(&self, _key: i16, _version: i16, answer: &mut [u8]) {
+        answer[4..8].copy_from_slice(&56u32.to_be_bytes());
+    }
+
+    fn pool_of(&self, key: i16) -> Pool {
+        match key {
+            PRODUCE => Pool::Produce,
+            FETCH => Pool::Fetch,
+            _ => Pool::Control,
+        }
+    }
+
+    fn settled(&self, until: &Until) -> Settle {
+        let ticket = until.tickets[0];
+        match self.failed {
+            Some(failed) if ticket >= failed => Settle::Failed,
+            _ if ticket <= self.settled => Settle::Done,
+            _ => Settle::Pending,
+        }
+    }
+
+    fn next_io(&mut self, _ring: RingIndex, _now: Now) -> Option<WriteJob> {
+        if !self.staged || self.out {
+            return None;
+        }
+        (self.staged, self.out) = (false, true);
+        self.open.0 += 1;
+        Some(WriteJob {
+            file: FileRef::default(),
+            at: 0,
+            buf: Box::default(),
+            parts: Vec::new(),
+            padding: 0,
+            sync: true,
+        })
+    }
+
+    fn io_done(&mut self, _: RingIndex, _job: WriteJob, result: Result<(), DiskError>, _: Now) {
+        self.out = false;
+        match result {
+            Ok(()) => self.settled = Ticket(self.open.0 - 1),
+            Err(_) => self.failed = Some(Ticket(self.settled.0 + 1)),
+        }
+    }
+
+    fn deadline(&self, _ring: RingIndex) -> Option<Mono> {
+        None
+    }
+
+    fn close(&mut self) {
+        self.closing = true;
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closing && !self.staged && !self.out
+    }
+
+    fn storage(&self) -> &Arc<dyn Storage> {
+        &self.disk
+    }
+
+    fn job_step(
+        &mut self,
+        conn: ConnId,
+        buf: &mut [u8],
+        read: Option<Result<(), DiskError>>,
+        now: Now,
+    ) -> JobStep {
+        let place = &mut self.jobs[usize::from(conn.0)];
+        let job = place.as_mut().expect("a job was started");
+        if job.sleeps {
+            return JobStep::Sleep(now.mono.plus_ms(60_000));
+        }
+        if job.cold && read.is_none() {
+            let to = buf.len();
+            return JobStep::Read {
+                file: FileRef::default(),
+                at: 7,
+                from: 0,
+                to,
+            };
+        }
+        let to = job.left.min(buf.len());
+        if to == 0 {
+            *place = None;
+            return JobStep::Done;
+        }
+        if !job.cold {
+            buf.fill(7);
+        }
+        job.left -= to;
+        JobStep::Send { from: 0, to }
+    }
+
+    fn job_cancel(&mut self, conn: ConnId) {
+        self.jobs[usize::from(conn.0)] = None;
+    }
+
+    fn woken(&mut self) -> Option<ConnId> {
+        self.woken.pop_front()
+    }
+
+    fn metrics(&mut self) -> &mut Metrics {
+        &mut self.metrics
+    }
+
+    fn status(&self, _now: Now, _json: bool, _buf: &mut [u8]) -> Option<usize> {
+        Some(0)
+    }
+}
+
+impl Storage for Disk {
+    fn files(&self, _ring: RingIndex) -> Result<Vec<(FileIndex, u64)>, DiskError> {
+        Ok(Vec::new())
+    }
+
+    fn create(&self, _: FileRef, _: u64, _: &mut dyn FnMut(u64)) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn remove(&self, _file: FileRef) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn read(&self, _file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
+        buf.fill(at as u8);
+        Ok(())
+    }
+
+    fn read_cached(&self, _: FileRef, _: u64, _: &mut [u8]) -> Result<bool, DiskError> {
+        Ok(false)
+    }
+
+    fn read_medium(&self, _: FileRef, _: u64, _: &mut [u8]) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn write(&self, _: FileRef, _: u64, _: &[IoSlice<'_>]) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn sync(&self, _file: FileRef) -> Result<(), DiskError> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_micros(self.sync_us.load(Ordering::Relaxed)));
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(DiskError {
+                doing: "sync",
+                os: 5,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// So many buffers in one pool.
+pub fn pool(setup: &mut Setup, kind: PoolKind, count: usize) {
+    setup.pools[kind as usize].0 = count;
+}

@@ -1,0 +1,80 @@
+//! The two checks that go by time. Neither wakes a broker that has nothing to check.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::Timer;
+
+use super::Net;
+use super::core::Core;
+use super::hub::Hub;
+use super::slots::{Phase, Slot};
+use crate::clock::Mono;
+use crate::metrics::{CloseReason, PoolKind};
+
+/// While someone waits for a buffer: cuts off who holds one like it and is too slow with it.
+pub async fn check_stalls<C: Core>(net: Rc<Net<C>>) {
+    loop {
+        net.hub.wanted.rung().await;
+        while is_wanted(&net.hub) {
+            Timer::after(Duration::from_millis(STALL_CHECK_MS)).await;
+            let bytes_min = net.setup.lease_bytes_per_second_min * STALL_CHECK_MS / 1000;
+            cut_stalled(&net.hub, bytes_min);
+        }
+    }
+}
+
+fn is_wanted(hub: &Hub) -> bool {
+    let pools = hub.pools.borrow();
+    PoolKind::ALL.into_iter().any(|kind| pools.is_wanted(kind))
+}
+
+fn cut_stalled(hub: &Hub, bytes_min: u64) {
+    let pools = hub.pools.borrow();
+    for slot in hub.slots.borrow_mut().iter_mut() {
+        let wanted = |kind: PoolKind| slot.holds[kind as usize] && pools.is_wanted(kind);
+        let waits_for_client = matches!(slot.phase, Phase::Reading | Phase::Writing);
+        if waits_for_client && PoolKind::ALL.into_iter().any(wanted) {
+            match slot.moved_seen.replace(slot.moved) {
+                Some(seen) if slot.moved - seen < bytes_min => slot.end(CloseReason::Stalled),
+                _ => {}
+            }
+        } else {
+            slot.moved_seen = None;
+        }
+    }
+}
+
+/// Closes connections that were silent for too long. It sleeps until the longest silent one will
+/// have been so for long enough, if it stays so.
+pub async fn check_idle<C: Core>(net: Rc<Net<C>>) {
+    let hub = &net.hub;
+    let idle_ms_max = net.setup.idle_ms_max;
+    loop {
+        if hub.slots.borrow().open_len() == 0 {
+            hub.opened.rung().await;
+        }
+        let now = hub.clock.mono();
+        let mut next = now.plus_ms(idle_ms_max);
+        for slot in hub.slots.borrow_mut().iter_mut() {
+            next = next.min(idle_until(slot, now, idle_ms_max));
+        }
+        // A little later, so that those who fell silent one after another go together.
+        Timer::at(hub.clock.instant(next.plus_ms(IDLE_SLACK_MS))).await;
+    }
+}
+
+fn idle_until(slot: &mut Slot, now: Mono, idle_ms_max: u64) -> Mono {
+    let until = slot.since.plus_ms(idle_ms_max);
+    if slot.phase == Phase::Busy || slot.end.is_some() {
+        now.plus_ms(idle_ms_max)
+    } else if until <= now {
+        slot.end(CloseReason::Idle);
+        now.plus_ms(idle_ms_max)
+    } else {
+        until
+    }
+}
+
+const STALL_CHECK_MS: u64 = 1000;
+const IDLE_SLACK_MS: u64 = 100;

@@ -1,0 +1,216 @@
+//! One connection's socket: what its task waits for, and bytes in and out.
+//!
+//! Whatever the task waits for, others may tell it to end meanwhile; every wait looks.
+
+use std::future::poll_fn;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use smol::Async;
+
+use super::Net;
+use super::core::Core;
+use super::hub::Lease;
+use super::slots::{Phase, Slot};
+use crate::broker::ConnId;
+use crate::clock::Mono;
+use crate::metrics::{CloseReason, PoolKind};
+use crate::types::{Settle, Until};
+
+/// Why a connection ends, and what the log says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// For the counters.
+    pub why: CloseReason,
+    /// For the log; empty: the reason says it all.
+    pub text: &'static str,
+}
+
+/// A socket with its slot.
+pub struct Wire<C: Core> {
+    /// Everything shared.
+    pub net: Rc<Net<C>>,
+    /// The slot.
+    pub id: ConnId,
+    /// The socket.
+    pub socket: Async<TcpStream>,
+}
+
+impl End {
+    /// For the counters only.
+    pub fn quiet(why: CloseReason) -> End {
+        End { why, text: "" }
+    }
+
+    /// The client broke the protocol.
+    pub fn protocol(text: &'static str) -> End {
+        End {
+            why: CloseReason::Protocol,
+            text,
+        }
+    }
+}
+
+impl<C: Core> Wire<C> {
+    /// Looks at the slot.
+    pub fn slot<T>(&self, look: impl FnOnce(&mut Slot) -> T) -> T {
+        look(self.net.hub.slots.borrow_mut().get(self.id))
+    }
+
+    /// Receives what is there into `buf`, which is not empty. None: nothing is there.
+    pub fn receive(&self, buf: &mut [u8]) -> Result<Option<usize>, End> {
+        loop {
+            match self.socket.get_ref().read(buf) {
+                Ok(0) => return Err(End::quiet(CloseReason::Client)),
+                Ok(bytes) => {
+                    let hub = &self.net.hub;
+                    hub.bytes_in.set(hub.bytes_in.get() + bytes as u64);
+                    let now = self.net.look_at_clock();
+                    self.slot(|slot| slot.moved(bytes, now.mono));
+                    return Ok(Some(bytes));
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(network(&e)),
+            }
+        }
+    }
+
+    /// Sends as much of `bytes` as the socket takes now.
+    pub fn send_some(&self, bytes: &[u8]) -> Result<usize, End> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.socket.get_ref().write(&bytes[sent..]) {
+                Ok(count) => sent += count,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(network(&e)),
+            }
+        }
+        if sent > 0 {
+            let hub = &self.net.hub;
+            hub.bytes_out.set(hub.bytes_out.get() + sent as u64);
+            let now = hub.clock.mono();
+            self.slot(|slot| slot.moved(sent, now));
+        }
+        Ok(sent)
+    }
+
+    /// Sends all of `bytes`, at the client's pace.
+    pub async fn send(&self, bytes: &[u8]) -> Result<(), End> {
+        let mut sent = self.send_some(bytes)?;
+        while sent < bytes.len() {
+            self.writable().await?;
+            sent += self.send_some(&bytes[sent..])?;
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to receive.
+    pub async fn readable(&self, phase: Phase) -> Result<(), End> {
+        self.slot(|slot| slot.phase = phase);
+        let ready = poll_fn(|context| {
+            self.poll_end(context, true)?;
+            self.socket.poll_readable(context).map_err(|e| network(&e))
+        });
+        let ready = ready.await;
+        self.slot(|slot| slot.phase = Phase::Busy);
+        ready
+    }
+
+    /// Waits until something may be sent.
+    pub async fn writable(&self) -> Result<(), End> {
+        self.slot(|slot| slot.phase = Phase::Writing);
+        let ready = poll_fn(|context| {
+            self.poll_end(context, false)?;
+            self.socket.poll_writable(context).map_err(|e| network(&e))
+        });
+        let ready = ready.await;
+        self.slot(|slot| slot.phase = Phase::Busy);
+        ready
+    }
+
+    /// A buffer, at once if one is free.
+    pub fn try_take(&self, kind: PoolKind) -> Option<Lease> {
+        Lease::try_take(&self.net.hub, kind, self.id)
+    }
+
+    /// A buffer, in the order in which it was asked for. To be awaited only by a connection that
+    /// owes no answers.
+    pub async fn take(&self, kind: PoolKind) -> Result<Lease, End> {
+        let hub = &self.net.hub;
+        if let Some(lease) = self.try_take(kind) {
+            return Ok(lease);
+        }
+        hub.pools.borrow_mut().wait(kind, self.id);
+        hub.wanted.ring();
+        let granted = poll_fn(|context| {
+            if let Some((_, buf)) = self.slot(|slot| slot.granted.take()) {
+                return Poll::Ready(Ok(buf));
+            }
+            self.poll_end(context, true)?;
+            Poll::Pending
+        });
+        let buf = granted.await?;
+        Ok(Lease::granted(hub, kind, self.id, buf))
+    }
+
+    /// Waits until `until` is settled, one way or the other.
+    pub async fn settle(&self, until: Until) -> Settle {
+        if until.tickets.iter().all(|ticket| ticket.0 == 0) {
+            return Settle::Done;
+        }
+        let mut listed = false;
+        poll_fn(|context| {
+            let settle = self.net.core.borrow().settled(&until);
+            if settle != Settle::Pending {
+                return Poll::Ready(settle);
+            }
+            let mut slots = self.net.hub.slots.borrow_mut();
+            super::hub::keep(&mut slots.get(self.id).waker, context);
+            if !std::mem::replace(&mut listed, true) {
+                slots.get(self.id).until = until;
+                slots.settling.push(self.id);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits until the job of this connection is woken, or until `deadline`.
+    pub async fn sleep(&self, deadline: Mono) -> Result<(), End> {
+        let mut timer = smol::Timer::at(self.net.hub.clock.instant(deadline));
+        poll_fn(|context| {
+            if self.slot(|slot| std::mem::take(&mut slot.woken)) {
+                return Poll::Ready(Ok(()));
+            }
+            self.poll_end(context, true)?;
+            let timer = std::pin::Pin::new(&mut timer);
+            std::future::Future::poll(timer, context).map(|_| Ok(()))
+        })
+        .await
+    }
+
+    /// Whether others told it to end; keeps the waker for them. `stoppable`: nothing is owed, so a
+    /// stop of the broker ends it too.
+    fn poll_end(&self, context: &Context<'_>, stoppable: bool) -> Result<(), End> {
+        let stopping = self.net.hub.stopping.get();
+        self.slot(|slot| {
+            super::hub::keep(&mut slot.waker, context);
+            match slot.end {
+                Some(why) => Err(End::quiet(why)),
+                None if stopping && stoppable => Err(End::quiet(CloseReason::Stopping)),
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+fn network(error: &std::io::Error) -> End {
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => End::quiet(CloseReason::Client),
+        _ => End::quiet(CloseReason::Network),
+    }
+}
