@@ -56,24 +56,28 @@ class Context:
         configs = {key.replace("_", "."): value for key, value in configs.items()}
         with self.raw() as broker:
             broker.create_topic(name, partitions, configs=configs)
-            # Kafka answers before its own metadata shows the topic.
-            ready = (0, dict.fromkeys(range(partitions), 0))
-            self.wait_until("the topic", lambda: broker.metadata([name])[2][name] == ready)
+            for partition in range(partitions):
+                self._start_offset(broker, name, partition)
         return name
 
     def stored(self, topic, partition=0):
         """The batches of a partition, as they are stored."""
         with self.raw() as broker:
-            found = []
+            start = self._start_offset(broker, topic, partition)
+            return broker.fetch_batches(topic, partition, start)
 
-            def has_leader():
-                found[:] = broker.list_offset(topic, partition, rawkafka.EARLIEST)
-                return found[0] not in NO_LEADER_YET
+    def _start_offset(self, broker, topic, partition):
+        """The log start, as soon as the partition has a leader: Kafka creates topics, and comes
+        back from a restart, a moment later than it says."""
+        found = []
 
-            # Kafka accepts connections before its partitions are back after a restart.
-            self.wait_until("a leader", has_leader)
-            rawkafka.check(found[0], f"ListOffsets {topic}-{partition}")
-            return broker.fetch_batches(topic, partition, found[2])
+        def has_leader():
+            found[:] = broker.list_offset(topic, partition, rawkafka.EARLIEST)
+            return found[0] not in NO_LEADER_YET
+
+        self.wait_until("a leader", has_leader)
+        rawkafka.check(found[0], f"ListOffsets {topic}-{partition}")
+        return found[2]
 
     def end_offset(self, topic, partition=0):
         """The high watermark of a partition."""
@@ -90,7 +94,7 @@ class Context:
                 raise AssertionError(f"not within {seconds} s: {what}")
             time.sleep(0.05)
 
-    def restart(self, how, while_down=None):
+    def restart(self, how):
         """Restarts the broker by "term" or "kill"."""
         if not self.can_restart:
             raise Skip("the broker under test is not ours to restart")

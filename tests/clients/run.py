@@ -127,8 +127,11 @@ def run_all(cases, broker):
         print(f"{outcome:7} {name} {seconds:.1f} s{because}", flush=True)
         if outcome == "failed":
             failures.append(name)
-            print("\n".join("    " + line for line in text.splitlines()[:40]))
-            print(harness.log_tail(log), flush=True)
+            tail = harness.log_tail(log)
+            # A case that raised has its reason in its log already.
+            if text.splitlines()[0] not in tail:
+                print("\n".join("    " + line for line in text.splitlines()[:40]))
+            print(tail, flush=True)
     if failures:
         print("failed: " + " ".join(failures))
         print(f"the broker's last lines:\n{broker.tail()}")
