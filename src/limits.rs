@@ -65,10 +65,6 @@ pub const RELAXED_MS_MAX: u64 = 60_000;
 /// and answers leave piece by piece.
 pub const LEASE_BYTES: usize = 64 * 1024;
 
-/// What surrounds a commit group's batches in its buffer: header, directory, metadata records, and
-/// the list of its parts. Part of the memory plan.
-pub const GROUP_AROUND_BYTES: usize = 32 * 1024 + 4096 + RUNS_PER_GROUP_MAX * 112;
-
 /// A connection's slot, its task and its small buffer. Part of the memory plan.
 pub const CONNECTION_BYTES: usize = 6 * 1024;
 

@@ -8,7 +8,9 @@ use std::fmt;
 use crate::config::value::{Bytes, Refusal};
 use crate::config::{Config, RingConfig};
 use crate::limits;
+use crate::log::LogConfig;
 use crate::log::index::Index;
+use crate::log::staging::Staging;
 use crate::log::state;
 use crate::metrics::PoolKind;
 
@@ -70,8 +72,10 @@ impl Plan {
         self.flash.iter().map(Item::bytes).sum()
     }
 
-    /// Refuses a plan that does not fit `memory_max`, naming what takes most.
+    /// Refuses a plan that does not fit `memory_max`, naming what takes most, and rings whose
+    /// segments are too small for what must fit one.
     pub fn check(&self, config: &Config) -> Result<(), Refusal> {
+        check_segments(config)?;
         if self.memory_bytes() <= config.memory_max {
             return Ok(());
         }
@@ -89,6 +93,24 @@ impl Plan {
             largest.join("; ")
         )))
     }
+}
+
+/// A segment holds its head, its foot, and then at least two groups of any size.
+fn check_segments(config: &Config) -> Result<(), Refusal> {
+    let group = Staging::memory_bytes(config.commit_group_max_bytes);
+    for ring in &config.rings {
+        let least = 2 * (LogConfig::of(config).anchor_bytes_max(ring) + group) as u64;
+        if least > ring.segment_bytes {
+            return Err(Refusal::new(format!(
+                "ring.{}.segment_bytes = {} is not allowed: with these tables and messages it takes \
+                 at least {}",
+                ring.name,
+                Mib(ring.segment_bytes),
+                Mib(least)
+            )));
+        }
+    }
+    Ok(())
 }
 
 impl Item {
@@ -109,11 +131,10 @@ fn item(name: &str, count: usize, bytes_each: usize) -> Item {
 fn plan_ring(memory: &mut Vec<Item>, config: &Config, ring: &RingConfig) {
     let files = usize::from(ring.segments + ring.spares);
     let of = |what: &str| format!("ring {}: {what}", ring.name);
-    memory.push(item(
-        &of("commit groups"),
-        2,
-        config.commit_group_max_bytes + limits::GROUP_AROUND_BYTES,
-    ));
+    let group = Staging::memory_bytes(config.commit_group_max_bytes);
+    memory.push(item(&of("commit groups"), 2, group));
+    let anchor = LogConfig::of(config).anchor_bytes_max(ring);
+    memory.push(item(&of("heads and feet of segments"), 1, anchor));
     let index = Index::memory_bytes(files, ring.segment_bytes, config.partitions_max);
     memory.push(item(&of("index"), 1, index));
 }
@@ -149,6 +170,8 @@ fn plan_connections(memory: &mut Vec<Item>, config: &Config) {
         config.max_connections,
         limits::CONNECTION_BYTES,
     ));
+    memory.push(item("buffer: answers", 1, limits::ANSWER_WINDOW_BYTES));
+    memory.push(item("buffer: status", 1, limits::STATUS_BYTES_MAX));
     memory.push(item(
         "partitions waited for",
         config.fetch_waits_max,
@@ -230,6 +253,25 @@ mod tests {
         );
         assert!(
             refusal.contains("ring main: commit groups (2 x"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn segments_that_could_not_hold_the_tables_are_refused() {
+        let set = [
+            "ring.segment_bytes=4MiB".to_string(),
+            "partitions_max=16384".to_string(),
+        ];
+        let config = load(Sources {
+            sets: &set,
+            ..Sources::default()
+        })
+        .unwrap()
+        .config;
+        let refusal = Plan::of(&config).check(&config).unwrap_err().to_string();
+        assert!(
+            refusal.starts_with("ring.main.segment_bytes = 4.00 MiB"),
             "{refusal}"
         );
     }
