@@ -208,7 +208,7 @@ pub(crate) fn decode_field<'a, T: Decode<'a>>(
 
 #[cfg(test)]
 mod tests {
-    use crate::codec::{Array, Error, List, Reader, Writer, message};
+    use crate::codec::{Array, Error, List, Reader, Writer};
 
     message! {
         /// A request with everything that a table can say.

@@ -5,6 +5,7 @@
 //! bytes. Then our decode must show the same values as the oracle's, and our encode, given the
 //! oracle's values, the same bytes. [`tables`] compares our tables with the schemas line by line.
 
+mod envelope;
 mod fuzz;
 mod generate;
 mod normal;

@@ -1,7 +1,9 @@
 //! Garbage into every decode: never a panic, and never more work than the bytes are worth.
 
+use super::envelope::record_batch;
 use super::generate::{Variant, generate};
 use super::{rows, schema};
+use brooklet::codec::batch::{self, Rules, batches};
 use schema::Side;
 
 #[test]
@@ -67,6 +69,41 @@ fn absurd_counts_at_every_place_are_errors_or_other_values() {
             }
         }
     }
+}
+
+/// Wrong bytes under a right CRC: what passes the check can be walked to its end.
+#[test]
+fn record_batches_with_a_few_wrong_bytes_are_refused_or_whole() {
+    let mut random = Random::new("record_batches_with_a_few_wrong_bytes_are_refused_or_whole");
+    let rules = Rules {
+        batch_bytes_max: 1 << 20,
+        zstd_allowed: true,
+    };
+    let (_, good) = record_batch(12);
+    let mut passed = 0;
+    for _ in 0..50_000 {
+        let mut bytes = good.to_vec();
+        for _ in 0..=random.below(2) {
+            let index = random.below(bytes.len() as u64) as usize;
+            bytes[index] = random.below(256) as u8;
+        }
+        if random.below(8) != 0 {
+            let newest = batches(&bytes)
+                .next()
+                .map_or(0, |batch| batch.header.max_timestamp);
+            batch::set_timestamps(&mut bytes, false, newest);
+        }
+        if let Ok(checked) = batch::check(&bytes, &rules) {
+            passed += 1;
+            let batch = batches(&bytes).next().unwrap();
+            let records = batch
+                .records()
+                .map(|records| records.filter(Result::is_ok).count());
+            assert!(records.is_none_or(|records| records as u64 == checked.records));
+        }
+    }
+    // Values and keys may be anything.
+    assert!(passed > 1000, "{passed}");
 }
 
 /// An xorshift generator; a failing test shows the seed that repeats it.
