@@ -154,10 +154,12 @@ fn serve(config: Config) -> Result<(), Failure> {
     run_broker(config, &mut |done, total| progress.update(done, total))
 }
 
-fn run_broker(_config: Config, _filled: &mut dyn FnMut(u64, u64)) -> Result<(), Failure> {
-    Err(Failure::Failed(
-        "serving is not part of this build".to_string(),
-    ))
+fn run_broker(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<(), Failure> {
+    match crate::net::run(config, filled) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::Failed("the ring was not sealed".to_string())),
+        Err(error) => Err(Failure::Failed(error.to_string())),
+    }
 }
 
 fn log_ring(ring: &RingConfig, config: &Config) {

@@ -53,7 +53,13 @@ pub async fn commit<C: Core>(net: Rc<Net<C>>, ring: RingIndex) {
             last.company = answered.saturating_add(net.hub.staged_count(ring));
             continue;
         }
-        let deadline = net.core.borrow().deadline(ring);
+        // A moment that is past, though there was nothing to do, must not keep us busy.
+        let soonest = clock.mono().plus_ms(1);
+        let deadline = net
+            .core
+            .borrow()
+            .deadline(ring)
+            .map(|deadline| deadline.max(soonest));
         alarm.wait(&clock, net.hub.ring_bell(ring), deadline).await;
     }
 }

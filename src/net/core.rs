@@ -6,7 +6,10 @@ use crate::api::{self, Pool, Step, Window};
 use crate::broker::{Broker, ConnId, JobStep, Peer};
 use crate::clock::{Mono, Now};
 use crate::error::DiskError;
-use crate::metrics::Metrics;
+use crate::limits;
+use crate::metrics::render::{Form, RingStatus, Status, TableStatus, render};
+use crate::metrics::{Metrics, RingMetrics};
+use crate::plan::Plan;
 use crate::storage::{Storage, WriteJob};
 use crate::types::{RingIndex, Settle, Until};
 
@@ -114,7 +117,57 @@ impl Core for Broker {
         &mut self.metrics
     }
 
-    fn status(&self, _now: Now, _json: bool, _buf: &mut [u8]) -> Option<usize> {
-        Some(0)
+    fn status(&self, now: Now, json: bool, buf: &mut [u8]) -> Option<usize> {
+        let form = if json { Form::Json } else { Form::Text };
+        let rings = ring_metrics(self);
+        let named = self.config.rings.iter().zip(&rings);
+        let rings = named.map(|(ring, metrics)| RingStatus {
+            name: &ring.name,
+            data_bytes: u64::from(ring.segments) * ring.segment_bytes,
+            metrics,
+        });
+        let rings: heapless::Vec<RingStatus<'_>, { limits::RINGS_MAX }> = rings.collect();
+        let status = Status {
+            now: now.mono,
+            listen: &self.config.listen,
+            boot: self.log.state().boot.0,
+            metrics: &self.metrics,
+            rings: &rings,
+            tables: &tables(self),
+            memory_planned: Plan::of(&self.config).memory_bytes(),
+            api_name: |key| api::api_of(key).map(|api| api.name),
+        };
+        render(&status, form, buf)
     }
+}
+
+fn ring_metrics(broker: &Broker) -> heapless::Vec<RingMetrics, { limits::RINGS_MAX }> {
+    let rings = (0..broker.log.rings_len()).map(|ring| {
+        let ring = RingIndex(ring as u8);
+        let stats = broker.log.stats(ring);
+        let taken = broker.log.segments(ring).map(|segment| segment.end);
+        RingMetrics {
+            segments_live: broker.log.segments(ring).count() as u64,
+            bytes_live: taken.sum(),
+            payload_bytes: stats.payload_bytes,
+            written_bytes: stats.written_bytes,
+            groups: stats.groups,
+            syncs: stats.syncs,
+            failures: stats.failures,
+            segments_given_up: stats.given_up,
+            segments_evicted: stats.evicted,
+            ..RingMetrics::default()
+        }
+    });
+    rings.collect()
+}
+
+fn tables(broker: &Broker) -> [TableStatus; 3] {
+    let (state, config) = (broker.log.state(), &broker.config);
+    let table = |name, used, max| TableStatus { name, used, max };
+    [
+        table("topics", state.topics_len(), config.topics_max),
+        table("partitions", state.partitions_len(), config.partitions_max),
+        table("offsets", state.offsets_len(), config.offsets_max),
+    ]
 }

@@ -38,7 +38,7 @@ use crate::types::Settle;
 use committer::SyncMean;
 use hub::Hub;
 pub use setup::Setup;
-pub use start::{StartError, serve};
+pub use start::{StartError, run, serve};
 use threads::{Flusher, Reader};
 use wire::End;
 

@@ -1,28 +1,106 @@
 //! From a broker to a running server, and to its clean end.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_signal::{Signal, Signals};
 use smol::future::FutureExt as _;
+use smol::stream::StreamExt as _;
 use smol::{Async, LocalExecutor, Task, Timer};
 
 use super::Net;
 use super::core::Core;
 use super::setup::Setup;
 use super::{committer, listener, status, timers};
+use crate::broker::Broker;
 use crate::clock::Clock;
+use crate::config::Config;
+use crate::log::open::{Damage, OpenError, Opening};
+use crate::log::{Log, LogConfig};
+use crate::storage::{FileStorage, Storage};
 use crate::types::RingIndex;
 
 /// Why a server did not start.
 #[derive(Debug)]
-pub struct StartError {
-    /// What was tried.
-    pub doing: String,
-    /// What came of it.
-    pub error: io::Error,
+pub enum StartError {
+    /// The ring cannot be opened.
+    Open(OpenError),
+    /// What was tried, and what came of it.
+    System(String, io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Open(error) => write!(f, "cannot open the ring: {error}"),
+            StartError::System(doing, error) => write!(f, "cannot {doing}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Opens the rings in the data directory, or makes them (`filled` learns how many bytes of how many
+/// are there), and serves clients until SIGTERM or SIGINT. False: the ring could not be sealed in
+/// time; nothing that was acknowledged is lost by that.
+pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, StartError> {
+    let clock = Clock::start();
+    let setup = Setup::from(&config);
+    // Before the ring is opened, so that a signal while its files are made is not lost.
+    let mut signals = Signals::new([Signal::Term, Signal::Int])
+        .map_err(|error| StartError::System("wait for signals".to_string(), error))?;
+    let log = open(&config, clock, filled).map_err(StartError::Open)?;
+    let damage = log.damage();
+    if damage != Damage::default() {
+        log::warn!("found while opening the ring: {damage:?}");
+    }
+    let boot = log.state().boot.0;
+    let broker = Broker::new(config, log);
+    let stop = async move {
+        let signal = signals.next().await;
+        log::info!("stopping: {signal:?}");
+    };
+    let sealed = serve(broker, setup, clock, stop, |address| {
+        log::info!("listening on {address}; this is start {boot} of the ring");
+    })?;
+    log::info!(
+        "{}",
+        if sealed {
+            "stopped"
+        } else {
+            "stopped without a seal"
+        }
+    );
+    Ok(sealed)
+}
+
+fn open(config: &Config, clock: Clock, filled: &mut dyn FnMut(u64, u64)) -> Result<Log, OpenError> {
+    let storage = FileStorage::open(&config.data_dir, config.rings.len())?;
+    let mut total = 0;
+    for (ring, index) in config.rings.iter().zip(0..) {
+        let present = storage.files(RingIndex(index))?.len() as u64;
+        let files = u64::from(ring.segments + ring.spares);
+        total += files.saturating_sub(present) * ring.segment_bytes;
+    }
+    let mut before = 0;
+    let mut opening = Opening {
+        now: clock.now(),
+        entropy: &mut |buf| {
+            let flags = rustix::rand::GetRandomFlags::empty();
+            let got = rustix::rand::getrandom(&mut *buf, flags);
+            assert_eq!(got, Ok(buf.len()), "the kernel has no random bytes");
+        },
+        progress: &mut |_, bytes, of| {
+            filled(before + bytes, total);
+            before += if bytes >= of { of } else { 0 };
+        },
+    };
+    Log::open(&LogConfig::of(config), Arc::new(storage), &mut opening)
 }
 
 /// Serves clients until `stop` is done, then ends cleanly: no new requests, what is staged is
@@ -37,7 +115,7 @@ pub fn serve<C: Core>(
 ) -> Result<bool, StartError> {
     let failed = |doing: &str| {
         let doing = doing.to_string();
-        move |error| StartError { doing, error }
+        move |error| StartError::System(doing, error)
     };
     let listen = setup.listen;
     let net = Net::new(core, setup, clock).map_err(failed("start the threads"))?;
