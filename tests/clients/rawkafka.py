@@ -547,6 +547,12 @@ class Connection:
         return reader.array(lambda: (reader.string(), reader.array(answer)))[0][1][0]
 
 
+def produce_prefix(topic, partition=0, acks=-1):
+    """A body of Produce 3–8 up to the length of the record set, which is left out."""
+    whole = Connection.produce_body(topic, partition, b"", acks)
+    return whole[:-4]
+
+
 def check(error, where):
     """Raises `KafkaError` unless the code is 0."""
     if error != 0:

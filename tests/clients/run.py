@@ -26,6 +26,7 @@ import clients
 import extras
 import features
 import harness
+import hostile  # registers its cases with those of `extras`
 import install
 
 # A ring that is zero-filled in a moment and still takes everything that a case produces.
