@@ -1,7 +1,7 @@
 //! brooklet: a Kafka-protocol broker for constrained edge devices.
 //!
 //! The layers, top to bottom (imports point down only):
-//! `cli` → `plan` → `net` → `api` → `broker` → `log`, `group` → `storage`, `codec` →
+//! `cli` → `net` → `plan`, `api` → `broker` → `log`, `group` → `storage`, `codec` →
 //! `limits`, `config`, `clock`, `error`, `metrics`, `types`.
 
 pub mod api;

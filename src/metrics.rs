@@ -1,7 +1,7 @@
 //! Counters and gauges: plain numbers that their owners add to, and `status` shows.
 //!
 //! The broker thread owns them all, so they need no atomics. [`Metrics`] is what sockets and
-//! handlers count; each ring's log counts a [`RingMetrics`] of its own. [`render`] shows both.
+//! handlers count; a [`RingMetrics`] is gathered from each ring's log. [`render`] shows both.
 
 pub mod render;
 
@@ -102,21 +102,23 @@ pub struct PoolMetrics {
     pub waits: u64,
 }
 
-/// What a ring's log counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What is known of a ring, gathered from its log when it is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RingMetrics {
     /// Segments with data now.
     pub segments_live: u64,
     /// Bytes of them that are taken.
     pub bytes_live: u64,
-    /// Times that the ring came round, to a thousandth: segments reused × 1000 / segments.
+    /// Times that the ring came round since it was made, in thousandths.
     pub laps_milli: u64,
-    /// Bytes of record batches and metadata that were committed since the start.
+    /// Bytes of record batches that were committed since the start.
     pub payload_bytes: u64,
-    /// Bytes that were written for them.
+    /// Bytes that were written for them, and for everything else.
     pub written_bytes: u64,
     /// Commit groups.
     pub groups: u64,
+    /// Groups without contents, after a silence.
+    pub seals: u64,
     /// Syncs that succeeded.
     pub syncs: u64,
     /// Writes or syncs that failed.
@@ -127,16 +129,25 @@ pub struct RingMetrics {
     pub failing: bool,
     /// Segments overwritten since the start.
     pub segments_evicted: u64,
-    /// Records overwritten since the start.
-    pub records_evicted: u64,
-    /// Acknowledged groups found broken.
-    pub groups_damaged: u64,
-    /// Batches lost to that.
-    pub batches_damaged: u64,
-    /// Records lost to that.
-    pub records_damaged: u64,
     /// How fast space is taken.
     pub rate: Rate,
+}
+
+/// What was found broken when the rings were opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DamageMetrics {
+    /// Segments of which nothing can be read.
+    pub segments: u64,
+    /// Acknowledged groups of which something is broken.
+    pub groups: u64,
+    /// Batches lost to that.
+    pub batches: u64,
+    /// Records lost to that, as far as offsets tell.
+    pub records: u64,
+    /// Groups that were cut short and had never been acknowledged: no loss.
+    pub torn: u64,
+    /// Groups that were written again, since they may have been in the page cache alone.
+    pub copied: u64,
 }
 
 /// Bytes per second over the last 10 to 20 minutes.

@@ -160,6 +160,11 @@ impl Log {
         self.ring(ring).stats
     }
 
+    /// Whether nothing can be stored in the ring at present.
+    pub fn is_failing(&self, ring: RingIndex) -> bool {
+        self.ring(ring).is_failing()
+    }
+
     /// Whether a request with `payload_bytes` in `runs` batches fits the open group of `ring`.
     /// A handler asks this before it stages anything, so that a request is staged whole or not.
     pub fn room(

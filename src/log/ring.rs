@@ -15,6 +15,7 @@ use crate::log::index::Index;
 use crate::log::record::MetaRecord;
 use crate::log::staging::Staging;
 use crate::log::state::State;
+use crate::metrics::Rate;
 use crate::storage::WriteJob;
 use crate::types::{Boot, FileIndex, FileRef, GroupSeq, RingIndex, SegmentSeq, Ticket};
 
@@ -56,6 +57,8 @@ pub struct RingStats {
     pub given_up: u64,
     /// Jobs that failed.
     pub failures: u64,
+    /// How fast the files are written.
+    pub rate: Rate,
 }
 
 /// What comes next, apart from groups.
@@ -323,6 +326,9 @@ impl Ring {
         let bytes: u64 = job.parts.iter().map(|part| u64::from(part.bytes)).sum();
         if result.is_ok() {
             self.stats.written_bytes += bytes + u64::from(job.padding);
+            self.stats
+                .rate
+                .add(bytes + u64::from(job.padding), now.mono);
             self.stats.syncs += u64::from(job.sync);
         }
         let out = self.out.take();

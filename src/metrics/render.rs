@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{CloseReason, Metrics, PoolKind, RingMetrics};
+use super::{CloseReason, DamageMetrics, Metrics, PoolKind, RingMetrics};
 use crate::clock::Mono;
 
 /// What is shown.
@@ -17,7 +17,9 @@ pub struct Status<'a> {
     pub metrics: &'a Metrics,
     /// The rings, in their order.
     pub rings: &'a [RingStatus<'a>],
-    /// Topics, their bound; the other tables likewise.
+    /// What was broken at the start.
+    pub damage: DamageMetrics,
+    /// How full the bounded tables are.
     pub tables: &'a [TableStatus],
     /// Bytes that the plan allows.
     pub memory_planned: u64,
@@ -81,6 +83,7 @@ fn walk(status: &Status<'_>, out: &mut Out<'_>) -> fmt::Result {
         out.end()?;
     }
     out.end()?;
+    walk_damage(&status.damage, out)?;
     walk_metrics(status.metrics, out)?;
     walk_counts(status, out)?;
     out.begin(Some("tables"))?;
@@ -117,21 +120,24 @@ fn walk_ring(ring: &RingStatus<'_>, now: Mono, out: &mut Out<'_>) -> fmt::Result
     out.int("payload_bytes", m.payload_bytes)?;
     out.int("written_bytes", m.written_bytes)?;
     out.int("groups", m.groups)?;
+    out.int("seals", m.seals)?;
     out.int("syncs", m.syncs)?;
-    out.end()?;
-    out.begin(Some("evicted"))?;
-    out.int("segments", m.segments_evicted)?;
-    out.int("records", m.records_evicted)?;
-    out.end()?;
-    out.begin(Some("damage"))?;
-    out.int("groups", m.groups_damaged)?;
-    out.int("batches", m.batches_damaged)?;
-    out.int("records", m.records_damaged)?;
     out.end()?;
     out.begin(Some("failures"))?;
     out.int("now", u64::from(m.failing))?;
     out.int("writes_and_syncs", m.failures)?;
     out.int("segments_given_up", m.segments_given_up)?;
+    out.end()
+}
+
+fn walk_damage(damage: &DamageMetrics, out: &mut Out<'_>) -> fmt::Result {
+    out.begin(Some("damage"))?;
+    out.int("segments", damage.segments)?;
+    out.int("groups", damage.groups)?;
+    out.int("batches", damage.batches)?;
+    out.int("records", damage.records)?;
+    out.int("torn_groups", damage.torn)?;
+    out.int("copied_groups", damage.copied)?;
     out.end()
 }
 
@@ -366,6 +372,10 @@ mod tests {
                     metrics: &RingMetrics::default(),
                 },
             ],
+            damage: DamageMetrics {
+                records: 3,
+                ..DamageMetrics::default()
+            },
             tables: &[TableStatus {
                 name: "topics",
                 used: 1,

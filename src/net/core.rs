@@ -8,7 +8,7 @@ use crate::clock::{Mono, Now};
 use crate::error::DiskError;
 use crate::limits;
 use crate::metrics::render::{Form, RingStatus, Status, TableStatus, render};
-use crate::metrics::{Metrics, RingMetrics};
+use crate::metrics::{DamageMetrics, Metrics, RingMetrics};
 use crate::plan::Plan;
 use crate::storage::{Storage, WriteJob};
 use crate::types::{RingIndex, Settle, Until};
@@ -133,6 +133,7 @@ impl Core for Broker {
             boot: self.log.state().boot.0,
             metrics: &self.metrics,
             rings: &rings,
+            damage: damage(self),
             tables: &tables(self),
             memory_planned: Plan::of(&self.config).memory_bytes(),
             api_name: |key| api::api_of(key).map(|api| api.name),
@@ -146,9 +147,15 @@ fn ring_metrics(broker: &Broker) -> heapless::Vec<RingMetrics, { limits::RINGS_M
         let ring = RingIndex(ring as u8);
         let stats = broker.log.stats(ring);
         let taken = broker.log.segments(ring).map(|segment| segment.end);
+        let newest = broker.log.segments(ring).next_back();
+        let segments = u64::from(broker.config.rings[usize::from(ring.0)].segments);
         RingMetrics {
             segments_live: broker.log.segments(ring).count() as u64,
             bytes_live: taken.sum(),
+            laps_milli: newest.map_or(0, |newest| newest.seq.0 * 1000 / segments),
+            seals: stats.seals,
+            failing: broker.log.is_failing(ring),
+            rate: stats.rate,
             payload_bytes: stats.payload_bytes,
             written_bytes: stats.written_bytes,
             groups: stats.groups,
@@ -156,10 +163,21 @@ fn ring_metrics(broker: &Broker) -> heapless::Vec<RingMetrics, { limits::RINGS_M
             failures: stats.failures,
             segments_given_up: stats.given_up,
             segments_evicted: stats.evicted,
-            ..RingMetrics::default()
         }
     });
     rings.collect()
+}
+
+fn damage(broker: &Broker) -> DamageMetrics {
+    let found = broker.log.damage();
+    DamageMetrics {
+        segments: found.segments,
+        groups: found.groups,
+        batches: found.batches,
+        records: found.records,
+        torn: found.torn,
+        copied: found.copied,
+    }
 }
 
 fn tables(broker: &Broker) -> [TableStatus; 3] {
