@@ -126,20 +126,28 @@ impl Broker {
     /// between steps except over a sleep; `read` is the outcome of the read asked for last.
     pub fn job_step(
         &mut self,
-        _conn: ConnId,
-        _buf: &mut [u8],
-        _read: Option<Result<(), DiskError>>,
-        _now: Now,
+        conn: ConnId,
+        buf: &mut [u8],
+        read: Option<Result<(), DiskError>>,
+        now: Now,
     ) -> JobStep {
-        JobStep::Close("no jobs yet")
+        let step = self.reads.step(&self.log, conn, buf, read, now);
+        self.metrics.fetches_waiting = self.reads.waiting();
+        step
     }
 
     /// The connection is gone: so is its job.
-    pub fn job_cancel(&mut self, _conn: ConnId) {}
+    pub fn job_cancel(&mut self, conn: ConnId) {
+        self.reads.cancel(conn);
+        self.metrics.fetches_waiting = self.reads.waiting();
+    }
 
     /// A connection whose sleeping job should be stepped, each once; asked until none is left, after
     /// every [`Log::io_done`] and every dispatch.
     pub fn woken(&mut self) -> Option<ConnId> {
-        None
+        while let Some((slot, bytes)) = self.log.fresh_take() {
+            self.reads.partition_synced(slot, bytes);
+        }
+        self.reads.woken()
     }
 }

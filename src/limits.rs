@@ -68,9 +68,6 @@ pub const LEASE_BYTES: usize = 64 * 1024;
 /// A connection's slot, its task and its small buffer. Part of the memory plan.
 pub const CONNECTION_BYTES: usize = 6 * 1024;
 
-/// What is kept of each partition that a fetch waits for. Part of the memory plan.
-pub const FETCH_WAIT_BYTES: usize = 24;
-
 /// What is kept of an idempotent producer in a partition. Part of the memory plan.
 pub const PRODUCER_BYTES: usize = 256;
 
@@ -82,6 +79,9 @@ pub const THREADS: usize = 4;
 
 /// Bytes of a thread's stack that are ever touched. Part of the memory plan.
 pub const STACK_BYTES: usize = 48 * 1024;
+
+/// What `partitions_max` may be set to. Costs two bits of stack for each in some requests.
+pub const PARTITIONS_MAX: usize = 16_384;
 
 /// What `topics_max` may be set to. Costs a bit of stack for each in some requests.
 pub const TOPICS_MAX: usize = 4096;
@@ -101,3 +101,11 @@ pub const ANSWER_WINDOW_BYTES: usize = 64 * 1024;
 
 /// Bytes of what the status socket shows. Costs as much. Beyond: it shows nothing.
 pub const STATUS_BYTES_MAX: usize = 32 * 1024;
+
+/// Unknown topics whose names fetches under way repeat in their answers. Costs 256 bytes each.
+/// Beyond: such a fetch is answered at once, without records.
+pub const FETCH_NAMES_MAX: usize = 32;
+
+/// Places where consumers stopped, to go on without a search. Costs 32 bytes each. Beyond: the one
+/// unused for longest among a few is forgotten, and its consumer's next fetch searches.
+pub const CURSORS_MAX: usize = 1024;

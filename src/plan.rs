@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::broker::reads::Reads;
 use crate::config::value::{Bytes, Refusal};
 use crate::config::{Config, RingConfig};
 use crate::limits;
@@ -172,11 +173,7 @@ fn plan_connections(memory: &mut Vec<Item>, config: &Config) {
     ));
     memory.push(item("buffer: answers", 1, limits::ANSWER_WINDOW_BYTES));
     memory.push(item("buffer: status", 1, limits::STATUS_BYTES_MAX));
-    memory.push(item(
-        "partitions waited for",
-        config.fetch_waits_max,
-        limits::FETCH_WAIT_BYTES,
-    ));
+    memory.push(item("reads", 1, Reads::memory_bytes(config)));
     for (kind, (count, bytes)) in PoolKind::ALL.iter().zip(config.pools()) {
         memory.push(item(&format!("buffers: {}", kind.name()), count, bytes));
     }

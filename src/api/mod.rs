@@ -47,6 +47,15 @@ use crate::types::Until;
 /// that nothing is advertised before.
 pub static APIS: &[Api] = &[
     // key, name, first and last version served, first flexible version, pool, handler
+    Api::new(1, "Fetch", (4, 12), 12, Pool::Fetch, fetch::handle),
+    Api::new(
+        2,
+        "ListOffsets",
+        (1, 10),
+        6,
+        Pool::Control,
+        list_offsets::handle,
+    ),
     Api::new(
         18,
         "ApiVersions",
@@ -54,6 +63,14 @@ pub static APIS: &[Api] = &[
         3,
         Pool::Control,
         api_versions::handle,
+    ),
+    Api::new(
+        23,
+        "OffsetForLeaderEpoch",
+        (2, 4),
+        4,
+        Pool::Control,
+        offset_for_leader_epoch::handle,
     ),
 ];
 

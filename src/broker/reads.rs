@@ -1,13 +1,271 @@
 //! Read jobs: fetches and look-ups by timestamp, one per connection at the most.
+//!
+//! A handler lists the partitions of its request in the arena and starts the job; the connection
+//! then drives it with [`Reads::step`]. A fetch first **plans**: it finds which stretches of which
+//! segments it will send, so that the answer's length is known before its first byte. With too
+//! little to send it **sleeps**, and plans again when woken. Then it **answers**: reads the
+//! stretches through the buffer and checks each batch's CRC on the way. What turns out broken, or
+//! overwritten meanwhile, is noted; then the job plans again if nothing was sent yet, else the
+//! connection is closed, and the client's next fetch goes round it.
+//!
+//! The buffer: the answer is put together from its start, a window of a segment is read into its
+//! second half while planning, and the planned stretches are kept at its end. A small answer is
+//! copied from the window: one read, one send.
 
+pub mod answer;
+mod entries;
+mod job;
+mod lookup;
+mod plan;
+mod send;
+
+use crate::broker::{ConnId, JobStep};
+use crate::clock::{Mono, Now};
+use crate::codec::ErrorCode;
 use crate::config::Config;
+use crate::error::DiskError;
+use crate::limits;
+use crate::log::read::Source;
+use crate::log::read::cursors::Cursors;
+use crate::log::read::damage::Damage;
+use crate::log::state::Partition;
+use crate::types::{Boot, Offset, PartitionHandle, PartitionSlot};
+use answer::Pieces;
+use entries::{Arena, Entry, Target};
+use job::{Context, Job, Phase};
 
 /// The jobs of all connections, and what they wait for.
-pub struct Reads {}
+pub struct Reads {
+    jobs: Vec<Job>,
+    arena: Arena,
+    cursors: Cursors,
+    damage: Damage,
+    woken: Vec<ConnId>,
+    waiting: u64,
+}
+
+/// What a request asks of all its partitions together.
+#[derive(Clone, Copy)]
+pub struct Terms {
+    /// How the answer is written.
+    pub pieces: &'static dyn Pieces,
+    /// The message's version.
+    pub version: i16,
+    /// What the answer repeats.
+    pub correlation_id: i32,
+    /// A fetch that wants committed records only.
+    pub read_committed: bool,
+    /// Fewer bytes than this are waited for.
+    pub bytes_min: u32,
+    /// More bytes than this are not answered (but at least one batch).
+    pub bytes_max: u32,
+    /// At this moment it is answered with what there is.
+    pub deadline: Mono,
+}
+
+/// The arena has no room for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArenaFull;
+
+/// What a look-up looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Nothing: this is the result.
+    Known(Offset, i64),
+    /// The first record that is not older.
+    Timestamp(i64),
+    /// The record with the newest timestamp.
+    Newest,
+}
+
+/// The leader epoch that a record with this offset has, or would have, in a partition.
+pub fn epoch_of(partition: &Partition, offset: Offset, boot: Boot) -> Boot {
+    let mut epochs = partition.epochs.iter().rev();
+    let below = epochs.find(|(_, first)| *first <= offset);
+    let oldest = partition.epochs.first();
+    below.or(oldest).map_or(boot, |(epoch, _)| *epoch)
+}
 
 impl Reads {
     /// No jobs; allocates all that they will ever need.
-    pub fn new(_config: &Config) -> Reads {
-        Reads {}
+    pub fn new(config: &Config) -> Reads {
+        let connections = config.max_connections;
+        let mut jobs = Vec::new();
+        jobs.resize_with(connections, Job::default);
+        Reads {
+            jobs,
+            arena: Arena::new(config.fetch_waits_max, config.partitions_max),
+            cursors: Cursors::new(limits::CURSORS_MAX),
+            damage: Damage::new(),
+            woken: Vec::with_capacity(connections),
+            waiting: 0,
+        }
+    }
+
+    /// The memory that this takes with such a configuration.
+    pub fn memory_bytes(config: &Config) -> usize {
+        config.max_connections * (size_of::<Job>() + size_of::<ConnId>())
+            + Arena::memory_bytes(config.fetch_waits_max, config.partitions_max)
+            + Cursors::memory_bytes(limits::CURSORS_MAX)
+            + size_of::<Reads>()
+    }
+
+    /// Fetches that wait for records now.
+    pub fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    /// Places in segments that were found broken since the start.
+    pub fn damaged(&self) -> u64 {
+        self.damage.found
+    }
+
+    /// Searches that a cursor saved, and those that it did not.
+    pub fn cursor_hits(&self) -> (u64, u64) {
+        (self.cursors.hits, self.cursors.misses)
+    }
+
+    /// Whether a request of so many partitions can have a job now.
+    pub fn room(&self, partitions: usize) -> bool {
+        partitions <= self.arena.free_count()
+    }
+
+    /// Begins a fetch for a connection; its partitions follow.
+    pub fn fetch(&mut self, conn: ConnId, terms: &Terms) {
+        self.cancel(conn);
+        self.jobs[usize::from(conn.0)].begin(Phase::Plan, *terms);
+    }
+
+    /// Begins a look-up for a connection; its partitions follow.
+    pub fn lookup(&mut self, conn: ConnId, terms: &Terms) {
+        self.cancel(conn);
+        self.jobs[usize::from(conn.0)].begin(Phase::Lookup, *terms);
+    }
+
+    /// Adds a partition to a fetch. `topic_first`: the answer's next topic begins with it. A
+    /// partition with an error is only repeated.
+    pub fn fetch_partition(
+        &mut self,
+        conn: ConnId,
+        topic_first: bool,
+        (slot, handle): (PartitionSlot, PartitionHandle),
+        (offset, bytes_max): (Offset, u32),
+        error: ErrorCode,
+    ) -> Result<(), ArenaFull> {
+        let target = Target::Known(slot, handle);
+        let mut entry = Entry::new(conn, target, topic_first, error);
+        entry.fetch_set(offset, bytes_max);
+        self.push(conn, entry)
+    }
+
+    /// Adds a partition to a look-up.
+    pub fn lookup_partition(
+        &mut self,
+        conn: ConnId,
+        topic_first: bool,
+        (slot, handle): (PartitionSlot, PartitionHandle),
+        wanted: Wanted,
+        error: ErrorCode,
+    ) -> Result<(), ArenaFull> {
+        let target = Target::Known(slot, handle);
+        let mut entry = Entry::new(conn, target, topic_first, error);
+        match wanted {
+            Wanted::Known(offset, timestamp_ms) => entry.found_set(offset, timestamp_ms),
+            Wanted::Timestamp(timestamp_ms) => entry.lookup_set(timestamp_ms.max(0)),
+            Wanted::Newest => entry.lookup_set(lookup::NEWEST),
+        }
+        self.push(conn, entry)
+    }
+
+    /// Adds a partition that is not there; its topic's name comes with the first of the topic.
+    pub fn unknown_partition(
+        &mut self,
+        conn: ConnId,
+        name: Option<&str>,
+        index: i32,
+        error: ErrorCode,
+    ) -> Result<(), ArenaFull> {
+        // Only the first of a topic is asked for the name.
+        let place = name.map_or(Some(0), |name| self.arena.name_put(name));
+        let target = Target::Unknown {
+            name: place.ok_or(ArenaFull)?,
+            index,
+        };
+        let mut entry = Entry::new(conn, target, name.is_some(), error);
+        entry.found_set(Offset::NONE, -1);
+        self.push(conn, entry)
+    }
+
+    /// Goes on with a connection's job; see [`crate::broker::Broker::job_step`].
+    pub fn step(
+        &mut self,
+        source: &dyn Source,
+        conn: ConnId,
+        buf: &mut [u8],
+        read: Option<Result<(), DiskError>>,
+        now: Now,
+    ) -> JobStep {
+        let Some(job) = self.jobs.get_mut(usize::from(conn.0)) else {
+            return JobStep::Close("no such connection");
+        };
+        let slept = job.phase == Phase::Sleep;
+        let mut context = Context {
+            source,
+            arena: &mut self.arena,
+            cursors: &mut self.cursors,
+            damage: &mut self.damage,
+            now,
+        };
+        let step = job.step(&mut context, buf, read);
+        let sleeps = job.phase == Phase::Sleep;
+        self.waiting = self.waiting + u64::from(sleeps) - u64::from(slept);
+        if matches!(step, JobStep::Done | JobStep::Close(_)) {
+            self.cancel(conn);
+        }
+        step
+    }
+
+    /// The connection is gone: so is its job.
+    pub fn cancel(&mut self, conn: ConnId) {
+        let Some(job) = self.jobs.get_mut(usize::from(conn.0)) else {
+            return;
+        };
+        self.waiting -= u64::from(job.phase == Phase::Sleep);
+        if job.woken {
+            self.woken.retain(|other| *other != conn);
+        }
+        self.arena.release(job.list);
+        *job = Job::default();
+    }
+
+    /// So many more bytes of a partition can be read: wakes the jobs that now have enough.
+    pub fn partition_synced(&mut self, slot: PartitionSlot, bytes: u32) {
+        for conn in self.arena.waiting(slot) {
+            let job = &mut self.jobs[usize::from(conn.0)];
+            job.ready = job.ready.saturating_add(u64::from(bytes));
+            if job.ready >= u64::from(job.bytes_min()) && !job.woken {
+                job.woken = true;
+                self.woken.push(conn);
+            }
+        }
+    }
+
+    /// A connection whose sleeping job should be stepped.
+    pub fn woken(&mut self) -> Option<ConnId> {
+        let conn = self.woken.pop()?;
+        self.jobs[usize::from(conn.0)].woken = false;
+        Some(conn)
+    }
+
+    fn push(&mut self, conn: ConnId, entry: Entry) -> Result<(), ArenaFull> {
+        if self
+            .arena
+            .push(&mut self.jobs[usize::from(conn.0)].list, entry)
+        {
+            return Ok(());
+        }
+        // A name that no list has would never be given back.
+        self.arena.name_release(&entry);
+        Err(ArenaFull)
     }
 }

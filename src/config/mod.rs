@@ -108,7 +108,7 @@ keys! {
     topics_max: usize = Kind::int("", 1, limits::TOPICS_MAX as i64, 128);
 
     /// Partitions of all topics together; beyond it as with `topics_max`.
-    partitions_max: usize = Kind::int("", 1, 16_384, 512);
+    partitions_max: usize = Kind::int("", 1, limits::PARTITIONS_MAX as i64, 512);
 
     /// Idempotent producers, counted per partition; beyond it the one that wrote longest ago is
     /// forgotten, and accepted again with any sequence number.
@@ -162,7 +162,7 @@ keys! {
 
     /// Partitions that fetch requests may be waiting for, all connections together; beyond it they
     /// are answered at once, empty.
-    fetch_waits_max: usize = Kind::int("", 16, 1 << 20, 4096);
+    fetch_waits_max: usize = Kind::int("", 16, 65_000, 4096);
 
     /// The plan of all memory must fit into this, or the program does not start.
     memory_max: u64 = Kind::bytes(1 << 20, 1 << 40, 1, 8 << 20);

@@ -8,6 +8,7 @@ pub mod format;
 pub mod index;
 pub mod open;
 pub mod producers;
+pub mod read;
 pub mod record;
 pub mod recovery;
 pub mod ring;

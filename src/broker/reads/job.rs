@@ -1,0 +1,301 @@
+//! One job: its state, and what its phases share.
+
+use super::Terms;
+use super::entries::{Arena, At, List, NIL, Target};
+use super::lookup::Lookup;
+use super::plan::Plan;
+use super::send::Sending;
+use crate::broker::JobStep;
+use crate::clock::{Mono, Now};
+use crate::error::DiskError;
+use crate::log::read::cursors::Cursors;
+use crate::log::read::damage::{Damage, Range};
+use crate::log::read::{Source, View, Wanted, Window};
+use crate::log::state::Partition;
+use crate::types::{RingIndex, SegmentSeq};
+
+/// Where a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Phase {
+    /// There is none.
+    #[default]
+    Idle,
+    /// Finds what to send.
+    Plan,
+    /// Waits for more.
+    Sleep,
+    /// Finds offsets by timestamp.
+    Lookup,
+    /// Sends.
+    Send,
+}
+
+/// A job.
+#[derive(Default)]
+pub(super) struct Job {
+    pub(super) phase: Phase,
+    pub(super) terms: Option<Terms>,
+    pub(super) list: List,
+    /// The entry that is dealt with.
+    pub(super) at: At,
+    /// While it sleeps: bytes that there are to send.
+    pub(super) ready: u64,
+    /// It is in the list of those to be stepped.
+    pub(super) woken: bool,
+    pub(super) plan: Plan,
+    pub(super) lookup: Lookup,
+    pub(super) sending: Sending,
+    /// What the second half of the buffer has.
+    pub(super) window: Option<Window>,
+    /// The read that is under way.
+    pub(super) reading: Option<Reading>,
+    /// A read failed: from now on they are small, to lose little.
+    pub(super) cautious: bool,
+    /// How often it began anew.
+    attempts: u32,
+}
+
+/// A read that is under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    /// What is read.
+    pub(super) window: Window,
+    /// Records to send, not a window to look at.
+    pub(super) records: bool,
+}
+
+/// What a job works with.
+pub(super) struct Context<'a> {
+    pub(super) source: &'a dyn Source,
+    pub(super) arena: &'a mut Arena,
+    pub(super) cursors: &'a mut Cursors,
+    pub(super) damage: &'a mut Damage,
+    pub(super) now: Now,
+}
+
+impl Default for List {
+    fn default() -> List {
+        List::EMPTY
+    }
+}
+
+impl Job {
+    pub(super) fn begin(&mut self, phase: Phase, terms: Terms) {
+        self.phase = phase;
+        self.terms = Some(terms);
+        self.at = NIL;
+    }
+
+    pub(super) fn bytes_min(&self) -> u32 {
+        self.terms.map_or(0, |terms| terms.bytes_min)
+    }
+
+    pub(super) fn deadline(&self) -> Mono {
+        self.terms.map_or(Mono(0), |terms| terms.deadline)
+    }
+
+    /// Goes on until something is to be done outside.
+    pub(super) fn step(
+        &mut self,
+        context: &mut Context<'_>,
+        buf: &mut [u8],
+        read: Option<Result<(), DiskError>>,
+    ) -> JobStep {
+        assert!(buf.len() >= BUFFER_BYTES_MIN, "a lease is larger");
+        if let Some(reading) = self.reading.take()
+            && let Err(step) = self.read_done(context, buf, &reading, read)
+        {
+            return step;
+        }
+        loop {
+            let step = match self.phase {
+                Phase::Idle => Some(JobStep::Close("no read job")),
+                Phase::Sleep => {
+                    context.arena.unwait(self.list);
+                    self.restart(context);
+                    self.attempts = 0;
+                    None
+                }
+                Phase::Plan => self.plan(context, buf),
+                Phase::Lookup => self.lookup(context, buf),
+                Phase::Send => self.send(context, buf),
+            };
+            if let Some(step) = step {
+                return step;
+            }
+        }
+    }
+
+    /// Takes a read's outcome. An error of this is the step to take instead of going on.
+    fn read_done(
+        &mut self,
+        context: &mut Context<'_>,
+        buf: &mut [u8],
+        reading: &Reading,
+        outcome: Option<Result<(), DiskError>>,
+    ) -> Result<(), JobStep> {
+        let window = reading.window;
+        if context.source.segment(window.ring, window.seq).is_none() {
+            return self.again(context, "what was being read was overwritten");
+        }
+        match outcome {
+            Some(Ok(())) if reading.records => self.records_read(context, buf, &window),
+            Some(Ok(())) => {
+                self.window = Some(window);
+                Ok(())
+            }
+            // Again, in small pieces, so that only what is broken is lost.
+            _ if window.bytes > CAUTIOUS_BYTES => {
+                self.cautious = true;
+                Ok(())
+            }
+            _ if reading.records => {
+                let to = window.at + window.bytes as u64;
+                self.damaged(context, window.ring, window.seq, (window.at, to));
+                self.again(context, "what was being read is damaged")
+            }
+            _ => {
+                let broken = true;
+                self.window = Some(Window { broken, ..window });
+                Ok(())
+            }
+        }
+    }
+
+    /// Begins anew if the client has nothing of the answer yet.
+    pub(super) fn again(
+        &mut self,
+        context: &mut Context<'_>,
+        why: &'static str,
+    ) -> Result<(), JobStep> {
+        self.attempts += 1;
+        if self.sending.started() || self.attempts > ATTEMPTS_MAX {
+            return Err(JobStep::Close(why));
+        }
+        self.restart(context);
+        Ok(())
+    }
+
+    fn restart(&mut self, context: &mut Context<'_>) {
+        if self.phase != Phase::Lookup {
+            self.phase = Phase::Plan;
+            let mut at = self.list.head;
+            while at != NIL {
+                let entry = context.arena.entry_mut(at);
+                entry.plan_reset();
+                at = context.arena.next(at).unwrap_or(NIL);
+            }
+        }
+        self.at = NIL;
+        self.ready = 0;
+        self.window = None;
+        self.plan = Plan::default();
+        self.lookup = Lookup::default();
+        self.sending = Sending::default();
+    }
+
+    /// Asks for a window of a segment.
+    pub(super) fn read(&mut self, wanted: &Wanted, buf: &[u8]) -> JobStep {
+        let from = window_from(buf.len());
+        let room = spans_from(buf.len()) - from;
+        let few = if self.cautious { CAUTIOUS_BYTES } else { room };
+        let bytes = wanted.bytes_max.min(few).max(wanted.bytes_min).min(room);
+        let window = Window {
+            ring: wanted.file.ring,
+            seq: wanted.seq,
+            at: wanted.at,
+            bytes,
+            broken: false,
+        };
+        self.window = None;
+        self.reading = Some(Reading {
+            window,
+            records: false,
+        });
+        JobStep::Read {
+            file: wanted.file,
+            at: wanted.at,
+            from,
+            to: from + bytes,
+        }
+    }
+
+    pub(super) fn view<'a>(&self, buf: &'a [u8]) -> View<'a> {
+        View {
+            window: self.window,
+            bytes: buf.get(window_from(buf.len())..).unwrap_or_default(),
+        }
+    }
+
+    /// Notes that bytes of a segment are broken, and tells the log of it.
+    pub(super) fn damaged(
+        &self,
+        context: &mut Context<'_>,
+        ring: RingIndex,
+        seq: SegmentSeq,
+        (from, to): (u64, u64),
+    ) {
+        let range = Range {
+            ring,
+            seq,
+            from,
+            to,
+        };
+        if !context.damage.note(range) {
+            return;
+        }
+        let Some(unsaid) = context.damage.say(context.now.mono) else {
+            return;
+        };
+        let (topic, index, offset) = self.reads_now(context);
+        log::warn!(
+            "damaged: bytes {from} to {to} of segment {} of ring {}, read for topic {topic:?} \
+             partition {index} from offset {offset} on; readers go round them ({unsaid} others \
+             since the last such line)",
+            seq.0,
+            ring.0,
+        );
+    }
+
+    fn reads_now<'a>(&self, context: &'a Context<'_>) -> (&'a str, u32, i64) {
+        let offset = self.plan.want(self.at, context.arena).0;
+        if self.at != NIL
+            && let Target::Known(slot, _) = context.arena.entry(self.at).target()
+            && let Some(partition) = context.source.state().partition(slot)
+            && let Some(topic) = context.source.state().topic(partition.topic)
+        {
+            return (&topic.name, partition.index, offset);
+        }
+        ("", 0, offset)
+    }
+}
+
+impl Context<'_> {
+    /// The partition of an entry; none: it was deleted, or never there.
+    pub(super) fn partition(&self, at: At) -> Option<&Partition> {
+        let Target::Known(slot, handle) = self.arena.entry(at).target() else {
+            return None;
+        };
+        let partition = self.source.state().partition(slot)?;
+        (partition.handle == handle).then_some(partition)
+    }
+}
+
+/// Where the window starts.
+pub(super) fn window_from(buf_bytes: usize) -> usize {
+    buf_bytes / 2
+}
+
+/// Where the planned stretches start.
+pub(super) fn spans_from(buf_bytes: usize) -> usize {
+    buf_bytes - buf_bytes / 8
+}
+
+/// After a failed read.
+pub(super) const CAUTIOUS_BYTES: usize = 4096;
+
+/// A window must hold a group's header, a run, and a batch's header.
+const BUFFER_BYTES_MIN: usize = 8 * 1024;
+
+/// Each time something new was found to be broken or gone, so this is never reached by chance.
+const ATTEMPTS_MAX: u32 = 100;

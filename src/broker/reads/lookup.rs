@@ -1,0 +1,300 @@
+//! Finding offsets by timestamp.
+//!
+//! The segments' newest timestamps tell where to start, the groups' directories and the batches'
+//! headers tell which to skip, and in an uncompressed batch the records themselves tell exactly.
+//! Of a compressed batch the first record is given: at or before the one that is looked for, never
+//! after it.
+
+use super::entries::NIL;
+use super::job::{Context, Job, Phase};
+use super::plan::Cut;
+use super::send::Sending;
+use crate::broker::JobStep;
+use crate::codec::Reader;
+use crate::log::read::batch::{self, BatchHead, Batches};
+use crate::log::read::walk::{self, Walk};
+use crate::log::read::{Got, Wanted};
+use crate::log::state::Partition;
+use crate::types::{Offset, PartitionSlot, SegmentSeq};
+
+/// Stands for the newest timestamp, whatever it is. No timestamp that is looked for is negative.
+pub(super) const NEWEST: i64 = -3;
+
+/// How far a look-up is.
+#[derive(Default)]
+pub(super) struct Lookup {
+    started: bool,
+    walk: Option<Walk>,
+    cut: Option<Cut>,
+    scan: Option<Scan>,
+    /// The timestamp that is looked for in this partition.
+    target_ms: i64,
+    /// The newest timestamp that was passed on the way.
+    best_ms: i64,
+    /// How often it was looked for something older.
+    restarts: u32,
+}
+
+/// A walk over the records of one batch.
+#[derive(Clone, Copy)]
+struct Scan {
+    head: BatchHead,
+    at: u64,
+    end: u64,
+}
+
+enum Scanned {
+    Read(Wanted),
+    Found(Offset, i64),
+    Nothing,
+}
+
+impl Job {
+    pub(super) fn lookup(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+        loop {
+            if self.lookup.walk.is_none() {
+                if !self.lookup_next(context) {
+                    self.phase = Phase::Send;
+                    self.sending = Sending::default();
+                    return None;
+                }
+                self.lookup_partition(context);
+                continue;
+            }
+            let step = if self.lookup.scan.is_some() {
+                self.lookup_record(context, buf)
+            } else if self.lookup.cut.is_some() {
+                self.lookup_batch(context, buf)
+            } else {
+                self.lookup_run(context, buf)
+            };
+            if step.is_some() {
+                return step;
+            }
+        }
+    }
+
+    fn lookup_next(&mut self, context: &Context<'_>) -> bool {
+        self.at = if self.lookup.started {
+            context.arena.next(self.at).unwrap_or(NIL)
+        } else {
+            self.list.head
+        };
+        self.lookup.started = true;
+        self.at != NIL
+    }
+
+    fn lookup_partition(&mut self, context: &mut Context<'_>) {
+        let entry = *context.arena.entry(self.at);
+        if entry.is_found() || !entry.error().is_none() {
+            return;
+        }
+        let wanted = entry.lookup_wanted();
+        let target = match (wanted, context.partition(self.at)) {
+            (_, None) => None,
+            (NEWEST, Some(partition)) => newest(context, partition, &entry.target()),
+            (timestamp_ms, Some(_)) => Some(timestamp_ms),
+        };
+        self.lookup.restarts = 0;
+        match target {
+            Some(target_ms) => self.lookup_start(context, target_ms),
+            None => self.lookup_found(context, Offset::NONE, -1),
+        }
+    }
+
+    /// Starts in the first segment that has something as new as that.
+    fn lookup_start(&mut self, context: &mut Context<'_>, target_ms: i64) {
+        self.lookup.target_ms = target_ms;
+        self.lookup.best_ms = i64::MIN;
+        let started = context.partition(self.at).and_then(|partition| {
+            let super::entries::Target::Known(slot, handle) = context.arena.entry(self.at).target()
+            else {
+                return None;
+            };
+            let (from, limit) = (partition.log_start, partition.high_watermark);
+            let mut segments = segments(context, partition, slot);
+            let (seq, _) = segments.find(|(_, newest_ms)| *newest_ms >= target_ms)?;
+            let walk = Walk::new(partition.ring, slot, handle, from, limit);
+            Some(walk.from_segment(context.source, seq))
+        });
+        match started {
+            Some(walk) => self.lookup.walk = Some(walk),
+            None => self.lookup_found(context, Offset::NONE, -1),
+        }
+    }
+
+    fn lookup_run(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+        let view = self.view(buf);
+        let walk = self.lookup.walk.as_mut()?;
+        match walk.next(context.source, context.cursors, &view) {
+            walk::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
+            walk::Step::Broken(_) => {}
+            walk::Step::End => self.lookup_nothing(context),
+            walk::Step::Run(found) => {
+                if found.run.timestamp_max_ms < self.lookup.target_ms {
+                    walk.wanted(found.run.end());
+                    let newest_ms = found.run.timestamp_max_ms;
+                    self.lookup.best_ms = self.lookup.best_ms.max(newest_ms);
+                } else {
+                    let end = found.at + u64::from(found.run.bytes);
+                    let (file, seq) = (found.segment.file, found.segment.seq);
+                    let batches = Batches::new(file, seq, found.at, end);
+                    self.lookup.cut = Some(Cut { found, batches });
+                }
+            }
+        }
+        None
+    }
+
+    fn lookup_batch(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+        let view = self.view(buf);
+        let walk = self.lookup.walk.as_mut()?;
+        let cut = self.lookup.cut.as_mut()?;
+        match cut.batches.next(&view) {
+            batch::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
+            batch::Step::Broken(_) => {}
+            batch::Step::End => {
+                walk.wanted(cut.found.run.end());
+                self.lookup.cut = None;
+            }
+            batch::Step::Batch(head, _) if head.last < walk.want() => {}
+            batch::Step::Batch(head, at) => {
+                let from = head.first.max(walk.want());
+                if head.newest_ms < self.lookup.target_ms {
+                    self.lookup.best_ms = self.lookup.best_ms.max(head.newest_ms);
+                } else if head.is_append_time() {
+                    self.lookup_found(context, from, head.newest_ms);
+                } else if head.is_compressed() {
+                    let wanted = context.arena.entry(self.at).lookup_wanted();
+                    let newest = wanted == NEWEST;
+                    let timestamp_ms = if newest {
+                        head.newest_ms
+                    } else {
+                        head.first_ms
+                    };
+                    self.lookup_found(context, from, timestamp_ms);
+                } else {
+                    self.lookup.scan = Some(Scan {
+                        head,
+                        at: at + BatchHead::BYTES as u64,
+                        end: at + u64::from(head.bytes),
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    fn lookup_record(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+        match self.lookup_scan(buf)? {
+            Scanned::Read(wanted) => return Some(self.read(&wanted, buf)),
+            Scanned::Found(offset, timestamp_ms) => {
+                self.lookup_found(context, offset, timestamp_ms);
+            }
+            Scanned::Nothing => self.lookup.scan = None,
+        }
+        None
+    }
+
+    /// Goes over the batch's records as far as they are in the window.
+    fn lookup_scan(&mut self, buf: &[u8]) -> Option<Scanned> {
+        let view = self.view(buf);
+        let (from, cut) = (self.lookup.walk.as_ref()?.want(), self.lookup.cut.as_ref()?);
+        let segment = cut.found.segment;
+        let scan = self.lookup.scan.as_mut()?;
+        while scan.at < scan.end {
+            let left = (scan.end - scan.at) as usize;
+            let count = left.min(RECORD_HEAD_BYTES_MAX);
+            let bytes = match view.get(segment.file.ring, segment.seq, scan.at, count) {
+                Got::Missing => {
+                    return Some(Scanned::Read(Wanted {
+                        file: segment.file,
+                        seq: segment.seq,
+                        at: scan.at,
+                        bytes_min: count,
+                        bytes_max: left,
+                    }));
+                }
+                Got::Broken => return Some(Scanned::Nothing),
+                Got::Bytes(bytes) => bytes,
+            };
+            let Some((bytes, timestamp_delta, offset_delta)) = record_head(bytes) else {
+                return Some(Scanned::Nothing);
+            };
+            let timestamp_ms = scan.head.first_ms.saturating_add(timestamp_delta);
+            let offset = Offset(scan.head.first.0.saturating_add(i64::from(offset_delta)));
+            let inside = offset >= from && offset <= scan.head.last;
+            if timestamp_ms >= self.lookup.target_ms && inside {
+                return Some(Scanned::Found(offset, timestamp_ms));
+            }
+            scan.at += bytes;
+        }
+        Some(Scanned::Nothing)
+    }
+
+    /// The walk came to its end. The newest timestamp may belong to a record that was deleted:
+    /// then the newest that was seen is the one.
+    fn lookup_nothing(&mut self, context: &mut Context<'_>) {
+        let newest = context.arena.entry(self.at).lookup_wanted() == NEWEST;
+        let best_ms = self.lookup.best_ms;
+        self.lookup.restarts += 1;
+        if newest && best_ms > i64::MIN && self.lookup.restarts <= RESTARTS_MAX {
+            self.lookup_start(context, best_ms);
+        } else {
+            self.lookup_found(context, Offset::NONE, -1);
+        }
+    }
+
+    fn lookup_found(&mut self, context: &mut Context<'_>, offset: Offset, timestamp_ms: i64) {
+        let entry = context.arena.entry_mut(self.at);
+        entry.found_set(offset, timestamp_ms);
+        self.lookup.walk = None;
+        self.lookup.cut = None;
+        self.lookup.scan = None;
+    }
+}
+
+/// The segments that may hold something of a partition that was not deleted, oldest first, each
+/// with its newest timestamp.
+fn segments<'a>(
+    context: &'a Context<'_>,
+    partition: &Partition,
+    slot: PartitionSlot,
+) -> impl Iterator<Item = (SegmentSeq, i64)> + 'a {
+    let index = context.source.index(partition.ring);
+    let first = index.segment_for(slot, partition.log_start);
+    let live = index.segments().iter();
+    live.filter(move |(seq, _)| Some(*seq) >= first)
+        .filter_map(move |(seq, file)| Some((*seq, index.in_segment(*file, slot)?.newest_ms)))
+}
+
+/// The newest timestamp of a partition.
+fn newest(
+    context: &Context<'_>,
+    partition: &Partition,
+    target: &super::entries::Target,
+) -> Option<i64> {
+    let super::entries::Target::Known(slot, _) = target else {
+        return None;
+    };
+    let empty = partition.log_start >= partition.high_watermark;
+    let newest = segments(context, partition, *slot).map(|(_, newest_ms)| newest_ms);
+    newest.max().filter(|_| !empty)
+}
+
+/// A record's bytes, and how far its timestamp and offset are from its batch's.
+fn record_head(bytes: &[u8]) -> Option<(u64, i64, i32)> {
+    let mut r = Reader::new(bytes);
+    let length = u64::try_from(r.varint().ok()?).ok()?;
+    let before = bytes.len() - r.rest().len();
+    r.take(1).ok()?;
+    let timestamp_delta = r.varlong().ok()?;
+    let offset_delta = r.varint().ok()?;
+    Some((before as u64 + length, timestamp_delta, offset_delta))
+}
+
+/// Length, attributes, timestamp and offset of a record at their longest.
+const RECORD_HEAD_BYTES_MAX: usize = 21;
+
+/// Look-ups of the newest timestamp that had to settle for an older one.
+const RESTARTS_MAX: u32 = 3;

@@ -1,0 +1,315 @@
+//! Planning a fetch: which stretches of which segments make up the answer.
+
+use super::entries::{Arena, At, NIL, Target};
+use super::job::{Context, Job, Phase, spans_from};
+use super::send::Sending;
+use crate::broker::JobStep;
+use crate::codec::ErrorCode;
+use crate::log::index::Place;
+use crate::log::read::batch::{self, BatchHead, Batches};
+use crate::log::read::cursors::Cursor;
+use crate::log::read::walk::{self, FoundRun, Walk};
+use crate::types::{Offset, SegmentSeq};
+
+/// How far a plan is.
+#[derive(Default)]
+pub(super) struct Plan {
+    started: bool,
+    walk: Option<Walk>,
+    cut: Option<Cut>,
+    /// Stretches that were planned; they stand at the buffer's end.
+    pub(super) spans: u16,
+    /// Bytes of this entry.
+    bytes: u64,
+    /// The most bytes of this entry.
+    bytes_max: u64,
+    /// Bytes of all entries.
+    bytes_all: u64,
+    /// A partition has an error that a client should learn of at once.
+    urgent: bool,
+    /// A partition can be read.
+    readable: bool,
+    /// There is no room for more stretches.
+    full: bool,
+}
+
+/// A run of which not all is sent.
+pub(super) struct Cut {
+    pub(super) found: FoundRun,
+    pub(super) batches: Batches,
+}
+
+/// A stretch of a segment that holds whole batches of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) seq: SegmentSeq,
+    pub(super) at: u64,
+    pub(super) bytes: u32,
+}
+
+impl Plan {
+    /// The offset that the job has come to.
+    pub(super) fn want(&self, at: At, arena: &Arena) -> Offset {
+        match &self.walk {
+            Some(walk) => walk.want(),
+            None if at != NIL => arena.entry(at).offset(),
+            None => Offset::NONE,
+        }
+    }
+}
+
+impl Job {
+    pub(super) fn plan(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+        loop {
+            if self.plan.walk.is_none() {
+                if !self.plan_next(context) {
+                    return self.plan_done(context);
+                }
+                if let Err(step) = self.plan_partition(context) {
+                    return Some(step);
+                }
+                continue;
+            }
+            let step = if self.plan.cut.is_some() {
+                self.plan_batch(context, buf)
+            } else {
+                self.plan_run(context, buf)
+            };
+            if step.is_some() {
+                return step;
+            }
+        }
+    }
+
+    /// Goes to the next entry; false: there is none.
+    fn plan_next(&mut self, context: &Context<'_>) -> bool {
+        self.at = if self.plan.started {
+            context.arena.next(self.at).unwrap_or(NIL)
+        } else {
+            self.list.head
+        };
+        self.plan.started = true;
+        self.plan.bytes = 0;
+        self.at != NIL
+    }
+
+    /// Checks an entry's offset, and starts the walk if there may be something to send.
+    fn plan_partition(&mut self, context: &mut Context<'_>) -> Result<(), JobStep> {
+        let entry = *context.arena.entry(self.at);
+        if !entry.error().is_none() {
+            self.plan.urgent |= entry.error() != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+            return Ok(());
+        }
+        let (Some(partition), Target::Known(slot, _)) =
+            (context.partition(self.at), entry.target())
+        else {
+            return Err(JobStep::Close("a topic was deleted while it was fetched"));
+        };
+        let (from, limit) = (partition.log_start, partition.high_watermark);
+        let walk = Walk::new(
+            partition.ring,
+            slot,
+            partition.handle,
+            entry.offset(),
+            limit,
+        );
+        if entry.offset() < from || entry.offset() > limit {
+            let entry = context.arena.entry_mut(self.at);
+            entry.error_set(ErrorCode::OFFSET_OUT_OF_RANGE);
+            self.plan.urgent = true;
+            return Ok(());
+        }
+        self.plan.readable = true;
+        self.plan.bytes_max = u64::from(entry.bytes_max());
+        if entry.offset() < limit
+            && !self.plan.full
+            && (self.plan.bytes_all == 0 || self.room() > 0)
+        {
+            self.plan.walk = Some(walk);
+        }
+        Ok(())
+    }
+
+    fn plan_run(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+        let view = self.view(buf);
+        let walk = self.plan.walk.as_mut()?;
+        match walk.next(context.source, context.cursors, &view) {
+            walk::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
+            walk::Step::Broken(place) => {
+                let ring = context.partition(self.at)?.ring;
+                self.damaged(context, ring, place.seq, (place.at, place.at + 1));
+            }
+            walk::Step::End => {
+                let (want, place) = (walk.want(), walk.place());
+                self.plan_stop(context, want, place, 0);
+            }
+            walk::Step::Run(found) => {
+                let end = found.at + u64::from(found.run.bytes);
+                let (seq, ring) = (found.segment.seq, found.segment.file.ring);
+                let whole = found.skip == 0
+                    && found.run.offset >= walk.want()
+                    && u64::from(found.run.bytes) <= self.room()
+                    && !context.damage.overlaps(ring, seq, found.at, end);
+                if whole && self.take(context, buf, seq, found.at, found.run.bytes) {
+                    self.plan_wanted(found.run.end());
+                    if self.room() < BatchHead::BYTES as u64 {
+                        let walk = self.plan.walk.as_ref()?;
+                        self.plan_stop(context, walk.want(), walk.place(), 0);
+                    }
+                } else if !self.plan.full {
+                    let from = found.at + u64::from(found.skip);
+                    let batches = Batches::new(found.segment.file, seq, from, end);
+                    self.plan.cut = Some(Cut { found, batches });
+                }
+            }
+        }
+        None
+    }
+
+    fn plan_batch(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+        let view = self.view(buf);
+        let cut = self.plan.cut.as_mut()?;
+        let found = cut.found;
+        let (seq, ring) = (found.segment.seq, found.segment.file.ring);
+        match cut.batches.next(&view) {
+            batch::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
+            batch::Step::Broken(at) => {
+                let end = found.at + u64::from(found.run.bytes);
+                self.damaged(context, ring, seq, (at, end));
+            }
+            batch::Step::End => {
+                self.plan.cut = None;
+                self.plan_wanted(found.run.end());
+            }
+            batch::Step::Batch(head, at) => {
+                let end = at + u64::from(head.bytes);
+                let useless = self.plan.want(self.at, context.arena) > head.last
+                    || context.damage.overlaps(ring, seq, at, end);
+                let fits = u64::from(head.bytes) <= self.room() || self.plan.bytes_all == 0;
+                if useless {
+                    self.plan_wanted(Offset(head.last.0 + 1));
+                } else if fits && self.take(context, buf, seq, at, head.bytes) {
+                    self.plan_wanted(Offset(head.last.0 + 1));
+                } else if !self.plan.full {
+                    let want = self.plan.want(self.at, context.arena);
+                    self.plan_stop(context, want, found.place, (at - found.at) as u32);
+                }
+            }
+        }
+        None
+    }
+
+    fn plan_wanted(&mut self, want: Offset) {
+        if let Some(walk) = &mut self.plan.walk {
+            walk.wanted(want);
+        }
+    }
+
+    /// Leaves the partition, and a cursor for who goes on there.
+    fn plan_stop(&mut self, context: &mut Context<'_>, want: Offset, place: Place, skip: u32) {
+        if self.plan.bytes > 0
+            && let Some(partition) = context.partition(self.at)
+        {
+            let handle = partition.handle;
+            context.cursors.put(handle, want, Cursor { place, skip });
+        }
+        self.plan.walk = None;
+        self.plan.cut = None;
+    }
+
+    /// Everything was looked at: answers, or waits for more.
+    fn plan_done(&mut self, context: &mut Context<'_>) -> Option<JobStep> {
+        let enough = self.plan.bytes_all >= u64::from(self.bytes_min())
+            || self.plan.urgent
+            || self.plan.full
+            || !self.plan.readable
+            || self.deadline() <= context.now.mono;
+        if enough {
+            self.phase = Phase::Send;
+            self.sending = Sending::default();
+            return None;
+        }
+        self.phase = Phase::Sleep;
+        self.ready = self.plan.bytes_all;
+        self.window = None;
+        context.arena.wait(self.list);
+        Some(JobStep::Sleep(self.deadline()))
+    }
+
+    /// Bytes that the partition and the request still allow.
+    fn room(&self) -> u64 {
+        let request = self.terms.map_or(0, |terms| u64::from(terms.bytes_max));
+        let request = request.saturating_sub(self.plan.bytes_all);
+        request.min(self.plan.bytes_max.saturating_sub(self.plan.bytes))
+    }
+
+    /// Adds a stretch; false: there is no room for it.
+    fn take(
+        &mut self,
+        context: &mut Context<'_>,
+        buf: &mut [u8],
+        seq: SegmentSeq,
+        at: u64,
+        bytes: u32,
+    ) -> bool {
+        let span = Span { seq, at, bytes };
+        let before = match self.plan.spans {
+            0 => None,
+            _ if self.plan.bytes == 0 => None,
+            count => span_get(buf, count - 1),
+        };
+        let joined = before.filter(|before| before.touches(&span));
+        if let Some(before) = joined {
+            let bytes = before.bytes + bytes;
+            span_put(buf, self.plan.spans - 1, &Span { bytes, ..before });
+        } else if usize::from(self.plan.spans) < spans_max(buf.len()) {
+            span_put(buf, self.plan.spans, &span);
+            self.plan.spans += 1;
+        } else {
+            self.plan.full = true;
+            self.plan.walk = None;
+            self.plan.cut = None;
+            return false;
+        }
+        self.plan.bytes += u64::from(bytes);
+        self.plan.bytes_all += u64::from(bytes);
+        let planned = self.plan.bytes as u32;
+        context.arena.entry_mut(self.at).bytes_set(planned);
+        true
+    }
+}
+
+impl Span {
+    fn touches(&self, next: &Span) -> bool {
+        self.seq == next.seq
+            && self.at + u64::from(self.bytes) == next.at
+            && self.bytes.checked_add(next.bytes).is_some()
+    }
+}
+
+/// Stretches that one answer may have.
+fn spans_max(buf_bytes: usize) -> usize {
+    (buf_bytes - spans_from(buf_bytes)) / SPAN_BYTES
+}
+
+pub(super) fn span_get(buf: &[u8], index: u16) -> Option<Span> {
+    let end = buf.len() - usize::from(index) * SPAN_BYTES;
+    let bytes: &[u8; SPAN_BYTES] = buf.get(..end)?.last_chunk()?;
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *bytes;
+    Some(Span {
+        seq: SegmentSeq(u64::from_le_bytes([a, b, c, d, e, f, g, h])),
+        at: u64::from(u32::from_le_bytes([i, j, k, l])),
+        bytes: u32::from_le_bytes([m, n, o, p]),
+    })
+}
+
+/// Positions fit 32 bits: a segment file is at most 1 GiB.
+fn span_put(buf: &mut [u8], index: u16, span: &Span) {
+    let end = buf.len() - usize::from(index) * SPAN_BYTES;
+    let bytes = &mut buf[end - SPAN_BYTES..end];
+    bytes[..8].copy_from_slice(&span.seq.0.to_le_bytes());
+    bytes[8..12].copy_from_slice(&(span.at as u32).to_le_bytes());
+    bytes[12..].copy_from_slice(&span.bytes.to_le_bytes());
+}
+
+const SPAN_BYTES: usize = 16;

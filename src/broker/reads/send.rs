@@ -1,0 +1,439 @@
+//! Sending an answer: its parts and the planned stretches, through the buffer.
+
+use super::answer::{Head, PIECE_BYTES_MAX, PartitionPiece};
+use super::entries::{List, NIL, Target};
+use super::job::Phase;
+use super::job::{CAUTIOUS_BYTES, Context, Job, Reading, spans_from, window_from};
+use super::plan::{Span, span_get};
+use crate::broker::JobStep;
+use crate::codec::crc::Crc32c;
+use crate::codec::{ErrorCode, Writer};
+use crate::log::read::batch::BatchHead;
+use crate::log::read::{Got, Window};
+use crate::types::{FileRef, Offset, RingIndex};
+
+/// How far an answer is.
+#[derive(Default)]
+pub(super) struct Sending {
+    part: Part,
+    /// Bytes that are ready at the buffer's start.
+    filled: usize,
+    /// Bytes that the client has.
+    sent: u64,
+    /// The answer's length, size prefix included.
+    total: u64,
+    /// The stretch that is sent, and how much of it was.
+    span: u16,
+    span_done: u32,
+    /// Bytes of the entry's records that are still to come.
+    left: u32,
+    check: Check,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Part {
+    #[default]
+    Begin,
+    Topic,
+    Partition,
+    Records,
+    PartitionEnd,
+    TopicEnd,
+    End,
+    Sent,
+}
+
+/// Checks the CRC of batches that come piece by piece.
+#[derive(Default)]
+struct Check {
+    /// The batch's position.
+    at: u64,
+    /// Its bytes that are still to come; 0: a header comes next.
+    left: u32,
+    crc: Crc32c,
+    expected: u32,
+}
+
+/// A batch whose CRC does not hold, or something that is no batch: from here to there.
+struct Broken(u64, u64);
+
+impl Sending {
+    /// Whether the client has a part of the answer.
+    pub(super) fn started(&self) -> bool {
+        self.sent > 0
+    }
+}
+
+impl Job {
+    pub(super) fn send(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+        loop {
+            let room = spans_from(buf.len()) - self.sending.filled;
+            let needed = match self.sending.part {
+                Part::Sent => usize::MAX,
+                Part::Records => RECORDS_BYTES_MIN,
+                _ => PIECE_BYTES_MAX,
+            };
+            if room < needed {
+                if self.sending.filled == 0 {
+                    assert_eq!(self.sending.sent, self.sending.total, "a length is kept");
+                    return Some(JobStep::Done);
+                }
+                let to = std::mem::take(&mut self.sending.filled);
+                self.sending.sent += to as u64;
+                return Some(JobStep::Send { from: 0, to });
+            }
+            if self.sending.part == Part::Records {
+                if let Some(step) = self.send_records(context, buf) {
+                    return Some(step);
+                }
+                if !self.is_sending() {
+                    return None;
+                }
+            } else if let Err(step) = self.send_part(context, buf) {
+                return Some(step);
+            }
+        }
+    }
+
+    fn is_sending(&self) -> bool {
+        self.phase == Phase::Send
+    }
+
+    /// Writes one part, and goes to the next.
+    fn send_part(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Result<(), JobStep> {
+        if self.sending.part == Part::Begin {
+            self.at = self.list.head;
+            self.sending.total = self.total(context)?;
+        }
+        let from = self.sending.filled;
+        let end = spans_from(buf.len());
+        let mut w = Writer::new(&mut buf[from..end]);
+        self.write_part(context, &mut w)?;
+        self.sending.filled += w.len();
+        assert!(self.sending.filled <= end, "a part fits");
+        if self.sending.filled > window_from(buf.len()) {
+            self.window = None;
+        }
+        self.part_next(context);
+        Ok(())
+    }
+
+    /// The answer's length: all parts once, without their records.
+    fn total(&mut self, context: &mut Context<'_>) -> Result<u64, JobStep> {
+        let mut w = Writer::counting();
+        let mut records = 0;
+        while self.sending.part != Part::Sent {
+            if self.sending.part == Part::Records {
+                records += u64::from(context.arena.entry(self.at).bytes_to_send());
+            } else {
+                self.write_part(context, &mut w)?;
+            }
+            self.part_next(context);
+        }
+        self.sending.part = Part::Begin;
+        self.at = self.list.head;
+        Ok(w.len() as u64 + records)
+    }
+
+    fn write_part(&self, context: &Context<'_>, w: &mut Writer<'_>) -> Result<(), JobStep> {
+        let Some(terms) = self.terms else {
+            return Err(JobStep::Close("a job without terms"));
+        };
+        let (pieces, version) = (terms.pieces, terms.version);
+        match self.sending.part {
+            Part::Begin => {
+                let first = |at: &u16| context.arena.entry(*at).topic_first();
+                let head = Head {
+                    version,
+                    correlation_id: terms.correlation_id,
+                    length: self.sending.total.saturating_sub(4) as u32,
+                    topics: context.arena.iter(self.list).filter(first).count() as u32,
+                };
+                pieces.begin(w, &head);
+            }
+            Part::Topic => {
+                let rest = List::rest(self.at);
+                let mut more = context.arena.iter(rest).skip(1);
+                let next = more.position(|at| context.arena.entry(at).topic_first());
+                let all = || context.arena.iter(rest).count();
+                let partitions = next.map_or_else(all, |next| next + 1) as u32;
+                pieces.topic(w, version, self.topic_name(context)?, partitions);
+            }
+            Part::Partition => pieces.partition(w, version, &self.partition_piece(context)?),
+            Part::PartitionEnd | Part::TopicEnd | Part::End => pieces.end(w, version),
+            Part::Records | Part::Sent => {}
+        }
+        Ok(())
+    }
+
+    fn part_next(&mut self, context: &Context<'_>) {
+        let has_entry = self.at != NIL;
+        self.sending.part = match self.sending.part {
+            Part::Begin if has_entry => Part::Topic,
+            Part::Begin => Part::End,
+            Part::Topic => Part::Partition,
+            Part::Partition => {
+                self.sending.left = context.arena.entry(self.at).bytes_to_send();
+                Part::Records
+            }
+            Part::Records => Part::PartitionEnd,
+            Part::PartitionEnd => match context.arena.next(self.at) {
+                Some(next) if !context.arena.entry(next).topic_first() => {
+                    self.at = next;
+                    Part::Partition
+                }
+                _ => Part::TopicEnd,
+            },
+            Part::TopicEnd => match context.arena.next(self.at) {
+                Some(next) => {
+                    self.at = next;
+                    Part::Topic
+                }
+                None => Part::End,
+            },
+            Part::End | Part::Sent => Part::Sent,
+        };
+    }
+
+    fn topic_name<'a>(&self, context: &'a Context<'_>) -> Result<&'a str, JobStep> {
+        let state = context.source.state();
+        match context.arena.entry(self.at).target() {
+            Target::Unknown { name, .. } => Ok(context.arena.name(name)),
+            Target::Known(..) => context
+                .partition(self.at)
+                .and_then(|partition| state.topic(partition.topic))
+                .map(|topic| topic.name.as_str())
+                .ok_or(GONE),
+        }
+    }
+
+    fn partition_piece(&self, context: &Context<'_>) -> Result<PartitionPiece, JobStep> {
+        let entry = context.arena.entry(self.at);
+        let (offset, timestamp_ms) = entry.found();
+        let mut piece = PartitionPiece {
+            index: 0,
+            error: entry.error(),
+            high_watermark: Offset::NONE,
+            log_start: Offset::NONE,
+            records_bytes: entry.bytes_to_send(),
+            read_committed: self.terms.is_some_and(|terms| terms.read_committed),
+            offset: Offset::NONE,
+            timestamp_ms: -1,
+            leader_epoch: -1,
+        };
+        match entry.target() {
+            Target::Unknown { index, .. } => piece.index = index,
+            Target::Known(..) => {
+                let partition = context.partition(self.at).ok_or(GONE)?;
+                piece.index = partition.index as i32;
+                if piece.error == ErrorCode::NONE {
+                    piece.high_watermark = partition.high_watermark;
+                    piece.log_start = partition.log_start;
+                    if entry.is_found() && offset != Offset::NONE {
+                        piece.offset = offset;
+                        piece.timestamp_ms = timestamp_ms;
+                        let boot = context.source.state().boot;
+                        piece.leader_epoch = super::epoch_of(partition, offset, boot).0 as i32;
+                    }
+                }
+            }
+        }
+        Ok(piece)
+    }
+
+    /// Brings more of an entry's records into the buffer, from the window or with a read.
+    fn send_records(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+        if self.sending.left == 0 {
+            self.part_next(context);
+            return None;
+        }
+        let filled = self.sending.filled;
+        let span = span_get(buf, self.sending.span)?;
+        let ring = context.partition(self.at).map(|partition| partition.ring);
+        let Some(ring) = ring else { return Some(GONE) };
+        let at = span.at + u64::from(self.sending.span_done);
+        let count = (span.bytes - self.sending.span_done) as usize;
+        let window_at = window_from(buf.len());
+        if filled + count <= window_at
+            && let Got::Bytes(_) = self.view(buf).get(ring, span.seq, at, count)
+            && let Some(window) = self.window
+        {
+            let from = window_at + (at - window.at) as usize;
+            buf.copy_within(from..from + count, filled);
+            return self.records_here(context, buf, ring, &span, count);
+        }
+        let room = spans_from(buf.len()) - filled;
+        let most = if self.cautious { CAUTIOUS_BYTES } else { room };
+        let bytes = self.stretch(buf, &span, most.min(room));
+        let Some(file) = context.source.index(ring).file_of(span.seq) else {
+            return self.again(context, OVERWRITTEN).err();
+        };
+        let file = FileRef { ring, file };
+        if filled + bytes > window_at {
+            self.window = None;
+        }
+        let window = Window {
+            ring,
+            seq: span.seq,
+            at,
+            bytes,
+            broken: false,
+        };
+        self.reading = Some(Reading {
+            window,
+            records: true,
+        });
+        Some(JobStep::Read {
+            file,
+            at,
+            from: filled,
+            to: filled + bytes,
+        })
+    }
+
+    /// How much to read at once: this stretch, and those of the same partition that follow closely
+    /// enough for what is between them to be cheaper than another read.
+    fn stretch(&self, buf: &[u8], span: &Span, most: usize) -> usize {
+        let from = span.at + u64::from(self.sending.span_done);
+        let mut end = span.at + u64::from(span.bytes);
+        let mut left = self.sending.left - (span.bytes - self.sending.span_done);
+        let mut index = self.sending.span;
+        while left > 0 && ((end - from) as usize) < most {
+            index += 1;
+            let Some(next) = span_get(buf, index) else {
+                break;
+            };
+            if next.seq != span.seq || next.at < end || next.at - end > GAP_BYTES_MAX {
+                break;
+            }
+            if (next.at - from) as usize + BatchHead::BYTES > most {
+                break;
+            }
+            end = next.at + u64::from(next.bytes);
+            left -= next.bytes;
+        }
+        ((end - from) as usize).min(most)
+    }
+
+    /// A read of records came: takes out what is between the stretches, and checks the rest.
+    pub(super) fn records_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buf: &mut [u8],
+        read: &Window,
+    ) -> Result<(), JobStep> {
+        let from = self.sending.filled;
+        let end = read.at + read.bytes as u64;
+        while self.sending.left > 0 {
+            let Some(span) = span_get(buf, self.sending.span) else {
+                break;
+            };
+            let at = span.at + u64::from(self.sending.span_done);
+            if span.seq != read.seq || at < read.at || at >= end {
+                break;
+            }
+            let count = (end - at).min(u64::from(span.bytes - self.sending.span_done)) as usize;
+            let here = from + (at - read.at) as usize;
+            let filled = self.sending.filled;
+            if here != filled {
+                buf.copy_within(here..here + count, filled);
+            }
+            if let Some(step) = self.records_here(context, buf, read.ring, &span, count) {
+                return Err(step);
+            }
+            let taken = self.sending.filled - filled;
+            if !self.is_sending() || taken < count {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// `count` bytes of a stretch stand where the answer goes on: checks them, and takes all but a
+    /// batch's header that is not whole.
+    fn records_here(
+        &mut self,
+        context: &mut Context<'_>,
+        buf: &[u8],
+        ring: RingIndex,
+        span: &Span,
+        count: usize,
+    ) -> Option<JobStep> {
+        let sending = &mut self.sending;
+        let at = span.at + u64::from(sending.span_done);
+        let end = span.at + u64::from(span.bytes);
+        let bytes = &buf[sending.filled..sending.filled + count];
+        match sending.check.feed(bytes, at, end) {
+            Ok(taken) => {
+                sending.filled += taken;
+                sending.span_done += taken as u32;
+                sending.left -= taken as u32;
+                if sending.span_done == span.bytes {
+                    sending.span += 1;
+                    sending.span_done = 0;
+                }
+                if sending.filled > window_from(buf.len()) {
+                    self.window = None;
+                }
+                None
+            }
+            Err(Broken(from, to)) => {
+                self.damaged(context, ring, span.seq, (from, to));
+                self.again(context, "what was being sent is damaged").err()
+            }
+        }
+    }
+}
+
+impl Check {
+    /// Feeds the bytes that stand from `at` on in a stretch that ends at `end`; gives how many were
+    /// taken: all but the beginning of a header.
+    fn feed(&mut self, bytes: &[u8], at: u64, end: u64) -> Result<usize, Broken> {
+        let mut rest = bytes;
+        loop {
+            let position = at + (bytes.len() - rest.len()) as u64;
+            if self.left == 0 {
+                let Some(head) = rest.get(..BatchHead::CRC_FROM) else {
+                    let taken = bytes.len() - rest.len();
+                    // Stretches hold whole batches, so that the rest of this header can be read.
+                    let stuck = !rest.is_empty() && position + rest.len() as u64 >= end;
+                    return if stuck {
+                        Err(Broken(position, end))
+                    } else {
+                        Ok(taken)
+                    };
+                };
+                let fits = |(length, _): &(u32, u32)| u64::from(*length) <= end - position;
+                let head = BatchHead::length_and_crc(head).filter(fits);
+                let (length, crc) = head.ok_or(Broken(position, end))?;
+                self.at = position;
+                self.left = length - BatchHead::CRC_FROM as u32;
+                self.crc = Crc32c::new();
+                self.expected = crc;
+                rest = &rest[BatchHead::CRC_FROM..];
+            }
+            let count = rest.len().min(self.left as usize);
+            let (piece, more) = rest.split_at(count);
+            self.crc.update(piece);
+            self.left -= count as u32;
+            rest = more;
+            if self.left > 0 {
+                return Ok(bytes.len());
+            }
+            if std::mem::take(&mut self.crc).finish() != self.expected {
+                let to = at + (bytes.len() - rest.len()) as u64;
+                return Err(Broken(self.at, to));
+            }
+        }
+    }
+}
+
+const GONE: JobStep = JobStep::Close("a topic was deleted while it was fetched");
+const OVERWRITTEN: &str = "what was being sent was overwritten";
+
+/// Less room than this for records: what there is is sent first.
+const RECORDS_BYTES_MIN: usize = 512;
+
+/// Reading so many bytes in vain costs less than another system call.
+const GAP_BYTES_MAX: u64 = 8 * 1024;

@@ -1,0 +1,184 @@
+//! Walks over the record batches of one run, by their headers.
+
+use super::{Got, View, Wanted};
+use crate::types::{FileRef, Offset, SegmentSeq};
+
+/// A record batch's header, as far as readers look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchHead {
+    /// Offset of the first record.
+    pub first: Offset,
+    /// Offset of the last record.
+    pub last: Offset,
+    /// Bytes of the whole batch.
+    pub bytes: u32,
+    /// CRC-32C of everything behind it.
+    pub crc: u32,
+    /// The low 3 bits tell the compression.
+    pub attributes: i16,
+    /// Timestamp of the first record.
+    pub first_ms: i64,
+    /// The newest timestamp.
+    pub newest_ms: i64,
+    /// How many records there are.
+    pub records: i32,
+}
+
+impl BatchHead {
+    /// Bytes of a batch without its records.
+    pub const BYTES: usize = 61;
+
+    /// Bytes up to and with the CRC, which covers what follows.
+    pub const CRC_FROM: usize = 21;
+
+    /// Reads a header; none if it cannot be one.
+    pub fn read(bytes: &[u8]) -> Option<BatchHead> {
+        let bytes: &[u8; Self::BYTES] = bytes.first_chunk()?;
+        let first = be_i64(bytes, 0);
+        let length = u32::try_from(be_i32(bytes, 8)).ok()?;
+        let whole = length.checked_add(LENGTH_FROM as u32)?;
+        let delta = be_i32(bytes, 23);
+        if bytes[16] != 2 || (whole as usize) < Self::BYTES || delta < 0 || first < 0 {
+            return None;
+        }
+        Some(BatchHead {
+            first: Offset(first),
+            last: Offset(first.checked_add(i64::from(delta))?),
+            bytes: whole,
+            crc: be_i32(bytes, 17) as u32,
+            attributes: be_i16(bytes, 21),
+            first_ms: be_i64(bytes, 27),
+            newest_ms: be_i64(bytes, 35),
+            records: be_i32(bytes, 57),
+        })
+    }
+
+    /// The bytes of the batch and its CRC, from its first [`BatchHead::CRC_FROM`] bytes.
+    pub fn length_and_crc(bytes: &[u8]) -> Option<(u32, u32)> {
+        let bytes: &[u8; Self::CRC_FROM] = bytes.first_chunk()?;
+        let whole = u32::try_from(be_i32(bytes, 8)).ok()?;
+        let whole = whole.checked_add(LENGTH_FROM as u32)?;
+        (whole as usize >= Self::BYTES).then_some((whole, be_i32(bytes, 17) as u32))
+    }
+
+    /// Whether the records are compressed.
+    pub fn is_compressed(&self) -> bool {
+        self.attributes & 7 != 0
+    }
+
+    /// Whether all records have the time of their arrival, which is the newest timestamp.
+    pub fn is_append_time(&self) -> bool {
+        self.attributes & 8 != 0
+    }
+}
+
+/// The batches of one run.
+#[derive(Debug, Clone, Copy)]
+pub struct Batches {
+    file: FileRef,
+    seq: SegmentSeq,
+    at: u64,
+    end: u64,
+    large: bool,
+}
+
+/// What a walk over batches comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// These bytes must be read first.
+    Read(Wanted),
+    /// A batch, and its position.
+    Batch(BatchHead, u64),
+    /// What stands at this position is no batch, and what follows it up to the run's end is lost.
+    Broken(u64),
+    /// That was all.
+    End,
+}
+
+impl Batches {
+    /// Those that stand from `at` to `end` of a segment.
+    pub fn new(file: FileRef, seq: SegmentSeq, at: u64, end: u64) -> Batches {
+        let large = false;
+        Batches {
+            file,
+            seq,
+            at,
+            end,
+            large,
+        }
+    }
+
+    /// Where the next one stands.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Where the run ends.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The next batch.
+    pub fn next(&mut self, view: &View<'_>) -> Step {
+        let left = self.end.saturating_sub(self.at);
+        if left == 0 {
+            return Step::End;
+        }
+        if left < BatchHead::BYTES as u64 {
+            return self.broken();
+        }
+        match view.get(self.file.ring, self.seq, self.at, BatchHead::BYTES) {
+            Got::Missing => {
+                let useful = left.min(usize::MAX as u64) as usize;
+                let few = if self.large { HEAD_READ_BYTES } else { useful };
+                Step::Read(Wanted {
+                    file: self.file,
+                    seq: self.seq,
+                    at: self.at,
+                    bytes_min: BatchHead::BYTES,
+                    bytes_max: useful.min(few),
+                })
+            }
+            Got::Broken => self.broken(),
+            Got::Bytes(bytes) => match BatchHead::read(bytes) {
+                Some(head) if u64::from(head.bytes) <= left => {
+                    let at = self.at;
+                    self.at += u64::from(head.bytes);
+                    self.large = head.bytes as usize >= LARGE_BYTES;
+                    Step::Batch(head, at)
+                }
+                _ => self.broken(),
+            },
+        }
+    }
+
+    fn broken(&mut self) -> Step {
+        let at = self.at;
+        self.at = self.end;
+        Step::Broken(at)
+    }
+}
+
+fn be_i16(bytes: &[u8], at: usize) -> i16 {
+    let piece = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    piece.map_or(0, |piece| i16::from_be_bytes(*piece))
+}
+
+fn be_i32(bytes: &[u8], at: usize) -> i32 {
+    let piece = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    piece.map_or(0, |piece| i32::from_be_bytes(*piece))
+}
+
+fn be_i64(bytes: &[u8], at: usize) -> i64 {
+    let piece = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    piece.map_or(0, |piece| i64::from_be_bytes(*piece))
+}
+
+/// The length field does not count the base offset and itself.
+const LENGTH_FROM: usize = 12;
+
+/// Behind a batch of this size the next header is read alone, not with what follows it.
+const LARGE_BYTES: usize = 8 * 1024;
+
+/// Enough for a header wherever it lies.
+const HEAD_READ_BYTES: usize = 512;

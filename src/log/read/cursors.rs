@@ -1,0 +1,133 @@
+//! Where consumers go on: a bounded table of (partition, next offset) → place.
+
+use crate::log::index::Place;
+use crate::types::{Offset, PartitionHandle, SegmentSeq};
+
+/// Where the batch with an offset is to be looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// A group; the batch is in it or behind it.
+    pub place: Place,
+    /// Bytes of the partition's run in that group that were read before.
+    pub skip: u32,
+}
+
+/// The table. Entries need no clean-up: handles and segments are never used twice, so one that is
+/// out of date is only forgotten when its place is needed.
+pub struct Cursors {
+    entries: Vec<Entry>,
+    /// Searches that found their place here.
+    pub hits: u64,
+    /// Searches that did not.
+    pub misses: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    handle: PartitionHandle,
+    skip: u32,
+    offset: Offset,
+    place: Place,
+}
+
+impl Cursors {
+    /// A table for about `count` consumers' partitions.
+    pub fn new(count: usize) -> Cursors {
+        let sets = count.div_ceil(WAYS).max(1).next_power_of_two();
+        Cursors {
+            entries: vec![NONE; sets * WAYS],
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    /// The memory that such a table takes.
+    pub fn memory_bytes(count: usize) -> usize {
+        count.div_ceil(WAYS).max(1).next_power_of_two() * WAYS * size_of::<Entry>()
+    }
+
+    /// Where to look for `offset`.
+    pub fn get(&mut self, handle: PartitionHandle, offset: Offset) -> Option<Cursor> {
+        let set = self.set(handle, offset);
+        let found = set
+            .iter()
+            .position(|entry| entry.handle == handle && entry.offset == offset);
+        let Some(at) = found else {
+            self.misses += 1;
+            return None;
+        };
+        // The first of a set is the one used last; the last of it goes when a new one comes.
+        set[..=at].rotate_right(1);
+        let entry = set[0];
+        self.hits += 1;
+        Some(Cursor {
+            place: entry.place,
+            skip: entry.skip,
+        })
+    }
+
+    /// Whoever reads `offset` next should look there.
+    pub fn put(&mut self, handle: PartitionHandle, offset: Offset, cursor: Cursor) {
+        let set = self.set(handle, offset);
+        let found = set
+            .iter()
+            .position(|entry| entry.handle == handle && entry.offset == offset);
+        let at = found.unwrap_or(WAYS - 1);
+        set[..=at].rotate_right(1);
+        set[0] = Entry {
+            handle,
+            skip: cursor.skip,
+            offset,
+            place: cursor.place,
+        };
+    }
+
+    fn set(&mut self, handle: PartitionHandle, offset: Offset) -> &mut [Entry] {
+        let mixed = (offset.0 as u64 ^ (u64::from(handle.0) << 40)).wrapping_mul(MIX);
+        let sets = self.entries.len() / WAYS;
+        let set = (mixed >> 32) as usize & (sets - 1);
+        &mut self.entries[set * WAYS..][..WAYS]
+    }
+}
+
+const WAYS: usize = 4;
+
+/// An odd number with bits all over, which spreads neighbouring offsets.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+const NONE: Entry = Entry {
+    handle: PartitionHandle(0),
+    skip: 0,
+    offset: Offset::NONE,
+    place: Place {
+        seq: SegmentSeq(0),
+        at: 0,
+    },
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consumer_finds_where_it_stopped_until_others_need_the_place() {
+        let mut cursors = Cursors::new(16);
+        let cursor = |at| Cursor {
+            place: Place {
+                seq: SegmentSeq(1),
+                at,
+            },
+            skip: 7,
+        };
+        cursors.put(PartitionHandle(1), Offset(5), cursor(1));
+        cursors.put(PartitionHandle(1), Offset(5), cursor(2));
+        assert_eq!(cursors.get(PartitionHandle(1), Offset(5)), Some(cursor(2)));
+        assert_eq!(cursors.get(PartitionHandle(2), Offset(5)), None);
+        assert_eq!(cursors.get(PartitionHandle(1), Offset(6)), None);
+        for offset in 100..200 {
+            cursors.put(PartitionHandle(3), Offset(offset), cursor(3));
+        }
+        assert_eq!(cursors.get(PartitionHandle(1), Offset(5)), None);
+        assert_eq!((cursors.hits, cursors.misses), (1, 3));
+    }
+}
