@@ -21,7 +21,13 @@ pub struct Row {
     /// The oracle's, and its own encoding of that.
     pub request_theirs: fn(&[u8], i16) -> (String, Vec<u8>),
     /// The oracle reads a response; its encoding of that, and ours.
-    pub response: fn(&[u8], i16) -> (Vec<u8>, Vec<u8>),
+    pub response: fn(&[u8], i16) -> Encodings,
+}
+
+/// One message, encoded by both.
+pub struct Encodings {
+    pub theirs: Vec<u8>,
+    pub ours: Vec<u8>,
 }
 
 /// Makes a module with `pub fn row() -> Row`.
@@ -31,7 +37,7 @@ macro_rules! row {
         [$response:ident $(, $response_part:ident)* $(,)?],
         $answer:ident $fields:tt) => {
         mod $module {
-            use super::super::row::{Row, To, ours};
+            use super::super::row::{Encodings, Row, To, ours};
             use brooklet::api::$module::*;
             use brooklet::codec::{List, Reader, Writer};
             use bytes::{Bytes, BytesMut};
@@ -75,7 +81,8 @@ macro_rules! row {
                         let mut counting = Writer::counting();
                         ours!(theirs, $answer $fields).encode(&mut counting, version);
                         assert_eq!(counting.len(), encoded);
-                        (again.to_vec(), buffer[..encoded].to_vec())
+                        let ours = buffer[..encoded].to_vec();
+                        Encodings { theirs: again.to_vec(), ours }
                     },
                 }
             }
