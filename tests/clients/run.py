@@ -29,8 +29,8 @@ import harness
 import hostile  # registers its cases with those of `extras`
 import install
 
-# A ring that is zero-filled in a moment and still takes everything that a case produces.
-BROOKLET_SETTINGS = ("ring.segments=8",)
+# A ring that is zero-filled in a moment, takes what one case produces, and laps during a run.
+BROOKLET_SETTINGS = ("ring.segments=16", "ring.segment_bytes=4 MiB")
 
 
 def main():

@@ -77,7 +77,7 @@ def check(options, home):
         source = brokers.Kafka(directory=home / "source")
         export = export_kafka
     else:
-        settings = ["ring.segments=8"]
+        settings = ["ring.segments=8", "ring.segment_bytes=4 MiB"]
         source = brokers.Brooklet(options.binary, 0, home / "source", settings)
         export = export_brooklet
     out = home / "exported"
