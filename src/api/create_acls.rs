@@ -3,6 +3,10 @@
 //! - 1 adds pattern types; 2 is flexible; 3 adds users as resources.
 //! - There are none: SECURITY_DISABLED (54) for each, as in a Kafka without an authorizer.
 
+use super::describe_acls::NO_ACLS;
+use super::{Malformed, Request, Step, Window};
+use crate::broker::Broker;
+use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, message};
 
 message! {
@@ -33,4 +37,29 @@ message! {
         error_code: ErrorCode, 0+;
         error_message: Option<&'a str>, 0+, nullable 0+;
     }
+}
+
+/// Refuses each.
+pub fn handle(
+    _broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    _now: Now,
+) -> Result<Step, Malformed> {
+    let ask = CreateAclsRequest::decode(&mut request.reader(), request.version)?;
+    let bytes = request.answer(out, |w| {
+        CreateAclsResponse {
+            throttle_time_ms: 0,
+            results: &mut |list| {
+                for _ in ask.creations {
+                    list.push(AclCreationResult {
+                        error_code: ErrorCode::SECURITY_DISABLED,
+                        error_message: Some(NO_ACLS),
+                    });
+                }
+            },
+        }
+        .encode(w, request.version);
+    });
+    Ok(Step::Reply { bytes })
 }

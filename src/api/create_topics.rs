@@ -7,20 +7,21 @@
 //! - `timeout_ms` is not looked at: the answer waits for one sync.
 //! - Topics are created by themselves: one that is refused does not stop the others. A name that
 //!   stands twice is refused once.
-//! - The configs are left out of an answer that would not fit one window with them, as with some
-//!   forty topics.
+//! - Configs and messages are left out of an answer that would not fit one window with them, as with
+//!   some forty topics.
 
-use super::{Malformed, Request, Step, Window, reply_after};
+use super::change::{Change, Pass};
+use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
 use crate::broker::topic_config::{self, Edit, KEYS, Source};
-use crate::broker::topics::{Busy, Growth, NewTopic, SHARED_RING};
+use crate::broker::topics::{NewTopic, SHARED_RING};
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, ListWriter, Writer, message};
+use crate::codec::{Array, ErrorCode, List, ListWriter, message};
 use crate::config::Config;
 use crate::limits;
 use crate::log::state::TopicConfigs;
-use crate::types::{TopicId, Until};
+use crate::types::TopicId;
 
 message! {
     /// Topics to create.
@@ -86,162 +87,84 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = CreateTopicsRequest::decode(&mut request.reader(), request.version)?;
-    let mut pass = Pass {
-        growth: broker.growth_staged(),
-        with_configs: true,
-        ..Pass::default()
+    let change = Change {
+        request,
+        items: ask.topics.len(),
+        validate_only: ask.validate_only,
     };
-    let refusal = match check(broker, request, &ask, out.buf.len(), &mut pass) {
-        Ok(()) => None,
-        Err(busy) => match busy.refusal() {
-            Ok(refusal) => Some(refusal),
-            Err(until) => return Ok(Step::Again(until)),
-        },
-    };
-
-    let mut pass = Pass {
-        growth: broker.growth_staged(),
-        with_configs: pass.with_configs,
-        refusal,
-        stage: (!ask.validate_only).then_some(now),
-        ..Pass::default()
-    };
-    let bytes = request.answer(out, |w| pass.encode(broker, &ask, w, request.version));
-    Ok(reply_after(bytes, pass.until))
-}
-
-/// Looks whether the whole request can be done now.
-fn check(
-    broker: &mut Broker,
-    request: &Request<'_>,
-    ask: &CreateTopicsRequest<'_>,
-    window_bytes: usize,
-    pass: &mut Pass,
-) -> Result<(), Busy> {
-    if ask.topics.len() > limits::ADMIN_ITEMS_MAX {
-        return Err(Busy::TooMuch);
-    }
-    broker.topics_settled(|name| ask.topics.iter().any(|topic| topic.name == name))?;
-    let version = request.version;
-    let mut bytes = request.answer_bytes(|w| pass.encode(broker, ask, w, version));
-    if bytes > window_bytes {
-        *pass = Pass {
-            growth: broker.growth_staged(),
-            ..Pass::default()
-        };
-        bytes = request.answer_bytes(|w| pass.encode(broker, ask, w, version));
-    }
-    if ask.validate_only || pass.created == 0 {
-        return Ok(());
-    }
-    if bytes > window_bytes {
-        return Err(Busy::TooMuch);
-    }
-    broker.meta_room(SHARED_RING, pass.growth.meta_bytes)
-}
-
-/// One walk over the request: dry first, then for good.
-#[derive(Default)]
-struct Pass {
-    /// What is created so far, and what is on its way.
-    growth: Growth,
-    /// Whether the answer shows configs.
-    with_configs: bool,
-    /// Set when nothing can be done at all.
-    refusal: Option<Refusal>,
-    /// Set when topics are to be created, not only looked at.
-    stage: Option<Now>,
-    /// How many topics are good.
-    created: usize,
-    /// What the answer waits for.
-    until: Until,
-}
-
-impl Pass {
-    fn encode(
-        &mut self,
-        broker: &mut Broker,
-        ask: &CreateTopicsRequest<'_>,
-        w: &mut Writer<'_>,
-        version: i16,
-    ) {
+    let settled = broker.topics_settled(|name| ask.topics.iter().any(|topic| topic.name == name));
+    let step = change.carry_out(broker, out, now, settled, |pass, broker, w| {
         CreateTopicsResponse {
             throttle_time_ms: 0,
-            topics: &mut |list| {
-                for (at, topic) in ask.topics.iter().enumerate() {
-                    let same = |other: CreatableTopic<'_>| other.name == topic.name;
-                    if self.refusal.is_none() && ask.topics.iter().take(at).any(same) {
-                        continue;
-                    }
-                    let twice = || ask.topics.iter().skip(at + 1).any(same);
-                    let created = self.create(broker, &topic, twice);
-                    self.push(list, &broker.config, topic.name, created);
-                }
-            },
+            topics: &mut |list| topics(broker, pass, ask.topics, list),
         }
-        .encode(w, version);
-    }
+        .encode(w, request.version);
+    });
+    Ok(step)
+}
 
-    fn create(
-        &mut self,
-        broker: &mut Broker,
-        topic: &CreatableTopic<'_>,
-        twice: impl FnOnce() -> bool,
-    ) -> Result<(TopicId, NewTopic), Refusal> {
-        if let Some(refusal) = &self.refusal {
-            return Err(refusal.clone());
-        }
-        if twice() {
-            return Err(invalid_request("Duplicate topic name."));
-        }
-        let new = NewTopic {
-            name: broker.topic_name_free(topic.name)?,
-            configs: configs_of(topic)?,
-            partitions: partitions_of(topic, &broker.config)?,
-        };
-        broker.topic_grow(&new, &mut self.growth)?;
-        self.created += 1;
-        let Some(now) = self.stage else {
-            return Ok((TopicId::default(), new));
-        };
-        let staged = broker.topic_create(&new, now);
-        let (id, ticket) = staged.map_err(super::refused_stage)?;
-        self.until.add(SHARED_RING, ticket);
-        Ok((id, new))
-    }
+type Results<'w, 'b> = ListWriter<'w, 'b, CreatableTopicResult<'static>>;
 
-    fn push(
-        &self,
-        list: &mut ListWriter<'_, '_, CreatableTopicResult<'static>>,
-        config: &Config,
-        name: &str,
-        created: Result<(TopicId, NewTopic), Refusal>,
-    ) {
-        match created {
+fn topics(
+    broker: &mut Broker,
+    pass: &mut Pass,
+    topics: Array<'_, CreatableTopic<'_>>,
+    list: &mut Results<'_, '_>,
+) {
+    for (at, topic) in topics.iter().enumerate() {
+        let same = |other: CreatableTopic<'_>| other.name == topic.name;
+        if pass.compares() && topics.iter().take(at).any(same) {
+            continue;
+        }
+        let twice = || topics.iter().skip(at + 1).any(same);
+        match create(broker, pass, &topic, twice) {
             Ok((topic_id, new)) => {
                 let configs: List<'_, CreatableTopicConfigs<'static>> =
-                    &mut |list| push_configs(list, config, &new.configs);
+                    &mut |list| push_configs(list, &broker.config, &new.configs);
                 list.push(CreatableTopicResult {
-                    name,
+                    name: topic.name,
                     topic_id,
                     error_code: ErrorCode::NONE,
                     error_message: None,
                     num_partitions: new.partitions as i32,
                     replication_factor: 1,
-                    configs: self.with_configs.then_some(configs),
+                    configs: (!pass.brief).then_some(configs),
                 });
             }
             Err(refusal) => list.push(CreatableTopicResult {
-                name,
+                name: topic.name,
                 topic_id: TopicId::default(),
                 error_code: refusal.code,
-                error_message: Some(refusal.message.as_str()),
+                error_message: (!pass.brief).then_some(refusal.message.as_str()),
                 num_partitions: -1,
                 replication_factor: -1,
                 configs: Some(&mut |_| {}),
             }),
         }
     }
+}
+
+fn create(
+    broker: &mut Broker,
+    pass: &mut Pass,
+    topic: &CreatableTopic<'_>,
+    twice: impl FnOnce() -> bool,
+) -> Result<(TopicId, NewTopic), Refusal> {
+    pass.open()?;
+    if twice() {
+        return Err(invalid_request("Duplicate topic name."));
+    }
+    let new = NewTopic {
+        name: broker.topic_name_free(topic.name)?,
+        configs: configs_of(topic)?,
+        partitions: partitions_of(topic, &broker.config)?,
+    };
+    broker.topic_grow(&new, &mut pass.growth)?;
+    let bytes = new.meta_bytes();
+    let id = pass.change(broker, SHARED_RING, bytes, |broker, now| {
+        broker.topic_create(&new, now)
+    })?;
+    Ok((id, new))
 }
 
 fn push_configs(

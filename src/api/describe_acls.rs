@@ -3,6 +3,9 @@
 //! - 1 adds pattern types; 2 is flexible; 3 adds users as resources.
 //! - There are none: SECURITY_DISABLED (54), as in a Kafka without an authorizer.
 
+use super::{Malformed, Request, Step, Window};
+use crate::broker::Broker;
+use crate::clock::Now;
 use crate::codec::{ErrorCode, List, message};
 
 message! {
@@ -41,3 +44,26 @@ message! {
         permission_type: i8, 0+;
     }
 }
+
+/// Says that there are none.
+pub fn handle(
+    _broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    _now: Now,
+) -> Result<Step, Malformed> {
+    DescribeAclsRequest::decode(&mut request.reader(), request.version)?;
+    let bytes = request.answer(out, |w| {
+        DescribeAclsResponse {
+            throttle_time_ms: 0,
+            error_code: ErrorCode::SECURITY_DISABLED,
+            error_message: Some(NO_ACLS),
+            resources: &mut |_| {},
+        }
+        .encode(w, request.version);
+    });
+    Ok(Step::Reply { bytes })
+}
+
+/// What people are told.
+pub(super) const NO_ACLS: &str = "There are no access control lists: anyone may do anything.";

@@ -2,9 +2,23 @@
 //!
 //! - 1 adds where a value comes from, and synonyms; 3 types and documentation; 4 is flexible.
 //! - `is_default` was version 0's, which is not served.
-//! - Documentation is null.
+//! - A topic's settings, and the broker's, by Kafka's names (`num.partitions`) where the
+//!   configuration's are Kafka's with underscores. The broker's cannot be changed while it runs.
+//! - A resource that is named twice is INVALID_REQUEST (42): answers stay in proportion.
 
-use crate::codec::{Array, ErrorCode, List, message};
+use std::fmt::Write;
+
+use super::alter_configs::{BROKER, TOPIC};
+use super::{Malformed, Request, Step, Window, once::Once};
+use crate::broker::Broker;
+use crate::broker::refusal::{Note, Refusal};
+use crate::broker::topic_config::{self, Source};
+use crate::broker::topics;
+use crate::clock::Now;
+use crate::codec::{Array, ErrorCode, List, ListWriter, message};
+use crate::config::value::Value;
+use crate::config::{self, Config};
+use crate::log::state::Topic;
 
 message! {
     /// Whose configs.
@@ -53,5 +67,240 @@ message! {
         name: &'a str, 1+;
         value: Option<&'a str>, 1+, nullable 0+;
         source: i8, 1+;
+    }
+}
+
+/// Shows settings.
+pub fn handle(
+    broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    _now: Now,
+) -> Result<Step, Malformed> {
+    let ask = DescribeConfigsRequest::decode(&mut request.reader(), request.version)?;
+    let mut shown = Shown::default();
+    let bytes = request.answer(out, |w| {
+        DescribeConfigsResponse {
+            throttle_time_ms: 0,
+            results: &mut |list| {
+                for resource in ask.resources {
+                    describe(broker, &ask, &resource, &mut shown, list);
+                }
+            },
+        }
+        .encode(w, request.version);
+    });
+    Ok(Step::Reply { bytes })
+}
+
+/// What the answer has already.
+#[derive(Default)]
+struct Shown {
+    topics: Once,
+    broker: bool,
+}
+
+/// A resource that is there.
+#[derive(Clone, Copy)]
+enum Found<'b> {
+    Topic(&'b Topic),
+    Broker,
+}
+
+type Configs<'w, 'b> = ListWriter<'w, 'b, DescribeConfigsResourceResult<'static>>;
+
+fn describe(
+    broker: &Broker,
+    ask: &DescribeConfigsRequest<'_>,
+    resource: &DescribeConfigsResource<'_>,
+    shown: &mut Shown,
+    list: &mut ListWriter<'_, '_, DescribeConfigsResult<'static>>,
+) {
+    let found = find(broker, resource, shown);
+    let config = &broker.config;
+    list.push(DescribeConfigsResult {
+        error_code: found
+            .as_ref()
+            .err()
+            .map_or(ErrorCode::NONE, |refusal| refusal.code),
+        error_message: Some(
+            found
+                .as_ref()
+                .err()
+                .map_or("", |refusal| refusal.message.as_str()),
+        ),
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name,
+        configs: &mut |list| match &found {
+            Ok(Found::Topic(topic)) => topic_configs(config, topic, ask, resource, list),
+            Ok(Found::Broker) => broker_configs(config, ask, resource, list),
+            Err(_) => {}
+        },
+    });
+}
+
+fn find<'b>(
+    broker: &'b Broker,
+    resource: &DescribeConfigsResource<'_>,
+    shown: &mut Shown,
+) -> Result<Found<'b>, Refusal> {
+    let invalid = |why| Err(Refusal::new(ErrorCode::INVALID_REQUEST, why));
+    let name = resource.resource_name;
+    match resource.resource_type {
+        TOPIC => {
+            topics::name_check(name)?;
+            match broker.log.state().topic_named(name) {
+                Some((slot, topic)) if shown.topics.first(slot) => Ok(Found::Topic(topic)),
+                Some(_) => invalid(format_args!("Each resource must appear at most once.")),
+                None => {
+                    let why = format_args!("The topic '{name}' does not exist.");
+                    Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why))
+                }
+            }
+        }
+        BROKER => match name.parse::<i32>() {
+            _ if std::mem::replace(&mut shown.broker, true) => {
+                invalid(format_args!("Each resource must appear at most once."))
+            }
+            Ok(id) if id == broker.config.node_id => Ok(Found::Broker),
+            // The cluster's defaults for all brokers: there is nothing to show.
+            Err(_) if name.is_empty() => Ok(Found::Broker),
+            Ok(id) => invalid(format_args!("There is no broker {id}.")),
+            Err(_) => invalid(format_args!(
+                "A broker's id must be a number; it is: {name}"
+            )),
+        },
+        other => invalid(format_args!("Unknown resource type {other}")),
+    }
+}
+
+/// Whether the client wants to see this: no names at all stand for all of them.
+fn wanted(resource: &DescribeConfigsResource<'_>, name: &str) -> bool {
+    let names = resource.configuration_keys.unwrap_or_default();
+    names.is_empty() || names.iter().any(|wanted| wanted == name)
+}
+
+fn topic_configs(
+    config: &Config,
+    topic: &Topic,
+    ask: &DescribeConfigsRequest<'_>,
+    resource: &DescribeConfigsResource<'_>,
+    list: &mut Configs<'_, '_>,
+) {
+    for key in topic_config::KEYS
+        .iter()
+        .filter(|key| wanted(resource, key.name))
+    {
+        let own = topic_config::own_value(&topic.configs, key);
+        let (default, source) = key.default_value(config);
+        list.push(DescribeConfigsResourceResult {
+            name: key.name,
+            value: Some(own.unwrap_or(&default)),
+            read_only: false,
+            config_source: own.map_or(source, |_| Source::Topic) as i8,
+            is_sensitive: false,
+            synonyms: &mut |list| {
+                if !ask.include_synonyms {
+                    return;
+                }
+                let mut push = |name, value, source: Source| {
+                    list.push(DescribeConfigsSynonym {
+                        name,
+                        value: Some(value),
+                        source: source as i8,
+                    });
+                };
+                if let Some(own) = own {
+                    push(key.name, own, Source::Topic);
+                }
+                if let Some(name) = key.broker {
+                    if source == Source::StaticBroker {
+                        push(name, &default, source);
+                    }
+                    push(name, key.usual_value(), Source::Default);
+                }
+            },
+            config_type: key.kind.number(),
+            documentation: Some(key.documentation).filter(|_| ask.include_documentation),
+        });
+    }
+}
+
+fn broker_configs(
+    config: &Config,
+    ask: &DescribeConfigsRequest<'_>,
+    resource: &DescribeConfigsResource<'_>,
+    list: &mut Configs<'_, '_>,
+) {
+    if resource.resource_name.is_empty() {
+        return;
+    }
+    for key in config::KEYS {
+        let mut name = heapless::String::<64>::new();
+        for letter in key.name.chars() {
+            let letter = if letter == '_' { '.' } else { letter };
+            name.push(letter).expect("keys have short names");
+        }
+        if !wanted(resource, &name) {
+            continue;
+        }
+        let value = (key.get)(config);
+        let usual = key.kind.default();
+        let source = if value == usual {
+            Source::Default
+        } else {
+            Source::StaticBroker
+        };
+        let (value_text, usual_text) = (plain(&value), plain(&usual));
+        let takes = Note::new(format_args!(
+            "Takes {}; read at the broker's start.",
+            key.kind
+        ));
+        list.push(DescribeConfigsResourceResult {
+            name: &name,
+            value: Some(value_text.as_str()),
+            read_only: true,
+            config_source: source as i8,
+            is_sensitive: false,
+            synonyms: &mut |list| {
+                let own = (value_text.as_str(), Source::StaticBroker);
+                let usual = (usual_text.as_str(), Source::Default);
+                let own = Some(own).filter(|_| source == Source::StaticBroker);
+                for (value, source) in own.into_iter().chain([usual]) {
+                    if ask.include_synonyms {
+                        list.push(DescribeConfigsSynonym {
+                            name: &name,
+                            value: Some(value),
+                            source: source as i8,
+                        });
+                    }
+                }
+            },
+            config_type: match value {
+                Value::Bool(_) => topic_config::BOOLEAN,
+                Value::Text(_) => topic_config::STRING,
+                Value::Int(_) => topic_config::LONG,
+                Value::List(_) => topic_config::LIST,
+            },
+            documentation: Some(takes.as_str()).filter(|_| ask.include_documentation),
+        });
+    }
+}
+
+/// As Kafka's files have it: without quotes.
+fn plain(value: &Value) -> Note {
+    match value {
+        Value::Int(n) => Note::new(format_args!("{n}")),
+        Value::Bool(b) => Note::new(format_args!("{b}")),
+        Value::Text(text) => Note::new(format_args!("{text}")),
+        Value::List(items) => {
+            let mut note = Note::default();
+            for (at, item) in items.iter().enumerate() {
+                let comma = if at == 0 { "" } else { "," };
+                // A list that is too long to be shown is cut.
+                let _ = write!(note, "{comma}{item}");
+            }
+            note
+        }
     }
 }

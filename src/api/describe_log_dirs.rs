@@ -1,9 +1,16 @@
 //! DescribeLogDirs (35): what partitions take on flash. Versions 1–4.
 //!
 //! - 2 is flexible; 3 adds an error for the whole; 4 the size of the volume and what is free.
-//! - Null topics are all topics. There is one directory per ring.
+//! - Null topics are all topics; unknown ones are left out, as in Kafka.
+//! - There is one directory per ring. Its whole size can be used: the ring overwrites itself.
 
-use crate::codec::{Array, ErrorCode, List, message};
+use super::{Malformed, Request, Step, Window, once::Once};
+use crate::broker::Broker;
+use crate::broker::refusal::Note;
+use crate::clock::Now;
+use crate::codec::{Array, ErrorCode, List, ListWriter, message};
+use crate::log::state::State;
+use crate::types::{RingIndex, TopicSlot};
 
 message! {
     /// Which partitions; null is all.
@@ -46,4 +53,95 @@ message! {
         offset_lag: i64, 0+;
         is_future_key: bool, 0+;
     }
+}
+
+/// Shows what partitions take.
+pub fn handle(
+    broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    _now: Now,
+) -> Result<Step, Malformed> {
+    let ask = DescribeLogDirsRequest::decode(&mut request.reader(), request.version)?;
+    let state = broker.log.state();
+    let bytes = request.answer(out, |w| {
+        DescribeLogDirsResponse {
+            throttle_time_ms: 0,
+            error_code: ErrorCode::NONE,
+            results: &mut |list| {
+                for (ring, config) in (0..).map(RingIndex).zip(&broker.config.rings) {
+                    let dir = Note::new(format_args!(
+                        "{}/{}",
+                        broker.config.data_dir.display(),
+                        config.name
+                    ));
+                    let total_bytes = config.flash_bytes() as i64;
+                    list.push(DescribeLogDirsResult {
+                        error_code: ErrorCode::NONE,
+                        log_dir: dir.as_str(),
+                        topics: &mut |list| topics(state, ring, ask.topics, list),
+                        total_bytes,
+                        usable_bytes: total_bytes,
+                    });
+                }
+            },
+        }
+        .encode(w, request.version);
+    });
+    Ok(Step::Reply { bytes })
+}
+
+type TopicList<'w, 'b> = ListWriter<'w, 'b, DescribeLogDirsTopic<'static>>;
+
+fn topics(
+    state: &State,
+    ring: RingIndex,
+    asked: Option<Array<'_, DescribableLogDirTopic<'_>>>,
+    list: &mut TopicList<'_, '_>,
+) {
+    let Some(asked) = asked else {
+        for (slot, topic) in state.topics().filter(|(_, topic)| topic.ring == ring) {
+            let all = 0..topic.partitions;
+            push(state, slot, &topic.name, all, list);
+        }
+        return;
+    };
+    let mut once = Once::default();
+    for topic in asked {
+        let found = state.topic_named(topic.topic);
+        if let Some((slot, found)) = found.filter(|(_, found)| found.ring == ring)
+            && once.first(slot)
+        {
+            let some = topic
+                .partitions
+                .iter()
+                .filter_map(|index| u32::try_from(index).ok());
+            push(state, slot, &found.name, some, list);
+        }
+    }
+}
+
+fn push(
+    state: &State,
+    slot: TopicSlot,
+    name: &str,
+    indexes: impl Iterator<Item = u32> + Clone,
+    list: &mut TopicList<'_, '_>,
+) {
+    list.push(DescribeLogDirsTopic {
+        name,
+        partitions: &mut |list| {
+            for index in indexes.clone() {
+                let place = state.partition_of(slot, index);
+                if let Some(partition) = place.and_then(|place| state.partition(place)) {
+                    list.push(DescribeLogDirsPartition {
+                        partition_index: index as i32,
+                        partition_size: partition.bytes as i64,
+                        offset_lag: 0,
+                        is_future_key: false,
+                    });
+                }
+            }
+        },
+    });
 }

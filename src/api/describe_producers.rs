@@ -1,9 +1,18 @@
 //! DescribeProducers (61): which producers write to partitions. Version 0.
 //!
 //! - Flexible from the start.
+//! - A partition beyond the 1024th that a request names is INVALID_REQUEST (42): each costs a walk.
 //! - There are no transactions: `coordinator_epoch` and `current_txn_start_offset` are −1.
 
-use crate::codec::{Array, ErrorCode, List, message};
+use super::{Malformed, Request, Step, Window};
+use crate::broker::Broker;
+use crate::broker::topics;
+use crate::clock::Now;
+use crate::codec::{Array, ErrorCode, List, ListWriter, message};
+use crate::limits;
+use crate::log::producers::ProducerBatches;
+use crate::log::state::State;
+use crate::types::{PartitionSlot, Ticket};
 
 message! {
     /// Which partitions.
@@ -46,4 +55,89 @@ message! {
         coordinator_epoch: i32, 0+;
         current_txn_start_offset: i64, 0+;
     }
+}
+
+/// Shows who writes to partitions.
+pub fn handle(
+    broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    _now: Now,
+) -> Result<Step, Malformed> {
+    let ask = DescribeProducersRequest::decode(&mut request.reader(), request.version)?;
+    let state = broker.log.state();
+    let mut left = limits::ADMIN_ITEMS_MAX;
+    let bytes = request.answer(out, |w| {
+        DescribeProducersResponse {
+            throttle_time_ms: 0,
+            topics: &mut |list| {
+                for topic in ask.topics {
+                    list.push(TopicResponse {
+                        name: topic.name,
+                        partitions: &mut |list| partitions(state, &topic, &mut left, list),
+                    });
+                }
+            },
+        }
+        .encode(w, request.version);
+    });
+    Ok(Step::Reply { bytes })
+}
+
+fn partitions(
+    state: &State,
+    topic: &TopicRequest<'_>,
+    left: &mut usize,
+    list: &mut ListWriter<'_, '_, PartitionResponse<'static>>,
+) {
+    let named = topics::name_check(topic.name);
+    for index in topic.partition_indexes {
+        let found = find(state, topic.name, index).filter(|_| *left > 0);
+        let (error_code, error_message) = match &named {
+            Err(refusal) => (refusal.code, Some(refusal.message.as_str())),
+            Ok(_) if found.is_some() => (ErrorCode::NONE, None),
+            Ok(_) if *left == 0 => (ErrorCode::INVALID_REQUEST, Some("Too many partitions.")),
+            Ok(_) => (
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                Some("There is no such partition."),
+            ),
+        };
+        *left = left.saturating_sub(1);
+        list.push(PartitionResponse {
+            partition_index: index,
+            error_code,
+            error_message,
+            active_producers: &mut |list| {
+                if let Some(slot) = found {
+                    producers(state, slot, list);
+                }
+            },
+        });
+    }
+}
+
+fn find(state: &State, topic: &str, index: i32) -> Option<PartitionSlot> {
+    let (slot, _) = state.topic_named(topic)?;
+    state.partition_of(slot, u32::try_from(index).ok()?)
+}
+
+fn producers(
+    state: &State,
+    partition: PartitionSlot,
+    list: &mut ListWriter<'_, '_, ProducerState>,
+) {
+    let everything = Ticket(u64::MAX);
+    let mut put = |slot, id, epoch: i16, timestamp_ms, batches: &ProducerBatches| {
+        if slot == partition {
+            list.push(ProducerState {
+                producer_id: id,
+                producer_epoch: epoch.into(),
+                last_sequence: batches.last().map_or(-1, |batch| batch.sequence_last),
+                last_timestamp: timestamp_ms,
+                coordinator_epoch: -1,
+                current_txn_start_offset: -1,
+            });
+        }
+    };
+    state.producers.snapshot(everything, &mut put);
 }

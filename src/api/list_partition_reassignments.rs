@@ -2,6 +2,9 @@
 //!
 //! - Flexible from the start. None ever moves: the list is empty.
 
+use super::{Malformed, Request, Step, Window};
+use crate::broker::Broker;
+use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, message};
 
 message! {
@@ -38,4 +41,24 @@ message! {
         adding_replicas: &'a [i32], 0+;
         removing_replicas: &'a [i32], 0+;
     }
+}
+
+/// Says that none moves.
+pub fn handle(
+    _broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    _now: Now,
+) -> Result<Step, Malformed> {
+    ListPartitionReassignmentsRequest::decode(&mut request.reader(), request.version)?;
+    let bytes = request.answer(out, |w| {
+        ListPartitionReassignmentsResponse {
+            throttle_time_ms: 0,
+            error_code: ErrorCode::NONE,
+            error_message: None,
+            topics: &mut |_| {},
+        }
+        .encode(w, request.version);
+    });
+    Ok(Step::Reply { bytes })
 }

@@ -12,12 +12,11 @@
 //!   on that at once, where they would ask for ever on others.
 //! - There is one broker, at the address that the client reached unless the configuration sets one.
 
-use super::{Malformed, Request, Step, Window};
+use super::{Malformed, Request, Step, Window, once::Once};
 use crate::broker::Broker;
 use crate::broker::topics::{self, Busy, NewTopic, SHARED_RING};
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, message};
-use crate::limits;
 use crate::log::state::{Topic, TopicConfigs};
 use crate::types::{TopicId, TopicSlot, Until};
 
@@ -153,7 +152,7 @@ fn create(broker: &mut Broker, name: &str, until: &mut Until, now: Now) {
     if topics::is_internal(&new.name) || broker.topic_grow(&new, &mut growth).is_err() {
         return;
     }
-    match broker.meta_room(SHARED_RING, growth.meta_bytes) {
+    match broker.meta_room(SHARED_RING, new.meta_bytes()) {
         Ok(()) => {
             if let Ok((_, ticket)) = broker.topic_create(&new, now) {
                 until.add(SHARED_RING, ticket);
@@ -188,19 +187,14 @@ impl Answer<'_> {
             }
             return;
         };
-        // Each topic is shown once, however often it is asked for: answers stay in proportion.
-        let mut shown = [0_u64; limits::TOPICS_MAX.div_ceil(64)];
+        let mut once = Once::default();
         for topic in asked {
             match self.find(&topic) {
-                Ok(slot) => {
-                    let (word, bit) = (usize::from(slot.0) / 64, slot.0 % 64);
-                    let word = shown.get_mut(word).expect("slots are below the bound");
-                    if *word & 1 << bit == 0 {
-                        *word |= 1 << bit;
-                        let topic = self.broker.log.state().topic(slot);
-                        self.topic(list, slot, topic.expect("it was just found"));
-                    }
+                Ok(slot) if once.first(slot) => {
+                    let topic = self.broker.log.state().topic(slot);
+                    self.topic(list, slot, topic.expect("it was just found"));
                 }
+                Ok(_) => {}
                 Err(error_code) => list.push(MetadataResponseTopic {
                     error_code,
                     name: topic.name,

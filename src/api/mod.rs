@@ -3,6 +3,7 @@
 
 pub mod alter_configs;
 pub mod api_versions;
+mod change;
 pub mod create_acls;
 pub mod create_partitions;
 pub mod create_topics;
@@ -31,47 +32,45 @@ pub mod offset_commit;
 pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
+mod once;
 pub mod produce;
 pub mod sync_group;
+
+use std::cell::Cell;
 
 use crate::broker::refusal::Refusal;
 use crate::broker::{Broker, Peer};
 use crate::clock::Now;
 use crate::codec::frame::{self, RequestHeader};
-use crate::codec::{self, Array, ErrorCode, Reader, Writer};
+use crate::codec::{self, Array, ErrorsSeen, Reader, Writer};
 use crate::config::Config;
-use crate::log::StageError;
 use crate::types::Until;
+use Pool::Control;
 
 /// Every key that is served, in ascending order. A key stands here only when its handler works, so
 /// that nothing is advertised before.
+#[rustfmt::skip] // A row is a line.
 pub static APIS: &[Api] = &[
     // key, name, first and last version served, first flexible version, pool, handler
     Api::new(1, "Fetch", (4, 12), 12, Pool::Fetch, fetch::handle),
-    Api::new(
-        2,
-        "ListOffsets",
-        (1, 10),
-        6,
-        Pool::Control,
-        list_offsets::handle,
-    ),
-    Api::new(
-        18,
-        "ApiVersions",
-        (0, 4),
-        3,
-        Pool::Control,
-        api_versions::handle,
-    ),
-    Api::new(
-        23,
-        "OffsetForLeaderEpoch",
-        (2, 4),
-        4,
-        Pool::Control,
-        offset_for_leader_epoch::handle,
-    ),
+    Api::new(2, "ListOffsets", (1, 10), 6, Control, list_offsets::handle),
+    Api::new(3, "Metadata", (0, 12), 9, Control, metadata::handle),
+    Api::new(18, "ApiVersions", (0, 4), 3, Control, api_versions::handle),
+    Api::new(19, "CreateTopics", (2, 7), 5, Control, create_topics::handle),
+    Api::new(20, "DeleteTopics", (1, 6), 4, Control, delete_topics::handle),
+    Api::new(21, "DeleteRecords", (0, 2), 2, Control, delete_records::handle),
+    Api::new(23, "OffsetForLeaderEpoch", (2, 4), 4, Control, offset_for_leader_epoch::handle),
+    Api::new(29, "DescribeAcls", (1, 3), 2, Control, describe_acls::handle),
+    Api::new(30, "CreateAcls", (1, 3), 2, Control, create_acls::handle),
+    Api::new(31, "DeleteAcls", (1, 3), 2, Control, delete_acls::handle),
+    Api::new(32, "DescribeConfigs", (1, 4), 4, Control, describe_configs::handle),
+    Api::new(33, "AlterConfigs", (0, 2), 2, Control, alter_configs::handle),
+    Api::new(35, "DescribeLogDirs", (1, 4), 2, Control, describe_log_dirs::handle),
+    Api::new(37, "CreatePartitions", (0, 3), 2, Control, create_partitions::handle),
+    Api::new(44, "IncrementalAlterConfigs", (0, 1), 1, Control, incremental_alter_configs::handle),
+    Api::new(46, "ListPartitionReassignments", (0, 0), 0, Control, list_partition_reassignments::handle),
+    Api::new(60, "DescribeCluster", (0, 1), 0, Control, describe_cluster::handle),
+    Api::new(61, "DescribeProducers", (0, 0), 0, Control, describe_producers::handle),
 ];
 
 /// One row of [`APIS`].
@@ -114,7 +113,7 @@ pub type Handler =
     fn(&mut Broker, request: &Request<'_>, out: Window<'_>, now: Now) -> Result<Step, Malformed>;
 
 /// A request whose header was read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Request<'a> {
     /// Who asks.
     pub peer: &'a Peer,
@@ -128,6 +127,8 @@ pub struct Request<'a> {
     pub client_id: Option<&'a str>,
     /// The message: what follows the header.
     pub body: &'a [u8],
+    /// The error codes that its answer has, for the metrics.
+    pub errors: Cell<ErrorsSeen>,
 }
 
 /// The bytes are not a request; says why. Kafka answers none of these and closes the connection.
@@ -170,15 +171,25 @@ pub struct Window<'a> {
 
 /// Handles one request: `frame` is what follows the size prefix.
 pub fn dispatch(broker: &mut Broker, peer: &Peer, frame: &[u8], out: Window<'_>, now: Now) -> Step {
+    let first = out.from == 0;
     let handled = request_from(peer, frame).and_then(|request| {
         let api = request.api;
-        if (api.min..=api.max).contains(&request.version) {
+        let step = if (api.min..=api.max).contains(&request.version) {
             (api.handle)(broker, &request, out, now)
         } else if api.key == API_VERSIONS_KEY {
             Ok(api_versions::handle_unsupported(&request, out))
         } else {
             Err(Malformed("the version of the API is not served"))
+        }?;
+        if first && !matches!(step, Step::Again(_)) {
+            broker.metrics.request(api.key);
+            for code in request.errors.get() {
+                if !code.is_none() {
+                    broker.metrics.error(code.0);
+                }
+            }
         }
+        Ok(step)
     });
     handled.unwrap_or_else(|Malformed(why)| Step::Close(why))
 }
@@ -250,6 +261,7 @@ impl<'a> Request<'a> {
         encode(&mut w);
         // An answer that is longer than the window is no error: the rest follows.
         let _ = frame::response_end(&mut w, 0);
+        self.errors.set(w.errors());
         w.len()
     }
 
@@ -263,19 +275,13 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The step for an answer: at once if nothing was staged for it.
-fn reply_after(bytes: usize, until: Until) -> Step {
-    if until == Until::default() {
-        Step::Reply { bytes }
-    } else {
-        Step::ReplyAfter { bytes, until }
-    }
-}
-
 /// Whether all replicas that a client wants for a partition can be here.
 fn replicas_check(brokers: Array<'_, i32>, config: &Config) -> Result<(), Refusal> {
     let bad = |why: std::fmt::Arguments<'_>| {
-        Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, why))
+        Err(Refusal::new(
+            codec::ErrorCode::INVALID_REPLICA_ASSIGNMENT,
+            why,
+        ))
     };
     match brokers.iter().find(|broker| *broker != config.node_id) {
         Some(other) => bad(format_args!(
@@ -285,12 +291,6 @@ fn replicas_check(brokers: Array<'_, i32>, config: &Config) -> Result<(), Refusa
         None if brokers.len() > 1 => bad(format_args!("The assignment names a broker twice.")),
         None => Ok(()),
     }
-}
-
-/// What could not be staged though there was room for it: the disk fails.
-fn refused_stage(_: StageError) -> Refusal {
-    let why = format_args!("The broker's storage is failing.");
-    Refusal::new(ErrorCode::KAFKA_STORAGE_ERROR, why)
 }
 
 /// Reads the header. `body` is where the message starts.
@@ -306,6 +306,7 @@ fn request_from<'a>(peer: &'a Peer, frame: &'a [u8]) -> Result<Request<'a>, Malf
         correlation_id: header.correlation_id,
         client_id: header.client_id,
         body: r.rest(),
+        errors: Cell::default(),
     })
 }
 

@@ -157,6 +157,20 @@ pub fn own_value<'t>(configs: &'t [u8], key: &Key) -> Option<&'t str> {
     own(configs, key.number)
 }
 
+impl Kind {
+    /// Kafka's number of the type.
+    pub fn number(self) -> i8 {
+        match self {
+            Kind::Bool | Kind::NotTiered => BOOLEAN,
+            Kind::Choice(_) => STRING,
+            Kind::Int(..) | Kind::GzipLevel => INT,
+            Kind::Long(_) => LONG,
+            Kind::Ratio => DOUBLE,
+            Kind::CleanupPolicy | Kind::Replicas => LIST,
+        }
+    }
+}
+
 impl Key {
     /// What the setting is when the topic does not say, and who says so.
     pub fn default_value(&self, config: &Config) -> (Text, Source) {
@@ -402,6 +416,17 @@ fn number(value: i64) -> Text {
     write!(text, "{value}").expect("a number of 64 bits has at most 20 digits");
     text
 }
+
+/// Kafka's number of settings that are true or false.
+pub const BOOLEAN: i8 = 1;
+/// Kafka's number of settings that are text.
+pub const STRING: i8 = 2;
+/// Kafka's number of settings that are numbers of 64 bits.
+pub const LONG: i8 = 5;
+/// Kafka's number of settings that are lists.
+pub const LIST: i8 = 7;
+const INT: i8 = 3;
+const DOUBLE: i8 = 6;
 
 const ENTRY_BYTES: usize = 2;
 const LOG_APPEND_TIME: &str = "LogAppendTime";

@@ -10,7 +10,7 @@ use crate::codec::ErrorCode;
 use crate::limits;
 use crate::log::StageError;
 use crate::log::record::MetaRecord;
-use crate::log::state::{TableFull, TopicConfigs, TopicName};
+use crate::log::state::{Partition, TableFull, TopicConfigs, TopicName};
 use crate::types::{RingIndex, Settle, Ticket, TopicId, TopicSlot, Until};
 
 /// Why a change cannot be staged now.
@@ -42,8 +42,6 @@ pub struct Growth {
     pub topics: usize,
     /// Partitions, those of the topics included.
     pub partitions: usize,
-    /// Bytes of metadata records, at the most.
-    pub meta_bytes: usize,
 }
 
 /// A change of a topic that is on its way.
@@ -52,6 +50,13 @@ struct Staged<'a> {
     name: &'a str,
     topics: usize,
     partitions: usize,
+}
+
+impl NewTopic {
+    /// The most that its creation takes in the ring.
+    pub fn meta_bytes(&self) -> usize {
+        self.name.len() + self.configs.len() + RECORD_BYTES
+    }
 }
 
 impl Busy {
@@ -136,7 +141,6 @@ impl Broker {
             .map_err(refused_full)?;
         growth.topics += 1;
         growth.partitions += partitions;
-        growth.meta_bytes += new.name.len() + new.configs.len() + RECORD_BYTES;
         Ok(())
     }
 
@@ -148,7 +152,6 @@ impl Broker {
             .room_for_partitions(more, growth.partitions)
             .map_err(refused_full)?;
         growth.partitions += more;
-        growth.meta_bytes += RECORD_BYTES;
         Ok(())
     }
 
@@ -211,6 +214,14 @@ impl Broker {
             None => state.topic_with_id(id),
         };
         found.map(|(slot, _)| slot)
+    }
+
+    /// The partition of a request that names it by its topic and number.
+    pub fn partition_asked(&self, topic: &str, index: i32) -> Option<&Partition> {
+        let state = self.log.state();
+        let (slot, _) = state.topic_named(topic)?;
+        let slot = state.partition_of(slot, u32::try_from(index).ok()?)?;
+        state.partition(slot)
     }
 
     fn topics_staged(&self) -> impl Iterator<Item = Staged<'_>> {

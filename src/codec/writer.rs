@@ -17,7 +17,11 @@ pub struct Writer<'b> {
     len: usize,
     version: i16,
     flexible: bool,
+    errors: ErrorsSeen,
 }
+
+/// The first few different error codes of an answer, for the metrics; the rest is no error.
+pub type ErrorsSeen = [ErrorCode; 4];
 
 impl<'b> Writer<'b> {
     /// A writer into `out`.
@@ -34,6 +38,7 @@ impl<'b> Writer<'b> {
             len: 0,
             version: 0,
             flexible: false,
+            errors: ErrorsSeen::default(),
         }
     }
 
@@ -103,6 +108,20 @@ impl<'b> Writer<'b> {
     pub fn no_tags(&mut self) {
         if self.flexible {
             self.raw(&[0]);
+        }
+    }
+
+    /// The error codes that were written.
+    pub fn errors(&self) -> ErrorsSeen {
+        self.errors
+    }
+
+    fn error_note(&mut self, code: ErrorCode) {
+        let place = |seen: &&mut ErrorCode| seen.is_none() || **seen == code;
+        if !code.is_none()
+            && let Some(seen) = self.errors.iter_mut().find(place)
+        {
+            *seen = code;
         }
     }
 
@@ -428,6 +447,7 @@ impl Encode for ErrorCode {
     type Kind = ErrorCode;
 
     fn encode_to(self, w: &mut Writer<'_>) {
+        w.error_note(self);
         self.0.encode_to(w);
     }
 }
