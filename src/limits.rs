@@ -69,7 +69,7 @@ pub const LEASE_BYTES: usize = 64 * 1024;
 pub const CONNECTION_BYTES: usize = 6 * 1024;
 
 /// What is kept of an idempotent producer in a partition. Part of the memory plan.
-pub const PRODUCER_BYTES: usize = 256;
+pub const PRODUCER_BYTES: usize = 280;
 
 /// Pages of the program that are resident: at most all of it. Part of the memory plan.
 pub const PROGRAM_BYTES: usize = 896 * 1024;

@@ -246,9 +246,10 @@ impl Log {
         timestamp_ms: i64,
         ticket: Ticket,
     ) {
-        self.state
-            .producers
-            .staged(id, epoch, slot, batch, timestamp_ms, ticket);
+        if let Some(ring) = self.state.partition(slot).map(|partition| partition.ring) {
+            let producers = &mut self.state.producers;
+            producers.staged(id, epoch, slot, ring, batch, timestamp_ms, ticket);
+        }
     }
 
     /// Puts a metadata record into the open group of `ring`. It takes effect in [`Log::state`] once

@@ -461,12 +461,7 @@ impl State {
 
     /// Everything staged in `ring` up to `ticket` is synced now.
     pub(super) fn producers_synced(&mut self, ring: RingIndex, ticket: Ticket) {
-        let partitions = &self.partitions;
-        let in_ring = |slot: PartitionSlot| {
-            let partition = partitions.get(usize::from(slot.0)).and_then(Option::as_ref);
-            partition.is_some_and(|partition| partition.ring == ring)
-        };
-        self.producers.synced(&in_ring, ticket);
+        self.producers.synced(ring, ticket);
     }
 
     /// Takes a run of the log while it is replayed.
