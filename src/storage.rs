@@ -4,6 +4,9 @@
 //! thread writes while the executor reads. A [`FileStorage`] keeps them in the data directory, one
 //! folder per ring; the simulator has its own.
 
+#[cfg(feature = "sim")]
+pub mod sim;
+
 use std::fs::{File, OpenOptions};
 use std::io::IoSlice;
 use std::os::fd::AsFd;
