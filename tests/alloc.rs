@@ -1,0 +1,340 @@
+//! The heap does not grow: live bytes after many requests equal those after few, for every key
+//! that is served. A program of its own, because it counts every allocation of the process.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use brooklet::api::{APIS, Api, api_of};
+use brooklet::broker::Broker;
+use brooklet::clock::Clock;
+use brooklet::config::Config;
+use brooklet::log::open::Opening;
+use brooklet::log::{Log, LogConfig};
+use brooklet::net::{Setup, serve};
+use brooklet::storage::FileStorage;
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::{Encodable, StrBytes};
+use kafka_protocol::records::{
+    Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static HEAP: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
+
+#[test]
+fn the_heap_is_no_larger_after_many_requests_than_after_few() {
+    let server = Server::start();
+    let mut client = server.connect();
+    for (key, kind) in [(19, create_topic()), (3, metadata())] {
+        if let Some(api) = api_of(key) {
+            client.rounds(&request(api, kind), 3);
+        }
+    }
+    let mut kinds = 0;
+    for api in APIS {
+        let Some(kind) = kind_of(api.key) else {
+            panic!("{} has no request here", api.name);
+        };
+        let frame = request(api, kind);
+        client.rounds(&frame, FEW);
+        drop(client);
+        let before = server.live_bytes(None);
+        client = server.connect();
+        client.rounds(&frame, MANY);
+        drop(client);
+        let after = server.live_bytes(Some(before));
+        assert!(
+            after <= before,
+            "{}: {} bytes more after {MANY} requests than after {FEW}",
+            api.name,
+            after - before
+        );
+        client = server.connect();
+        kinds += 1;
+    }
+    let before = server.live_bytes(None);
+    for _ in 0..2000 {
+        server.connect().rounds(&request(api_of(18).unwrap(), versions()), 1);
+    }
+    assert!(
+        server.live_bytes(Some(before)) <= before,
+        "connections stay"
+    );
+    println!("{kinds} kinds of requests");
+}
+
+/// One request of a key that does the most usual thing.
+fn kind_of(key: i16) -> Option<RequestKind> {
+    Some(match key {
+        0 => produce(),
+        1 => fetch(),
+        2 => list_offsets(),
+        3 => metadata(),
+        8 => offset_commit(),
+        9 => RequestKind::OffsetFetch(
+            OffsetFetchRequest::default().with_group_id(GroupId(text("group"))),
+        ),
+        10 => RequestKind::FindCoordinator(FindCoordinatorRequest::default()),
+        18 => versions(),
+        19 => create_topic(),
+        20 => RequestKind::DeleteTopics(DeleteTopicsRequest::default()),
+        21 => RequestKind::DeleteRecords(DeleteRecordsRequest::default()),
+        22 => RequestKind::InitProducerId(InitProducerIdRequest::default()),
+        23 => RequestKind::OffsetForLeaderEpoch(OffsetForLeaderEpochRequest::default()),
+        29 => RequestKind::DescribeAcls(DescribeAclsRequest::default()),
+        30 => RequestKind::CreateAcls(CreateAclsRequest::default()),
+        31 => RequestKind::DeleteAcls(DeleteAclsRequest::default()),
+        32 => RequestKind::DescribeConfigs(DescribeConfigsRequest::default()),
+        33 => RequestKind::AlterConfigs(AlterConfigsRequest::default()),
+        35 => RequestKind::DescribeLogDirs(DescribeLogDirsRequest::default()),
+        37 => RequestKind::CreatePartitions(CreatePartitionsRequest::default()),
+        44 => RequestKind::IncrementalAlterConfigs(IncrementalAlterConfigsRequest::default()),
+        46 => RequestKind::ListPartitionReassignments(Default::default()),
+        60 => RequestKind::DescribeCluster(DescribeClusterRequest::default()),
+        61 => RequestKind::DescribeProducers(DescribeProducersRequest::default()),
+        _ => return None,
+    })
+}
+
+fn text(text: &'static str) -> StrBytes {
+    StrBytes::from_static_str(text)
+}
+
+fn topic() -> TopicName {
+    TopicName(text("telemetry"))
+}
+
+fn versions() -> RequestKind {
+    RequestKind::ApiVersions(ApiVersionsRequest::default())
+}
+
+fn metadata() -> RequestKind {
+    RequestKind::Metadata(MetadataRequest::default().with_topics(Some(vec![
+        metadata_request::MetadataRequestTopic::default().with_name(Some(topic())),
+    ])))
+}
+
+fn create_topic() -> RequestKind {
+    RequestKind::CreateTopics(
+        CreateTopicsRequest::default()
+            .with_timeout_ms(1000)
+            .with_topics(vec![
+                create_topics_request::CreatableTopic::default()
+                    .with_name(topic())
+                    .with_num_partitions(1)
+                    .with_replication_factor(1),
+            ]),
+    )
+}
+
+fn produce() -> RequestKind {
+    let record = Record {
+        transactional: false,
+        control: false,
+        delete_horizon: false,
+        partition_leader_epoch: -1,
+        producer_id: -1,
+        producer_epoch: -1,
+        timestamp_type: TimestampType::Creation,
+        timestamp: 1_700_000_000_000,
+        sequence: -1,
+        offset: 0,
+        key: None,
+        value: Some(Bytes::from_static(&[7; 100])),
+        headers: Default::default(),
+    };
+    let mut records = BytesMut::new();
+    let options = RecordEncodeOptions {
+        version: 2,
+        compression: Compression::None,
+    };
+    RecordBatchEncoder::encode(&mut records, [&record], &options).unwrap();
+    let partition =
+        produce_request::PartitionProduceData::default().with_records(Some(records.freeze()));
+    let data = produce_request::TopicProduceData::default()
+        .with_name(topic())
+        .with_partition_data(vec![partition]);
+    RequestKind::Produce(
+        ProduceRequest::default()
+            .with_acks(-1)
+            .with_timeout_ms(1000)
+            .with_topic_data(vec![data]),
+    )
+}
+
+fn fetch() -> RequestKind {
+    let partition = fetch_request::FetchPartition::default()
+        .with_fetch_offset(0)
+        .with_partition_max_bytes(1000);
+    let fetched = fetch_request::FetchTopic::default()
+        .with_topic(topic())
+        .with_partitions(vec![partition]);
+    RequestKind::Fetch(
+        FetchRequest::default()
+            .with_min_bytes(1)
+            .with_max_bytes(1000)
+            .with_topics(vec![fetched]),
+    )
+}
+
+fn list_offsets() -> RequestKind {
+    let partition =
+        list_offsets_request::ListOffsetsPartition::default().with_timestamp(1_700_000_000_000);
+    let listed = list_offsets_request::ListOffsetsTopic::default()
+        .with_name(topic())
+        .with_partitions(vec![partition]);
+    RequestKind::ListOffsets(ListOffsetsRequest::default().with_topics(vec![listed]))
+}
+
+fn offset_commit() -> RequestKind {
+    let partition =
+        offset_commit_request::OffsetCommitRequestPartition::default().with_committed_offset(5);
+    let committed = offset_commit_request::OffsetCommitRequestTopic::default()
+        .with_name(topic())
+        .with_partitions(vec![partition]);
+    RequestKind::OffsetCommit(
+        OffsetCommitRequest::default()
+            .with_group_id(GroupId(text("group")))
+            .with_topics(vec![committed]),
+    )
+}
+
+/// The frame of a request, at a version before topic ids took the place of names.
+fn request(api: &Api, request: RequestKind) -> Vec<u8> {
+    let version = match api.key {
+        9 => 7,
+        10 => 3,
+        _ => api.max,
+    };
+    let key = ApiKey::try_from(api.key).unwrap();
+    let mut frame = BytesMut::from(&[0; 4][..]);
+    RequestHeader::default()
+        .with_request_api_key(api.key)
+        .with_request_api_version(version)
+        .with_client_id(Some(text("alloc")))
+        .encode(&mut frame, key.request_header_version(version))
+        .unwrap();
+    request.encode(&mut frame, version).unwrap();
+    let mut frame = frame.to_vec();
+    let size = frame.len() as u32 - 4;
+    frame[..4].copy_from_slice(&size.to_be_bytes());
+    frame
+}
+
+struct Server {
+    address: SocketAddr,
+    stop: smol::channel::Sender<()>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    directory: std::path::PathBuf,
+}
+
+impl Server {
+    fn start() -> Server {
+        let directory = std::env::temp_dir().join(format!("brooklet-alloc-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        let (stop, stopped) = smol::channel::bounded(1);
+        let (ready, address) = mpsc::channel();
+        let theirs = directory.clone();
+        let thread = std::thread::spawn(move || {
+            let clock = Clock::start();
+            let mut config = Config::default();
+            config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+            config.rings[0].segments = 4;
+            config.rings[0].spares = 1;
+            config.rings[0].segment_bytes = 8 << 20;
+            let storage = FileStorage::open(&theirs, 1).unwrap();
+            let mut opening = Opening {
+                now: clock.now(),
+                entropy: &mut |buf| buf.fill(9),
+                progress: &mut |_, _, _| {},
+            };
+            let log = LogConfig::of(&config);
+            let log = Log::open(&log, Arc::new(storage), &mut opening).unwrap();
+            let mut setup = Setup::from(&config);
+            setup.status_socket = None;
+            let stop = async move {
+                let _ = stopped.recv().await;
+            };
+            let ready = move |address| ready.send(address).unwrap();
+            assert!(serve(Broker::new(config, log), setup, clock, stop, ready).unwrap());
+        });
+        Server {
+            address: address.recv().unwrap(),
+            stop,
+            thread: Some(thread),
+            directory,
+        }
+    }
+
+    fn connect(&self) -> Client {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let patience = Some(Duration::from_secs(20));
+        stream.set_read_timeout(patience).unwrap();
+        Client {
+            stream,
+            answer: vec![0; 1 << 20],
+        }
+    }
+
+    /// Bytes on the heap, once nothing is going on: a connection that just ended still holds some.
+    fn live_bytes(&self, at_most: Option<usize>) -> usize {
+        let patience = Instant::now() + Duration::from_secs(3);
+        let mut least = usize::MAX;
+        let mut quiet = 0;
+        while quiet < 500 && at_most.is_none_or(|at_most| least > at_most) {
+            let stats = HEAP.stats();
+            let live = stats.bytes_allocated - stats.bytes_deallocated;
+            quiet = if live < least { 0 } else { quiet + 1 };
+            least = least.min(live);
+            if Instant::now() > patience {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        least
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.stop.try_send(());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+struct Client {
+    stream: TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Client {
+    /// Sends a request so many times, some at a time, and reads the answers.
+    fn rounds(&mut self, frame: &[u8], count: usize) {
+        let mut left = count;
+        while left > 0 {
+            let now = left.min(IN_FLIGHT);
+            for _ in 0..now {
+                self.stream.write_all(frame).unwrap();
+            }
+            for _ in 0..now {
+                let mut size = [0; 4];
+                self.stream.read_exact(&mut size).unwrap();
+                let size = u32::from_be_bytes(size) as usize;
+                self.stream.read_exact(&mut self.answer[..size]).unwrap();
+            }
+            left -= now;
+        }
+    }
+}
+
+const FEW: usize = 1000;
+const MANY: usize = 100_000;
+const IN_FLIGHT: usize = 50;
