@@ -44,25 +44,37 @@ fn the_heap_is_no_larger_after_many_requests_than_after_few() {
         drop(client);
         let before = server.live_bytes(None);
         client = server.connect();
-        client.rounds(&frame, MANY);
+        // What carries data is asked most; of the others, fewer would show a leak as surely.
+        let many = if api.key <= 1 { MANY } else { MANY / 10 };
+        client.rounds(&frame, many);
         drop(client);
         let after = server.live_bytes(Some(before));
         assert!(
             after <= before,
-            "{}: {} bytes more after {MANY} requests than after {FEW}",
+            "{}: {} bytes more after {many} requests than after {FEW}",
             api.name,
             after - before
         );
         client = server.connect();
         kinds += 1;
     }
+    drop(client);
+    // What the reactor keeps for sockets grows with how many are open at once, not ever.
+    let connects = |count| {
+        for _ in 0..count {
+            server
+                .connect()
+                .rounds(&request(api_of(18).unwrap(), versions()), 1);
+        }
+    };
+    connects(FEW);
     let before = server.live_bytes(None);
-    for _ in 0..2000 {
-        server.connect().rounds(&request(api_of(18).unwrap(), versions()), 1);
-    }
+    connects(5 * FEW);
+    let after = server.live_bytes(Some(before));
     assert!(
-        server.live_bytes(Some(before)) <= before,
-        "connections stay"
+        after <= before,
+        "{} bytes of connections stay",
+        after - before
     );
     println!("{kinds} kinds of requests");
 }
