@@ -41,183 +41,102 @@ pub fn all() -> Vec<Row> {
     ]
 }
 
-row!(
-    produce,
-    "Produce",
-    3..=12,
+row! { produce, "Produce", 3..=12,
     [ProduceRequest, TopicProduceData, PartitionProduceData],
-    [
-        ProduceResponse,
-        TopicProduceResponse,
-        PartitionProduceResponse,
-        BatchIndexAndErrorMessage
-    ],
+    [ProduceResponse, TopicProduceResponse, PartitionProduceResponse, BatchIndexAndErrorMessage],
     ProduceResponse {
         responses: [TopicProduceResponse {
             name,
             partition_responses: [PartitionProduceResponse {
-                index,
-                error_code,
-                base_offset,
-                log_append_time_ms,
-                log_start_offset,
+                index, error_code, base_offset, log_append_time_ms, log_start_offset,
                 record_errors: [BatchIndexAndErrorMessage {
-                    batch_index,
-                    batch_index_error_message,
+                    batch_index, batch_index_error_message,
                 }],
                 error_message,
             }],
         }],
         throttle_time_ms,
     }
-);
+}
 
-row!(fetch, "Fetch", 4..=13,
-[FetchRequest, FetchTopic, FetchPartition, ForgottenTopic],
-[FetchResponse, FetchableTopicResponse, PartitionData, AbortedTransaction],
-FetchResponse {
-    throttle_time_ms,
-    error_code,
-    session_id,
-    responses: [FetchableTopicResponse {
-        topic,
-        topic_id,
-        partitions: [PartitionData {
-            partition_index,
-            error_code,
-            high_watermark,
-            last_stable_offset,
-            log_start_offset,
-            aborted_transactions? [AbortedTransaction {
-                producer_id,
-                first_offset,
+row! { fetch, "Fetch", 4..=13,
+    [FetchRequest, FetchTopic, FetchPartition, ForgottenTopic],
+    [FetchResponse, FetchableTopicResponse, PartitionData, AbortedTransaction],
+    FetchResponse {
+        throttle_time_ms, error_code, session_id,
+        responses: [FetchableTopicResponse {
+            topic, topic_id,
+            partitions: [PartitionData {
+                partition_index, error_code, high_watermark, last_stable_offset, log_start_offset,
+                aborted_transactions? [AbortedTransaction {
+                    producer_id, first_offset,
+                }],
+                preferred_read_replica, records,
             }],
-            preferred_read_replica,
-            records,
         }],
-    }],
-});
+    }
+}
 
-row!(
-    list_offsets,
-    "ListOffsets",
-    1..=10,
+row! { list_offsets, "ListOffsets", 1..=10,
     [ListOffsetsRequest, ListOffsetsTopic, ListOffsetsPartition],
-    [
-        ListOffsetsResponse,
-        ListOffsetsTopicResponse,
-        ListOffsetsPartitionResponse
-    ],
+    [ListOffsetsResponse, ListOffsetsTopicResponse, ListOffsetsPartitionResponse],
     ListOffsetsResponse {
         throttle_time_ms,
         topics: [ListOffsetsTopicResponse {
             name,
             partitions: [ListOffsetsPartitionResponse {
-                partition_index,
-                error_code,
-                timestamp,
-                offset,
-                leader_epoch,
+                partition_index, error_code, timestamp, offset, leader_epoch,
             }],
         }],
     }
-);
+}
 
-row!(
-    metadata,
-    "Metadata",
-    0..=12,
+row! { metadata, "Metadata", 0..=12,
     [MetadataRequest, MetadataRequestTopic],
-    [
-        MetadataResponse,
-        MetadataResponseBroker,
-        MetadataResponseTopic,
-        MetadataResponsePartition
-    ],
+    [MetadataResponse, MetadataResponseBroker, MetadataResponseTopic, MetadataResponsePartition],
     MetadataResponse {
         throttle_time_ms,
         brokers: [MetadataResponseBroker {
-            node_id,
-            host,
-            port,
-            rack,
+            node_id, host, port, rack,
         }],
-        cluster_id,
-        controller_id,
+        cluster_id, controller_id,
         topics: [MetadataResponseTopic {
-            error_code,
-            name,
-            topic_id,
-            is_internal,
+            error_code, name, topic_id, is_internal,
             partitions: [MetadataResponsePartition {
-                error_code,
-                partition_index,
-                leader_id,
-                leader_epoch,
-                replica_nodes,
-                isr_nodes,
+                error_code, partition_index, leader_id, leader_epoch, replica_nodes, isr_nodes,
                 offline_replicas,
             }],
             topic_authorized_operations,
         }],
         cluster_authorized_operations,
     }
-);
+}
 
-row!(
-    offset_commit,
-    "OffsetCommit",
-    2..=9,
-    [
-        OffsetCommitRequest,
-        OffsetCommitRequestTopic,
-        OffsetCommitRequestPartition
-    ],
-    [
-        OffsetCommitResponse,
-        OffsetCommitResponseTopic,
-        OffsetCommitResponsePartition
-    ],
+row! { offset_commit, "OffsetCommit", 2..=9,
+    [OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitRequestPartition],
+    [OffsetCommitResponse, OffsetCommitResponseTopic, OffsetCommitResponsePartition],
     OffsetCommitResponse {
         throttle_time_ms,
         topics: [OffsetCommitResponseTopic {
             name,
             partitions: [OffsetCommitResponsePartition {
-                partition_index,
-                error_code,
+                partition_index, error_code,
             }],
         }],
     }
-);
+}
 
-row!(
-    offset_fetch,
-    "OffsetFetch",
-    1..=9,
-    [
-        OffsetFetchRequest,
-        OffsetFetchRequestTopic,
-        OffsetFetchRequestGroup,
-        OffsetFetchRequestTopics
-    ],
-    [
-        OffsetFetchResponse,
-        OffsetFetchResponseTopic,
-        OffsetFetchResponsePartition,
-        OffsetFetchResponseGroup,
-        OffsetFetchResponseTopics,
-        OffsetFetchResponsePartitions
-    ],
+row! { offset_fetch, "OffsetFetch", 1..=9,
+    [OffsetFetchRequest, OffsetFetchRequestTopic, OffsetFetchRequestGroup,
+     OffsetFetchRequestTopics],
+    [OffsetFetchResponse, OffsetFetchResponseTopic, OffsetFetchResponsePartition,
+     OffsetFetchResponseGroup, OffsetFetchResponseTopics, OffsetFetchResponsePartitions],
     OffsetFetchResponse {
         throttle_time_ms,
         topics: [OffsetFetchResponseTopic {
             name,
             partitions: [OffsetFetchResponsePartition {
-                partition_index,
-                committed_offset,
-                committed_leader_epoch,
-                metadata,
-                error_code,
+                partition_index, committed_offset, committed_leader_epoch, metadata, error_code,
             }],
         }],
         error_code,
@@ -226,600 +145,341 @@ row!(
             topics: [OffsetFetchResponseTopics {
                 name,
                 partitions: [OffsetFetchResponsePartitions {
-                    partition_index,
-                    committed_offset,
-                    committed_leader_epoch,
-                    metadata,
+                    partition_index, committed_offset, committed_leader_epoch, metadata,
                     error_code,
                 }],
             }],
             error_code,
         }],
     }
-);
+}
 
-row!(
-    find_coordinator,
-    "FindCoordinator",
-    0..=6,
+row! { find_coordinator, "FindCoordinator", 0..=6,
     [FindCoordinatorRequest],
     [FindCoordinatorResponse, Coordinator],
     FindCoordinatorResponse {
-        throttle_time_ms,
-        error_code,
-        error_message,
-        node_id,
-        host,
-        port,
+        throttle_time_ms, error_code, error_message, node_id, host, port,
         coordinators: [Coordinator {
-            key,
-            node_id,
-            host,
-            port,
-            error_code,
-            error_message,
+            key, node_id, host, port, error_code, error_message,
         }],
     }
-);
+}
 
-row!(
-    join_group,
-    "JoinGroup",
-    0..=9,
+row! { join_group, "JoinGroup", 0..=9,
     [JoinGroupRequest, JoinGroupRequestProtocol],
     [JoinGroupResponse, JoinGroupResponseMember],
     JoinGroupResponse {
-        throttle_time_ms,
-        error_code,
-        generation_id,
-        protocol_type,
-        protocol_name,
-        leader,
-        skip_assignment,
-        member_id,
+        throttle_time_ms, error_code, generation_id, protocol_type, protocol_name, leader,
+        skip_assignment, member_id,
         members: [JoinGroupResponseMember {
-            member_id,
-            group_instance_id,
-            metadata,
+            member_id, group_instance_id, metadata,
         }],
     }
-);
+}
 
-row!(
-    heartbeat,
-    "Heartbeat",
-    0..=4,
+row! { heartbeat, "Heartbeat", 0..=4,
     [HeartbeatRequest],
     [HeartbeatResponse],
     HeartbeatResponse {
-        throttle_time_ms,
-        error_code,
+        throttle_time_ms, error_code,
     }
-);
+}
 
-row!(
-    leave_group,
-    "LeaveGroup",
-    0..=5,
+row! { leave_group, "LeaveGroup", 0..=5,
     [LeaveGroupRequest, MemberIdentity],
     [LeaveGroupResponse, MemberResponse],
     LeaveGroupResponse {
-        throttle_time_ms,
-        error_code,
+        throttle_time_ms, error_code,
         members: [MemberResponse {
-            member_id,
-            group_instance_id,
-            error_code,
+            member_id, group_instance_id, error_code,
         }],
     }
-);
+}
 
-row!(
-    sync_group,
-    "SyncGroup",
-    0..=5,
+row! { sync_group, "SyncGroup", 0..=5,
     [SyncGroupRequest, SyncGroupRequestAssignment],
     [SyncGroupResponse],
     SyncGroupResponse {
-        throttle_time_ms,
-        error_code,
-        protocol_type,
-        protocol_name,
-        assignment,
+        throttle_time_ms, error_code, protocol_type, protocol_name, assignment,
     }
-);
+}
 
-row!(
-    describe_groups,
-    "DescribeGroups",
-    0..=6,
+row! { describe_groups, "DescribeGroups", 0..=6,
     [DescribeGroupsRequest],
     [DescribeGroupsResponse, DescribedGroup, DescribedGroupMember],
     DescribeGroupsResponse {
         throttle_time_ms,
         groups: [DescribedGroup {
-            error_code,
-            error_message,
-            group_id,
-            group_state,
-            protocol_type,
-            protocol_data,
+            error_code, error_message, group_id, group_state, protocol_type, protocol_data,
             members: [DescribedGroupMember {
-                member_id,
-                group_instance_id,
-                client_id,
-                client_host,
-                member_metadata,
+                member_id, group_instance_id, client_id, client_host, member_metadata,
                 member_assignment,
             }],
             authorized_operations,
         }],
     }
-);
+}
 
-row!(
-    list_groups,
-    "ListGroups",
-    0..=5,
+row! { list_groups, "ListGroups", 0..=5,
     [ListGroupsRequest],
     [ListGroupsResponse, ListedGroup],
     ListGroupsResponse {
-        throttle_time_ms,
-        error_code,
+        throttle_time_ms, error_code,
         groups: [ListedGroup {
-            group_id,
-            protocol_type,
-            group_state,
-            group_type,
+            group_id, protocol_type, group_state, group_type,
         }],
     }
-);
+}
 
-row!(
-    api_versions,
-    "ApiVersions",
-    0..=4,
+row! { api_versions, "ApiVersions", 0..=4,
     [ApiVersionsRequest],
     [ApiVersionsResponse, ApiVersion],
     ApiVersionsResponse {
         error_code,
         api_keys: [ApiVersion {
-            api_key,
-            min_version,
-            max_version,
+            api_key, min_version, max_version,
         }],
         throttle_time_ms,
     }
-);
+}
 
-row!(create_topics, "CreateTopics", 2..=7,
-[CreateTopicsRequest, CreatableTopic, CreatableReplicaAssignment, CreatableTopicConfig],
-[CreateTopicsResponse, CreatableTopicResult, CreatableTopicConfigs],
-CreateTopicsResponse {
-    throttle_time_ms,
-    topics: [CreatableTopicResult {
-        name,
-        topic_id,
-        error_code,
-        error_message,
-        num_partitions,
-        replication_factor,
-        configs? [CreatableTopicConfigs {
-            name,
-            value,
-            read_only,
-            config_source,
-            is_sensitive,
+row! { create_topics, "CreateTopics", 2..=7,
+    [CreateTopicsRequest, CreatableTopic, CreatableReplicaAssignment, CreatableTopicConfig],
+    [CreateTopicsResponse, CreatableTopicResult, CreatableTopicConfigs],
+    CreateTopicsResponse {
+        throttle_time_ms,
+        topics: [CreatableTopicResult {
+            name, topic_id, error_code, error_message, num_partitions, replication_factor,
+            configs? [CreatableTopicConfigs {
+                name, value, read_only, config_source, is_sensitive,
+            }],
         }],
-    }],
-});
+    }
+}
 
-row!(
-    delete_topics,
-    "DeleteTopics",
-    1..=6,
+row! { delete_topics, "DeleteTopics", 1..=6,
     [DeleteTopicsRequest, DeleteTopicState],
     [DeleteTopicsResponse, DeletableTopicResult],
     DeleteTopicsResponse {
         throttle_time_ms,
         responses: [DeletableTopicResult {
-            name,
-            topic_id,
-            error_code,
-            error_message,
+            name, topic_id, error_code, error_message,
         }],
     }
-);
+}
 
-row!(
-    delete_records,
-    "DeleteRecords",
-    0..=2,
-    [
-        DeleteRecordsRequest,
-        DeleteRecordsTopic,
-        DeleteRecordsPartition
-    ],
-    [
-        DeleteRecordsResponse,
-        DeleteRecordsTopicResult,
-        DeleteRecordsPartitionResult
-    ],
+row! { delete_records, "DeleteRecords", 0..=2,
+    [DeleteRecordsRequest, DeleteRecordsTopic, DeleteRecordsPartition],
+    [DeleteRecordsResponse, DeleteRecordsTopicResult, DeleteRecordsPartitionResult],
     DeleteRecordsResponse {
         throttle_time_ms,
         topics: [DeleteRecordsTopicResult {
             name,
             partitions: [DeleteRecordsPartitionResult {
-                partition_index,
-                low_watermark,
-                error_code,
+                partition_index, low_watermark, error_code,
             }],
         }],
     }
-);
+}
 
-row!(
-    init_producer_id,
-    "InitProducerId",
-    0..=5,
+row! { init_producer_id, "InitProducerId", 0..=5,
     [InitProducerIdRequest],
     [InitProducerIdResponse],
     InitProducerIdResponse {
-        throttle_time_ms,
-        error_code,
-        producer_id,
-        producer_epoch,
+        throttle_time_ms, error_code, producer_id, producer_epoch,
     }
-);
+}
 
-row!(
-    offset_for_leader_epoch,
-    "OffsetForLeaderEpoch",
-    2..=4,
-    [
-        OffsetForLeaderEpochRequest,
-        OffsetForLeaderTopic,
-        OffsetForLeaderPartition
-    ],
-    [
-        OffsetForLeaderEpochResponse,
-        OffsetForLeaderTopicResult,
-        EpochEndOffset
-    ],
+row! { offset_for_leader_epoch, "OffsetForLeaderEpoch", 2..=4,
+    [OffsetForLeaderEpochRequest, OffsetForLeaderTopic, OffsetForLeaderPartition],
+    [OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult, EpochEndOffset],
     OffsetForLeaderEpochResponse {
         throttle_time_ms,
         topics: [OffsetForLeaderTopicResult {
             topic,
             partitions: [EpochEndOffset {
-                error_code,
-                partition,
-                leader_epoch,
-                end_offset,
+                error_code, partition, leader_epoch, end_offset,
             }],
         }],
     }
-);
+}
 
-row!(
-    describe_acls,
-    "DescribeAcls",
-    1..=3,
+row! { describe_acls, "DescribeAcls", 1..=3,
     [DescribeAclsRequest],
     [DescribeAclsResponse, DescribeAclsResource, AclDescription],
     DescribeAclsResponse {
-        throttle_time_ms,
-        error_code,
-        error_message,
+        throttle_time_ms, error_code, error_message,
         resources: [DescribeAclsResource {
-            resource_type,
-            resource_name,
-            pattern_type,
+            resource_type, resource_name, pattern_type,
             acls: [AclDescription {
-                principal,
-                host,
-                operation,
-                permission_type,
+                principal, host, operation, permission_type,
             }],
         }],
     }
-);
+}
 
-row!(
-    create_acls,
-    "CreateAcls",
-    1..=3,
+row! { create_acls, "CreateAcls", 1..=3,
     [CreateAclsRequest, AclCreation],
     [CreateAclsResponse, AclCreationResult],
     CreateAclsResponse {
         throttle_time_ms,
         results: [AclCreationResult {
-            error_code,
-            error_message,
+            error_code, error_message,
         }],
     }
-);
+}
 
-row!(
-    delete_acls,
-    "DeleteAcls",
-    1..=3,
+row! { delete_acls, "DeleteAcls", 1..=3,
     [DeleteAclsRequest, DeleteAclsFilter],
-    [
-        DeleteAclsResponse,
-        DeleteAclsFilterResult,
-        DeleteAclsMatchingAcl
-    ],
+    [DeleteAclsResponse, DeleteAclsFilterResult, DeleteAclsMatchingAcl],
     DeleteAclsResponse {
         throttle_time_ms,
         filter_results: [DeleteAclsFilterResult {
-            error_code,
-            error_message,
+            error_code, error_message,
             matching_acls: [DeleteAclsMatchingAcl {
-                error_code,
-                error_message,
-                resource_type,
-                resource_name,
-                pattern_type,
-                principal,
-                host,
-                operation,
-                permission_type,
+                error_code, error_message, resource_type, resource_name, pattern_type, principal,
+                host, operation, permission_type,
             }],
         }],
     }
-);
+}
 
-row!(
-    describe_configs,
-    "DescribeConfigs",
-    1..=4,
+row! { describe_configs, "DescribeConfigs", 1..=4,
     [DescribeConfigsRequest, DescribeConfigsResource],
-    [
-        DescribeConfigsResponse,
-        DescribeConfigsResult,
-        DescribeConfigsResourceResult,
-        DescribeConfigsSynonym
-    ],
+    [DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsResourceResult,
+     DescribeConfigsSynonym],
     DescribeConfigsResponse {
         throttle_time_ms,
         results: [DescribeConfigsResult {
-            error_code,
-            error_message,
-            resource_type,
-            resource_name,
+            error_code, error_message, resource_type, resource_name,
             configs: [DescribeConfigsResourceResult {
-                name,
-                value,
-                read_only,
-                config_source,
-                is_sensitive,
+                name, value, read_only, config_source, is_sensitive,
                 synonyms: [DescribeConfigsSynonym {
-                    name,
-                    value,
-                    source,
+                    name, value, source,
                 }],
-                config_type,
-                documentation,
+                config_type, documentation,
             }],
         }],
     }
-);
+}
 
-row!(
-    alter_configs,
-    "AlterConfigs",
-    0..=2,
+row! { alter_configs, "AlterConfigs", 0..=2,
     [AlterConfigsRequest, AlterConfigsResource, AlterableConfig],
     [AlterConfigsResponse, AlterConfigsResourceResponse],
     AlterConfigsResponse {
         throttle_time_ms,
         responses: [AlterConfigsResourceResponse {
-            error_code,
-            error_message,
-            resource_type,
-            resource_name,
+            error_code, error_message, resource_type, resource_name,
         }],
     }
-);
+}
 
-row!(
-    describe_log_dirs,
-    "DescribeLogDirs",
-    1..=4,
+row! { describe_log_dirs, "DescribeLogDirs", 1..=4,
     [DescribeLogDirsRequest, DescribableLogDirTopic],
-    [
-        DescribeLogDirsResponse,
-        DescribeLogDirsResult,
-        DescribeLogDirsTopic,
-        DescribeLogDirsPartition
-    ],
+    [DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
+     DescribeLogDirsPartition],
     DescribeLogDirsResponse {
-        throttle_time_ms,
-        error_code,
+        throttle_time_ms, error_code,
         results: [DescribeLogDirsResult {
-            error_code,
-            log_dir,
+            error_code, log_dir,
             topics: [DescribeLogDirsTopic {
                 name,
                 partitions: [DescribeLogDirsPartition {
-                    partition_index,
-                    partition_size,
-                    offset_lag,
-                    is_future_key,
+                    partition_index, partition_size, offset_lag, is_future_key,
                 }],
             }],
-            total_bytes,
-            usable_bytes,
+            total_bytes, usable_bytes,
         }],
     }
-);
+}
 
-row!(
-    create_partitions,
-    "CreatePartitions",
-    0..=3,
-    [
-        CreatePartitionsRequest,
-        CreatePartitionsTopic,
-        CreatePartitionsAssignment
-    ],
+row! { create_partitions, "CreatePartitions", 0..=3,
+    [CreatePartitionsRequest, CreatePartitionsTopic, CreatePartitionsAssignment],
     [CreatePartitionsResponse, CreatePartitionsTopicResult],
     CreatePartitionsResponse {
         throttle_time_ms,
         results: [CreatePartitionsTopicResult {
-            name,
-            error_code,
-            error_message,
+            name, error_code, error_message,
         }],
     }
-);
+}
 
-row!(
-    delete_groups,
-    "DeleteGroups",
-    0..=2,
+row! { delete_groups, "DeleteGroups", 0..=2,
     [DeleteGroupsRequest],
     [DeleteGroupsResponse, DeletableGroupResult],
     DeleteGroupsResponse {
         throttle_time_ms,
         results: [DeletableGroupResult {
-            group_id,
-            error_code,
+            group_id, error_code,
         }],
     }
-);
+}
 
-row!(
-    incremental_alter_configs,
-    "IncrementalAlterConfigs",
-    0..=1,
-    [
-        IncrementalAlterConfigsRequest,
-        AlterConfigsResource,
-        AlterableConfig
-    ],
-    [
-        IncrementalAlterConfigsResponse,
-        AlterConfigsResourceResponse
-    ],
+row! { incremental_alter_configs, "IncrementalAlterConfigs", 0..=1,
+    [IncrementalAlterConfigsRequest, AlterConfigsResource, AlterableConfig],
+    [IncrementalAlterConfigsResponse, AlterConfigsResourceResponse],
     IncrementalAlterConfigsResponse {
         throttle_time_ms,
         responses: [AlterConfigsResourceResponse {
-            error_code,
-            error_message,
-            resource_type,
-            resource_name,
+            error_code, error_message, resource_type, resource_name,
         }],
     }
-);
+}
 
-row!(
-    list_partition_reassignments,
-    "ListPartitionReassignments",
-    0..=0,
-    [
-        ListPartitionReassignmentsRequest,
-        ListPartitionReassignmentsTopics
-    ],
-    [
-        ListPartitionReassignmentsResponse,
-        OngoingTopicReassignment,
-        OngoingPartitionReassignment
-    ],
+row! { list_partition_reassignments, "ListPartitionReassignments", 0..=0,
+    [ListPartitionReassignmentsRequest, ListPartitionReassignmentsTopics],
+    [ListPartitionReassignmentsResponse, OngoingTopicReassignment, OngoingPartitionReassignment],
     ListPartitionReassignmentsResponse {
-        throttle_time_ms,
-        error_code,
-        error_message,
+        throttle_time_ms, error_code, error_message,
         topics: [OngoingTopicReassignment {
             name,
             partitions: [OngoingPartitionReassignment {
-                partition_index,
-                replicas,
-                adding_replicas,
-                removing_replicas,
+                partition_index, replicas, adding_replicas, removing_replicas,
             }],
         }],
     }
-);
+}
 
-row!(
-    offset_delete,
-    "OffsetDelete",
-    0..=0,
-    [
-        OffsetDeleteRequest,
-        OffsetDeleteRequestTopic,
-        OffsetDeleteRequestPartition
-    ],
-    [
-        OffsetDeleteResponse,
-        OffsetDeleteResponseTopic,
-        OffsetDeleteResponsePartition
-    ],
+row! { offset_delete, "OffsetDelete", 0..=0,
+    [OffsetDeleteRequest, OffsetDeleteRequestTopic, OffsetDeleteRequestPartition],
+    [OffsetDeleteResponse, OffsetDeleteResponseTopic, OffsetDeleteResponsePartition],
     OffsetDeleteResponse {
-        error_code,
-        throttle_time_ms,
+        error_code, throttle_time_ms,
         topics: [OffsetDeleteResponseTopic {
             name,
             partitions: [OffsetDeleteResponsePartition {
-                partition_index,
-                error_code,
+                partition_index, error_code,
             }],
         }],
     }
-);
+}
 
-row!(
-    describe_cluster,
-    "DescribeCluster",
-    0..=1,
+row! { describe_cluster, "DescribeCluster", 0..=1,
     [DescribeClusterRequest],
     [DescribeClusterResponse, DescribeClusterBroker],
     DescribeClusterResponse {
-        throttle_time_ms,
-        error_code,
-        error_message,
-        endpoint_type,
-        cluster_id,
-        controller_id,
+        throttle_time_ms, error_code, error_message, endpoint_type, cluster_id, controller_id,
         brokers: [DescribeClusterBroker {
-            broker_id,
-            host,
-            port,
-            rack,
+            broker_id, host, port, rack,
         }],
         cluster_authorized_operations,
     }
-);
+}
 
-row!(
-    describe_producers,
-    "DescribeProducers",
-    0..=0,
+row! { describe_producers, "DescribeProducers", 0..=0,
     [DescribeProducersRequest, TopicRequest],
-    [
-        DescribeProducersResponse,
-        TopicResponse,
-        PartitionResponse,
-        ProducerState
-    ],
+    [DescribeProducersResponse, TopicResponse, PartitionResponse, ProducerState],
     DescribeProducersResponse {
         throttle_time_ms,
         topics: [TopicResponse {
             name,
             partitions: [PartitionResponse {
-                partition_index,
-                error_code,
-                error_message,
+                partition_index, error_code, error_message,
                 active_producers: [ProducerState {
-                    producer_id,
-                    producer_epoch,
-                    last_sequence,
-                    last_timestamp,
-                    coordinator_epoch,
+                    producer_id, producer_epoch, last_sequence, last_timestamp, coordinator_epoch,
                     current_txn_start_offset,
                 }],
             }],
         }],
     }
-);
+}

@@ -1,0 +1,323 @@
+//! What a client may produce: everything about a batch that can be checked without opening what is
+//! compressed.
+
+use super::{Batch, MAGIC_AT, batches};
+use crate::codec::ErrorCode;
+
+/// What a produce request may bring.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Bytes of one batch (the topic's `max.message.bytes`).
+    pub batch_bytes_max: usize,
+    /// Whether zstd may be used: since Produce version 7.
+    pub zstd_allowed: bool,
+}
+
+/// What a checked payload holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// Batches, at least one. Kafka's clients send exactly one.
+    pub batches: u32,
+    /// Records in all of them.
+    pub records: u64,
+    /// Whether each header's `max_timestamp` is what the records say, of compressed ones believed.
+    /// Kafka corrects it: [`Batch::newest_timestamp`] into [`super::set_timestamps`].
+    pub max_timestamps_hold: bool,
+}
+
+/// Why a payload is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// Kafka's code.
+    pub code: ErrorCode,
+    /// For people.
+    pub message: &'static str,
+}
+
+/// Checks all of what a client produces to one partition, in Kafka's order of checks.
+///
+/// What is uncompressed is checked record by record; of what is compressed only the header can be
+/// wrong. Null or empty payloads have no batch.
+pub fn check(payload: &[u8], rules: &Rules) -> Result<Checked, Refusal> {
+    let mut checked = Checked {
+        batches: 0,
+        records: 0,
+        max_timestamps_hold: true,
+    };
+    let mut batches = batches(payload);
+    for batch in batches.by_ref() {
+        check_batch(&batch, rules)?;
+        let max_timestamp = check_records(&batch)?;
+        checked.batches += 1;
+        checked.records += u64::from(batch.header.records_count.unsigned_abs());
+        checked.max_timestamps_hold &=
+            max_timestamp.is_none_or(|newest| newest == batch.header.max_timestamp);
+    }
+    if checked.batches == 0 || !batches.rest().is_empty() {
+        // The old formats' headers are shorter: their magic stands at the same place.
+        return match batches.rest().get(MAGIC_AT) {
+            Some(0 | 1) => Err(OLD_FORMAT),
+            _ => refuse(
+                ErrorCode::INVALID_RECORD,
+                "the records are not whole record batches",
+            ),
+        };
+    }
+    Ok(checked)
+}
+
+/// Checks a batch's header and CRC.
+fn check_batch(batch: &Batch<'_>, rules: &Rules) -> Result<(), Refusal> {
+    let header = &batch.header;
+    let compression = header.compression();
+    if header.magic != MAGIC {
+        return Err(OLD_FORMAT);
+    }
+    if compression > COMPRESSION_ZSTD || (compression == COMPRESSION_ZSTD && !rules.zstd_allowed) {
+        let message = "the compression type is not supported in this version";
+        return refuse(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, message);
+    }
+    if header.base_offset != 0 {
+        return refuse(
+            ErrorCode::INVALID_RECORD,
+            "the base offset of a batch must be 0",
+        );
+    }
+    if batch.bytes.len() > rules.batch_bytes_max {
+        return refuse(
+            ErrorCode::MESSAGE_TOO_LARGE,
+            "the batch exceeds max.message.bytes",
+        );
+    }
+    if !batch.crc_holds() {
+        return refuse(
+            ErrorCode::CORRUPT_MESSAGE,
+            "the CRC of the batch does not hold",
+        );
+    }
+    if header.is_control() {
+        return refuse(
+            ErrorCode::INVALID_RECORD,
+            "clients cannot write control records",
+        );
+    }
+    if header.is_transactional() {
+        let message = "there are no transactions";
+        return refuse(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, message);
+    }
+    if header.records_count <= 0 || header.last_offset_delta != header.records_count - 1 {
+        return refuse(
+            ErrorCode::INVALID_RECORD,
+            "the record count of the batch is wrong",
+        );
+    }
+    if header.has_producer_id() && header.base_sequence < 0 {
+        return refuse(
+            ErrorCode::INVALID_RECORD,
+            "a producer id without a sequence number",
+        );
+    }
+    if header.is_log_append_time() {
+        let message = "clients cannot set the timestamp type to LogAppendTime";
+        return refuse(ErrorCode::INVALID_TIMESTAMP, message);
+    }
+    Ok(())
+}
+
+/// Checks the records of a batch that are not compressed, and gives their newest timestamp.
+fn check_records(batch: &Batch<'_>) -> Result<Option<i64>, Refusal> {
+    let Some(mut records) = batch.records() else {
+        return Ok(None);
+    };
+    let mut newest = i64::MIN;
+    for (offset_expected, record) in (batch.header.base_offset..).zip(records.by_ref()) {
+        let Ok(record) = record else {
+            return refuse(
+                ErrorCode::INVALID_RECORD,
+                "a record of the batch cannot be read",
+            );
+        };
+        if record.offset != offset_expected {
+            return refuse(
+                ErrorCode::INVALID_RECORD,
+                "the records' offsets are not 0, 1, 2 …",
+            );
+        }
+        newest = newest.max(record.timestamp);
+    }
+    match records.reader.finish() {
+        Ok(()) => Ok(Some(newest)),
+        Err(_) => refuse(
+            ErrorCode::INVALID_RECORD,
+            "bytes follow the batch's last record",
+        ),
+    }
+}
+
+fn refuse<T>(code: ErrorCode, message: &'static str) -> Result<T, Refusal> {
+    Err(Refusal { code, message })
+}
+
+const MAGIC: i8 = 2;
+const COMPRESSION_ZSTD: i16 = 4;
+const OLD_FORMAT: Refusal = Refusal {
+    code: ErrorCode::INVALID_RECORD,
+    message: "only record batches of magic 2 are accepted",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::batch::sample::batch_of;
+    use crate::codec::batch::{CRC_AT, CRC_END, put, set_timestamps};
+    use crate::codec::crc::crc32c;
+
+    const RULES: Rules = Rules {
+        batch_bytes_max: 1 << 20,
+        zstd_allowed: true,
+    };
+
+    /// The code for a good batch that was changed at `at`, with its CRC made right again.
+    fn code_after(at: usize, bytes: &[u8]) -> i16 {
+        let mut batch = batch_of(&[(0, 0), (7, 1)]);
+        put(&mut batch, at, bytes);
+        let crc = crc32c(&batch[CRC_END..]);
+        put(&mut batch, CRC_AT, &crc.to_be_bytes());
+        check(&batch, &RULES).map_or_else(|refusal| refusal.code.0, |_| 0)
+    }
+
+    #[test]
+    fn good_batches_pass_one_by_one_and_together() {
+        let one = batch_of(&[(0, 0), (-5, 1), (70_000, 2)]);
+        let expected = Checked {
+            batches: 1,
+            records: 3,
+            max_timestamps_hold: true,
+        };
+        assert_eq!(check(&one, &RULES), Ok(expected));
+        let two = [one.clone(), batch_of(&[(1, 0)])].concat();
+        let expected = Checked {
+            batches: 2,
+            records: 4,
+            max_timestamps_hold: true,
+        };
+        assert_eq!(check(&two, &RULES), Ok(expected));
+        assert_eq!(
+            batches(&two).map(|batch| batch.bytes.len()).sum::<usize>(),
+            two.len()
+        );
+    }
+
+    #[test]
+    fn each_lie_of_a_header_has_kafkas_code() {
+        assert_eq!(code_after(0, &[]), 0);
+        assert_eq!(code_after(0, &[0, 0, 0, 0, 0, 0, 0, 1]), 87, "base offset");
+        for magic in [0, 1, 3, 255] {
+            assert_eq!(code_after(MAGIC_AT, &[magic]), 87, "magic {magic}");
+        }
+        assert_eq!(code_after(22, &[5]), 76, "compression 5");
+        assert_eq!(code_after(22, &[4]), 0, "zstd");
+        assert_eq!(code_after(22, &[8]), 32, "append time");
+        assert_eq!(code_after(22, &[16]), 53, "transactional");
+        assert_eq!(code_after(22, &[32]), 87, "control");
+        assert_eq!(code_after(57, &[0, 0, 0, 3]), 87, "one more record");
+        assert_eq!(code_after(57, &[0, 0, 0, 0]), 87, "no record");
+        assert_eq!(code_after(57, &[255, 255, 255, 255]), 87, "negative count");
+        assert_eq!(code_after(23, &[0, 0, 0, 5]), 87, "last offset delta");
+        assert_eq!(code_after(23, &[0, 0, 0, 2, 0]), 87, "last offset delta");
+        assert_eq!(
+            code_after(43, &[0; 8]),
+            87,
+            "a producer id without a sequence"
+        );
+    }
+
+    #[test]
+    fn counts_that_agree_with_each_other_but_not_with_the_records_are_lies() {
+        for count in [1_i32, 3, i32::MAX] {
+            let mut batch = batch_of(&[(0, 0), (7, 1)]);
+            put(&mut batch, 23, &(count - 1).to_be_bytes());
+            put(&mut batch, 57, &count.to_be_bytes());
+            set_timestamps(&mut batch, false, 1007);
+            assert_eq!(
+                check(&batch, &RULES).unwrap_err().code,
+                ErrorCode::INVALID_RECORD
+            );
+        }
+        let offsets_wrong = batch_of(&[(0, 0), (0, 2)]);
+        assert_eq!(
+            check(&offsets_wrong, &RULES).unwrap_err().code,
+            ErrorCode::INVALID_RECORD
+        );
+        let empty = batch_of(&[]);
+        assert_eq!(
+            check(&empty, &RULES).unwrap_err().code,
+            ErrorCode::INVALID_RECORD
+        );
+    }
+
+    #[test]
+    fn every_flipped_bit_behind_the_length_is_refused() {
+        let good = batch_of(&[(0, 0), (7, 1)]);
+        for at in MAGIC_AT * 8..good.len() * 8 {
+            let mut batch = good.clone();
+            batch[at / 8] ^= 1 << (at % 8);
+            assert!(check(&batch, &RULES).is_err(), "bit {at}");
+        }
+        let mut batch = good;
+        *batch.last_mut().unwrap() ^= 1;
+        assert_eq!(
+            check(&batch, &RULES).unwrap_err().code,
+            ErrorCode::CORRUPT_MESSAGE
+        );
+    }
+
+    #[test]
+    fn every_truncation_and_every_trailing_byte_is_refused() {
+        let good = batch_of(&[(0, 0), (7, 1)]);
+        for end in 0..good.len() {
+            let code = check(&good[..end], &RULES).unwrap_err().code;
+            assert_eq!(code, ErrorCode::INVALID_RECORD, "{end}");
+        }
+        let mut trailing = good;
+        trailing.push(0);
+        assert!(check(&trailing, &RULES).is_err());
+    }
+
+    #[test]
+    fn size_and_zstd_have_their_own_codes() {
+        let mut batch = batch_of(&[(0, 0)]);
+        let rules = Rules {
+            batch_bytes_max: batch.len() - 1,
+            ..RULES
+        };
+        assert_eq!(
+            check(&batch, &rules).unwrap_err().code,
+            ErrorCode::MESSAGE_TOO_LARGE
+        );
+        let exactly = Rules {
+            batch_bytes_max: batch.len(),
+            ..RULES
+        };
+        assert!(check(&batch, &exactly).is_ok());
+        put(&mut batch, 22, &[4]);
+        set_timestamps(&mut batch, false, 0);
+        let rules = Rules {
+            zstd_allowed: false,
+            ..RULES
+        };
+        let code = check(&batch, &rules).unwrap_err().code;
+        assert_eq!(code, ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
+        assert!(check(&batch, &RULES).is_ok());
+    }
+
+    #[test]
+    fn a_newest_timestamp_that_is_wrong_is_told() {
+        let mut batch = batch_of(&[(0, 0), (7, 1)]);
+        set_timestamps(&mut batch, false, 9999);
+        assert!(!check(&batch, &RULES).unwrap().max_timestamps_hold);
+        let newest = batches(&batch).next().unwrap().newest_timestamp();
+        set_timestamps(&mut batch, false, newest.unwrap());
+        assert!(check(&batch, &RULES).unwrap().max_timestamps_hold);
+    }
+}
