@@ -1,0 +1,407 @@
+//! Fetches and look-ups against a log in memory.
+
+mod lookups;
+mod rig;
+
+use rig::{ALL, Ask, Dice, Outcome, Rig, Stored, batch, end_of, fetch_request, live};
+
+use brooklet::broker::ConnId;
+use brooklet::clock::Mono;
+
+fn stamps(count: usize) -> Vec<i64> {
+    (0..count as i64).map(|i| 5000 + i).collect()
+}
+
+fn answered(outcome: Outcome) -> Vec<rig::Answered> {
+    match outcome {
+        Outcome::Answer(answered) => answered,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Random batches over `partitions`, in random groups.
+fn fill(rig: &mut Rig, dice: &mut Dice, batches: usize, bytes_max: u64) {
+    let partitions = rig.model.len() as u64;
+    for _ in 0..batches {
+        let index = dice.below(partitions) as u32;
+        let records = 1 + dice.below(5) as usize;
+        let value = dice.below(bytes_max) as usize / records;
+        rig.append(index, &batch(&stamps(records), value, 0));
+        if dice.below(4) == 0 {
+            rig.commit();
+        }
+    }
+    rig.commit();
+}
+
+#[test]
+fn each_partition_from_each_offset_gives_exactly_what_was_appended() {
+    for seed in [0x1234_5678_9abc_def1, 0x0f0f_1234_8765_4321] {
+        let mut dice = Dice(seed);
+        let mut rig = Rig::new(8, 4);
+        fill(&mut rig, &mut dice, 300, 6000);
+        for index in 0..8 {
+            let end = rig::offset(&rig, index).0;
+            for offset in 0..=end {
+                let answer = answered(rig.fetch(&[(index as i32, offset)], ALL));
+                let expected = rig.expected(index, offset);
+                assert_eq!(answer[0].high_watermark, end);
+                assert!(
+                    answer[0].records == expected,
+                    "SEED={seed} {index} {offset}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn small_limits_give_whole_batches_that_add_up() {
+    let mut dice = Dice(77);
+    let mut rig = Rig::new(3, 4);
+    fill(&mut rig, &mut dice, 200, 20_000);
+    for partition_max in [1, 1000, 5000, 30_000, 200_000] {
+        for index in 0..3 {
+            let ask = Ask {
+                partition_max,
+                ..ALL
+            };
+            let all = rig.consume(index, 0, ask);
+            assert!(all == rig.expected(index, 0), "{partition_max} {index}");
+        }
+    }
+}
+
+#[test]
+fn all_partitions_at_once_within_the_requests_limit() {
+    let mut dice = Dice(99);
+    let mut rig = Rig::new(8, 4);
+    fill(&mut rig, &mut dice, 400, 9000);
+    for bytes_max in [1, 10_000, 100_000, i32::MAX] {
+        let mut next = [0i64; 8];
+        let mut all = vec![Vec::<u8>::new(); 8];
+        loop {
+            let mut from: Vec<_> = (0..8).map(|i| (i as i32, next[i])).collect();
+            from.rotate_left(all.iter().map(Vec::len).sum::<usize>() % 8);
+            let answer = answered(rig.fetch(&from, Ask { bytes_max, ..ALL }));
+            assert_eq!(answer.len(), 8);
+            let total: usize = answer.iter().map(|a| a.records.len()).sum();
+            let batches = answer.iter().filter(|a| !a.records.is_empty()).count();
+            assert!(total <= bytes_max as usize || batches == 1);
+            for part in &answer {
+                if let Some(end) = end_of(&part.records) {
+                    next[part.index as usize] = end;
+                    all[part.index as usize].extend(&part.records);
+                }
+            }
+            if total == 0 {
+                break;
+            }
+        }
+        for (index, all) in all.iter().enumerate() {
+            assert!(*all == rig.expected(index as u32, 0), "{bytes_max} {index}");
+        }
+    }
+}
+
+#[test]
+fn batches_larger_than_the_buffer_are_streamed() {
+    let mut rig = Rig::new(1, 4);
+    for value in [1_000_000, 100, 700_000] {
+        rig.append(0, &batch(&stamps(1), value, 0));
+    }
+    rig.commit();
+    let one = Ask {
+        partition_max: 1,
+        ..ALL
+    };
+    let answer = answered(rig.fetch(&[(0, 0)], one));
+    assert_eq!(end_of(&answer[0].records), Some(1));
+    assert!(rig.consume(0, 0, ALL) == rig.expected(0, 0));
+}
+
+#[test]
+fn after_a_wrap_what_is_left_is_read_and_what_is_gone_is_out_of_range() {
+    let mut dice = Dice(5);
+    let mut rig = Rig::new(4, 3);
+    let mut batches = 0;
+    while live(&rig)[0].0 < 4 {
+        fill(&mut rig, &mut dice, 50, 60_000);
+        batches += 50;
+        assert!(batches < 5000);
+    }
+    for index in 0..4 {
+        let start = rig.log_start(index);
+        assert!(start > 0);
+        assert!(rig.consume(index, start, ALL) == rig.expected(index, start));
+        let answer = answered(rig.fetch(&[(index as i32, start - 1)], ALL));
+        assert_eq!((answer[0].error, answer[0].high_watermark), (1, -1));
+        let end = rig::offset(&rig, index).0;
+        let answer = answered(rig.fetch(&[(index as i32, end + 1)], ALL));
+        assert_eq!(answer[0].error, 1);
+    }
+    rig.restart();
+    for index in 0..4 {
+        let start = rig.log_start(index);
+        for ask in [
+            ALL,
+            Ask {
+                partition_max: 1,
+                ..ALL
+            },
+        ] {
+            assert!(
+                rig.consume(index, start, ask) == rig.expected(index, start),
+                "{index}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_small_answer_at_the_tail_is_one_read() {
+    let mut rig = Rig::new(4, 4);
+    for round in 0..50 {
+        let offset = rig::offset(&rig, 1).0;
+        for index in 0..4 {
+            rig.append(index, &batch(&stamps(2), 200, 0));
+        }
+        rig.commit();
+        let before = rig.reads();
+        let from: Vec<_> = (0..4).map(|index| (index, offset)).collect();
+        let answer = answered(rig.fetch(&from, ALL));
+        assert!(
+            answer
+                .iter()
+                .all(|a| end_of(&a.records) == Some(offset + 2))
+        );
+        assert_eq!(rig.reads() - before, 1, "round {round}");
+    }
+}
+
+#[test]
+fn a_consumer_that_goes_on_uses_its_cursor_and_a_cold_one_skips_blocks() {
+    let mut rig = Rig::new(2, 4);
+    rig.append(1, &batch(&stamps(1), 100, 0));
+    rig.commit();
+    for _ in 0..150 {
+        rig.append(0, &batch(&stamps(1), 20_000, 0));
+        rig.commit();
+    }
+    rig.append(1, &batch(&stamps(1), 100, 0));
+    rig.commit();
+    rig.append(1, &batch(&stamps(1), 100, 0));
+    rig.commit();
+    let before = rig.reads();
+    let answer = answered(rig.fetch(&[(1, 0)], ALL));
+    assert!(answer[0].records == rig.expected(1, 0));
+    assert!(
+        rig.reads() - before <= 6,
+        "{} reads over 3 MB",
+        rig.reads() - before
+    );
+    let (hits, _) = rig.broker.reads.cursor_hits();
+    let ask = Ask {
+        partition_max: 100_000,
+        ..ALL
+    };
+    assert!(rig.consume(0, 0, ask) == rig.expected(0, 0));
+    let (hits_after, _) = rig.broker.reads.cursor_hits();
+    assert!(hits_after - hits >= 28, "{}", hits_after - hits);
+}
+
+#[test]
+fn a_damaged_batch_is_gone_round_and_the_rest_is_read() {
+    for large in [false, true] {
+        let mut rig = Rig::new(1, 4);
+        let value = if large { 200_000 } else { 500 };
+        for _ in 0..9 {
+            rig.append(0, &batch(&stamps(3), value / 3, 0));
+        }
+        rig.commit();
+        let victim = rig.model[0][4].bytes.clone();
+        let places = rig.disk.find(&victim);
+        assert_eq!(places.len(), 1);
+        rig.disk
+            .flip(places[0].0, places[0].1 + victim.len() as u64 - 5);
+        let kept: Vec<Stored> = rig.model[0]
+            .iter()
+            .filter(|s| s.first != 12)
+            .cloned()
+            .collect();
+        let expected: Vec<u8> = kept.iter().flat_map(|s| s.bytes.clone()).collect();
+        let mut outcome = rig.fetch(&[(0, 0)], ALL);
+        if large {
+            assert!(matches!(outcome, Outcome::Close(_)), "it was being sent");
+            outcome = rig.fetch(&[(0, 0)], ALL);
+        }
+        assert!(answered(outcome)[0].records == expected);
+        assert_eq!(rig.broker.reads.damaged(), 1);
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_read_costs_only_what_is_on_it() {
+    let mut rig = Rig::new(1, 4);
+    for _ in 0..40 {
+        rig.append(0, &batch(&stamps(1), 3000, 0));
+        if rig.model[0].len() % 8 == 0 {
+            rig.commit();
+        }
+    }
+    let victim = rig.model[0][13].bytes.clone();
+    let (file, at) = rig.disk.find(&victim)[0];
+    rig.disk.bad.lock().unwrap().push((file, at + 1500));
+    let mut all = Vec::new();
+    for _ in 0..20 {
+        if let Outcome::Answer(answer) = rig.fetch(&[(0, 0)], ALL) {
+            all = answer[0].records.clone();
+            break;
+        }
+    }
+    let lost = |first: i64| !(11..=15).contains(&first);
+    for stored in rig.model[0].iter().filter(|stored| lost(stored.first)) {
+        let found = all.windows(8).any(|w| *w == stored.first.to_be_bytes());
+        assert!(found, "{}", stored.first);
+    }
+    assert!(end_of(&all).is_some());
+}
+
+#[test]
+fn a_broken_header_costs_its_group_and_no_other() {
+    let mut rig = Rig::new(1, 4);
+    for _ in 0..200 {
+        rig.append(0, &batch(&stamps(1), 1000, 0));
+        rig.commit();
+    }
+    let victim = rig.model[0][50].bytes.clone();
+    let (file, at) = rig.disk.find(&victim)[0];
+    rig.disk.flip(file, at / 4096 * 4096 + 30);
+    rig.model[0].remove(50);
+    assert!(rig.consume(0, 0, ALL) == rig.expected(0, 0));
+    assert!(rig.consume(0, 49, ALL) == rig.expected(0, 49));
+    assert!(rig.consume(0, 51, ALL) == rig.expected(0, 51));
+}
+
+#[test]
+fn a_long_poll_is_woken_by_its_own_partition_and_by_enough_bytes() {
+    let mut rig = Rig::new(2, 4);
+    let ask = Ask {
+        bytes_min: 500,
+        wait_ms: 100,
+        ..ALL
+    };
+    let slept = rig.fetch(&[(0, 0)], ask);
+    assert_eq!(slept, Outcome::Sleep(Mono(100_001)));
+    assert_eq!(rig.broker.metrics.fetches_waiting, 1);
+    rig.append(1, &batch(&stamps(1), 1000, 0));
+    rig.commit();
+    assert_eq!(rig.broker.woken(), None, "another partition");
+    rig.append(0, &batch(&stamps(1), 300, 0));
+    rig.commit();
+    assert_eq!(rig.broker.woken(), None, "too little");
+    rig.append(0, &batch(&stamps(1), 300, 0));
+    rig.commit();
+    assert_eq!(rig.broker.woken(), Some(ConnId(0)));
+    assert_eq!(rig.broker.woken(), None);
+    let answer = answered(rig.drive(0));
+    assert!(answer[0].records == rig.expected(0, 0));
+    assert_eq!(rig.broker.metrics.fetches_waiting, 0);
+}
+
+#[test]
+fn a_long_poll_ends_at_its_time_with_what_there_is() {
+    let mut rig = Rig::new(2, 4);
+    rig.append(0, &batch(&stamps(1), 10, 0));
+    rig.commit();
+    let ask = Ask {
+        bytes_min: 100_000,
+        wait_ms: 100,
+        ..ALL
+    };
+    assert!(matches!(
+        rig.fetch(&[(0, 0), (1, 0)], ask),
+        Outcome::Sleep(_)
+    ));
+    rig.now.mono = Mono(100_001);
+    let answer = answered(rig.drive(0));
+    assert!(answer[0].records == rig.expected(0, 0));
+    assert_eq!((answer[1].error, answer[1].records.len()), (0, 0));
+}
+
+#[test]
+fn what_does_not_fit_the_arena_is_answered_at_once_and_empty() {
+    let mut rig = Rig::new(16, 4);
+    let from: Vec<_> = (0..16).map(|index| (index, 0)).collect();
+    let ask = Ask {
+        wait_ms: 1000,
+        ..ALL
+    };
+    for conn in 0..4 {
+        assert!(matches!(rig.fetch_by(conn, &from, ask), Outcome::Sleep(_)));
+    }
+    let answer = answered(rig.fetch_by(5, &from, ask));
+    assert_eq!(answer.len(), 16);
+    assert!(answer.iter().all(|a| (a.error, a.high_watermark) == (0, 0)));
+    rig.broker.job_cancel(ConnId(2));
+    assert!(matches!(rig.fetch_by(5, &from, ask), Outcome::Sleep(_)));
+}
+
+#[test]
+fn unknown_partitions_are_answered_beside_those_that_are_read() {
+    let mut rig = Rig::new(1, 4);
+    rig.append(0, &batch(&stamps(1), 10, 0));
+    rig.commit();
+    let topics: &[(&str, &[(i32, i64)])] = &[
+        ("no", &[(0, 0), (3, 0)]),
+        ("t", &[(7, 0), (0, 0)]),
+        ("nope", &[(0, 0)]),
+    ];
+    let answer = answered(rig.request(0, &fetch_request(topics, ALL)));
+    let seen: Vec<_> = answer
+        .iter()
+        .map(|a| (&*a.topic, a.index, a.error))
+        .collect();
+    let expected = [
+        ("no", 0, 3),
+        ("no", 3, 3),
+        ("t", 7, 3),
+        ("t", 0, 0),
+        ("nope", 0, 3),
+    ];
+    assert_eq!(seen, expected);
+    assert!(answer[3].records == rig.expected(0, 0));
+    let waits = Ask { wait_ms: 50, ..ALL };
+    let only = rig.request(0, &fetch_request(&[("no", &[(0, 0)])], waits));
+    assert_eq!(answered(only)[0].error, 3, "nothing to wait for");
+    let mixed: &[(&str, &[(i32, i64)])] = &[("no", &[(0, 0)]), ("t", &[(0, 1)])];
+    let mixed = rig.request(0, &fetch_request(mixed, waits));
+    assert!(matches!(mixed, Outcome::Sleep(_)));
+}
+
+#[test]
+fn an_incremental_fetch_is_told_that_there_are_no_sessions() {
+    let mut rig = Rig::new(1, 4);
+    let mut frame = fetch_request(&[], ALL);
+    frame[27..35].copy_from_slice(&[0, 0, 0, 5, 0, 0, 0, 1]);
+    let _ = rig.request(0, &frame);
+    assert_eq!(rig.sent()[12..14], [0, 70]);
+}
+
+#[test]
+fn a_segment_that_is_overwritten_while_it_is_read_is_never_answered() {
+    let mut rig = Rig::new(1, 3);
+    for _ in 0..6 {
+        rig.append(0, &batch(&stamps(1), 500_000, 0));
+        rig.commit();
+    }
+    rig.after_read = Some(|rig| {
+        while live(rig)[0].0 < 3 {
+            rig.append(0, &batch(&stamps(1), 500_000, 0));
+            rig.commit();
+        }
+    });
+    let outcome = rig.fetch(&[(0, 0)], ALL);
+    let answer = answered(outcome);
+    assert_eq!(answer[0].error, 1, "its offset is out of range now");
+}

@@ -1,0 +1,84 @@
+//! Look-ups by timestamp.
+
+use super::rig::{Dice, Outcome, Rig, batch};
+
+/// A ListOffsets request, version 7; gives (error, timestamp, offset) of each.
+fn look_up(rig: &mut Rig, asked: &[(i32, i64)]) -> Vec<(i16, i64, i64)> {
+    let mut frame = vec![0, 2, 0, 5, 0, 0, 0, 2, 0xff, 0xff];
+    frame.extend((-1i32).to_be_bytes());
+    frame.push(0);
+    frame.extend(1i32.to_be_bytes());
+    frame.extend([0, 1, b't']);
+    frame.extend((asked.len() as i32).to_be_bytes());
+    for (index, timestamp) in asked {
+        frame.extend(index.to_be_bytes());
+        frame.extend((-1i32).to_be_bytes());
+        frame.extend(timestamp.to_be_bytes());
+    }
+    assert!(matches!(rig.request(0, &frame), Outcome::Answer(_)));
+    let body = &rig.sent()[12..];
+    let results = &body[4 + 3 + 4..];
+    assert_eq!(results.len(), asked.len() * 26);
+    let result = |bytes: &[u8]| {
+        (
+            i16::from_be_bytes(bytes[4..6].try_into().unwrap()),
+            i64::from_be_bytes(bytes[6..14].try_into().unwrap()),
+            i64::from_be_bytes(bytes[14..22].try_into().unwrap()),
+        )
+    };
+    results.chunks(26).map(result).collect()
+}
+
+#[test]
+fn earliest_and_latest_need_no_look_at_the_disk() {
+    let mut rig = Rig::new(2, 4);
+    rig.append(0, &batch(&[5, 6, 7], 10, 0));
+    rig.commit();
+    let before = rig.reads();
+    let found = look_up(&mut rig, &[(0, -1), (1, -2), (9, -1)]);
+    assert_eq!(found, [(0, -1, 3), (0, -1, 0), (3, -1, -1)]);
+    assert_eq!(rig.reads(), before);
+    let found = look_up(&mut rig, &[(0, -1), (0, -2), (1, -9)]);
+    assert_eq!(found, [(42, -1, -1), (42, -1, -1), (35, -1, -1)]);
+}
+
+#[test]
+fn a_timestamp_finds_the_first_record_that_is_not_older() {
+    let mut dice = Dice(3);
+    let mut rig = Rig::new(2, 4);
+    let mut records = Vec::new();
+    let mut clock = 10_000;
+    while records.len() < 3000 {
+        let count = 1 + dice.below(6) as usize;
+        let mut stamps = Vec::new();
+        for _ in 0..count {
+            clock += dice.below(50) as i64 - 5;
+            stamps.push(clock);
+        }
+        records.extend(&stamps);
+        rig.append(1, &batch(&stamps, 900, 0));
+        if dice.below(3) == 0 {
+            rig.commit();
+        }
+    }
+    rig.commit();
+    for _ in 0..300 {
+        let wanted = 9_000 + dice.below(clock as u64 - 8_000) as i64;
+        let expected = records.iter().position(|stamp| *stamp >= wanted);
+        let expected = expected.map_or((0, -1, -1), |at| (0, records[at], at as i64));
+        assert_eq!(look_up(&mut rig, &[(1, wanted)]), [expected], "{wanted}");
+    }
+}
+
+#[test]
+fn of_a_compressed_batch_the_first_record_is_given() {
+    let mut rig = Rig::new(1, 4);
+    rig.append(0, &batch(&[10, 20, 30], 10, 0));
+    rig.append(0, &batch(&[40, 50, 60], 10, 2));
+    rig.append(0, &batch(&[70, 70, 70], 10, 8));
+    rig.commit();
+    assert_eq!(look_up(&mut rig, &[(0, 20)]), [(0, 20, 1)]);
+    assert_eq!(look_up(&mut rig, &[(0, 60)]), [(0, 40, 3)]);
+    assert_eq!(look_up(&mut rig, &[(0, 61)]), [(0, 70, 6)]);
+    assert_eq!(look_up(&mut rig, &[(0, 71)]), [(0, -1, -1)]);
+}
