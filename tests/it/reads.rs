@@ -7,6 +7,8 @@ use rig::{ALL, Ask, Dice, Outcome, Rig, Stored, batch, end_of, fetch_request, li
 
 use brooklet::broker::ConnId;
 use brooklet::clock::Mono;
+use brooklet::log::record::MetaRecord;
+use brooklet::types::{RingIndex, TopicId};
 
 fn stamps(count: usize) -> Vec<i64> {
     (0..count as i64).map(|i| 5000 + i).collect()
@@ -245,7 +247,7 @@ fn a_place_that_cannot_be_read_costs_only_what_is_on_it() {
     let mut rig = Rig::new(1, 4);
     for _ in 0..40 {
         rig.append(0, &batch(&stamps(1), 3000, 0));
-        if rig.model[0].len() % 8 == 0 {
+        if rig.model[0].len().is_multiple_of(8) {
             rig.commit();
         }
     }
@@ -404,4 +406,37 @@ fn a_segment_that_is_overwritten_while_it_is_read_is_never_answered() {
     let outcome = rig.fetch(&[(0, 0)], ALL);
     let answer = answered(outcome);
     assert_eq!(answer[0].error, 1, "its offset is out of range now");
+}
+
+#[test]
+fn a_topic_that_is_deleted_while_it_is_waited_for_closes_the_connection() {
+    let mut rig = Rig::new(1, 4);
+    let ask = Ask { wait_ms: 50, ..ALL };
+    assert!(matches!(rig.fetch(&[(0, 0)], ask), Outcome::Sleep(_)));
+    let record = MetaRecord::TopicDelete {
+        id: TopicId([1; 16]),
+    };
+    let staged = rig.broker.log.stage(RingIndex(0), &record, false, rig.now);
+    staged.unwrap();
+    rig.commit();
+    rig.now.mono = Mono(60_000);
+    assert!(matches!(rig.drive(0), Outcome::Close(_)));
+    assert_eq!(rig.broker.metrics.fetches_waiting, 0);
+    assert_eq!(answered(rig.fetch(&[(0, 0)], ask))[0].error, 3);
+}
+
+#[test]
+fn a_leader_epoch_that_is_not_ours_is_refused_at_once() {
+    let mut rig = Rig::new(1, 4);
+    rig.restart();
+    let ask = Ask { wait_ms: 50, ..ALL };
+    let mut frame = fetch_request(&[("t", &[(0, 0)])], ask);
+    let at = 50;
+    let boot = rig.broker.log.state().boot.0;
+    for (epoch, code) in [(boot - 1, 74), (boot + 1, 75)] {
+        frame[at..at + 4].copy_from_slice(&epoch.to_be_bytes());
+        assert_eq!(answered(rig.request(0, &frame))[0].error, code);
+    }
+    frame[at..at + 4].copy_from_slice(&boot.to_be_bytes());
+    assert!(matches!(rig.request(0, &frame), Outcome::Sleep(_)));
 }

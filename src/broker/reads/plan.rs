@@ -186,9 +186,7 @@ impl Job {
                 let useless = self.plan.want(self.at, context.arena) > head.last
                     || context.damage.overlaps(ring, seq, at, end);
                 let fits = u64::from(head.bytes) <= self.room() || self.plan.bytes_all == 0;
-                if useless {
-                    self.plan_wanted(Offset(head.last.0 + 1));
-                } else if fits && self.take(context, buf, seq, at, head.bytes) {
+                if useless || (fits && self.take(context, buf, seq, at, head.bytes)) {
                     self.plan_wanted(Offset(head.last.0 + 1));
                 } else if !self.plan.full {
                     let want = self.plan.want(self.at, context.arena);

@@ -2,7 +2,27 @@
 
 use super::rig::{Dice, Outcome, Rig, batch};
 
-/// A ListOffsets request, version 7; gives (error, timestamp, offset) of each.
+use brooklet::log::record::MetaRecord;
+use brooklet::types::{Offset, PartitionHandle, RingIndex};
+
+/// The offset of the newest timestamp, by a request of version 7.
+fn look_up_newest(rig: &mut Rig) -> (i64, i64) {
+    let mut frame = vec![0, 2, 0, 7, 0, 0, 0, 2, 0xff, 0xff, 0];
+    frame.extend((-1i32).to_be_bytes());
+    frame.extend([0, 2, 2, b't', 2, 0, 0, 0, 0]);
+    frame.extend((-1i32).to_be_bytes());
+    frame.extend((-3i64).to_be_bytes());
+    frame.extend([0, 0, 0]);
+    assert!(matches!(rig.request(0, &frame), Outcome::Answer(_)));
+    // Size, correlation id, tag, throttle time, counts and name, then index and error.
+    let result = &rig.sent()[8 + 1 + 4 + 4 + 6..];
+    (
+        i64::from_be_bytes(result[..8].try_into().unwrap()),
+        i64::from_be_bytes(result[8..16].try_into().unwrap()),
+    )
+}
+
+/// A ListOffsets request, version 5; gives (error, timestamp, offset) of each.
 fn look_up(rig: &mut Rig, asked: &[(i32, i64)]) -> Vec<(i16, i64, i64)> {
     let mut frame = vec![0, 2, 0, 5, 0, 0, 0, 2, 0xff, 0xff];
     frame.extend((-1i32).to_be_bytes());
@@ -81,4 +101,27 @@ fn of_a_compressed_batch_the_first_record_is_given() {
     assert_eq!(look_up(&mut rig, &[(0, 60)]), [(0, 40, 3)]);
     assert_eq!(look_up(&mut rig, &[(0, 61)]), [(0, 70, 6)]);
     assert_eq!(look_up(&mut rig, &[(0, 71)]), [(0, -1, -1)]);
+}
+
+#[test]
+fn the_newest_timestamp_is_found_also_when_a_newer_record_was_deleted() {
+    let mut rig = Rig::new(1, 4);
+    assert_eq!(look_up_newest(&mut rig), (-1, -1));
+    rig.append(0, &batch(&[10, 900, 30], 10, 0));
+    rig.commit();
+    rig.append(0, &batch(&[40, 80, 60, 80], 10, 0));
+    rig.append(0, &batch(&[70, 20], 10, 0));
+    rig.commit();
+    assert_eq!(look_up_newest(&mut rig), (900, 1));
+    for (log_start, expected) in [(1, (900, 1)), (2, (80, 4)), (5, (80, 6)), (7, (70, 7))] {
+        let record = MetaRecord::LogStart {
+            handle: PartitionHandle(1),
+            offset: Offset(log_start),
+        };
+        let staged = rig.broker.log.stage(RingIndex(0), &record, false, rig.now);
+        staged.unwrap();
+        rig.commit();
+        assert_eq!(rig.log_start(0), log_start);
+        assert_eq!(look_up_newest(&mut rig), expected, "from {log_start}");
+    }
 }
