@@ -2,6 +2,8 @@
 
 pub mod reads;
 pub mod refusal;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod topic_config;
 pub mod topics;
 
@@ -49,6 +51,7 @@ pub struct Broker {
     pub metrics: Metrics,
     /// Fetches and look-ups under way.
     pub reads: reads::Reads,
+    cluster_id: heapless::String<64>,
 }
 
 /// What a read job (a fetch, a look-up by timestamp) wants next. The connection carries it out with
@@ -86,7 +89,12 @@ impl Broker {
     /// A broker over an open log; allocates what its jobs will ever need.
     pub fn new(config: Config, log: Log) -> Broker {
         let reads = reads::Reads::new(&config);
+        let cluster_id = match config.cluster_id.as_str() {
+            "" => id_text(log.ring_id(topics::SHARED_RING)),
+            own => own.try_into().expect("the configuration bounds it"),
+        };
         Broker {
+            cluster_id,
             config,
             log,
             metrics: Metrics::default(),
@@ -119,7 +127,7 @@ impl Broker {
 
     /// The cluster's id, as clients see it.
     pub fn cluster_id(&self) -> &str {
-        &self.config.cluster_id
+        &self.cluster_id
     }
 
     /// Goes on with the read job of a connection. `buf` is the leased buffer, whose contents are kept
@@ -149,5 +157,54 @@ impl Broker {
             self.reads.partition_synced(slot, bytes);
         }
         self.reads.woken()
+    }
+}
+
+/// 16 bytes as Kafka writes them: base64 of letters, digits, - and _, without padding.
+fn id_text(id: [u8; 16]) -> heapless::String<64> {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let number = u128::from_be_bytes(id);
+    let letter = |shift: i32| {
+        let six = if shift >= 0 {
+            number >> shift
+        } else {
+            number << -shift
+        };
+        char::from(LETTERS[(six & 63) as usize])
+    };
+    (0..22).map(|place| letter(122 - 6 * place)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Bench;
+    use super::*;
+
+    #[test]
+    fn ids_are_written_as_kafka_does() {
+        assert_eq!(id_text([0; 16]), "AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(id_text([0xff; 16]), "_____________________w");
+        assert_eq!(id_text(*b"0123456789abcdef"), "MDEyMzQ1Njc4OWFiY2RlZg");
+    }
+
+    #[test]
+    fn clients_are_told_the_address_that_they_reached() {
+        let mut bench = Bench::new();
+        let mut host = |local: &str| {
+            bench.peer.local = local.parse().unwrap();
+            bench.broker.advertised(&bench.peer)
+        };
+        let told = host("192.168.1.5:9093");
+        assert_eq!((told.host.as_str(), told.port), ("192.168.1.5", 9093));
+        assert_eq!(host("[::ffff:10.0.0.1]:9092").host, "10.0.0.1");
+        assert_eq!(host("[fd00::5]:9092").host, "fd00::5");
+        // Nothing better is known than this.
+        assert_eq!(host("[fe80::5]:9092").host, "fe80::5");
+        bench.broker.config.listen = "[fd00::9]:9092".parse().unwrap();
+        let told = bench.broker.advertised(&bench.peer);
+        assert_eq!(told.host, "fd00::9");
+        bench.broker.config.advertised_listeners.0 = Some(("edge.example".into(), 19_092));
+        let told = bench.broker.advertised(&bench.peer);
+        assert_eq!((told.host.as_str(), told.port), ("edge.example", 19_092));
     }
 }

@@ -137,3 +137,85 @@ fn grow(
             .map(|ticket| ((), ticket))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::BrokerId;
+    use kafka_protocol::messages::TopicName;
+    use kafka_protocol::messages::create_partitions_request::{
+        CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
+    };
+    use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+    use kafka_protocol::protocol::StrBytes;
+
+    use crate::broker::testing::Bench;
+
+    fn name(name: &'static str) -> TopicName {
+        TopicName(StrBytes::from_static_str(name))
+    }
+
+    fn bench() -> Bench {
+        let mut bench = Bench::new();
+        let topic = MetadataRequestTopic::default().with_name(Some(name("t")));
+        bench.ask(
+            9,
+            &MetadataRequest::default().with_topics(Some(vec![topic])),
+        );
+        bench
+    }
+
+    fn grow(bench: &mut Bench, topic: CreatePartitionsTopic) -> i16 {
+        let request = CreatePartitionsRequest::default().with_topics(vec![topic]);
+        bench.ask(3, &request).results[0].error_code
+    }
+
+    fn to(topic: &'static str, count: i32) -> CreatePartitionsTopic {
+        let topic = CreatePartitionsTopic::default().with_name(name(topic));
+        topic.with_count(count).with_assignments(None)
+    }
+
+    #[test]
+    fn a_topic_grows_and_never_shrinks() {
+        let mut bench = bench();
+        assert_eq!(grow(&mut bench, to("t", 4)), 0);
+        let (slot, topic) = bench.broker.log.state().topic_named("t").unwrap();
+        assert_eq!(topic.partitions, 4);
+        assert_eq!(bench.broker.log.state().partitions_of(slot).count(), 4);
+        for (topic, expected) in [
+            (to("t", 4), 37),
+            (to("t", 3), 37),
+            (to("t", 0), 37),
+            (to("t", -1), 37),
+            (to("x", 9), 3),
+            (to("t", i32::MAX), 44),
+        ] {
+            assert_eq!(grow(&mut bench, topic.clone()), expected, "{topic:?}");
+        }
+    }
+
+    #[test]
+    fn assignments_must_be_as_many_as_partitions_and_here() {
+        let mut bench = bench();
+        let here =
+            |broker| CreatePartitionsAssignment::default().with_broker_ids(vec![BrokerId(broker)]);
+        let assigned = |brokers: &[i32]| {
+            let brokers = brokers.iter().map(|broker| here(*broker)).collect();
+            to("t", 3).with_assignments(Some(brokers))
+        };
+        assert_eq!(grow(&mut bench, assigned(&[1])), 39);
+        assert_eq!(grow(&mut bench, assigned(&[1, 2])), 39);
+        assert_eq!(grow(&mut bench, assigned(&[1, 1])), 0);
+    }
+
+    #[test]
+    fn validation_alone_and_duplicates_change_nothing() {
+        let mut bench = bench();
+        let request = CreatePartitionsRequest::default().with_topics(vec![to("t", 2), to("t", 3)]);
+        let results = bench.ask(3, &request).results;
+        assert_eq!((results.len(), results[0].error_code), (1, 42));
+        let request = CreatePartitionsRequest::default().with_topics(vec![to("t", 2)]);
+        let request = request.with_validate_only(true);
+        assert_eq!(bench.ask(3, &request).results[0].error_code, 0);
+        assert_eq!(bench.broker.log.state().partitions_len(), 1);
+    }
+}

@@ -255,3 +255,196 @@ fn partitions_assigned(topic: &CreatableTopic<'_>, config: &Config) -> Result<u3
 fn invalid_request(why: &str) -> Refusal {
     Refusal::new(ErrorCode::INVALID_REQUEST, format_args!("{why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use kafka_protocol::messages::create_topics_request::{
+        CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+    };
+    use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+    use kafka_protocol::messages::{BrokerId, TopicName};
+    use kafka_protocol::protocol::StrBytes;
+
+    use super::Step;
+    use crate::broker::testing::Bench;
+
+    fn topic(name: &str) -> CreatableTopic {
+        CreatableTopic::default()
+            .with_name(TopicName(StrBytes::from_string(name.to_string())))
+            .with_num_partitions(1)
+            .with_replication_factor(1)
+    }
+
+    fn config(name: &'static str, value: Option<&'static str>) -> CreatableTopicConfig {
+        CreatableTopicConfig::default()
+            .with_name(StrBytes::from_static_str(name))
+            .with_value(value.map(StrBytes::from_static_str))
+    }
+
+    fn create(bench: &mut Bench, topics: Vec<CreatableTopic>) -> Vec<CreatableTopicResult> {
+        let request = CreateTopicsRequest::default().with_topics(topics);
+        bench.ask(7, &request).topics
+    }
+
+    fn code(bench: &mut Bench, topic: CreatableTopic) -> i16 {
+        create(bench, vec![topic])[0].error_code
+    }
+
+    #[test]
+    fn a_created_topic_is_there_when_the_answer_is() {
+        let mut bench = Bench::new();
+        let asked = topic("t")
+            .with_num_partitions(3)
+            .with_configs(vec![config("retention.ms", Some("5"))]);
+        let made = create(&mut bench, vec![asked, topic("u").with_num_partitions(-1)]);
+        assert_eq!((made[0].error_code, made[0].num_partitions), (0, 3));
+        assert_eq!((made[1].error_code, made[1].num_partitions), (0, 1));
+        let state = bench.broker.log.state();
+        let (slot, found) = state.topic_named("t").unwrap();
+        assert_eq!(found.id.0, *made[0].topic_id.as_bytes());
+        assert_eq!(state.partitions_of(slot).count(), 3);
+        let configs = made[0].configs.as_ref().unwrap();
+        let own = configs
+            .iter()
+            .find(|config| config.config_source == 1)
+            .unwrap();
+        assert_eq!(
+            (own.name.as_str(), own.value.as_deref()),
+            ("retention.ms", Some("5"))
+        );
+    }
+
+    #[test]
+    fn validation_alone_creates_nothing() {
+        let mut bench = Bench::new();
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![topic("t"), topic("..")])
+            .with_validate_only(true);
+        let looked = bench.ask(7, &request).topics;
+        assert_eq!((looked[0].error_code, looked[1].error_code), (0, 17));
+        assert_eq!(bench.broker.log.state().topics_len(), 0);
+    }
+
+    #[test]
+    fn bad_arguments_get_kafkas_codes() {
+        let mut bench = Bench::new();
+        assert_eq!(code(&mut bench, topic("a.b")), 0);
+        let replicas = |brokers: &[i32]| {
+            let brokers = brokers.iter().map(|broker| BrokerId(*broker)).collect();
+            let assignment = CreatableReplicaAssignment::default().with_broker_ids(brokers);
+            topic("t")
+                .with_num_partitions(-1)
+                .with_replication_factor(-1)
+                .with_assignments(vec![assignment])
+        };
+        let with = |name, value| topic("t").with_configs(vec![config(name, value)]);
+        for (asked, expected) in [
+            (topic("a.b"), 36),
+            (topic("a_b"), 17),
+            (topic(""), 17),
+            (topic("a b"), 17),
+            (topic("t").with_num_partitions(0), 37),
+            (topic("t").with_num_partitions(100_000), 44),
+            (topic("t").with_replication_factor(2), 38),
+            (topic("t").with_replication_factor(0), 38),
+            (replicas(&[2]), 39),
+            (replicas(&[]), 39),
+            (replicas(&[1, 1]), 39),
+            (replicas(&[1]).with_num_partitions(1), 42),
+            (replicas(&[1]).with_replication_factor(1), 42),
+            (with("bogus", Some("1")), 40),
+            (with("retention.ms", Some("x")), 40),
+            (with("retention.ms", None), 40),
+            (with("cleanup.policy", Some("compact")), 40),
+        ] {
+            assert_eq!(code(&mut bench, asked.clone()), expected, "{asked:?}");
+        }
+        assert_eq!(code(&mut bench, replicas(&[1])), 0);
+    }
+
+    #[test]
+    fn any_replication_factor_is_one_where_the_configuration_says_so() {
+        let mut bench = Bench::with(|config| config.allow_replication_factor_any = true);
+        let made = create(&mut bench, vec![topic("t").with_replication_factor(3)]);
+        assert_eq!((made[0].error_code, made[0].replication_factor), (0, 1));
+        assert_eq!(code(&mut bench, topic("u").with_replication_factor(0)), 38);
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_refused_once_and_others_are_made() {
+        let mut bench = Bench::new();
+        let made = create(&mut bench, vec![topic("t"), topic("u"), topic("t")]);
+        let codes: Vec<(&str, i16)> = made
+            .iter()
+            .map(|topic| (topic.name.as_str(), topic.error_code))
+            .collect();
+        assert_eq!(codes, [("t", 42), ("u", 0)]);
+    }
+
+    #[test]
+    fn a_topic_on_its_way_is_waited_for() {
+        let mut bench = Bench::new();
+        let request = CreateTopicsRequest::default().with_topics(vec![topic("t")]);
+        assert!(matches!(bench.step(7, &request), Step::ReplyAfter { .. }));
+        assert!(matches!(bench.step(7, &request), Step::Again(_)));
+        let other = CreateTopicsRequest::default().with_topics(vec![topic("u")]);
+        assert!(matches!(bench.step(7, &other), Step::ReplyAfter { .. }));
+        bench.drive();
+        assert_eq!(create(&mut bench, vec![topic("t")])[0].error_code, 36);
+    }
+
+    #[test]
+    fn full_tables_count_what_is_on_its_way() {
+        let mut bench = Bench::with(|config| config.topics_max = 3);
+        let request = CreateTopicsRequest::default().with_topics(vec![topic("a")]);
+        assert!(matches!(bench.step(7, &request), Step::ReplyAfter { .. }));
+        let made = create(&mut bench, vec![topic("b"), topic("c"), topic("d")]);
+        let codes: Vec<i16> = made.iter().map(|topic| topic.error_code).collect();
+        assert_eq!(codes, [0, 0, 44]);
+        assert!(
+            made[2]
+                .error_message
+                .as_ref()
+                .unwrap()
+                .contains("topics_max")
+        );
+    }
+
+    #[test]
+    fn too_many_topics_for_one_request_create_none() {
+        let mut bench = Bench::new();
+        let many = (0..1025).map(|n| topic(&format!("t{n}"))).collect();
+        let made = create(&mut bench, many);
+        assert_eq!(made.len(), 1025);
+        assert!(made.iter().all(|topic| topic.error_code == 44));
+        assert_eq!(bench.broker.log.state().topics_len(), 0);
+    }
+
+    #[test]
+    fn an_answer_that_would_not_fit_leaves_configs_out() {
+        let mut bench = Bench::new();
+        let some = create(
+            &mut bench,
+            (0..10).map(|n| topic(&format!("s{n}"))).collect(),
+        );
+        assert!(some.iter().all(|topic| topic.configs.is_some()));
+        let many = create(
+            &mut bench,
+            (0..100).map(|n| topic(&format!("m{n}"))).collect(),
+        );
+        assert!(
+            many.iter()
+                .all(|topic| topic.error_code == 0 && topic.configs.is_none())
+        );
+        assert_eq!(bench.broker.log.state().topics_len(), 110);
+    }
+
+    #[test]
+    fn a_failing_disk_is_a_storage_error() {
+        let mut bench = Bench::new();
+        bench.disk.fails.store(true, Ordering::Relaxed);
+        assert_eq!(code(&mut bench, topic("t")), 56);
+    }
+}

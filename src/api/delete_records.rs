@@ -140,3 +140,84 @@ const HIGH_WATERMARK: i64 = -1;
 
 /// The most that a record of a log start takes: its kind, and two numbers of 32 and 64 bits.
 const LOG_START_BYTES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::TopicName;
+    use kafka_protocol::messages::delete_records_request::{
+        DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
+    };
+    use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+    use kafka_protocol::protocol::StrBytes;
+
+    use crate::broker::testing::Bench;
+    use crate::log::Append;
+    use crate::types::Offset;
+
+    fn delete(bench: &mut Bench, topic: &'static str, index: i32, offset: i64) -> (i16, i64) {
+        let partition = DeleteRecordsPartition::default();
+        let partition = partition.with_partition_index(index).with_offset(offset);
+        let topic = DeleteRecordsTopic::default()
+            .with_name(TopicName(StrBytes::from_static_str(topic)))
+            .with_partitions(vec![partition]);
+        let answer = bench.ask(2, &DeleteRecordsRequest::default().with_topics(vec![topic]));
+        let result = &answer.topics[0].partitions[0];
+        (result.error_code, result.low_watermark)
+    }
+
+    /// A broker whose topic `t` has ten records.
+    fn bench() -> Bench {
+        let mut bench = Bench::new();
+        let name = TopicName(StrBytes::from_static_str("t"));
+        let topic = MetadataRequestTopic::default().with_name(Some(name));
+        bench.ask(
+            9,
+            &MetadataRequest::default().with_topics(Some(vec![topic])),
+        );
+        let state = bench.broker.log.state();
+        let slot = state
+            .partition_of(state.topic_named("t").unwrap().0, 0)
+            .unwrap();
+        let mut batch = [0; 61];
+        batch[11] = 49;
+        batch[16] = 2;
+        batch[26] = 9;
+        batch[60] = 10;
+        let append = Append {
+            slot,
+            batches: &batch,
+            append_time_ms: None,
+            relaxed_ms: None,
+        };
+        bench.broker.log.append(&append, bench.now).unwrap();
+        bench.drive();
+        bench
+    }
+
+    #[test]
+    fn a_log_start_moves_forward_up_to_the_high_watermark() {
+        let mut bench = bench();
+        assert_eq!(delete(&mut bench, "t", 0, 4), (0, 4));
+        let found = bench.broker.partition_asked("t", 0).unwrap();
+        assert_eq!(
+            (found.log_start, found.high_watermark),
+            (Offset(4), Offset(10))
+        );
+        assert_eq!(delete(&mut bench, "t", 0, 2), (0, 4));
+        assert_eq!(delete(&mut bench, "t", 0, 11), (1, -1));
+        assert_eq!(delete(&mut bench, "t", 0, -2), (1, -1));
+        assert_eq!(delete(&mut bench, "t", 0, -1), (0, 10));
+        assert_eq!(
+            bench.broker.partition_asked("t", 0).unwrap().log_start,
+            Offset(10)
+        );
+    }
+
+    #[test]
+    fn what_is_unknown_is_said_to_be() {
+        let mut bench = bench();
+        assert_eq!(delete(&mut bench, "x", 0, 0), (3, -1));
+        assert_eq!(delete(&mut bench, "t", 1, 0), (3, -1));
+        assert_eq!(delete(&mut bench, "t", -1, 0), (3, -1));
+    }
+}

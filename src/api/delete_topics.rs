@@ -85,24 +85,20 @@ fn delete_all<'a>(
     list: &mut ListWriter<'_, '_, DeletableTopicResult<'static>>,
 ) {
     for (at, topic) in topics.clone().enumerate() {
-        let same = |other: DeleteTopicState<'_>| {
-            other.name == topic.name && other.topic_id == topic.topic_id
+        // Names and ids are shown both where the topic is known.
+        let slot = broker.topic_asked(topic.name, topic.topic_id);
+        let found = slot.and_then(|slot| broker.log.state().topic(slot));
+        let known = found.map(|found| (found.name.clone(), found.id));
+        let same = |other: DeleteTopicState<'_>| match &known {
+            Some((name, id)) => other.name == Some(name) || other.topic_id == *id,
+            None => other.name == topic.name && other.topic_id == topic.topic_id,
         };
         if pass.compares() && topics.clone().take(at).any(same) {
             continue;
         }
         let twice = || topics.clone().skip(at + 1).any(same);
-        // Names and ids are shown both where the topic is known.
-        let slot = broker.topic_asked(topic.name, topic.topic_id);
-        let found = slot.and_then(|slot| broker.log.state().topic(slot));
-        let known = found.map(|found| (found.name.clone(), found.id));
-        let result = delete(
-            broker,
-            pass,
-            &topic,
-            known.as_ref().map(|known| known.1),
-            twice,
-        );
+        let id = known.as_ref().map(|known| known.1);
+        let result = delete(broker, pass, &topic, id, twice);
         let (name, id) = match &known {
             Some((name, id)) if result.is_ok() => (Some(name.as_str()), *id),
             _ => (topic.name, topic.topic_id),
@@ -155,4 +151,97 @@ fn delete(
     pass.change(broker, SHARED_RING, RECORD_BYTES, |broker, now| {
         broker.topic_delete(id, now).map(|ticket| ((), ticket))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::TopicName;
+    use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
+    use kafka_protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
+    use kafka_protocol::protocol::StrBytes;
+    use uuid::Uuid;
+
+    use super::Step;
+    use crate::broker::testing::Bench;
+
+    fn name(name: &'static str) -> TopicName {
+        TopicName(StrBytes::from_static_str(name))
+    }
+
+    fn bench(topics: &[&'static str]) -> Bench {
+        let mut bench = Bench::new();
+        let topics = topics.iter().map(|topic| {
+            let topic = CreatableTopic::default().with_name(name(topic));
+            topic.with_num_partitions(2).with_replication_factor(1)
+        });
+        bench.ask(
+            7,
+            &CreateTopicsRequest::default().with_topics(topics.collect()),
+        );
+        bench
+    }
+
+    fn id(bench: &Bench, topic: &str) -> Uuid {
+        let (_, topic) = bench.broker.log.state().topic_named(topic).unwrap();
+        Uuid::from_bytes(topic.id.0)
+    }
+
+    fn by_name(topic: &'static str) -> DeleteTopicState {
+        DeleteTopicState::default().with_name(Some(name(topic)))
+    }
+
+    fn by_id(id: Uuid) -> DeleteTopicState {
+        DeleteTopicState::default()
+            .with_name(None)
+            .with_topic_id(id)
+    }
+
+    fn delete(bench: &mut Bench, topics: Vec<DeleteTopicState>) -> Vec<(Option<String>, i16)> {
+        let request = DeleteTopicsRequest::default().with_topics(topics);
+        let answer = bench.ask(6, &request);
+        let results = answer.responses.iter();
+        results
+            .map(|r| (r.name.as_ref().map(|n| n.to_string()), r.error_code))
+            .collect()
+    }
+
+    #[test]
+    fn topics_are_deleted_by_name_and_by_id() {
+        let mut bench = bench(&["a", "b", "c"]);
+        let asked = vec![by_name("a"), by_id(id(&bench, "b"))];
+        let gone = delete(&mut bench, asked);
+        assert_eq!(gone, [(Some("a".into()), 0), (Some("b".into()), 0)]);
+        assert_eq!(bench.broker.log.state().topics_len(), 1);
+        assert_eq!(bench.broker.log.state().partitions_len(), 2);
+        let request = DeleteTopicsRequest::default().with_topic_names(vec![name("c")]);
+        assert_eq!(bench.ask(5, &request).responses[0].error_code, 0);
+        assert_eq!(bench.broker.log.state().topics_len(), 0);
+    }
+
+    #[test]
+    fn bad_arguments_get_kafkas_codes() {
+        let mut bench = bench(&["a", "b"]);
+        let (a, unknown) = (id(&bench, "a"), Uuid::from_bytes([9; 16]));
+        assert_eq!(
+            delete(&mut bench, vec![by_name("x")]),
+            [(Some("x".into()), 3)]
+        );
+        assert_eq!(delete(&mut bench, vec![by_id(unknown)]), [(None, 100)]);
+        assert_eq!(delete(&mut bench, vec![by_id(Uuid::nil())]), [(None, 42)]);
+        let both = by_name("a").with_topic_id(a);
+        assert_eq!(delete(&mut bench, vec![both]), [(Some("a".into()), 42)]);
+        let twice = vec![by_name("a"), by_name("b"), by_id(a)];
+        let twice = delete(&mut bench, twice);
+        assert_eq!(twice, [(Some("a".into()), 42), (Some("b".into()), 0)]);
+    }
+
+    #[test]
+    fn a_topic_that_is_being_deleted_is_waited_for() {
+        let mut bench = bench(&["a"]);
+        let id = id(&bench, "a");
+        let request = DeleteTopicsRequest::default().with_topics(vec![by_name("a")]);
+        assert!(matches!(bench.step(6, &request), Step::ReplyAfter { .. }));
+        assert!(matches!(bench.step(6, &request), Step::Again(_)));
+        assert_eq!(delete(&mut bench, vec![by_id(id)]), [(None, 100)]);
+    }
 }

@@ -91,3 +91,104 @@ pub fn handle(
 
 const BROKERS: i8 = 1;
 const CONTROLLERS: i8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::{
+        CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeClusterRequest,
+        DescribeLogDirsRequest, DescribeProducersRequest, ListPartitionReassignmentsRequest,
+        MetadataRequest, TopicName, create_acls_request::AclCreation,
+        delete_acls_request::DeleteAclsFilter, describe_log_dirs_request::DescribableLogDirTopic,
+        describe_producers_request::TopicRequest, metadata_request::MetadataRequestTopic,
+    };
+    use kafka_protocol::protocol::StrBytes;
+
+    use crate::broker::testing::Bench;
+
+    fn name(name: &'static str) -> TopicName {
+        TopicName(StrBytes::from_static_str(name))
+    }
+
+    fn bench() -> Bench {
+        let mut bench = Bench::new();
+        let topic = MetadataRequestTopic::default().with_name(Some(name("t")));
+        bench.ask(
+            9,
+            &MetadataRequest::default().with_topics(Some(vec![topic])),
+        );
+        bench
+    }
+
+    #[test]
+    fn the_broker_is_the_cluster_and_no_controller_is_to_be_had() {
+        let mut bench = Bench::new();
+        let answer = bench.ask(1, &DescribeClusterRequest::default());
+        assert_eq!((answer.error_code, answer.controller_id.0), (0, 1));
+        assert_eq!(answer.brokers[0].host.as_str(), "10.0.0.7");
+        assert_eq!(answer.cluster_id.len(), 22);
+        for (kind, expected) in [(2, 114), (3, 115)] {
+            let request = DescribeClusterRequest::default().with_endpoint_type(kind);
+            let answer = bench.ask(1, &request);
+            assert_eq!((answer.error_code, answer.brokers.len()), (expected, 0));
+        }
+    }
+
+    #[test]
+    fn security_is_disabled() {
+        let mut bench = Bench::new();
+        let request = DescribeAclsRequest::default().with_resource_type_filter(1);
+        assert_eq!(bench.ask(3, &request).error_code, 54);
+        let request = CreateAclsRequest::default().with_creations(vec![AclCreation::default(); 2]);
+        let results = bench.ask(3, &request).results;
+        assert_eq!(
+            results.iter().map(|r| r.error_code).collect::<Vec<_>>(),
+            [54, 54]
+        );
+        let request = DeleteAclsRequest::default().with_filters(vec![DeleteAclsFilter::default()]);
+        assert_eq!(bench.ask(3, &request).filter_results[0].error_code, 54);
+    }
+
+    #[test]
+    fn nothing_moves_between_brokers() {
+        let request = ListPartitionReassignmentsRequest::default();
+        let answer = Bench::new().ask(0, &request);
+        assert_eq!((answer.error_code, answer.topics.len()), (0, 0));
+    }
+
+    #[test]
+    fn rings_are_shown_as_directories() {
+        let mut bench = bench();
+        let all = bench.ask(4, &DescribeLogDirsRequest::default().with_topics(None));
+        assert_eq!((all.error_code, all.results.len()), (0, 1));
+        assert_eq!(all.results[0].total_bytes, 4 * (4 << 20));
+        assert_eq!(all.results[0].topics[0].partitions.len(), 1);
+        let asked = |topic| DescribableLogDirTopic::default().with_topic(name(topic));
+        let topics = vec![
+            asked("x"),
+            asked("t").with_partitions(vec![0, 5, -1]),
+            asked("t"),
+        ];
+        let request = DescribeLogDirsRequest::default().with_topics(Some(topics));
+        let some = bench.ask(4, &request);
+        assert_eq!(some.results[0].topics.len(), 1);
+        assert_eq!(some.results[0].topics[0].partitions.len(), 1);
+        let none = DescribeLogDirsRequest::default().with_topics(Some(vec![]));
+        assert!(bench.ask(4, &none).results[0].topics.is_empty());
+    }
+
+    #[test]
+    fn producers_are_asked_for_partition_by_partition() {
+        let mut bench = bench();
+        let topics = [("t", 0), ("t", 9), ("x", 0), ("a b", 0)].map(|(topic, index)| {
+            let topic = TopicRequest::default().with_name(name(topic));
+            topic.with_partition_indexes(vec![index])
+        });
+        let request = DescribeProducersRequest::default().with_topics(topics.to_vec());
+        let answer = bench.ask(0, &request);
+        let codes = answer
+            .topics
+            .iter()
+            .map(|topic| topic.partitions[0].error_code);
+        assert_eq!(codes.collect::<Vec<_>>(), [0, 3, 3, 17]);
+    }
+}

@@ -304,3 +304,129 @@ fn plain(value: &Value) -> Note {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::TopicName;
+    use kafka_protocol::messages::create_topics_request::{
+        CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+    };
+    use kafka_protocol::messages::describe_configs_request::{
+        DescribeConfigsRequest, DescribeConfigsResource,
+    };
+    use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
+    use kafka_protocol::protocol::StrBytes;
+
+    use crate::broker::testing::Bench;
+
+    fn text(text: &'static str) -> StrBytes {
+        StrBytes::from_static_str(text)
+    }
+
+    fn bench() -> Bench {
+        let mut bench = Bench::with(|config| config.num_partitions = 7);
+        let config = CreatableTopicConfig::default().with_name(text("retention.ms"));
+        let topic = CreatableTopic::default()
+            .with_name(TopicName(text("t")))
+            .with_num_partitions(1)
+            .with_replication_factor(1)
+            .with_configs(vec![config.with_value(Some(text("5")))]);
+        bench.ask(7, &CreateTopicsRequest::default().with_topics(vec![topic]));
+        bench
+    }
+
+    fn describe(
+        bench: &mut Bench,
+        kind: i8,
+        name: &'static str,
+        keys: Option<&[&'static str]>,
+    ) -> DescribeConfigsResult {
+        let keys = keys.map(|keys| keys.iter().map(|key| text(key)).collect());
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(kind)
+            .with_resource_name(text(name))
+            .with_configuration_keys(keys);
+        let request = DescribeConfigsRequest::default()
+            .with_resources(vec![resource])
+            .with_include_synonyms(true)
+            .with_include_documentation(true);
+        bench.ask(4, &request).results.remove(0)
+    }
+
+    #[test]
+    fn a_topic_shows_all_settings_with_their_sources() {
+        let mut bench = bench();
+        let all = describe(&mut bench, 2, "t", None);
+        assert_eq!((all.error_code, all.configs.len()), (0, 33));
+        assert!(
+            all.configs
+                .iter()
+                .all(|config| config.documentation.is_some())
+        );
+        let some = describe(&mut bench, 2, "t", Some(&["retention.ms", "bogus"]));
+        let config = &some.configs[0];
+        assert_eq!(some.configs.len(), 1);
+        assert_eq!(
+            (config.value.as_deref(), config.config_source),
+            (Some("5"), 1)
+        );
+        let synonyms: Vec<(&str, Option<&str>, i8)> = config
+            .synonyms
+            .iter()
+            .map(|other| (other.name.as_str(), other.value.as_deref(), other.source))
+            .collect();
+        assert_eq!(
+            synonyms,
+            [
+                ("retention.ms", Some("5"), 1),
+                ("log.retention.ms", Some("-1"), 5)
+            ]
+        );
+    }
+
+    #[test]
+    fn the_brokers_configuration_has_kafkas_names() {
+        let mut bench = bench();
+        let keys = ["num.partitions", "auto.create.topics.enable", "data.dir"];
+        let shown = describe(&mut bench, 4, "1", Some(&keys)).configs;
+        let shown: Vec<(&str, &str, i8, bool)> = shown
+            .iter()
+            .map(|config| {
+                let value = config.value.as_ref().unwrap();
+                (
+                    config.name.as_str(),
+                    value.as_str(),
+                    config.config_source,
+                    config.read_only,
+                )
+            })
+            .collect();
+        assert!(
+            shown.contains(&("num.partitions", "7", 4, true)),
+            "{shown:?}"
+        );
+        assert!(
+            shown.contains(&("auto.create.topics.enable", "true", 5, true)),
+            "{shown:?}"
+        );
+        assert_eq!(shown.len(), 3);
+    }
+
+    #[test]
+    fn bad_arguments_get_kafkas_codes() {
+        let mut bench = bench();
+        for (kind, name, expected) in [
+            (2, "x", 3),
+            (2, "a b", 17),
+            (2, "", 17),
+            (4, "2", 42),
+            (4, "x", 42),
+            (4, "", 0),
+            (3, "t", 42),
+        ] {
+            let result = describe(&mut bench, kind, name, None);
+            assert_eq!(result.error_code, expected, "{kind} {name}");
+            assert!(result.configs.is_empty());
+        }
+    }
+}

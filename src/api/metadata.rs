@@ -17,7 +17,7 @@ use crate::broker::Broker;
 use crate::broker::topics::{self, Busy, NewTopic, SHARED_RING};
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, message};
-use crate::log::state::{Topic, TopicConfigs};
+use crate::log::state::{Topic, TopicConfigs, TopicName};
 use crate::types::{TopicId, TopicSlot, Until};
 
 message! {
@@ -143,13 +143,8 @@ fn create(broker: &mut Broker, name: &str, until: &mut Until, now: Now) {
     let Ok(name) = broker.topic_name_free(name) else {
         return;
     };
-    let new = NewTopic {
-        partitions: broker.config.num_partitions,
-        configs: TopicConfigs::new(),
-        name,
-    };
-    let mut growth = broker.growth_staged();
-    if topics::is_internal(&new.name) || broker.topic_grow(&new, &mut growth).is_err() {
+    let new = new_topic(broker, name);
+    if topics::is_internal(&new.name) || !has_room(broker, &new) {
         return;
     }
     match broker.meta_room(SHARED_RING, new.meta_bytes()) {
@@ -161,6 +156,21 @@ fn create(broker: &mut Broker, name: &str, until: &mut Until, now: Now) {
         Err(Busy::Wait(full)) => until.merge(&full),
         Err(Busy::Storage | Busy::TooMuch) => {}
     }
+}
+
+fn new_topic(broker: &Broker, name: TopicName) -> NewTopic {
+    NewTopic {
+        partitions: broker.config.num_partitions,
+        configs: TopicConfigs::new(),
+        name,
+    }
+}
+
+/// Whether the tables, and the snapshots on flash, have room for one more topic.
+fn has_room(broker: &Broker, new: &NewTopic) -> bool {
+    let tables = broker.topic_grow(new, &mut broker.growth_staged());
+    let flash = broker.meta_room(SHARED_RING, new.meta_bytes());
+    tables.is_ok() && flash != Err(Busy::TooMuch)
 }
 
 /// The topics of an answer.
@@ -229,11 +239,11 @@ impl Answer<'_> {
     }
 
     fn unknown(&self, name: &str) -> ErrorCode {
-        let growth = self.broker.growth_staged();
-        let partitions = self.broker.config.num_partitions as usize;
-        let state = self.broker.log.state();
-        let room = state.room_for_topic(partitions, growth.topics, growth.partitions);
-        if self.broker.topic_name_free(name).is_err() || self.may_create && room.is_err() {
+        let impossible = match self.broker.topic_name_free(name) {
+            Err(_) => true,
+            Ok(name) => self.may_create && !has_room(self.broker, &new_topic(self.broker, name)),
+        };
+        if impossible {
             ErrorCode::INVALID_TOPIC_EXCEPTION
         } else {
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
@@ -274,3 +284,143 @@ pub(super) const TOPIC_OPERATIONS_ALL: i32 = 3576;
 
 /// Create, alter, describe, cluster action, describe and alter configs, idempotent write.
 pub(super) const CLUSTER_OPERATIONS_ALL: i32 = 8096;
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::TopicName as WireName;
+    use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+    use kafka_protocol::messages::metadata_response::MetadataResponse;
+    use kafka_protocol::protocol::StrBytes;
+    use uuid::Uuid;
+
+    use crate::broker::testing::Bench;
+
+    fn named(name: &str) -> MetadataRequestTopic {
+        let name = StrBytes::from_string(name.to_string());
+        MetadataRequestTopic::default().with_name(Some(WireName(name)))
+    }
+
+    fn ask(bench: &mut Bench, create: bool, names: &[&str]) -> MetadataResponse {
+        let topics = names.iter().map(|name| named(name)).collect();
+        let request = MetadataRequest::default().with_topics(Some(topics));
+        bench.ask(12, &request.with_allow_auto_topic_creation(create))
+    }
+
+    fn codes(answer: &MetadataResponse) -> Vec<(&str, i16)> {
+        let topics = answer.topics.iter();
+        topics
+            .map(|topic| {
+                (
+                    topic.name.as_ref().map_or("", |n| n.as_str()),
+                    topic.error_code,
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_broker_is_shown_where_the_client_reached_it() {
+        let mut bench = Bench::new();
+        let answer = ask(&mut bench, false, &[]);
+        let broker = &answer.brokers[0];
+        assert_eq!(
+            (broker.node_id.0, broker.host.as_str(), broker.port),
+            (1, "10.0.0.7", 9092)
+        );
+        assert_eq!((answer.controller_id.0, answer.brokers.len()), (1, 1));
+        assert_eq!(answer.cluster_id.unwrap().len(), 22);
+    }
+
+    #[test]
+    fn unknown_topics_are_created_where_client_and_configuration_allow_it() {
+        let mut bench = Bench::with(|config| config.num_partitions = 2);
+        assert_eq!(codes(&ask(&mut bench, false, &["t"])), [("t", 3)]);
+        let answer = ask(&mut bench, true, &["t", "u", "t"]);
+        assert_eq!(codes(&answer), [("t", 0), ("u", 0)]);
+        let partitions = &answer.topics[0].partitions;
+        assert_eq!(partitions.len(), 2);
+        assert_eq!(
+            (partitions[1].leader_id.0, partitions[1].leader_epoch),
+            (1, 1)
+        );
+        assert_eq!(partitions[1].isr_nodes.len(), 1);
+        bench.broker.config.auto_create_topics_enable = false;
+        assert_eq!(codes(&ask(&mut bench, true, &["v"])), [("v", 3)]);
+    }
+
+    #[test]
+    fn what_can_never_be_created_is_an_invalid_topic() {
+        let mut bench = Bench::with(|config| config.topics_max = 1);
+        let answer = ask(&mut bench, true, &["a b", "", "__consumer_offsets"]);
+        assert_eq!(
+            codes(&answer),
+            [("a b", 17), ("", 17), ("__consumer_offsets", 3)]
+        );
+        let answer = ask(&mut bench, true, &["t", "u"]);
+        assert_eq!(codes(&answer), [("t", 0), ("u", 17)]);
+    }
+
+    #[test]
+    fn topics_are_found_by_id_and_all_of_them_by_null() {
+        let mut bench = Bench::new();
+        ask(&mut bench, true, &["t", "u"]);
+        let id = bench.broker.log.state().topic_named("u").unwrap().1.id;
+        let by_id = |id| {
+            MetadataRequestTopic::default()
+                .with_name(None)
+                .with_topic_id(id)
+        };
+        let topics = vec![
+            by_id(Uuid::from_bytes(id.0)),
+            by_id(Uuid::from_bytes([9; 16])),
+        ];
+        let request = MetadataRequest::default().with_topics(Some(topics));
+        assert_eq!(codes(&bench.ask(12, &request)), [("u", 0), ("", 100)]);
+        // These versions carry ids and may not use them.
+        assert_eq!(codes(&bench.ask(11, &request)), [("", 42), ("", 42)]);
+        let all = MetadataRequest::default().with_topics(None);
+        assert_eq!(codes(&bench.ask(12, &all)), [("t", 0), ("u", 0)]);
+        let all = MetadataRequest::default().with_topics(Some(vec![]));
+        assert_eq!(codes(&bench.ask(0, &all)), [("t", 0), ("u", 0)]);
+        assert!(codes(&bench.ask(1, &all)).is_empty());
+    }
+
+    #[test]
+    fn operations_are_shown_to_who_asks() {
+        let mut bench = Bench::new();
+        ask(&mut bench, true, &["t"]);
+        let request = MetadataRequest::default().with_topics(Some(vec![named("t")]));
+        assert_eq!(
+            bench.ask(8, &request).topics[0].topic_authorized_operations,
+            i32::MIN
+        );
+        let request = request
+            .with_include_topic_authorized_operations(true)
+            .with_include_cluster_authorized_operations(true);
+        let answer = bench.ask(8, &request);
+        assert_eq!(answer.topics[0].topic_authorized_operations, 3576);
+        assert_eq!(answer.cluster_authorized_operations, 8096);
+    }
+
+    #[test]
+    fn an_answer_of_any_length_comes_window_by_window() {
+        let mut bench = Bench::with(|config| {
+            (config.topics_max, config.partitions_max) = (200, 4096);
+            config.num_partitions = 20;
+        });
+        let names: Vec<String> = (0..200).map(|n| format!("topic-{n:03}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        for names in names.chunks(50) {
+            ask(&mut bench, true, names);
+        }
+        // Decoded whole: 200 × 20 partitions of 26 bytes are more than one window.
+        let answer = ask(&mut bench, false, &names);
+        assert_eq!(answer.topics.len(), 200);
+        assert!(
+            answer
+                .topics
+                .iter()
+                .all(|topic| topic.partitions.len() == 20)
+        );
+    }
+}

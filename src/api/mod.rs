@@ -321,6 +321,62 @@ const API_VERSIONS_KEY: i16 = 18;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::testing::{Bench, frame_of};
+
+    fn bytes_of(hex: &[&[u8]]) -> Vec<u8> {
+        hex.concat()
+    }
+
+    #[test]
+    fn an_unknown_version_of_api_versions_gets_the_list_in_version_0() {
+        let mut bench = Bench::new();
+        let mut buf = [0; 1024];
+        // Version 9, correlation id 5, no client id, no tags, and what no one can read.
+        let frame = bytes_of(&[&[0, 18, 0, 9, 0, 0, 0, 5, 255, 255, 0], b"what"]);
+        let Step::Reply { bytes } = bench.step_raw(&frame, &mut buf) else {
+            panic!("it is answered");
+        };
+        assert_eq!(bytes, 4 + 4 + 2 + 4 + 6 * APIS.len());
+        assert_eq!(buf[4..10], [0, 0, 0, 5, 0, 35]);
+        assert_eq!(buf[10..14], (APIS.len() as u32).to_be_bytes());
+    }
+
+    #[test]
+    fn what_is_not_served_closes_the_connection() {
+        let mut bench = Bench::new();
+        let mut buf = [0; 1024];
+        let tail = [0, 0, 0, 5, 255, 255];
+        for (key, version) in [(3, 13), (3, -1), (0, 2), (999, 0), (-1, 0), (50, 0)] {
+            let head = [i16::to_be_bytes(key), i16::to_be_bytes(version)].concat();
+            let step = bench.step_raw(&bytes_of(&[&head, &tail, &[0; 32]]), &mut buf);
+            assert!(matches!(step, Step::Close(_)), "{key} {version}: {step:?}");
+        }
+    }
+
+    #[test]
+    fn cut_and_overlong_requests_close_the_connection() {
+        let mut bench = Bench::new();
+        let mut buf = [0; 1024];
+        let request = kafka_protocol::messages::MetadataRequest::default();
+        let mut frame = frame_of(12, &request);
+        for cut in 0..frame.len() {
+            let step = bench.step_raw(&frame[..cut], &mut buf);
+            assert!(matches!(step, Step::Close(_)), "{cut}: {step:?}");
+        }
+        frame.push(0);
+        assert!(matches!(bench.step_raw(&frame, &mut buf), Step::Close(_)));
+    }
+
+    #[test]
+    fn requests_and_the_errors_of_their_answers_are_counted() {
+        let mut bench = Bench::new();
+        let mut buf = [0; 1024];
+        let unknown = [0, 18, 0, 9, 0, 0, 0, 5, 255, 255, 0];
+        bench.step_raw(&unknown, &mut buf);
+        bench.step_raw(&unknown, &mut buf);
+        assert_eq!(bench.broker.metrics.requests(18), 2);
+        assert_eq!(bench.broker.metrics.errors(35), 2);
+    }
 
     #[test]
     fn the_table_is_in_order_of_key_and_its_ranges_are_ranges() {
