@@ -53,13 +53,20 @@ pub struct Produce {
     #[argh(switch)]
     /// send the next requests of a connection only when all of the last are answered
     rounds: bool,
+    #[argh(switch)]
+    /// send ApiVersions instead: what a request costs where no disk is involved
+    ping: bool,
 }
 
 /// Runs it against `addr`.
 pub fn run(args: &Produce, addr: &str, quiet: bool) -> io::Result<Report> {
     let names = admin::topic_names(&args.topic, args.topics);
-    admin::create_topics(addr, &names, args.partitions)?;
-    let load = Load::new(args, &names)?;
+    let load = if args.ping {
+        Load::ping(args, addr)?
+    } else {
+        admin::create_topics(addr, &names, args.partitions)?;
+        Load::new(args, &names)?
+    };
     let mut clients = Vec::new();
     for _ in 0..args.connections {
         clients.push(Client::new(
@@ -110,6 +117,20 @@ impl Load {
             request_bytes: block.len() / (period + args.in_flight),
             answer_bytes: wire::produce_answer_bytes(&names[0]),
             error_at: wire::produce_answer_error_at(&names[0]),
+            block,
+        })
+    }
+
+    fn ping(args: &Produce, addr: &str) -> io::Result<Load> {
+        let period = args.in_flight + 1;
+        let one = |index| wire::Put::request(18, 0, (index % period) as i32).finish();
+        let answer = admin::call(&mut admin::connect(addr)?, &one(0))?;
+        let block: Vec<u8> = (0..period + args.in_flight).flat_map(one).collect();
+        Ok(Load {
+            period,
+            request_bytes: block.len() / (period + args.in_flight),
+            answer_bytes: answer.len() + 8,
+            error_at: 8,
             block,
         })
     }
@@ -395,7 +416,7 @@ fn check(answer: &[u8], load: &Load, index: usize) -> io::Result<()> {
     }
     match i16::from_be_bytes([error[0], error[1]]) {
         0 => Ok(()),
-        code => Err(io::Error::other(format!("produce: error {code}"))),
+        code => Err(io::Error::other(format!("answered with error {code}"))),
     }
 }
 
