@@ -77,6 +77,8 @@ class Broker:
     def start(self):
         """Starts the broker and waits until it accepts connections."""
         self.prepare()
+        if self.answers():
+            raise RuntimeError(f"a broker is at {self.bootstrap} already")
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [str(part) for part in self.command()],

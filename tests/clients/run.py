@@ -16,6 +16,7 @@ What the clients need is installed into target/clients. Each case is one line; t
 import argparse
 import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -46,6 +47,8 @@ def main():
     if pathlib.Path(sys.prefix).resolve() != (install.CACHE / "venv").resolve():
         os.execv(install.VENV_PYTHON, [str(install.VENV_PYTHON), *sys.argv])
     broker = broker_of(options)
+    # Whoever ends this process by a signal wants the broker ended with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     try:
         broker.start()
         return run_all(cases, broker)
