@@ -120,10 +120,18 @@ macro_rules! message {
                 r: &mut $crate::codec::Reader<$l>,
                 version: i16,
             ) -> Result<Self, $crate::codec::Error> {
-                r.set_version(version, version >= Self::FLEXIBLE_SINCE);
-                let message = $crate::codec::Decode::decode_from(r)?;
+                let message = Self::decode_prefix(r, version)?;
                 r.finish()?;
                 Ok(message)
+            }
+
+            /// Reads the message and leaves what follows it, as Kafka does.
+            pub fn decode_prefix(
+                r: &mut $crate::codec::Reader<$l>,
+                version: i16,
+            ) -> Result<Self, $crate::codec::Error> {
+                r.set_version(version, version >= Self::FLEXIBLE_SINCE);
+                $crate::codec::Decode::decode_from(r)
             }
         }
     };

@@ -65,6 +65,15 @@ def answers_an_unknown_version_of_api_versions(t):
 
 
 @case("raw")
+def takes_librdkafkas_metadata_with_bytes_too_many(t):
+    with t.raw() as broker:
+        # All topics (null), no creation, no operations, no tags; then what does not belong there.
+        correlation = broker.send(rawkafka.METADATA, 12, b"\0\0\0\0" + b"\1\0\0", flexible=True)
+        broker.receive(correlation)
+        broker.metadata([])
+
+
+@case("raw")
 def answers_a_thousand_pipelined_produces_in_order(t):
     topic = t.topic()
     with t.raw() as broker:
