@@ -24,7 +24,7 @@ use crate::broker::reads::answer::{Head, PartitionPiece, Pieces};
 use crate::broker::reads::{ArenaFull, Terms};
 use crate::clock::Now;
 use crate::codec::frame::{response_begin, response_header_flexible};
-use crate::codec::{Array, ErrorCode, List, Records, Writer, message};
+use crate::codec::{Array, ErrorCode, List, Writer, message};
 use crate::log::state::{Partition, State};
 use crate::types::{Offset, PartitionSlot, TopicId};
 
@@ -91,7 +91,7 @@ message! {
         log_start_offset: i64, 5+;
         aborted_transactions: Option<List<'a, AbortedTransaction>>, 4+, nullable 4+;
         preferred_read_replica: i32, 11+;
-        records: Records<'a>, 0+;
+        records: &'a [u8], 0+;
     }
 
     /// A transaction that was aborted.
@@ -229,7 +229,7 @@ fn empty<'a>(state: &State, topic: &str, asked: &FetchPartition) -> PartitionDat
         log_start_offset: log_start,
         aborted_transactions: None,
         preferred_read_replica: -1,
-        records: Records::Bytes(&[]),
+        records: &[],
     }
 }
 
@@ -403,7 +403,7 @@ mod tests {
                                     log_start_offset: 5,
                                     aborted_transactions: read_committed.then_some(none),
                                     preferred_read_replica: -1,
-                                    records: Records::Bytes(records),
+                                    records,
                                 });
                             }
                         },

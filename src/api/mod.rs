@@ -260,7 +260,7 @@ impl<'a> Request<'a> {
         frame::response_begin(&mut w, self.correlation_id, header_flexible);
         encode(&mut w);
         // An answer that is longer than the window is no error: the rest follows.
-        let _ = frame::response_end(&mut w, 0);
+        let _ = frame::response_end(&mut w);
         self.errors.set(w.errors());
         w.len()
     }

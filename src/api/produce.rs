@@ -199,7 +199,7 @@ mod tests {
             throttle_time_ms: 0,
         }
         .encode(&mut w, version);
-        let bytes = frame::response_end(&mut w, 0).unwrap();
+        let bytes = frame::response_end(&mut w).unwrap();
         buffer.truncate(bytes);
         buffer
     }

@@ -66,12 +66,9 @@ pub fn response_begin(w: &mut Writer<'_>, correlation_id: i32, header_flexible: 
 }
 
 /// Ends a response frame that was begun at the start of `w`: fills in its length and gives the
-/// bytes in the buffer. `elsewhere_bytes` are sent with it but are not in the buffer.
-pub fn response_end(w: &mut Writer<'_>, elsewhere_bytes: usize) -> Result<usize, Error> {
-    let length = w
-        .len()
-        .saturating_add(elsewhere_bytes)
-        .saturating_sub(LENGTH_BYTES);
+/// bytes of it, if they fitted.
+pub fn response_end(w: &mut Writer<'_>) -> Result<usize, Error> {
+    let length = w.len().saturating_sub(LENGTH_BYTES);
     let length = i32::try_from(length).map_err(|_| Error::Overflow)?;
     w.patch(0, &length.to_be_bytes());
     w.finish()
@@ -125,11 +122,11 @@ mod tests {
         let mut w = Writer::new(&mut buffer);
         response_begin(&mut w, 7, true);
         w.raw(b"x");
-        assert_eq!(response_end(&mut w, 100), Ok(10));
-        assert_eq!(&buffer[..10], &[0, 0, 0, 106, 0, 0, 0, 7, 0, b'x']);
+        assert_eq!(response_end(&mut w), Ok(10));
+        assert_eq!(&buffer[..10], &[0, 0, 0, 6, 0, 0, 0, 7, 0, b'x']);
         let mut w = Writer::new(&mut buffer[..9]);
         response_begin(&mut w, 7, true);
         w.raw(b"x");
-        assert_eq!(response_end(&mut w, 0), Err(Error::Overflow));
+        assert_eq!(response_end(&mut w), Err(Error::Overflow));
     }
 }

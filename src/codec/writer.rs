@@ -2,7 +2,6 @@
 
 use super::{Error, ErrorCode};
 use crate::types::TopicId;
-use std::cell::Cell;
 use std::marker::PhantomData;
 
 /// Where an answer is written. Outside of its buffer it only counts, and [`Writer::finish`] says
@@ -313,47 +312,6 @@ impl<K> Encode for Option<List<'_, K>> {
     }
 }
 
-/// The record batches of one partition in a Fetch answer.
-#[derive(Debug, Clone, Copy)]
-pub enum Records<'a> {
-    /// Batches that are in memory.
-    Bytes(&'a [u8]),
-    /// Room for `count` bytes that the caller reads into the buffer afterwards; `at` is told
-    /// where.
-    Gap {
-        /// How many bytes.
-        count: u32,
-        /// Receives the position of the first of them.
-        at: &'a Cell<usize>,
-    },
-    /// `count` bytes that are not in the buffer at all: the caller sends what precedes `at`, then
-    /// them, then what follows. The frame's length must include them.
-    Elsewhere {
-        /// How many bytes.
-        count: u32,
-        /// Receives the position before which they belong.
-        at: &'a Cell<usize>,
-    },
-}
-
-impl Encode for Records<'_> {
-    type Kind = ();
-
-    fn encode_to(self, w: &mut Writer<'_>) {
-        let (Records::Gap { count, at } | Records::Elsewhere { count, at }) = self else {
-            let Records::Bytes(bytes) = self else {
-                unreachable!("the other two were matched")
-            };
-            return bytes.encode_to(w);
-        };
-        w.wide_length(Some(count as usize));
-        at.set(w.len);
-        if matches!(self, Records::Gap { .. }) {
-            w.gap(count as usize);
-        }
-    }
-}
-
 impl Encode for Option<&str> {
     type Kind = Option<&'static str>;
 
@@ -548,20 +506,5 @@ mod tests {
             let len = w.finish().unwrap();
             assert_eq!(&buffer[..len], empty);
         }
-    }
-
-    #[test]
-    fn records_tell_where_they_belong() {
-        let at = Cell::new(0);
-        let mut buffer = [0; 9];
-        let mut w = Writer::new(&mut buffer);
-        Records::Gap { count: 4, at: &at }.encode_to(&mut w);
-        assert_eq!((w.finish(), at.get()), (Ok(8), 4));
-        Records::Elsewhere {
-            count: 100,
-            at: &at,
-        }
-        .encode_to(&mut w);
-        assert_eq!((w.len(), at.get()), (12, 12));
     }
 }

@@ -57,7 +57,7 @@ fn every_response_header_encodes_to_the_oracles_bytes() {
             let mut w = Writer::new(&mut buffer);
             let flexible = frame::response_header_flexible(row.key, version, row.flexible_since);
             frame::response_begin(&mut w, 77, flexible);
-            let bytes = frame::response_end(&mut w, 0).unwrap();
+            let bytes = frame::response_end(&mut w).unwrap();
             let (length, header) = buffer[..bytes].split_at(frame::LENGTH_BYTES);
             assert_eq!(length, (expected.len() as u32).to_be_bytes());
             assert_eq!(header, expected, "{} {version}", row.name);

@@ -1,6 +1,6 @@
 //! What the oracle knows of one API.
 
-use brooklet::codec::{Error, ErrorCode, FieldTable, Records};
+use brooklet::codec::{Error, ErrorCode, FieldTable};
 use brooklet::types::TopicId;
 use bytes::Bytes;
 use kafka_protocol::messages::{BrokerId, GroupId, ProducerId, TopicName, TransactionalId};
@@ -155,7 +155,7 @@ to! {
     Option<StrBytes>, Option<&'a str>, value => value.as_ref().map(|value| value.as_str());
     Option<TopicName>, Option<&'a str>, value => value.as_ref().map(|value| value.as_str());
     Bytes, &'a [u8], value => value;
-    Option<Bytes>, Records<'a>, value => Records::Bytes(value.as_deref().unwrap_or_default());
+    Option<Bytes>, &'a [u8], value => value.as_deref().unwrap_or_default();
     Vec<i32>, &'a [i32], value => value;
     Vec<BrokerId>, &'a [i32], value => value.iter().map(|id| id.0).collect::<Vec<_>>().leak();
 }

@@ -92,7 +92,7 @@ fn kind_expected(field: &Field, side: Side) -> String {
     let kind = match &field.kind {
         Kind::Array(element) => {
             let scalar = matches!(**element, Kind::Scalar(_));
-            let element = element_expected(element, side);
+            let element = element_expected(element);
             match side {
                 Side::Request => format!("Array<{element}>"),
                 Side::Response if scalar => format!("[{element}]"),
@@ -100,7 +100,7 @@ fn kind_expected(field: &Field, side: Side) -> String {
             }
         }
         Kind::Scalar(_) if field.name.ends_with("error_code") => "ErrorCode".into(),
-        other => element_expected(other, side),
+        other => element_expected(other),
     };
     if field.nullable.0 <= field.nullable.1 {
         format!("Option<{kind}>")
@@ -109,7 +109,7 @@ fn kind_expected(field: &Field, side: Side) -> String {
     }
 }
 
-fn element_expected(kind: &Kind, side: Side) -> String {
+fn element_expected(kind: &Kind) -> String {
     match kind {
         Kind::Structure(name, _) => name.clone(),
         Kind::Scalar(name) => match name.as_str() {
@@ -120,9 +120,7 @@ fn element_expected(kind: &Kind, side: Side) -> String {
             "int64" => "i64",
             "uuid" => "TopicId",
             "string" => "str",
-            "bytes" => "[u8]",
-            "records" if side == Side::Request => "[u8]",
-            "records" => "Records",
+            "bytes" | "records" => "[u8]",
             other => panic!("no type for {other}"),
         }
         .into(),
