@@ -253,8 +253,10 @@ impl Server {
         let theirs = directory.clone();
         let thread = std::thread::spawn(move || {
             let clock = Clock::start();
-            let mut config = Config::default();
-            config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+            let mut config = Config {
+                listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+                ..Config::default()
+            };
             config.rings[0].segments = 4;
             config.rings[0].spares = 1;
             config.rings[0].segment_bytes = 8 << 20;

@@ -177,6 +177,11 @@ impl Bell {
         Poll::Pending
     }
 
+    /// Forgets that it was rung: only what happens from now on counts.
+    pub fn reset(&self) {
+        self.rung.set(false);
+    }
+
     /// Waits until it is rung.
     pub async fn rung(&self) {
         std::future::poll_fn(|context| self.poll(context)).await;

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use smol::{Async, LocalExecutor, Timer};
 
 use super::Net;
@@ -30,11 +31,15 @@ pub async fn listen<C: Core>(
             Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => {
-                // No file descriptors or memory for another socket: make room, and give the rest of
+                // No file descriptors or memory for another socket: make room, or give the rest of
                 // the program time to. Trying again at once would be a busy loop.
                 net.complain(log::Level::Error, format_args!("cannot accept: {e}"));
-                displace(&net);
-                Timer::after(Duration::from_millis(ACCEPT_RETRY_MS)).await;
+                let no_descriptor = e.raw_os_error() == Some(Errno::MFILE.raw_os_error());
+                if no_descriptor && displace(&net) {
+                    net.hub.slot_free.rung().await;
+                } else {
+                    Timer::after(Duration::from_millis(ACCEPT_RETRY_MS)).await;
+                }
             }
         }
     }
@@ -95,8 +100,10 @@ async fn slot_for<C: Core>(net: &Net<C>, remote: SocketAddr) -> Option<ConnId> {
     }
 }
 
-/// Tells the connection that has to go first to end; false if all are at work.
+/// Tells the connection that has to go first to end, which rings when it has; false if all are at
+/// work.
 fn displace<C: Core>(net: &Net<C>) -> bool {
+    net.hub.slot_free.reset();
     let mut slots = net.hub.slots.borrow_mut();
     let victim = slots.victim();
     if let Some(id) = victim {

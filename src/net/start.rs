@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_signal::{Signal, Signals};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use smol::future::FutureExt as _;
 use smol::stream::StreamExt as _;
 use smol::{Async, LocalExecutor, Task, Timer};
@@ -19,7 +20,7 @@ use super::setup::Setup;
 use super::{committer, listener, status, timers};
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, RingConfig};
 use crate::log::open::{Damage, OpenError, Opening};
 use crate::log::{Log, LogConfig};
 use crate::storage::{FileStorage, Storage};
@@ -51,6 +52,7 @@ impl std::error::Error for StartError {}
 pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, StartError> {
     let clock = Clock::start();
     let setup = Setup::from(&config);
+    allow_files(&config);
     // Before the ring is opened, so that a signal while its files are made is not lost.
     let mut signals = Signals::new([Signal::Term, Signal::Int])
         .map_err(|error| StartError::System("wait for signals".to_string(), error))?;
@@ -77,6 +79,28 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
         }
     );
     Ok(sealed)
+}
+
+/// Asks for as many file descriptors as there may be connections and segment files.
+fn allow_files(config: &Config) {
+    let files = |ring: &RingConfig| usize::from(ring.segments + ring.spares);
+    let files: usize = config.rings.iter().map(files).sum();
+    let wanted = (config.max_connections + files + FILES_OTHERWISE) as u64;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let current = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = Rlimit {
+        current: Some(current),
+        ..limit
+    };
+    if setrlimit(Resource::Nofile, raised).is_err() || current < wanted {
+        log::warn!(
+            "only {current} files may be open at a time: too few for max_connections = {}",
+            config.max_connections
+        );
+    }
 }
 
 fn open(config: &Config, clock: Clock, filled: &mut dyn FnMut(u64, u64)) -> Result<Log, OpenError> {
@@ -171,6 +195,9 @@ async fn end<C: Core>(net: &Net<C>) -> bool {
         net.hub.ended.rung().or(tick).await;
     }
 }
+
+/// The poller, the listener, signals, standard streams, and what is open for a moment.
+const FILES_OTHERWISE: usize = 32;
 
 /// How long clients may take to read their last answers.
 const CLIENTS_END_MS_MAX: u64 = 700;

@@ -176,6 +176,9 @@ fn a_reader_that_does_not_read_is_cut_off_when_another_waits_for_its_buffer() {
 #[test]
 fn a_new_connection_displaces_the_longest_idle_one_without_a_request() {
     let server = Server::start(|setup| setup.max_connections = 3);
+    let mut before = server.connect();
+    before.0.shutdown(Shutdown::Write).unwrap();
+    assert!(before.is_closed());
     let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
     for (id, client) in (0..).zip(&mut clients) {
         if id != 1 {
