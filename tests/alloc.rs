@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use brooklet::api::{APIS, Api, api_of};
@@ -25,8 +25,62 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[global_allocator]
 static HEAP: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 
+/// The counts are the whole process's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn reading_a_request_allocates_nothing_whatever_it_claims() {
+    let _alone = ALONE.lock();
+    let claims: [&[u8]; 4] = [&[0; 64], &[0x7f; 64], &[0xff; 64], &[1; 64]];
+    // The test runner's own thread may allocate meanwhile: once without is enough.
+    let nothing = (0..20).any(|_| {
+        let before = HEAP.stats().allocations;
+        for bytes in claims {
+            for at in 0..bytes.len() {
+                read_all_kinds(&bytes[at..]);
+            }
+        }
+        HEAP.stats().allocations == before
+    });
+    assert!(nothing);
+}
+
+/// Decodes the bytes as every request with an array in it, in its oldest and newest version.
+fn read_all_kinds(bytes: &[u8]) {
+    macro_rules! read {
+        ($($module:ident::$request:ident: $oldest:literal, $newest:literal;)*) => {
+            $(for version in [$oldest, $newest] {
+                use brooklet::api::$module::$request;
+                let mut r = brooklet::codec::Reader::new(bytes);
+                std::hint::black_box($request::decode(&mut r, version).is_ok());
+            })*
+        };
+    }
+    read! {
+        produce::ProduceRequest: 3, 12;
+        fetch::FetchRequest: 4, 12;
+        list_offsets::ListOffsetsRequest: 1, 10;
+        metadata::MetadataRequest: 0, 12;
+        offset_commit::OffsetCommitRequest: 2, 9;
+        offset_fetch::OffsetFetchRequest: 1, 9;
+        find_coordinator::FindCoordinatorRequest: 4, 6;
+        create_topics::CreateTopicsRequest: 2, 7;
+        delete_topics::DeleteTopicsRequest: 1, 6;
+        create_partitions::CreatePartitionsRequest: 0, 3;
+        delete_records::DeleteRecordsRequest: 0, 2;
+        offset_for_leader_epoch::OffsetForLeaderEpochRequest: 2, 4;
+        describe_configs::DescribeConfigsRequest: 1, 4;
+        alter_configs::AlterConfigsRequest: 0, 2;
+        incremental_alter_configs::IncrementalAlterConfigsRequest: 0, 1;
+        describe_log_dirs::DescribeLogDirsRequest: 1, 4;
+        join_group::JoinGroupRequest: 0, 9;
+        sync_group::SyncGroupRequest: 0, 5;
+    }
+}
+
 #[test]
 fn the_heap_is_no_larger_after_many_requests_than_after_few() {
+    let _alone = ALONE.lock();
     let server = Server::start();
     let mut client = server.connect();
     for (key, kind) in [(19, create_topic()), (3, metadata())] {
