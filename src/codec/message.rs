@@ -27,7 +27,7 @@ use super::{Decode, Error, Reader};
 /// - Tagged fields are skipped in requests and never sent in responses.
 ///
 /// A message (with a key) gets `decode(&mut Reader, version)`, which reads all of it and nothing
-/// more, or `encode(self, &mut Writer, version)`.
+/// more (`decode_prefix` leaves what follows), or `encode(self, &mut Writer, version)`.
 macro_rules! message {
     () => {};
     ($(#[$doc:meta])* $side:ident $name:ident<$l:lifetime>

@@ -3,7 +3,8 @@
 //! Requests decode into views that borrow the frame. A message is read **whole** before the
 //! handler sees it: every length and count has been checked against the bytes that are there and
 //! against its bound in [`crate::limits`], every string is UTF-8, and bytes after the message are
-//! an error. Arrays stay where they are ([`Array`]) and are walked as often as is needed.
+//! an error (`decode_prefix` leaves them, for the one client that sends some). Arrays stay where
+//! they are ([`Array`]) and are walked as often as is needed.
 //!
 //! Responses are struct literals that encode themselves into a caller's buffer ([`Writer`]). The
 //! compiler asks for every field and the table alone knows their order and versions. An array is a
