@@ -1,11 +1,19 @@
 //! The command line: arguments, configuration, the data directory's lock; then the work is others'.
 
 pub mod args;
+mod check;
 pub mod data_dir;
+mod dump;
+mod export;
+mod offline;
+mod overlay;
 mod progress;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use argh::FromArgs;
@@ -79,23 +87,11 @@ fn run(mut args: Args) -> Result<(), Failure> {
         None | Some(Command::Serve(_)) => serve(config),
         Some(Command::Plan(_)) => plan(&config),
         Some(Command::Status(command)) => status::run(&config, command.json),
-        Some(Command::Check(_)) => {
-            let _lock = data_dir::open_offline(&config)?;
-            Err(Failure::Failed(
-                "check is not part of this build".to_string(),
-            ))
-        }
-        Some(Command::Dump(_)) => {
-            let _lock = data_dir::open_offline(&config)?;
-            Err(Failure::Failed(
-                "dump is not part of this build".to_string(),
-            ))
-        }
-        Some(Command::Export(_)) => {
-            let _lock = data_dir::open_offline(&config)?;
-            Err(Failure::Failed(
-                "export is not part of this build".to_string(),
-            ))
+        Some(Command::Check(_)) => check::run(&offline::open(&config)?),
+        Some(Command::Dump(_)) => dump::run(&offline::open(&config)?),
+        Some(Command::Export(command)) => {
+            let out = Path::new(&command.out);
+            export::run(&offline::open(&config)?, &command.topic, out)
         }
     }
 }

@@ -1,0 +1,196 @@
+//! The rings without a broker: opened, read, and left as they are. What `check`, `dump` and
+//! `export` share.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Failure;
+use super::data_dir::{self, Lock};
+use super::overlay::Overlay;
+use crate::clock::Clock;
+use crate::config::value::Refusal;
+use crate::config::{Config, RingConfig};
+use crate::log::format::Run;
+use crate::log::open::{OpenError, Opening};
+use crate::log::recovery::{self, Proof, Start};
+use crate::log::scan::{self, Expect, FoundBatch, Group, Reader};
+use crate::log::{Log, LogConfig, SegmentView};
+use crate::storage::{FileStorage, Storage};
+use crate::types::{Boot, GroupSeq, PartitionHandle, RingIndex};
+
+/// The opened rings.
+pub struct Offline {
+    /// As a broker would find them.
+    pub log: Log,
+    /// The rings' names and sizes, as they are on flash.
+    pub rings: Vec<RingConfig>,
+    _lock: Lock,
+}
+
+/// What a walk over a ring comes across, in the order in which it was written.
+pub enum Found<'a> {
+    /// A segment.
+    Segment(SegmentView),
+    /// Where a group should be, nothing can be believed.
+    Unreadable {
+        /// Its position in the segment.
+        at: u64,
+    },
+    /// A group.
+    Group(&'a Group),
+    /// A group that a later start declared void.
+    Void(&'a Group),
+    /// The group's metadata records; none: their CRC does not hold.
+    Meta(Option<&'a [u8]>),
+    /// The group's directory does not hold, so nothing of its batches can be told.
+    NoDirectory,
+    /// A run of the group.
+    Run(&'a Run),
+    /// A batch of the run, with its bytes.
+    Batch(&'a Run, &'a FoundBatch, &'a [u8]),
+    /// The rest of the run cannot be read.
+    BrokenRun(&'a Run),
+}
+
+/// Opens what is in the data directory.
+pub fn open(config: &Config) -> Result<Offline, Failure> {
+    let lock = data_dir::open_offline(config)?;
+    let mut config = config.clone();
+    config.rings = rings_found(&config)?;
+    let files = FileStorage::open(&config.data_dir, config.rings.len())
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    let mut opening = Opening {
+        now: Clock::start().now(),
+        // Only a ring that is made needs a name, and none is made here.
+        entropy: &mut |bytes| bytes.fill(0),
+        progress: &mut |_, _, _| {},
+    };
+    let storage = Arc::new(Overlay::new(files));
+    let log = Log::open(&LogConfig::of(&config), storage, &mut opening);
+    let log = log.map_err(|error| match error {
+        OpenError::Config { .. } => Failure::Usage(Refusal::new(error.to_string())),
+        _ => Failure::Failed(error.to_string()),
+    })?;
+    Ok(Offline {
+        log,
+        rings: config.rings,
+        _lock: lock,
+    })
+}
+
+/// The rings as they are on flash: what the configuration says of sizes does not matter here.
+fn rings_found(config: &Config) -> Result<Vec<RingConfig>, Failure> {
+    let mut rings = Vec::new();
+    while let Some(found) = ring_found(config, rings.len()) {
+        rings.push(found);
+    }
+    match rings.len() {
+        0 => Err(Failure::Failed(format!(
+            "there is no ring in {}",
+            config.data_dir.display()
+        ))),
+        _ => Ok(rings),
+    }
+}
+
+fn ring_found(config: &Config, place: usize) -> Option<RingConfig> {
+    let configured = config.rings.get(place);
+    let name = configured.map_or_else(|| format!("ring-{place}"), |ring| ring.name.clone());
+    let folder = config.data_dir.join(format!("ring-{place}"));
+    let files = data_dir::segments(Path::new(&folder));
+    let segment_bytes = files.iter().copied().max()?;
+    let count = u16::try_from(files.len()).ok()?;
+    let spares = configured
+        .map_or(0, |ring| ring.spares)
+        .min(count.saturating_sub(1));
+    let topics = configured.map_or_else(Vec::new, |ring| ring.topics.clone());
+    Some(RingConfig {
+        name,
+        topics,
+        segments: count - spares,
+        segment_bytes,
+        spares,
+    })
+}
+
+impl Offline {
+    /// A partition's name for people.
+    pub fn name_of(&self, handle: PartitionHandle) -> String {
+        let state = self.log.state();
+        let partition = state
+            .partition_with_handle(handle)
+            .and_then(|slot| state.partition(slot));
+        let topic = partition.and_then(|partition| state.topic(partition.topic));
+        match (topic, partition) {
+            (Some(topic), Some(partition)) => format!("{}-{}", topic.name, partition.index),
+            _ => format!("deleted partition {}", handle.0),
+        }
+    }
+
+    /// All rings.
+    pub fn rings(&self) -> impl Iterator<Item = RingIndex> {
+        (0..self.rings.len()).map(|place| RingIndex(place as u8))
+    }
+
+    /// Walks over all that lives in a ring.
+    pub fn walk(&self, ring: RingIndex, each: &mut dyn FnMut(Found<'_>)) {
+        let segment_bytes = self.rings[usize::from(ring.0)].segment_bytes;
+        let storage: &dyn Storage = &**self.log.storage();
+        for segment in self.log.segments(ring) {
+            each(Found::Segment(segment));
+            let start = Start {
+                at: segment.groups_at,
+                limit: segment.end,
+                closed: true,
+                limit_known: true,
+                crc: 0,
+            };
+            let expect = Expect {
+                ring_id: self.log.ring_id(ring),
+                segment: segment.seq,
+                // The finest: an older start may have had another setting.
+                alignment: 512,
+                seq_min: GroupSeq(1),
+                boot_min: Boot(0),
+            };
+            let mut reader = Reader::new(storage, segment.file, segment_bytes, false);
+            recovery::walk(
+                &mut reader,
+                start,
+                expect,
+                &mut |reader, slot, proof| match (&slot.group, proof) {
+                    (Some(group), Proof::Superseded) => each(Found::Void(group)),
+                    (None, Proof::Superseded) => {}
+                    (Some(group), _) => walk_group(reader, group, each),
+                    (None, _) => each(Found::Unreadable { at: slot.at }),
+                },
+            );
+        }
+    }
+}
+
+fn walk_group(reader: &mut Reader<'_>, group: &Group, each: &mut dyn FnMut(Found<'_>)) {
+    each(Found::Group(group));
+    let contents = scan::contents(reader, &group.header);
+    if group.header.meta_bytes > 0 {
+        each(Found::Meta(contents.meta.as_deref()));
+    }
+    let Some(runs) = &contents.runs else {
+        each(Found::NoDirectory);
+        return;
+    };
+    let mut at = group.header.position + group.header.payload_at();
+    for run in runs {
+        each(Found::Run(run));
+        let mut found = Vec::new();
+        let whole = scan::batches(reader, at, run, &mut |batch| found.push(*batch));
+        for batch in &found {
+            let bytes = reader.vec(batch.at, batch.bytes as usize);
+            each(Found::Batch(run, batch, &bytes));
+        }
+        if !whole {
+            each(Found::BrokenRun(run));
+        }
+        at += u64::from(run.bytes);
+    }
+}
