@@ -270,8 +270,7 @@ pub struct GroupHeader {
     pub flags: u16,
     /// All groups up to this one were known to be on flash when this one was written.
     pub synced_through: GroupSeq,
-    /// Where not 0: groups from this one up to the writer's boot are void; what was readable of
-    /// them was copied to this group and those after it.
+    /// Where not 0: this group repeats that one, of an earlier boot, which nothing proves.
     pub supersedes: GroupSeq,
     /// When it was written, by the wall clock.
     pub wall_ms: i64,

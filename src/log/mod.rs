@@ -15,6 +15,8 @@ pub mod ring;
 pub mod scan;
 pub mod staging;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ use crate::clock::Now;
 use crate::codec::batch::{self, BatchHeader};
 use crate::error::DiskError;
 use crate::limits::PAGE_BYTES;
+use crate::log::anchor;
 use crate::log::format::{
     Anchor, AnchorKind, AnchorPage, FLAG_COPY, LIST_ENTRY_BYTES, ListEntry, Piece, Run,
 };
@@ -19,7 +20,7 @@ use crate::log::state::{State, TableFull};
 use crate::log::{Log, LogConfig};
 use crate::storage::Storage;
 use crate::types::{
-    Boot, FileIndex, FileRef, GroupSeq, Offset, PartitionSlot, RingIndex, SegmentSeq,
+    Boot, FileIndex, FileRef, GroupSeq, Offset, PartitionHandle, RingIndex, SegmentSeq,
 };
 
 /// What opening needs from outside.
@@ -134,7 +135,7 @@ impl Log {
             .unwrap_or_default();
         log.state.boot = Boot(boot.0 + 1);
         for (place, (tail, gaps)) in tails.into_iter().enumerate() {
-            log.begin(place, &tail, &gaps, opening);
+            log.begin(place, tail, &gaps, opening);
             log.log_starts_move(RingIndex(place as u8));
         }
         Ok(log)
@@ -145,59 +146,55 @@ impl Log {
         self.damage
     }
 
-    /// Writes the copies and the boot group. A disk that fails here is not a reason not to serve what
-    /// can be read: the ring tries again, as after any failure.
-    fn begin(
-        &mut self,
-        place: usize,
-        tail: &[Slot],
-        gaps: &[PartitionSlot],
-        opening: &mut Opening<'_>,
-    ) {
+    /// Writes the boot group, and with it the copy of an unproven one. A disk that fails here is not a
+    /// reason not to serve what can be read: the ring tries again, as after any failure.
+    fn begin(&mut self, place: usize, tail: Option<Slot>, gaps: &[Gap], opening: &mut Opening<'_>) {
         let now = opening.now;
         let boot = self.state.boot;
         let fresh = self.rings[place].live.is_empty();
         let ring = &mut self.rings[place];
         ring.boot = boot;
-        ring.supersedes = GroupSeq(ring.group_synced.0 + 1);
         if ring.id == [0; 16] {
             (opening.entropy)(&mut ring.id);
         }
-        ring.flags = FLAG_COPY;
-        for slot in tail {
-            if !self.copy_forward(place, slot, now) {
-                break;
-            }
+        if let Some(slot) = tail {
+            ring.flags = FLAG_COPY;
+            ring.supersedes = slot.seq;
+            self.copy_forward(place, &slot, now);
         }
-        self.rings[place].flags = 0;
-        let ring = RingIndex(place as u8);
-        let mut records = vec![MetaRecord::Boot { boot }];
-        for (_, partition) in self
-            .state
-            .partitions()
-            .filter(|(slot, _)| gaps.contains(slot))
-        {
-            records.push(MetaRecord::Partition {
-                handle: partition.handle,
-                log_start: partition.log_start,
-                next: partition.next,
-                epochs: partition.epochs.clone(),
-            });
+        self.stage_driving(place, &MetaRecord::Boot { boot }, now);
+        for (handle, next) in gaps {
+            let (handle, next) = (*handle, *next);
+            let record = MetaRecord::Partition {
+                handle,
+                log_start: Offset(0),
+                next,
+                epochs: heapless::Vec::new(),
+            };
+            self.stage_driving(place, &record, now);
         }
-        for record in &records {
-            if self.rings[place]
-                .stage(true, None)
-                .push_meta(record)
-                .is_err()
-            {
-                self.drive(ring, now);
-                let _ = self.rings[place].stage(true, None).push_meta(record);
-            }
-        }
-        self.drive(ring, now);
-        self.rings[place].supersedes = GroupSeq(0);
+        self.drive(RingIndex(place as u8), now);
+        let ring = &mut self.rings[place];
+        ring.flags = 0;
+        ring.supersedes = GroupSeq(0);
         if fresh {
             self.twin_write(place);
+        }
+    }
+
+    /// Stages a record, committing what is staged if there is no room for it.
+    fn stage_driving(&mut self, place: usize, record: &MetaRecord<'_>, now: Now) {
+        if self.rings[place]
+            .stage(true, None)
+            .push_meta(record)
+            .is_err()
+        {
+            self.drive(RingIndex(place as u8), now);
+            let again = self.rings[place].stage(true, None).push_meta(record);
+            assert!(
+                again.is_ok() || self.rings[place].is_failing(),
+                "an empty group takes a record"
+            );
         }
     }
 
@@ -209,25 +206,22 @@ impl Log {
         }
     }
 
-    /// Writes a whole but unproven group once more, as a new one. False: nothing behind it counts.
-    fn copy_forward(&mut self, place: usize, slot: &Slot, now: Now) -> bool {
-        let ring = RingIndex(place as u8);
-        let Some(group) = slot.group else {
-            return false;
-        };
-        let Some(segment) = self.rings[place].segment_of(group.header.segment) else {
-            return false;
+    /// Stages a whole but unproven group once more.
+    fn copy_forward(&mut self, place: usize, slot: &Slot, now: Now) {
+        let ring = &self.rings[place];
+        let Some(group) = slot.group else { return };
+        let Some(segment) = ring.segment_of(group.header.segment) else {
+            return;
         };
         let file = FileRef {
-            ring,
+            ring: ring.index,
             file: segment.file,
         };
-        let bytes = self.rings[place].config.segment_bytes;
         let storage = Arc::clone(&self.storage);
-        let mut reader = Reader::new(&*storage, file, bytes, true);
+        let mut reader = Reader::new(&*storage, file, ring.config.segment_bytes, true);
         let contents = scan::contents(&mut reader, &group.header);
         let (Some(runs), Some(meta)) = (contents.runs, contents.meta) else {
-            return false;
+            return;
         };
         let mut at = group.header.position + group.header.payload_at();
         for run in &runs {
@@ -235,16 +229,25 @@ impl Log {
             at += u64::from(run.bytes);
             self.copy_run(place, run, group.header.boot, &batches, now);
         }
-        let _ = self.rings[place].stage(true, None).push_meta_bytes(&meta);
-        self.drive(ring, now);
+        if self.rings[place]
+            .stage(true, None)
+            .push_meta_bytes(&meta)
+            .is_err()
+        {
+            log::error!(
+                "metadata of a group that may not have reached the flash stays where it is"
+            );
+        }
         self.damage.copied += 1;
-        true
     }
 
     fn copy_run(&mut self, place: usize, run: &Run, epoch: Boot, batches: &[u8], now: Now) {
         let Some(slot) = self.state.partition_with_handle(run.handle) else {
             return;
         };
+        if self.damage.groups > 0 {
+            self.damage.records += self.state.gap_before(slot, run.offset);
+        }
         let Some(partition) = self.state.partition_mut(slot) else {
             return;
         };
@@ -347,10 +350,13 @@ fn create_files(
 struct Recovered {
     ring: Ring,
     index: Index,
-    tail: Vec<Slot>,
-    gaps: Vec<PartitionSlot>,
+    tail: Option<Slot>,
+    gaps: Vec<Gap>,
     damage: Damage,
 }
+
+/// A partition whose offsets below this one were taken by a group that was cut short.
+type Gap = (PartitionHandle, Offset);
 
 /// A file's two anchors.
 struct FoundFile {
@@ -360,12 +366,12 @@ struct FoundFile {
 }
 
 struct RingRecovery<'a> {
-    config: &'a LogConfig,
     storage: &'a dyn Storage,
     ring: Ring,
     index: Index,
     damage: Damage,
-    gaps: Vec<PartitionSlot>,
+    tail: Vec<Slot>,
+    gaps: Vec<Gap>,
     evicted: Option<SegmentSeq>,
     /// Whether a group was lost whole: gaps in offsets are damage from there on.
     lost: bool,
@@ -398,11 +404,11 @@ impl<'a> RingRecovery<'a> {
             anchor_bytes,
         );
         RingRecovery {
-            config,
             storage,
             ring,
             index,
             damage: Damage::default(),
+            tail: Vec::new(),
             gaps: Vec::new(),
             evicted: None,
             lost: false,
@@ -417,7 +423,7 @@ impl<'a> RingRecovery<'a> {
         let base = self.restore_newest(&files, state)?;
         let mut live = self.live_segments(base.as_ref(), &files);
         self.note_highest(&files);
-        let tail = self.replay(base.as_ref(), &mut live, state)?;
+        self.replay(base.as_ref(), &mut live, state);
         if let Some(evicted) = self.evicted {
             live.retain(|segment| segment.seq > evicted);
         }
@@ -432,7 +438,7 @@ impl<'a> RingRecovery<'a> {
             None => Ok(Recovered {
                 ring: self.ring,
                 index: self.index,
-                tail,
+                tail: self.tail.pop(),
                 gaps: self.gaps,
                 damage: self.damage,
             }),
@@ -639,13 +645,8 @@ impl<'a> RingRecovery<'a> {
         }
     }
 
-    /// Replays the groups behind the base; gives those that nothing proves.
-    fn replay(
-        &mut self,
-        base: Option<&Base>,
-        live: &mut [Segment],
-        state: &mut State,
-    ) -> Result<Vec<Slot>, OpenError> {
+    /// Replays the groups behind the base; leaves in `self.tail` what nothing proves.
+    fn replay(&mut self, base: Option<&Base>, live: &mut [Segment], state: &mut State) {
         let mut next = base.map_or(GroupSeq(1), |base| base.anchor.group_next);
         let mut crc = base.map_or(0, |base| base.anchor.prev_crc);
         let boot = base.map_or(Boot(0), |base| base.anchor.boot);
@@ -657,7 +658,6 @@ impl<'a> RingRecovery<'a> {
             })
         };
         let from = live.iter().position(replayed).unwrap_or(live.len());
-        let mut tail = Vec::new();
         for place in from..live.len() {
             let segment = live[place];
             self.ring.segment_next = self.ring.segment_next.max(SegmentSeq(segment.seq.0 + 1));
@@ -677,14 +677,13 @@ impl<'a> RingRecovery<'a> {
                 boot_min: boot,
             };
             let walked = self.replay_segment(&segment, start, expect, state);
-            let (end, dropped) = self.tail_end(&walked, &mut tail, state, segment.file);
-            live[place].end = end;
+            live[place].end = self.tail_of(&walked, segment.file);
             live[place].group_last = walked.seq_last;
             next = GroupSeq(walked.seq_last.0 + 1);
             crc = walked.crc;
             self.ring.boot = self.ring.boot.max(walked.boot);
             self.ring.group_synced = walked.proven;
-            self.damage.torn += dropped;
+            self.tail_accept(&live[place].clone(), state);
         }
         self.ring.group_next = next;
         self.ring.prev_crc = crc;
@@ -696,7 +695,6 @@ impl<'a> RingRecovery<'a> {
         {
             last.end = base.anchor.end;
         }
-        Ok(tail)
     }
 
     fn replay_segment(
@@ -779,21 +777,12 @@ impl<'a> RingRecovery<'a> {
                 self.full = Some(full);
             }
             let slot = state.partition_with_handle(run.handle);
+            if let Some(slot) = slot.filter(|_| self.lost) {
+                self.damage.records += state.gap_before(slot, run.offset);
+            }
             let fresh = slot
                 .and_then(|slot| state.partition(slot))
-                .is_some_and(|partition| {
-                    if self.lost && run.offset > partition.next && partition.next.0 > 0 {
-                        self.damage.records += run.offset.0.abs_diff(partition.next.0);
-                        let topic = state.topic(partition.topic).map_or("", |t| &t.name);
-                        log::error!(
-                            "{topic}-{}: offsets {} to {} are lost",
-                            partition.index,
-                            partition.next.0,
-                            run.offset.0 - 1
-                        );
-                    }
-                    run.end() > partition.next
-                });
+                .is_some_and(|partition| run.end() > partition.next);
             let mut good_bytes = 0;
             let mut epoch = boot;
             let whole = scan::batches(reader, at, run, &mut |batch| {
@@ -856,19 +845,13 @@ impl<'a> RingRecovery<'a> {
         }
     }
 
-    /// Where the next group goes: behind what is whole in the open segment's tail. What was cut short
-    /// leaves a gap in the offsets that it would have taken, if they can be told.
-    fn tail_end(
-        &mut self,
-        walked: &Walked,
-        tail: &mut Vec<Slot>,
-        state: &mut State,
-        file: FileIndex,
-    ) -> (u64, u64) {
+    /// Looks at what nothing proves, on the medium: gives where the next group goes, behind what is
+    /// whole, and leaves that in `self.tail`. What was cut short leaves a gap in the offsets that it
+    /// would have taken, if they can be told.
+    fn tail_of(&mut self, walked: &Walked, file: FileIndex) -> u64 {
         let segment_bytes = self.ring.config.segment_bytes;
         let mut reader = Reader::new(self.storage, self.file(file), segment_bytes, true);
         let mut end = walked.tail.first().map_or(walked.end, |slot| slot.at);
-        let mut dropped = 0;
         let mut cut = false;
         for slot in &walked.tail {
             let contents = slot
@@ -877,36 +860,58 @@ impl<'a> RingRecovery<'a> {
             let runs = contents
                 .as_ref()
                 .and_then(|contents| contents.runs.as_ref());
+            let meta = contents
+                .as_ref()
+                .and_then(|contents| contents.meta.as_ref());
             let finding = Finding {
                 header: slot.group.is_some(),
-                directory: contents
-                    .as_ref()
-                    .is_some_and(|c| c.runs.is_some() && c.meta.is_some()),
+                directory: runs.is_some() && meta.is_some(),
                 payload: slot.group.zip(runs).is_some_and(|(group, runs)| {
                     payload_holds(&mut reader, slot.at + group.header.payload_at(), runs)
                 }),
                 proof: Proof::None,
             };
-            match recovery::verdict(&finding) {
-                Verdict::CopyForward if !cut => {
-                    let bytes = slot.group.map_or(0, |group| group.header.bytes);
-                    end = slot.at + u64::from(bytes);
-                    tail.push(*slot);
+            match (recovery::verdict(&finding), slot.group) {
+                (Verdict::CopyForward, Some(group)) if !cut => {
+                    end = slot.at + u64::from(group.header.bytes);
+                    self.tail.push(*slot);
                 }
                 _ => {
-                    dropped += u64::from(slot.group.is_some());
                     cut = true;
-                    for run in runs.into_iter().flatten() {
-                        if let Some(slot) = state.partition_with_handle(run.handle)
-                            && state.gap_up_to(slot, run.end())
-                        {
-                            self.gaps.push(slot);
-                        }
-                    }
+                    self.damage.torn += u64::from(slot.group.is_some());
+                    let runs = runs.into_iter().flatten();
+                    self.gaps.extend(runs.map(|run| (run.handle, run.end())));
                 }
             }
         }
-        (end, dropped)
+        end
+    }
+
+    /// Several unproven groups, or one whose copy does not fit its segment, are not copied: they were
+    /// read from the medium, and once their file is synced they are as durable as copies. A snapshot
+    /// written between two copies, or before one, would leave the others behind.
+    fn tail_accept(&mut self, segment: &Segment, state: &mut State) {
+        let bytes: u64 = self
+            .tail
+            .iter()
+            .filter_map(|slot| slot.group)
+            .map(|group| u64::from(group.header.bytes))
+            .sum();
+        let gaps = (self.gaps.len() * GAP_BYTES_MAX) as u64;
+        let room = 3 * self.ring.alignment + gaps + anchor::foot_bytes_max(&self.ring, state);
+        let fits = segment.end + bytes + room <= self.ring.config.segment_bytes;
+        if self.tail.is_empty() || (self.tail.len() == 1 && fits) {
+            return;
+        }
+        if let Err(error) = self.storage.sync(self.file(segment.file)) {
+            log::error!("ring {}: {error}", self.ring.config.name);
+            self.ring.current_bad = true;
+        }
+        let mut reader = self.reader(segment.file);
+        for slot in std::mem::take(&mut self.tail) {
+            self.replay_group(&mut reader, &slot, Proof::Acknowledged, segment.file, state);
+            self.ring.group_synced = self.ring.group_synced.max(slot.seq);
+        }
     }
 
     /// The index of segments that need no replay comes from their feet, or from a walk.
@@ -1052,6 +1057,9 @@ fn payload_holds(reader: &mut Reader<'_>, mut at: u64, runs: &[Run]) -> bool {
         whole && good
     })
 }
+
+/// The longest record of a gap.
+const GAP_BYTES_MAX: usize = 1 + 5 + 10 + 10 + 1;
 
 /// The epoch in which a batch was first appended; a copy's is older than its group's.
 fn epoch_of(header: &BatchHeader, written: Boot) -> Boot {

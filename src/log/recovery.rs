@@ -259,7 +259,7 @@ fn settle(
 
 fn proof_of(slot: &Slot, by: &Group) -> Proof {
     let header = &by.header;
-    let void = header.supersedes.0 != 0 && slot.seq >= header.supersedes;
+    let void = slot.seq <= header.supersedes;
     let older = slot
         .group
         .is_none_or(|group| group.header.boot < header.boot);

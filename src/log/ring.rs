@@ -125,7 +125,7 @@ pub struct Ring {
     pub(super) group_next: GroupSeq,
     pub(super) group_synced: GroupSeq,
     pub(super) prev_crc: u32,
-    /// Set while copies of unproven groups are written, and for the group after them.
+    /// Set while the copy of an unproven group is written.
     pub(super) supersedes: GroupSeq,
     pub(super) flags: u16,
     open: Staging,

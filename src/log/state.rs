@@ -475,18 +475,23 @@ impl State {
         }
     }
 
-    /// No record below `offset` will ever be appended. False: that was so already.
-    pub(super) fn gap_up_to(&mut self, slot: PartitionSlot, offset: Offset) -> bool {
-        let Some(partition) = self.partition_mut(slot) else {
-            return false;
+    /// How many records are missing before `offset`, after damage that nothing else can name.
+    pub(super) fn gap_before(&self, slot: PartitionSlot, offset: Offset) -> u64 {
+        let Some(partition) = self.partition(slot) else {
+            return 0;
         };
-        let moves = offset > partition.next;
-        if moves {
-            partition.high_watermark = offset;
-            partition.written = offset;
-            partition.next = offset;
+        // What comes first in the log after an eviction does not begin at 0.
+        if partition.next.0 == 0 || offset <= partition.next {
+            return 0;
         }
-        moves
+        let topic = self.topic(partition.topic).map_or("", |topic| &topic.name);
+        log::error!(
+            "{topic}-{}: offsets {} to {} are lost",
+            partition.index,
+            partition.next.0,
+            offset.0 - 1
+        );
+        offset.0.abs_diff(partition.next.0)
     }
 
     /// Notes a replayed batch for its producer.
