@@ -101,6 +101,7 @@ impl<C: Core> Connection<C> {
     /// The next whole frame in the input, without its size prefix.
     fn next_frame(&self) -> Result<Option<Range<usize>>, End> {
         let Some(head) = self.input.unread().first_chunk::<HEAD_BYTES>() else {
+            self.frame_size(self.input.unread())?;
             return Ok(None);
         };
         let bytes = self.frame_bytes(head)?;
@@ -110,12 +111,8 @@ impl<C: Core> Connection<C> {
 
     /// A frame's length with its size prefix, if it is one that may be read.
     fn frame_bytes(&self, head: &[u8; HEAD_BYTES]) -> Result<usize, End> {
-        let [s0, s1, s2, s3, k0, k1, ..] = *head;
-        let size = i32::from_be_bytes([s0, s1, s2, s3]);
-        let size = usize::try_from(size).map_err(|_| End::protocol("a frame of negative size"))?;
-        if size < HEAD_BYTES - SIZE_BYTES {
-            return Err(End::protocol("a frame that is shorter than any request"));
-        }
+        let size = self.frame_size(head)?;
+        let [_, _, _, _, k0, k1, ..] = *head;
         let max = match self.pool_of(i16::from_be_bytes([k0, k1])) {
             Pool::Produce => self.wire.net.setup.request_bytes_max,
             Pool::Fetch | Pool::Control => limits::LEASE_BYTES - SIZE_BYTES,
@@ -123,11 +120,25 @@ impl<C: Core> Connection<C> {
         if size <= max {
             Ok(size + SIZE_BYTES)
         } else {
-            Err(End {
-                why: CloseReason::TooLarge,
-                text: "a frame of more than socket_request_max_bytes, or of more than 64 KiB \
-                       without records",
-            })
+            Err(TOO_LARGE)
+        }
+    }
+
+    /// The size that a frame's first bytes announce, 0 while they are too few. A size that no
+    /// request has is refused at once: the rest of its head may never come.
+    fn frame_size(&self, head: &[u8]) -> Result<usize, End> {
+        let Some(prefix) = head.first_chunk::<SIZE_BYTES>() else {
+            return Ok(0);
+        };
+        let size = i32::from_be_bytes(*prefix);
+        let size = usize::try_from(size).map_err(|_| End::protocol("a frame of negative size"))?;
+        if size < HEAD_BYTES - SIZE_BYTES {
+            return Err(End::protocol("a frame that is shorter than any request"));
+        }
+        if size <= self.wire.net.setup.request_bytes_max {
+            Ok(size)
+        } else {
+            Err(TOO_LARGE)
         }
     }
 
@@ -170,6 +181,7 @@ impl<C: Core> Connection<C> {
                 Some(bytes) => self.head_len += bytes,
                 None => {
                     self.drained = true;
+                    self.frame_size(&self.head[..self.head_len])?;
                     return Ok(false);
                 }
             }
@@ -425,6 +437,12 @@ impl Input {
         self.start = 0;
     }
 }
+
+/// How a frame that no buffer takes is refused.
+const TOO_LARGE: End = End {
+    why: CloseReason::TooLarge,
+    text: "a frame of more than socket_request_max_bytes, or of more than 64 KiB without records",
+};
 
 /// The size prefix of a frame.
 pub(super) const SIZE_BYTES: usize = 4;
