@@ -77,9 +77,11 @@ impl Busy {
 }
 
 impl Broker {
-    /// Whether no change is on its way of a topic for which `concerns` is true.
+    /// Whether no change is on its way of a topic for which `concerns` is true. Metadata that the
+    /// disk has in hand cannot be looked at, so it is waited for whatever it is about.
     pub fn topics_settled(&self, concerns: impl Fn(&str) -> bool) -> Result<(), Busy> {
-        let mut until: Option<Until> = None;
+        let out = self.log.staged_out(SHARED_RING);
+        let mut until = out.map(|ticket| Until::synced(SHARED_RING, ticket));
         for staged in self.topics_staged().filter(|staged| concerns(staged.name)) {
             let wait = until.get_or_insert_default();
             wait.add(SHARED_RING, staged.ticket);
@@ -312,6 +314,30 @@ pub const RECORD_BYTES: usize = 48;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::testing::Bench;
+
+    #[test]
+    fn what_the_disk_has_in_hand_is_waited_for() {
+        let mut bench = Bench::new();
+        let new = NewTopic {
+            name: name_check("t").unwrap(),
+            partitions: 2,
+            configs: TopicConfigs::new(),
+        };
+        let (_, ticket) = bench.broker.topic_create(&new, bench.now).unwrap();
+        assert_eq!(bench.broker.topics_settled(|name| name == "u"), Ok(()));
+        assert_eq!(bench.broker.growth_staged().partitions, 2);
+
+        bench.now.mono = bench.now.mono.plus_ms(100);
+        let job = bench.broker.log.next_io(SHARED_RING, bench.now).unwrap();
+        // Which topics it is about cannot be seen now.
+        let wait = Err(Busy::Wait(Until::synced(SHARED_RING, ticket)));
+        assert_eq!(bench.broker.topics_settled(|name| name == "u"), wait);
+        assert_eq!(bench.broker.meta_room(SHARED_RING, 100), Ok(()));
+        let done = job.run(&*bench.disk);
+        bench.broker.log.io_done(SHARED_RING, job, done, bench.now);
+        assert_eq!(bench.broker.topics_settled(|_| true), Ok(()));
+    }
 
     #[test]
     fn topic_names_are_kafkas() {

@@ -193,7 +193,7 @@ impl Log {
     /// the snapshots.
     pub fn room_meta(&self, ring: RingIndex, bytes: usize) -> Result<(), StageError> {
         let ring = self.ring(ring);
-        let staged = ring.open().meta().len() + ring.closed().map_or(0, |c| c.meta().len());
+        let staged = ring.open().meta_bytes() + ring.closed().map_or(0, Staging::meta_bytes);
         if ring.is_failing() {
             Err(StageError::Storage)
         } else if !self.state.room_for_shared(staged + bytes) {
@@ -272,7 +272,15 @@ impl Log {
         Ok(staging.ticket)
     }
 
-    /// Metadata records of `ring` that are staged and not yet synced, oldest first.
+    /// The ticket of the metadata records of `ring` that are on their way to the disk just now, and
+    /// cannot be looked at: [`Log::staged`] leaves them out.
+    pub fn staged_out(&self, ring: RingIndex) -> Option<Ticket> {
+        let closed = self.ring(ring).closed()?;
+        (closed.is_out() && closed.meta_bytes() > 0).then_some(closed.ticket)
+    }
+
+    /// Metadata records of `ring` that are staged and not yet synced, oldest first; without those that
+    /// are on their way to the disk (see [`Log::staged_out`]).
     pub fn staged(&self, ring: RingIndex) -> impl Iterator<Item = (Ticket, MetaRecord<'_>)> {
         let ring = self.ring(ring);
         let groups = ring.closed().into_iter().chain([ring.open()]);

@@ -149,9 +149,20 @@ impl Staging {
         Ok(())
     }
 
-    /// The metadata records.
+    /// The metadata records. While a job is out with the buffer they cannot be seen: see
+    /// [`Staging::is_out`].
     pub fn meta(&self) -> &[u8] {
-        &self.buf[..self.meta]
+        self.buf.get(..self.meta).unwrap_or_default()
+    }
+
+    /// How many bytes of metadata records there are, seen or not.
+    pub fn meta_bytes(&self) -> usize {
+        self.meta
+    }
+
+    /// Whether a job is out with the buffer.
+    pub fn is_out(&self) -> bool {
+        self.buf.is_empty()
     }
 
     /// Puts the contents into the order in which they will stand on flash. Nothing is added later.
