@@ -1,7 +1,9 @@
 //! The state behind the handlers; knows no wire format and no socket.
 
+pub mod offsets;
 pub mod reads;
 pub mod refusal;
+pub mod stamps;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topic_config;
@@ -52,6 +54,8 @@ pub struct Broker {
     /// Fetches and look-ups under way.
     pub reads: reads::Reads,
     cluster_id: heapless::String<64>,
+    /// The newest time that was given to arriving records.
+    append_time_newest_ms: i64,
 }
 
 /// What a read job (a fetch, a look-up by timestamp) wants next. The connection carries it out with
@@ -99,6 +103,7 @@ impl Broker {
             log,
             metrics: Metrics::default(),
             reads,
+            append_time_newest_ms: i64::MIN,
         }
     }
 

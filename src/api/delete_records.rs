@@ -186,6 +186,7 @@ mod tests {
         let append = Append {
             slot,
             batches: &batch,
+            newest_ms: None,
             append_time_ms: None,
             relaxed_ms: None,
         };

@@ -2,10 +2,14 @@
 //!
 //! - 1 adds the kind of key, the throttle time and a message; 3 is flexible; 4 asks for many keys
 //!   at once; 5 and 6 add errors and kinds of keys.
-//! - This broker coordinates all groups (kind 0). Transactions (1) and share groups (2) have
-//!   none.
+//! - This broker coordinates all groups (kind 0). Transactions (1) are refused with
+//!   TRANSACTIONAL_ID_AUTHORIZATION_FAILED (53), as InitProducerId does: clients give up at once.
+//!   Share groups (2) and other kinds are INVALID_REQUEST (42), as in a Kafka without them.
 //! - librdkafka takes its presence as the sign that lz4 is understood.
 
+use crate::api::{Malformed, Request, Step, Window};
+use crate::broker::Broker;
+use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, message};
 
 message! {
@@ -37,3 +41,58 @@ message! {
         error_message: Option<&'a str>, 4+, nullable 4+;
     }
 }
+
+/// Says where the coordinator is: here.
+pub fn handle(
+    broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    _now: Now,
+) -> Result<Step, Malformed> {
+    let ask = FindCoordinatorRequest::decode(&mut request.reader(), request.version)?;
+    let refusal = match ask.key_type {
+        KIND_GROUP => None,
+        KIND_TRANSACTION => Some((
+            ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            "There are no transactions.",
+        )),
+        _ => Some((
+            ErrorCode::INVALID_REQUEST,
+            "There is no coordinator of this kind.",
+        )),
+    };
+    let address = broker.advertised(request.peer);
+    let good = refusal.is_none();
+    let error_code = refusal.map_or(ErrorCode::NONE, |(code, _)| code);
+    let error_message = refusal.map(|(_, message)| message);
+    let node_id = if good { broker.config.node_id } else { -1 };
+    let host = if good { address.host.as_str() } else { "" };
+    let port = if good { address.port.into() } else { -1 };
+    let bytes = request.answer(out, |w| {
+        FindCoordinatorResponse {
+            throttle_time_ms: 0,
+            error_code,
+            error_message,
+            node_id,
+            host,
+            port,
+            coordinators: &mut |list| {
+                for key in ask.coordinator_keys {
+                    list.push(Coordinator {
+                        key,
+                        node_id,
+                        host,
+                        port,
+                        error_code,
+                        error_message,
+                    });
+                }
+            },
+        }
+        .encode(w, request.version);
+    });
+    Ok(Step::Reply { bytes })
+}
+
+const KIND_GROUP: i8 = 0;
+const KIND_TRANSACTION: i8 = 1;

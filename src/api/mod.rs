@@ -52,13 +52,18 @@ use Pool::Control;
 #[rustfmt::skip] // A row is a line.
 pub static APIS: &[Api] = &[
     // key, name, first and last version served, first flexible version, pool, handler
+    Api::new(0, "Produce", (3, 12), 9, Pool::Produce, produce::handle).advertised_from(0),
     Api::new(1, "Fetch", (4, 12), 12, Pool::Fetch, fetch::handle),
     Api::new(2, "ListOffsets", (1, 10), 6, Control, list_offsets::handle),
     Api::new(3, "Metadata", (0, 12), 9, Control, metadata::handle),
+    Api::new(8, "OffsetCommit", (2, 9), 8, Control, offset_commit::handle),
+    Api::new(9, "OffsetFetch", (1, 9), 6, Control, offset_fetch::handle),
+    Api::new(10, "FindCoordinator", (0, 6), 3, Control, find_coordinator::handle),
     Api::new(18, "ApiVersions", (0, 4), 3, Control, api_versions::handle),
     Api::new(19, "CreateTopics", (2, 7), 5, Control, create_topics::handle),
     Api::new(20, "DeleteTopics", (1, 6), 4, Control, delete_topics::handle),
     Api::new(21, "DeleteRecords", (0, 2), 2, Control, delete_records::handle),
+    Api::new(22, "InitProducerId", (0, 5), 2, Control, init_producer_id::handle),
     Api::new(23, "OffsetForLeaderEpoch", (2, 4), 4, Control, offset_for_leader_epoch::handle),
     Api::new(29, "DescribeAcls", (1, 3), 2, Control, describe_acls::handle),
     Api::new(30, "CreateAcls", (1, 3), 2, Control, create_acls::handle),
@@ -209,7 +214,13 @@ pub fn pool_of(key: i16) -> Pool {
 /// Turns the encoded answer of a produce request, whose sync failed, into one that says
 /// KAFKA_STORAGE_ERROR (56) for each partition. Other requests are dispatched again instead, and find the log
 /// failing.
-pub fn fail(_frame_key: i16, _frame_version: i16, _answer: &mut [u8]) {}
+pub fn fail(frame_key: i16, frame_version: i16, answer: &mut [u8]) {
+    if frame_key == PRODUCE_KEY {
+        let code = codec::ErrorCode::KAFKA_STORAGE_ERROR;
+        let failed = produce::produce_response_fail(frame_version, answer, code);
+        assert_eq!(failed, Ok(()), "the answer is our own");
+    }
+}
 
 impl Api {
     const fn new(
@@ -232,7 +243,6 @@ impl Api {
         }
     }
 
-    #[allow(dead_code)] // Until Produce is served.
     const fn advertised_from(self, version: i16) -> Api {
         Api {
             min_advertised: version,
@@ -316,6 +326,7 @@ impl From<codec::Error> for Malformed {
     }
 }
 
+const PRODUCE_KEY: i16 = 0;
 const API_VERSIONS_KEY: i16 = 18;
 
 #[cfg(test)]

@@ -8,8 +8,23 @@
 //!   error then closes the connection.
 //! - The tagged leader and node endpoints (10+) are never sent: there is one broker.
 //! - Errors per record are never sent: a batch is refused whole.
+//! - One batch per partition, as in Kafka since version 3. Null records are INVALID_RECORD (87);
+//!   Kafka does not answer them at all.
+//! - Idempotent producers: a duplicate is answered with the offset of the first, once that is
+//!   synced; gaps are 45, what is older than is remembered 46, old epochs 47.
+//! - Timestamps too far ahead are INVALID_TIMESTAMP (32) only while our clock is right.
+//! - `timeout_ms` is ignored: a sync is waited for as long as it takes.
 
-use crate::codec::{Array, Decode, Error, ErrorCode, List, Reader, frame, message};
+use crate::api::{Malformed, Request, Step, Window};
+use crate::broker::{Broker, topic_config, topics};
+use crate::clock::Now;
+use crate::codec::batch;
+use crate::codec::{Array, Decode, Error, ErrorCode, List, ListWriter, Reader, frame, message};
+use crate::limits;
+use crate::log::producers::{Check, batch_of};
+use crate::log::state::Topic;
+use crate::log::{Append, StageError};
+use crate::types::{Offset, RingIndex, Ticket, TopicSlot, Until};
 
 message! {
     /// Batches per partition.
@@ -61,6 +76,374 @@ message! {
         batch_index_error_message: Option<&'a str>, 8+, nullable 8+;
     }
 }
+
+/// Appends batches.
+pub fn handle(
+    broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    now: Now,
+) -> Result<Step, Malformed> {
+    let ask = ProduceRequest::decode(&mut request.reader(), request.version)?;
+    let demand = Demand::of(broker, &ask);
+    if ask.acks != 0 && demand.answer_bytes > out.buf.len() {
+        return Err(Malformed("more partitions than an answer has room for"));
+    }
+    let mut produce = Produce::new(&ask, request.version, now);
+    // Errors are explained where the answer has room for it.
+    produce.explains = demand.answer_bytes + demand.partitions * WHY_BYTES_MAX <= out.buf.len();
+    if !(-1..=1).contains(&ask.acks) {
+        produce.refusal = Some(refusal(
+            ErrorCode::INVALID_REQUIRED_ACKS,
+            "acks is not -1, 0 or 1",
+        ));
+    } else if let Err(until) = produce.check_room(broker, &demand) {
+        return Ok(Step::Again(until));
+    }
+
+    let encode = |w: &mut crate::codec::Writer<'_>| {
+        ProduceResponse {
+            responses: &mut |list| {
+                for topic in ask.topic_data {
+                    let rules = produce.rules(broker, topic.name);
+                    list.push(TopicProduceResponse {
+                        name: topic.name,
+                        partition_responses: &mut |list| {
+                            produce.topic(broker, &rules, topic.partition_data, list);
+                        },
+                    });
+                }
+            },
+            throttle_time_ms: 0,
+        }
+        .encode(w, request.version);
+    };
+    if ask.acks == 0 {
+        request.answer_bytes(encode);
+        let failed = Step::Close("a produce request without acknowledgement failed");
+        return Ok(if produce.failed {
+            failed
+        } else {
+            Step::NoReply
+        });
+    }
+    let bytes = request.answer(out, encode);
+    let until = produce.until;
+    Ok(if until.tickets == Until::default().tickets {
+        Step::Reply { bytes }
+    } else {
+        Step::ReplyAfter { bytes, until }
+    })
+}
+
+/// What a request needs at the most.
+#[derive(Default)]
+struct Demand {
+    answer_bytes: usize,
+    partitions: usize,
+    payload_bytes: [usize; limits::RINGS_MAX],
+    runs: [usize; limits::RINGS_MAX],
+}
+
+impl Demand {
+    fn of(broker: &Broker, ask: &ProduceRequest<'_>) -> Demand {
+        let mut demand = Demand {
+            answer_bytes: ANSWER_AROUND_BYTES,
+            ..Demand::default()
+        };
+        for topic in ask.topic_data {
+            let found = broker.log.state().topic_named(topic.name);
+            let ring = found.map(|(_, topic)| usize::from(topic.ring.0));
+            demand.answer_bytes += ANSWER_TOPIC_BYTES + topic.name.len();
+            demand.answer_bytes += ANSWER_PARTITION_BYTES * topic.partition_data.len();
+            demand.partitions += topic.partition_data.len();
+            for partition in topic.partition_data {
+                if let (Some(ring), Some(records)) = (ring, partition.records) {
+                    demand.payload_bytes[ring] += records.len();
+                    demand.runs[ring] += 1;
+                }
+            }
+        }
+        demand
+    }
+}
+
+/// What one topic's settings say of what may be produced to it.
+struct Rules {
+    slot: TopicSlot,
+    ring: RingIndex,
+    batch: batch::Rules,
+    /// Set for LogAppendTime.
+    append_time_ms: Option<i64>,
+    /// Otherwise timestamps must lie between these.
+    timestamp_ms_min: i64,
+    timestamp_ms_max: i64,
+    relaxed_ms: Option<u64>,
+    replicas_missing: bool,
+}
+
+/// Where one batch is.
+struct Placed {
+    offset: Offset,
+    append_time_ms: Option<i64>,
+    log_start: Offset,
+}
+
+/// A request while it is carried out.
+struct Produce {
+    acks: i16,
+    version: i16,
+    now: Now,
+    explains: bool,
+    /// Nothing can be done at all: the answer to everything.
+    refusal: Option<batch::Refusal>,
+    /// Rings that can take nothing, and why.
+    closed: [Option<batch::Refusal>; limits::RINGS_MAX],
+    until: Until,
+    failed: bool,
+}
+
+impl Produce {
+    fn new(ask: &ProduceRequest<'_>, version: i16, now: Now) -> Produce {
+        Produce {
+            acks: ask.acks,
+            version,
+            now,
+            explains: false,
+            refusal: None,
+            closed: [None; limits::RINGS_MAX],
+            until: Until {
+                written: true,
+                ..Until::default()
+            },
+            failed: false,
+        }
+    }
+
+    /// Whether all that is good of the request can be staged now; else what to wait for.
+    fn check_room(&mut self, broker: &Broker, demand: &Demand) -> Result<(), Until> {
+        for (place, runs) in demand
+            .runs
+            .iter()
+            .enumerate()
+            .filter(|(_, runs)| **runs > 0)
+        {
+            let ring = RingIndex(place as u8);
+            match broker.log.room(ring, demand.payload_bytes[place], *runs) {
+                Ok(()) => {}
+                Err(StageError::Full(ticket)) => return Err(Until::synced(ring, ticket)),
+                Err(StageError::Storage) => self.closed[place] = Some(STORAGE),
+                Err(StageError::TooLarge) => self.closed[place] = Some(TOO_LARGE),
+            }
+        }
+        Ok(())
+    }
+
+    fn rules(&self, broker: &mut Broker, name: &str) -> Result<Rules, batch::Refusal> {
+        if let Some(refusal) = self.refusal {
+            return Err(refusal);
+        }
+        if topics::is_internal(name) {
+            let why = "this topic is not for clients to write to";
+            return Err(refusal(ErrorCode::INVALID_TOPIC_EXCEPTION, why));
+        }
+        let config = &broker.config;
+        let (slot, topic) = broker.log.state().topic_named(name).ok_or(UNKNOWN)?;
+        let appends = topic_config::append_time(topic, config);
+        let (before_ms, after_ms) = topic_config::timestamp_ms_max(topic, config);
+        let right = broker.clock_right(self.now);
+        let bound = |ms: i64, usual| if right && !appends { ms } else { usual };
+        let rules = Rules {
+            slot,
+            ring: topic.ring,
+            batch: self.batch_rules(broker, topic),
+            append_time_ms: None,
+            timestamp_ms_min: bound(self.now.wall_ms.saturating_sub(before_ms), i64::MIN),
+            timestamp_ms_max: bound(self.now.wall_ms.saturating_add(after_ms), i64::MAX),
+            relaxed_ms: topic_config::relaxed_ms(topic),
+            replicas_missing: self.acks == ACKS_ALL && topic_config::insync_replicas_min(topic) > 1,
+        };
+        let append_time_ms = appends.then(|| broker.append_time_ms(self.now));
+        Ok(Rules {
+            append_time_ms,
+            ..rules
+        })
+    }
+
+    fn batch_rules(&self, broker: &Broker, topic: &Topic) -> batch::Rules {
+        batch::Rules {
+            batch_bytes_max: topic_config::message_bytes_max(topic, &broker.config),
+            zstd_allowed: self.version >= ZSTD_SINCE,
+        }
+    }
+
+    /// Appends to the partitions of a topic, and answers.
+    fn topic(
+        &mut self,
+        broker: &mut Broker,
+        rules: &Result<Rules, batch::Refusal>,
+        partitions: Array<'_, PartitionProduceData<'_>>,
+        list: &mut ListWriter<'_, '_, PartitionProduceResponse<'static>>,
+    ) {
+        for partition in partitions {
+            let done = match rules {
+                Ok(rules) => self.partition(broker, rules, &partition),
+                Err(refusal) => Err(*refusal),
+            };
+            self.failed |= done.is_err();
+            let placed = done.as_ref().ok();
+            let refusal = done.as_ref().err();
+            let explained = refusal.filter(|_| self.explains);
+            list.push(PartitionProduceResponse {
+                index: partition.index,
+                error_code: refusal.map_or(ErrorCode::NONE, |refusal| refusal.code),
+                base_offset: placed.map_or(-1, |placed| placed.offset.0),
+                log_append_time_ms: placed.and_then(|p| p.append_time_ms).unwrap_or(-1),
+                log_start_offset: placed.map_or(-1, |placed| placed.log_start.0),
+                record_errors: &mut |_| {},
+                error_message: explained.map(|refusal| refusal.message),
+            });
+        }
+    }
+
+    fn partition(
+        &mut self,
+        broker: &mut Broker,
+        rules: &Rules,
+        asked: &PartitionProduceData<'_>,
+    ) -> Result<Placed, batch::Refusal> {
+        let state = broker.log.state();
+        let index = u32::try_from(asked.index).map_err(|_| UNKNOWN)?;
+        let slot = state.partition_of(rules.slot, index).ok_or(UNKNOWN)?;
+        let log_start = state.partition(slot).ok_or(UNKNOWN)?.log_start;
+        let batches = asked.records.ok_or(NO_RECORDS)?;
+        let checked = batch::check(batches, &rules.batch)?;
+        let batch = batch::batches(batches).next().ok_or(NO_RECORDS)?;
+        let header = batch.header;
+        if checked.batches != 1 {
+            let why = "one record batch per partition";
+            return Err(refusal(ErrorCode::INVALID_RECORD, why));
+        }
+        let corrected_ms = if checked.max_timestamps_hold {
+            None
+        } else {
+            batch.newest_timestamp()
+        };
+        let newest_ms = corrected_ms.unwrap_or(header.max_timestamp);
+        rules.check_timestamps(header.base_timestamp, newest_ms)?;
+        if rules.replicas_missing {
+            let why = "min.insync.replicas is above 1, and there is one replica";
+            return Err(refusal(ErrorCode::NOT_ENOUGH_REPLICAS, why));
+        }
+        if let Some(closed) = self.closed[usize::from(rules.ring.0)] {
+            return Err(closed);
+        }
+        // Judged here and not before: the request may have another batch of the same producer.
+        let sequenced = batch_of(&header, Offset::NONE);
+        let (id, epoch) = (header.producer_id, header.producer_epoch);
+        if let Some(batch) = sequenced {
+            let (first, last) = (batch.sequence_first, batch.sequence_last);
+            match state.producers.check(id, epoch, slot, first, last) {
+                Check::Append => {}
+                Check::Duplicate { offset, ticket } => {
+                    self.wait(rules, ticket);
+                    return Ok(Placed {
+                        offset,
+                        append_time_ms: None,
+                        log_start,
+                    });
+                }
+                Check::DuplicateOld => return Err(DUPLICATE_OLD),
+                Check::OutOfOrder => return Err(OUT_OF_ORDER),
+                Check::EpochOld => return Err(EPOCH_OLD),
+            }
+        }
+        let append = Append {
+            slot,
+            batches,
+            newest_ms: corrected_ms,
+            append_time_ms: rules.append_time_ms,
+            relaxed_ms: rules.relaxed_ms,
+        };
+        // There was room, so it is the disk that fails.
+        let appended = broker.log.append(&append, self.now).map_err(|_| STORAGE)?;
+        if let Some(batch) = batch_of(&header, appended.offset) {
+            let newest_ms = rules.append_time_ms.unwrap_or(newest_ms);
+            broker
+                .log
+                .producer_staged(slot, id, epoch, batch, newest_ms, appended.ticket);
+        }
+        self.wait(rules, appended.ticket);
+        let append_time_ms = rules.append_time_ms;
+        Ok(Placed {
+            offset: appended.offset,
+            append_time_ms,
+            log_start,
+        })
+    }
+
+    fn wait(&mut self, rules: &Rules, ticket: Ticket) {
+        self.until.add(rules.ring, ticket);
+        self.until.written &= rules.relaxed_ms.is_some();
+    }
+}
+
+impl Rules {
+    fn check_timestamps(&self, first_ms: i64, newest_ms: i64) -> Result<(), batch::Refusal> {
+        let good = |ms| {
+            ms == NO_TIMESTAMP || (self.timestamp_ms_min..=self.timestamp_ms_max).contains(&ms)
+        };
+        if good(first_ms) && good(newest_ms) {
+            Ok(())
+        } else {
+            let why = "a timestamp is too far from the broker's clock";
+            Err(refusal(ErrorCode::INVALID_TIMESTAMP, why))
+        }
+    }
+}
+
+const fn refusal(code: ErrorCode, message: &'static str) -> batch::Refusal {
+    batch::Refusal { code, message }
+}
+
+const ACKS_ALL: i16 = -1;
+const NO_TIMESTAMP: i64 = -1;
+const ZSTD_SINCE: i16 = 7;
+
+/// The answer's size prefix, header, count, throttle time and tags, at the most.
+const ANSWER_AROUND_BYTES: usize = 32;
+/// A topic's lengths and tags beside its name, at the most.
+const ANSWER_TOPIC_BYTES: usize = 16;
+/// A partition without a message, at the most: numbers of 4, 2 and three times 8 bytes, lengths, tags.
+const ANSWER_PARTITION_BYTES: usize = 40;
+/// The longest explanation of an error.
+const WHY_BYTES_MAX: usize = 64;
+
+const UNKNOWN: batch::Refusal = refusal(
+    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+    "there is no such partition",
+);
+const NO_RECORDS: batch::Refusal = refusal(ErrorCode::INVALID_RECORD, "there are no records");
+const STORAGE: batch::Refusal = refusal(
+    ErrorCode::KAFKA_STORAGE_ERROR,
+    "the broker's storage is failing",
+);
+const TOO_LARGE: batch::Refusal = refusal(
+    ErrorCode::MESSAGE_TOO_LARGE,
+    "the request exceeds commit_group_max_bytes",
+);
+const OUT_OF_ORDER: batch::Refusal = refusal(
+    ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+    "sequence numbers are missing before this batch",
+);
+const DUPLICATE_OLD: batch::Refusal = refusal(
+    ErrorCode::DUPLICATE_SEQUENCE_NUMBER,
+    "stored before; its offset is no longer remembered",
+);
+const EPOCH_OLD: batch::Refusal = refusal(
+    ErrorCode::INVALID_PRODUCER_EPOCH,
+    "the producer has a newer epoch",
+);
 
 /// Makes an encoded answer say `code` for every partition that it did not refuse before: what was
 /// appended could not be stored. `answer` is the whole frame, its length included.

@@ -65,6 +65,7 @@ impl Data {
             let append = Append {
                 slot,
                 batches: batch,
+                newest_ms: None,
                 append_time_ms: None,
                 relaxed_ms: None,
             };

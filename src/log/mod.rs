@@ -93,6 +93,8 @@ pub struct Append<'a> {
     pub slot: PartitionSlot,
     /// The batches, one behind the other, as the client sent them.
     pub batches: &'a [u8],
+    /// Set where the newest timestamp in the header of the (only) batch is wrong: what it becomes.
+    pub newest_ms: Option<i64>,
     /// Set for LogAppendTime: the batches' timestamps become this.
     pub append_time_ms: Option<i64>,
     /// Acknowledged when written (`flush.messages`, `flush.ms`); synced so much later at the most.
@@ -229,7 +231,7 @@ impl Log {
         let (records, newest_ms) = stretch_of(append);
         let run = run_of(partition.handle, offset, records, newest_ms);
         let copy = staging.push(append.slot, boot, run, append.batches);
-        place(copy, offset, boot, append.append_time_ms);
+        place(copy, offset, boot, append);
         partition.next = offset.plus(records);
         partition.ticket_last = staging.ticket;
         Ok(Appended {
@@ -286,6 +288,15 @@ impl Log {
         let groups = ring.closed().into_iter().chain([ring.open()]);
         groups
             .flat_map(|staging| Records::new(staging.meta()).map(|record| (staging.ticket, record)))
+    }
+
+    /// The newest moment, by the wall clock, at which any ring was ever written, as far as is known.
+    pub fn stamp_newest_ms(&self) -> i64 {
+        self.rings
+            .iter()
+            .map(|ring| ring.stamp_newest_ms)
+            .max()
+            .unwrap_or(i64::MIN)
     }
 
     /// Takes so many partition handles; gives the first.
@@ -505,10 +516,11 @@ fn full(ring: &Ring) -> StageError {
 /// How many offsets the batches take, and their newest timestamp.
 fn stretch_of(append: &Append<'_>) -> (u32, i64) {
     let mut records = 0u32;
-    let mut newest_ms = append.append_time_ms.unwrap_or(i64::MIN);
+    let stamp = append.append_time_ms.or(append.newest_ms);
+    let mut newest_ms = stamp.unwrap_or(i64::MIN);
     for batch in batch::batches(append.batches) {
         records += batch.header.last_offset_delta.unsigned_abs() + 1;
-        if append.append_time_ms.is_none() {
+        if stamp.is_none() {
             newest_ms = newest_ms.max(batch.header.max_timestamp);
         }
     }
@@ -516,7 +528,7 @@ fn stretch_of(append: &Append<'_>) -> (u32, i64) {
 }
 
 /// Gives staged batches what the broker gives: offset, leader epoch, and append time.
-fn place(batches: &mut [u8], first: Offset, boot: Boot, append_time_ms: Option<i64>) {
+fn place(batches: &mut [u8], first: Offset, boot: Boot, append: &Append<'_>) {
     let mut offset = first;
     let mut rest = batches;
     while let Some(header) = BatchHeader::read(rest)
@@ -524,8 +536,10 @@ fn place(batches: &mut [u8], first: Offset, boot: Boot, append_time_ms: Option<i
         && let Some((batch, behind)) = rest.split_at_mut_checked(bytes)
     {
         batch::set_offset(batch, offset.0, boot.0.cast_signed());
-        if let Some(append_time_ms) = append_time_ms {
+        if let Some(append_time_ms) = append.append_time_ms {
             batch::set_timestamps(batch, true, append_time_ms);
+        } else if let Some(newest_ms) = append.newest_ms {
+            batch::set_timestamps(batch, false, newest_ms);
         }
         offset = offset.plus(header.last_offset_delta.unsigned_abs() + 1);
         rest = behind;

@@ -640,6 +640,7 @@ impl<'a> RingRecovery<'a> {
     fn note_highest(&mut self, files: &[FoundFile]) {
         for anchor in files.iter().flat_map(FoundFile::anchors) {
             self.ring.boot = self.ring.boot.max(anchor.boot);
+            self.ring.stamp_newest_ms = self.ring.stamp_newest_ms.max(anchor.wall_ms);
             let next = SegmentSeq(anchor.seq.0 + 1);
             self.ring.segment_next = self.ring.segment_next.max(next);
         }
@@ -725,6 +726,8 @@ impl<'a> RingRecovery<'a> {
         let directory = contents
             .as_ref()
             .is_some_and(|c| c.runs.is_some() && c.meta.is_some());
+        let stamp = slot.group.map_or(i64::MIN, |group| group.header.wall_ms);
+        self.ring.stamp_newest_ms = self.ring.stamp_newest_ms.max(stamp);
         let mut replayed = Replayed::default();
         if proof == Proof::Acknowledged
             && let (Some(group), Some(contents)) = (slot.group, &contents)

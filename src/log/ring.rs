@@ -125,6 +125,8 @@ pub struct Ring {
     pub(super) group_next: GroupSeq,
     pub(super) group_synced: GroupSeq,
     pub(super) prev_crc: u32,
+    /// The newest moment, by the wall clock, that a group or an anchor bears.
+    pub(super) stamp_newest_ms: i64,
     /// Set while the copy of an unproven group is written.
     pub(super) supersedes: GroupSeq,
     pub(super) flags: u16,
@@ -181,6 +183,7 @@ impl Ring {
             group_next: GroupSeq(1),
             group_synced: GroupSeq(0),
             prev_crc: 0,
+            stamp_newest_ms: i64::MIN,
             supersedes: GroupSeq(0),
             flags: 0,
             open,
@@ -659,6 +662,7 @@ impl Ring {
     }
 
     fn succeeded(&mut self, out: Out, sync: bool, now: Now) -> Done {
+        self.stamp_newest_ms = self.stamp_newest_ms.max(now.wall_ms);
         match out {
             Out::Group { bytes, crc } => {
                 let closed = self.closed.as_ref();

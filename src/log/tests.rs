@@ -106,6 +106,7 @@ fn append(log: &mut Log, slot: PartitionSlot, batches: &[u8]) -> Result<Appended
     let append = Append {
         slot,
         batches,
+        newest_ms: None,
         append_time_ms: None,
         relaxed_ms: None,
     };

@@ -1,5 +1,8 @@
 //! The one integration-test binary; a module per subject.
 
 mod cli;
+mod host;
+mod offsets;
 mod oracle;
+mod produce;
 mod reads;

@@ -144,6 +144,7 @@ impl Rig {
         let append = Append {
             slot: self.slot(index),
             batches: batch,
+            newest_ms: None,
             append_time_ms: None,
             relaxed_ms: None,
         };

@@ -1,0 +1,52 @@
+//! What the wall clock is good for. Boards often have no clock of their own: after a power cut it
+//! stands in the past, until the network sets it.
+
+use super::Broker;
+use crate::clock::Now;
+
+impl Broker {
+    /// Whether the clock is right: the kernel says so, or it is not before the newest stamp of our
+    /// own on flash. A client's timestamps never count.
+    pub fn clock_right(&self, now: Now) -> bool {
+        is_right(now, self.log.stamp_newest_ms())
+    }
+
+    /// The time that records get which arrive now. It never runs backwards while the clock is wrong.
+    pub fn append_time_ms(&mut self, now: Now) -> i64 {
+        if self.clock_right(now) {
+            self.append_time_newest_ms = now.wall_ms;
+        } else {
+            let newest = self.append_time_newest_ms.max(self.log.stamp_newest_ms());
+            self.append_time_newest_ms = newest.max(now.wall_ms);
+        }
+        self.append_time_newest_ms
+    }
+}
+
+fn is_right(now: Now, stamp_newest_ms: i64) -> bool {
+    now.wall_synchronised || (now.wall_ms >= stamp_newest_ms && now.wall_ms >= WALL_MS_MIN)
+}
+
+/// 2025-01-01: a clock before this program was written is wrong.
+const WALL_MS_MIN: i64 = 1_735_689_600_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Mono;
+
+    #[test]
+    fn a_clock_is_right_when_the_kernel_says_so_or_when_it_goes_on_from_our_own_stamps() {
+        let now = |wall_ms, wall_synchronised| Now {
+            mono: Mono(0),
+            wall_ms,
+            wall_synchronised,
+        };
+        let noon = WALL_MS_MIN + 43_200_000;
+        assert!(is_right(now(noon, false), i64::MIN));
+        assert!(is_right(now(noon, false), noon));
+        assert!(!is_right(now(noon, false), noon + 1));
+        assert!(is_right(now(noon, true), noon + 1));
+        assert!(!is_right(now(0, false), i64::MIN));
+    }
+}

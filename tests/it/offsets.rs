@@ -1,0 +1,286 @@
+//! FindCoordinator, OffsetCommit and OffsetFetch, by what clients see.
+
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
+use kafka_protocol::messages::{
+    ApiKey, FindCoordinatorRequest, FindCoordinatorResponse, GroupId, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::host::{Host, config_small, frame};
+use crate::produce::{create_topic, topic_name};
+use brooklet::api::Step;
+use brooklet::storage::sim::{Cut, Failing, Op};
+
+fn string(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+/// A commit for partitions of topic `t`: index, offset, metadata.
+fn commit(group: &str, partitions: &[(i32, i64, &str)]) -> OffsetCommitRequest {
+    let mut topic = OffsetCommitRequestTopic::default();
+    topic.name = topic_name("t");
+    for (index, offset, metadata) in partitions {
+        let mut partition = OffsetCommitRequestPartition::default();
+        partition.partition_index = *index;
+        partition.committed_offset = *offset;
+        partition.committed_metadata = Some(string(metadata));
+        topic.partitions.push(partition);
+    }
+    let mut request = OffsetCommitRequest::default();
+    request.group_id = GroupId(string(group));
+    request.generation_id_or_member_epoch = -1;
+    request.topics.push(topic);
+    request
+}
+
+fn codes(host: &mut Host, version: i16, request: &OffsetCommitRequest) -> Vec<i16> {
+    let answer: OffsetCommitResponse = host.ask(ApiKey::OffsetCommit, version, request);
+    answer.topics[0]
+        .partitions
+        .iter()
+        .map(|p| p.error_code)
+        .collect()
+}
+
+/// Everything that a group committed: topic, index, offset, metadata.
+fn committed(host: &mut Host, group: &str) -> Vec<(String, i32, i64, String)> {
+    let mut request = OffsetFetchRequest::default();
+    request.group_id = GroupId(string(group));
+    request.topics = None;
+    let answer: OffsetFetchResponse = host.ask(ApiKey::OffsetFetch, 7, &request);
+    assert_eq!(answer.error_code, 0);
+    let mut found = Vec::new();
+    for topic in &answer.topics {
+        for p in &topic.partitions {
+            let metadata = p.metadata.clone().unwrap().to_string();
+            found.push((
+                topic.name.0.to_string(),
+                p.partition_index,
+                p.committed_offset,
+                metadata,
+            ));
+        }
+    }
+    found
+}
+
+fn host() -> Host {
+    let mut host = Host::new(config_small(4, 1 << 20));
+    create_topic(&mut host, "t", 3, &[]);
+    host
+}
+
+#[test]
+fn every_version_stores_what_every_version_finds() {
+    let mut host = host();
+    for version in 2..=9 {
+        let offset = i64::from(version) * 10;
+        let mut request = commit("g", &[(0, offset, "m"), (2, offset + 1, "")]);
+        if version < 6 {
+            request.topics[0].partitions[0].committed_leader_epoch = -1;
+        } else {
+            request.topics[0].partitions[0].committed_leader_epoch = 4;
+        }
+        assert_eq!(codes(&mut host, version, &request), [0, 0]);
+        for fetch in 1..=7 {
+            let mut topic = OffsetFetchRequestTopic::default();
+            topic.name = topic_name("t");
+            topic.partition_indexes = vec![0, 1, 2, 9];
+            let mut request = OffsetFetchRequest::default();
+            request.group_id = GroupId(string("g"));
+            request.topics = Some(vec![topic]);
+            let answer: OffsetFetchResponse = host.ask(ApiKey::OffsetFetch, fetch, &request);
+            let found: Vec<_> = answer.topics[0].partitions.iter().collect();
+            let offsets: Vec<i64> = found.iter().map(|p| p.committed_offset).collect();
+            assert_eq!(offsets, [offset, -1, offset + 1, -1]);
+            assert!(found.iter().all(|p| p.error_code == 0));
+            assert_eq!(found[0].metadata, Some(string("m")));
+            if fetch >= 5 {
+                let epoch = if version < 6 { -1 } else { 4 };
+                assert_eq!(found[0].committed_leader_epoch, epoch);
+            }
+        }
+    }
+}
+
+#[test]
+fn many_groups_are_found_at_once_whole_or_in_part() {
+    let mut host = host();
+    assert_eq!(codes(&mut host, 8, &commit("a", &[(1, 5, "")])), [0]);
+    assert_eq!(codes(&mut host, 8, &commit("b", &[(2, 6, "x")])), [0]);
+    for version in 8..=9 {
+        let mut request = OffsetFetchRequest::default();
+        for group in ["a", "b", "none"] {
+            let mut asked = OffsetFetchRequestGroup::default();
+            asked.group_id = GroupId(string(group));
+            asked.topics = None;
+            request.groups.push(asked);
+        }
+        let mut topics = OffsetFetchRequestTopics::default();
+        topics.name = topic_name("t");
+        topics.partition_indexes = vec![1, 2];
+        request.groups[1].topics = Some(vec![topics]);
+        let answer: OffsetFetchResponse = host.ask(ApiKey::OffsetFetch, version, &request);
+        let groups: Vec<Vec<(i32, i64)>> = answer
+            .groups
+            .iter()
+            .map(|group| {
+                let partitions = group.topics.iter().flat_map(|topic| &topic.partitions);
+                partitions
+                    .map(|p| (p.partition_index, p.committed_offset))
+                    .collect()
+            })
+            .collect();
+        assert_eq!(groups, [vec![(1, 5)], vec![(1, -1), (2, 6)], vec![]]);
+    }
+}
+
+#[test]
+fn bad_commits_get_kafkas_codes() {
+    let mut host = host();
+    let long = "m".repeat(65);
+    let request = commit("g", &[(0, 1, ""), (3, 1, ""), (-1, 1, ""), (1, 1, &long)]);
+    assert_eq!(codes(&mut host, 8, &request), [0, 3, 3, 12]);
+    assert_eq!(
+        codes(&mut host, 8, &commit(&"g".repeat(256), &[(0, 1, "")])),
+        [24]
+    );
+    let mut member = commit("g", &[(0, 2, "")]);
+    member.generation_id_or_member_epoch = 1;
+    member.member_id = string("m-1");
+    assert_eq!(codes(&mut host, 8, &member), [25]);
+    member.group_id = GroupId(string("other"));
+    assert_eq!(codes(&mut host, 8, &member), [22]);
+    assert_eq!(codes(&mut host, 9, &member), [69]);
+    assert_eq!(
+        committed(&mut host, "g"),
+        [("t".into(), 0, 1, String::new())]
+    );
+    assert_eq!(committed(&mut host, "other"), []);
+}
+
+#[test]
+fn an_unchanged_commit_writes_nothing_and_waits_while_it_is_on_its_way() {
+    let mut host = host();
+    let request = frame(ApiKey::OffsetCommit, 8, &commit("g", &[(0, 5, "")]));
+    let (first, _) = host.dispatch(&request);
+    let (second, _) = host.dispatch(&request);
+    let Step::ReplyAfter { until, .. } = first else {
+        panic!("{first:?}")
+    };
+    assert_eq!(first, second);
+    host.settle(&until);
+    let writes = host.storage.counts().writes;
+    assert!(matches!(host.dispatch(&request).0, Step::Reply { .. }));
+    // There and back again: the last one counts.
+    let other = frame(ApiKey::OffsetCommit, 8, &commit("g", &[(0, 6, "")]));
+    host.dispatch(&other);
+    let (third, _) = host.dispatch(&request);
+    let Step::ReplyAfter { until, .. } = third else {
+        panic!("{third:?}")
+    };
+    host.settle(&until);
+    assert!(host.storage.counts().writes > writes);
+    assert_eq!(committed(&mut host, "g")[0].2, 5);
+}
+
+#[test]
+fn what_was_answered_survives_a_power_cut() {
+    let config = config_small(4, 1 << 20);
+    let mut host = Host::new(config.clone());
+    create_topic(&mut host, "t", 3, &[]);
+    assert_eq!(
+        codes(&mut host, 8, &commit("g", &[(0, 5, "a"), (1, 6, "")])),
+        [0, 0]
+    );
+    assert_eq!(codes(&mut host, 8, &commit("g", &[(1, 7, "b")])), [0]);
+    host.storage.power_cut(Cut::None);
+    let mut host = Host::open(host.storage, config, host.now).unwrap();
+    let expected = [
+        ("t".into(), 0, 5, "a".into()),
+        ("t".into(), 1, 7, "b".into()),
+    ];
+    assert_eq!(committed(&mut host, "g"), expected);
+}
+
+#[test]
+fn full_tables_refuse_what_is_new_and_take_what_is_known() {
+    let mut host = host();
+    for group in ["a", "b", "c"] {
+        assert_eq!(codes(&mut host, 8, &commit(group, &[(0, 1, "")])), [0]);
+    }
+    assert_eq!(codes(&mut host, 8, &commit("d", &[(0, 1, "")])), [81]);
+    assert_eq!(
+        codes(
+            &mut host,
+            8,
+            &commit("a", &[(0, 2, ""), (1, 1, ""), (2, 1, "")])
+        ),
+        [0; 3]
+    );
+    assert_eq!(
+        codes(&mut host, 8, &commit("b", &[(1, 1, ""), (2, 1, "")])),
+        [81, 81]
+    );
+    assert_eq!(
+        codes(&mut host, 8, &commit("b", &[(0, 9, ""), (1, 1, "")])),
+        [0, 0]
+    );
+    assert_eq!(codes(&mut host, 8, &commit("c", &[(1, 9, "")])), [81]);
+    assert_eq!(codes(&mut host, 8, &commit("c", &[(0, 9, "")])), [0]);
+}
+
+#[test]
+fn a_failing_disk_sends_the_client_to_find_the_coordinator_again() {
+    let mut host = host();
+    host.storage.fail(Op::Sync, Failing::From(0));
+    let request = commit("g", &[(0, 5, "")]);
+    assert_eq!(codes(&mut host, 8, &request), [16]);
+    assert_eq!(codes(&mut host, 8, &request), [16]);
+    assert_eq!(committed(&mut host, "g"), []);
+    host.storage.fail(Op::Sync, Failing::Never);
+    while host.work() || host.sleep() && host.broker.log.room(Default::default(), 1, 1).is_err() {}
+    assert_eq!(codes(&mut host, 8, &request), [0]);
+    assert_eq!(committed(&mut host, "g")[0].2, 5);
+}
+
+#[test]
+fn the_coordinator_of_every_group_is_here_and_transactions_have_none() {
+    let mut host = host();
+    for version in 0..=6 {
+        for (kind, code) in [(0, 0), (1, 53), (2, 42), (9, 42)] {
+            if version == 0 && kind != 0 {
+                continue;
+            }
+            let mut request = FindCoordinatorRequest::default();
+            request.key_type = kind;
+            if version < 4 {
+                request.key = string("g");
+            } else {
+                request.coordinator_keys = vec![string("g"), string("h")];
+            }
+            let answer: FindCoordinatorResponse =
+                host.ask(ApiKey::FindCoordinator, version, &request);
+            let (host, port) = if code == 0 {
+                ("127.0.0.1", 9092)
+            } else {
+                ("", -1)
+            };
+            if version < 4 {
+                assert_eq!((answer.error_code, answer.port), (code, port));
+                assert_eq!(answer.host, string(host));
+            } else {
+                assert_eq!(answer.coordinators.len(), 2);
+                let second = &answer.coordinators[1];
+                assert_eq!((second.error_code, second.port), (code, port));
+                assert_eq!((&second.key, &second.host), (&string("h"), &string(host)));
+            }
+        }
+    }
+}
