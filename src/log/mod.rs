@@ -489,8 +489,9 @@ impl Log {
         let ring = &mut self.rings[place];
         if std::mem::take(&mut ring.written_unseen) {
             let index = &mut self.indexes[place];
+            // How many bytes is not known here: whoever waits for some looks again.
             self.state
-                .written_is_visible(ring.index, &mut |slot| index.fresh_note(slot, 1));
+                .written_is_visible(ring.index, &mut |slot| index.fresh_note(slot, u32::MAX));
         }
         self.state
             .producers_synced(ring.index, ring.ticket_synced());

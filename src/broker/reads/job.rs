@@ -288,7 +288,7 @@ pub(super) fn window_from(buf_bytes: usize) -> usize {
 
 /// Where the planned stretches start.
 pub(super) fn spans_from(buf_bytes: usize) -> usize {
-    buf_bytes - buf_bytes / 8
+    buf_bytes - buf_bytes / 16 * 3
 }
 
 /// After a failed read.

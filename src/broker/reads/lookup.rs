@@ -138,7 +138,7 @@ impl Job {
                 } else {
                     let end = found.at + u64::from(found.run.bytes);
                     let (file, seq) = (found.segment.file, found.segment.seq);
-                    let batches = Batches::new(file, seq, found.at, end);
+                    let batches = Batches::new(file, seq, (found.at, end), found.run.offset);
                     self.lookup.cut = Some(Cut { found, batches });
                 }
             }

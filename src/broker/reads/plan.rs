@@ -45,6 +45,8 @@ pub(super) struct Span {
     pub(super) seq: SegmentSeq,
     pub(super) at: u64,
     pub(super) bytes: u32,
+    /// The first offset.
+    pub(super) first: Offset,
 }
 
 impl Plan {
@@ -146,20 +148,33 @@ impl Job {
             walk::Step::Run(found) => {
                 let end = found.at + u64::from(found.run.bytes);
                 let (seq, ring) = (found.segment.seq, found.segment.file.ring);
+                let want = walk.want();
                 let whole = found.skip == 0
-                    && found.run.offset >= walk.want()
+                    && found.run.offset >= want
                     && u64::from(found.run.bytes) <= self.room()
                     && !context.damage.overlaps(ring, seq, found.at, end);
-                if whole && self.take(context, buf, seq, found.at, found.run.bytes) {
+                let span = Span {
+                    seq,
+                    at: found.at,
+                    bytes: found.run.bytes,
+                    first: found.run.offset,
+                };
+                if !whole {
+                    let from = found.at + u64::from(found.skip);
+                    let first = match found.skip {
+                        0 => found.run.offset,
+                        _ => want,
+                    };
+                    let batches = Batches::new(found.segment.file, seq, (from, end), first);
+                    self.plan.cut = Some(Cut { found, batches });
+                } else if !self.take(context, buf, &span) {
+                    self.plan_stop(context, want, found.place, 0);
+                } else {
                     self.plan_wanted(found.run.end());
                     if self.room() < BatchHead::BYTES as u64 {
                         let walk = self.plan.walk.as_ref()?;
                         self.plan_stop(context, walk.want(), walk.place(), 0);
                     }
-                } else if !self.plan.full {
-                    let from = found.at + u64::from(found.skip);
-                    let batches = Batches::new(found.segment.file, seq, from, end);
-                    self.plan.cut = Some(Cut { found, batches });
                 }
             }
         }
@@ -186,9 +201,15 @@ impl Job {
                 let useless = self.plan.want(self.at, context.arena) > head.last
                     || context.damage.overlaps(ring, seq, at, end);
                 let fits = u64::from(head.bytes) <= self.room() || self.plan.bytes_all == 0;
-                if useless || (fits && self.take(context, buf, seq, at, head.bytes)) {
-                    self.plan_wanted(Offset(head.last.0 + 1));
-                } else if !self.plan.full {
+                let span = Span {
+                    seq,
+                    at,
+                    bytes: head.bytes,
+                    first: head.first,
+                };
+                if useless || (fits && self.take(context, buf, &span)) {
+                    self.plan_wanted(head.next());
+                } else {
                     let want = self.plan.want(self.at, context.arena);
                     self.plan_stop(context, want, found.place, (at - found.at) as u32);
                 }
@@ -242,35 +263,25 @@ impl Job {
     }
 
     /// Adds a stretch; false: there is no room for it.
-    fn take(
-        &mut self,
-        context: &mut Context<'_>,
-        buf: &mut [u8],
-        seq: SegmentSeq,
-        at: u64,
-        bytes: u32,
-    ) -> bool {
-        let span = Span { seq, at, bytes };
+    fn take(&mut self, context: &mut Context<'_>, buf: &mut [u8], span: &Span) -> bool {
         let before = match self.plan.spans {
             0 => None,
             _ if self.plan.bytes == 0 => None,
             count => span_get(buf, count - 1),
         };
-        let joined = before.filter(|before| before.touches(&span));
+        let joined = before.filter(|before| before.touches(span));
         if let Some(before) = joined {
-            let bytes = before.bytes + bytes;
+            let bytes = before.bytes + span.bytes;
             span_put(buf, self.plan.spans - 1, &Span { bytes, ..before });
         } else if usize::from(self.plan.spans) < spans_max(buf.len()) {
-            span_put(buf, self.plan.spans, &span);
+            span_put(buf, self.plan.spans, span);
             self.plan.spans += 1;
         } else {
             self.plan.full = true;
-            self.plan.walk = None;
-            self.plan.cut = None;
             return false;
         }
-        self.plan.bytes += u64::from(bytes);
-        self.plan.bytes_all += u64::from(bytes);
+        self.plan.bytes += u64::from(span.bytes);
+        self.plan.bytes_all += u64::from(span.bytes);
         let planned = self.plan.bytes as u32;
         context.arena.entry_mut(self.at).bytes_set(planned);
         true
@@ -293,11 +304,14 @@ fn spans_max(buf_bytes: usize) -> usize {
 pub(super) fn span_get(buf: &[u8], index: u16) -> Option<Span> {
     let end = buf.len() - usize::from(index) * SPAN_BYTES;
     let bytes: &[u8; SPAN_BYTES] = buf.get(..end)?.last_chunk()?;
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *bytes;
+    let (seq, rest) = bytes.split_first_chunk()?;
+    let (first, rest) = rest.split_first_chunk()?;
+    let (at, rest) = rest.split_first_chunk()?;
     Some(Span {
-        seq: SegmentSeq(u64::from_le_bytes([a, b, c, d, e, f, g, h])),
-        at: u64::from(u32::from_le_bytes([i, j, k, l])),
-        bytes: u32::from_le_bytes([m, n, o, p]),
+        seq: SegmentSeq(u64::from_le_bytes(*seq)),
+        first: Offset(i64::from_le_bytes(*first)),
+        at: u64::from(u32::from_le_bytes(*at)),
+        bytes: u32::from_le_bytes(*rest.first_chunk()?),
     })
 }
 
@@ -306,8 +320,9 @@ fn span_put(buf: &mut [u8], index: u16, span: &Span) {
     let end = buf.len() - usize::from(index) * SPAN_BYTES;
     let bytes = &mut buf[end - SPAN_BYTES..end];
     bytes[..8].copy_from_slice(&span.seq.0.to_le_bytes());
-    bytes[8..12].copy_from_slice(&(span.at as u32).to_le_bytes());
-    bytes[12..].copy_from_slice(&span.bytes.to_le_bytes());
+    bytes[8..16].copy_from_slice(&span.first.0.to_le_bytes());
+    bytes[16..20].copy_from_slice(&(span.at as u32).to_le_bytes());
+    bytes[20..].copy_from_slice(&span.bytes.to_le_bytes());
 }
 
-const SPAN_BYTES: usize = 16;
+pub(super) const SPAN_BYTES: usize = 24;

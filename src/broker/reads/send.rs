@@ -8,7 +8,7 @@ use super::plan::{Span, span_get};
 use crate::broker::JobStep;
 use crate::codec::crc::Crc32c;
 use crate::codec::{ErrorCode, Writer};
-use crate::log::read::batch::BatchHead;
+use crate::log::read::batch::{BatchHead, BatchStart};
 use crate::log::read::{Got, Window};
 use crate::types::{FileRef, Offset, RingIndex};
 
@@ -53,6 +53,8 @@ struct Check {
     left: u32,
     crc: Crc32c,
     expected: u32,
+    /// The next batch's first offset, which no CRC covers.
+    next: Offset,
 }
 
 /// A batch whose CRC does not hold, or something that is no batch: from here to there.
@@ -364,6 +366,9 @@ impl Job {
         let at = span.at + u64::from(sending.span_done);
         let end = span.at + u64::from(span.bytes);
         let bytes = &buf[sending.filled..sending.filled + count];
+        if sending.span_done == 0 {
+            sending.check.next = span.first;
+        }
         match sending.check.feed(bytes, at, end) {
             Ok(taken) => {
                 sending.filled += taken;
@@ -394,7 +399,7 @@ impl Check {
         loop {
             let position = at + (bytes.len() - rest.len()) as u64;
             if self.left == 0 {
-                let Some(head) = rest.get(..BatchHead::CRC_FROM) else {
+                let Some(head) = rest.get(..BatchHead::START_BYTES) else {
                     let taken = bytes.len() - rest.len();
                     // Stretches hold whole batches, so that the rest of this header can be read.
                     let stuck = !rest.is_empty() && position + rest.len() as u64 >= end;
@@ -404,13 +409,17 @@ impl Check {
                         Ok(taken)
                     };
                 };
-                let fits = |(length, _): &(u32, u32)| u64::from(*length) <= end - position;
-                let head = BatchHead::length_and_crc(head).filter(fits);
-                let (length, crc) = head.ok_or(Broken(position, end))?;
+                let fits = |start: &BatchStart| u64::from(start.bytes) <= end - position;
+                let start = BatchHead::start(head).filter(fits);
+                let start = start.ok_or(Broken(position, end))?;
+                if start.first != self.next {
+                    return Err(Broken(position, position + u64::from(start.bytes)));
+                }
                 self.at = position;
-                self.left = length - BatchHead::CRC_FROM as u32;
+                self.left = start.bytes - BatchHead::CRC_FROM as u32;
                 self.crc = Crc32c::new();
-                self.expected = crc;
+                self.expected = start.crc;
+                self.next = start.next;
                 rest = &rest[BatchHead::CRC_FROM..];
             }
             let count = rest.len().min(self.left as usize);

@@ -28,8 +28,11 @@ impl BatchHead {
     /// Bytes of a batch without its records.
     pub const BYTES: usize = 61;
 
-    /// Bytes up to and with the CRC, which covers what follows.
+    /// The CRC covers what follows these bytes.
     pub const CRC_FROM: usize = 21;
+
+    /// Bytes of a header that tell length, offsets and CRC.
+    pub const START_BYTES: usize = 27;
 
     /// Reads a header; none if it cannot be one.
     pub fn read(bytes: &[u8]) -> Option<BatchHead> {
@@ -38,12 +41,12 @@ impl BatchHead {
         let length = u32::try_from(be_i32(bytes, 8)).ok()?;
         let whole = length.checked_add(LENGTH_FROM as u32)?;
         let delta = be_i32(bytes, 23);
-        if bytes[16] != 2 || (whole as usize) < Self::BYTES || delta < 0 || first < 0 {
+        if bytes[16] != 2 || (whole as usize) < Self::BYTES || delta < 0 {
             return None;
         }
         Some(BatchHead {
             first: Offset(first),
-            last: Offset(first.checked_add(i64::from(delta))?),
+            last: Offset(first.wrapping_add(i64::from(delta))),
             bytes: whole,
             crc: be_i32(bytes, 17) as u32,
             attributes: be_i16(bytes, 21),
@@ -53,12 +56,39 @@ impl BatchHead {
         })
     }
 
-    /// The bytes of the batch and its CRC, from its first [`BatchHead::CRC_FROM`] bytes.
-    pub fn length_and_crc(bytes: &[u8]) -> Option<(u32, u32)> {
-        let bytes: &[u8; Self::CRC_FROM] = bytes.first_chunk()?;
-        let whole = u32::try_from(be_i32(bytes, 8)).ok()?;
-        let whole = whole.checked_add(LENGTH_FROM as u32)?;
-        (whole as usize >= Self::BYTES).then_some((whole, be_i32(bytes, 17) as u32))
+    /// Reads the first [`BatchHead::START_BYTES`] of a header: length, CRC, and the offsets of the
+    /// first record and behind the last.
+    pub fn start(bytes: &[u8]) -> Option<BatchStart> {
+        let bytes: &[u8; Self::START_BYTES] = bytes.first_chunk()?;
+        let length = u32::try_from(be_i32(bytes, 8)).ok()?;
+        let whole = length.checked_add(LENGTH_FROM as u32)?;
+        let (first, delta) = (be_i64(bytes, 0), be_i32(bytes, 23));
+        if bytes[16] != 2 || (whole as usize) < Self::BYTES || delta < 0 {
+            return None;
+        }
+        Some(BatchStart {
+            bytes: whole,
+            crc: be_i32(bytes, 17) as u32,
+            first: Offset(first),
+            next: Offset(first.wrapping_add(i64::from(delta) + 1)),
+        })
+    }
+
+    /// The same with the offset that it must have where it stands. Whether it has it shows when it is
+    /// sent.
+    fn moved_to(self, first: Offset) -> BatchHead {
+        let records = self.last.0.wrapping_sub(self.first.0);
+        let last = Offset(first.0.saturating_add(records));
+        BatchHead {
+            first,
+            last,
+            ..self
+        }
+    }
+
+    /// The offset behind the last record.
+    pub fn next(&self) -> Offset {
+        Offset(self.last.0.saturating_add(1))
     }
 
     /// Whether the records are compressed.
@@ -72,6 +102,19 @@ impl BatchHead {
     }
 }
 
+/// What the first bytes of a header tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchStart {
+    /// Bytes of the whole batch.
+    pub bytes: u32,
+    /// CRC-32C of what follows it.
+    pub crc: u32,
+    /// Offset of the first record.
+    pub first: Offset,
+    /// Offset behind the last record.
+    pub next: Offset,
+}
+
 /// The batches of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Batches {
@@ -79,6 +122,8 @@ pub struct Batches {
     seq: SegmentSeq,
     at: u64,
     end: u64,
+    /// The next batch's first offset: a batch's CRC does not cover it.
+    first: Offset,
     large: bool,
 }
 
@@ -96,15 +141,15 @@ pub enum Step {
 }
 
 impl Batches {
-    /// Those that stand from `at` to `end` of a segment.
-    pub fn new(file: FileRef, seq: SegmentSeq, at: u64, end: u64) -> Batches {
-        let large = false;
+    /// Those that stand from `at` to `end` of a segment, the first of them with this offset.
+    pub fn new(file: FileRef, seq: SegmentSeq, (at, end): (u64, u64), first: Offset) -> Batches {
         Batches {
             file,
             seq,
             at,
             end,
-            large,
+            first,
+            large: false,
         }
     }
 
@@ -143,6 +188,8 @@ impl Batches {
             Got::Bytes(bytes) => match BatchHead::read(bytes) {
                 Some(head) if u64::from(head.bytes) <= left => {
                     let at = self.at;
+                    let head = head.moved_to(self.first);
+                    self.first = head.next();
                     self.at += u64::from(head.bytes);
                     self.large = head.bytes as usize >= LARGE_BYTES;
                     Step::Batch(head, at)
