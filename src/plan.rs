@@ -68,6 +68,12 @@ impl Plan {
         self.memory.iter().map(Item::bytes).sum()
     }
 
+    /// What of the memory is on the heap: all but the program and its stacks.
+    pub fn heap_bytes(&self) -> u64 {
+        let others = limits::PROGRAM_BYTES + limits::THREADS * limits::STACK_BYTES;
+        self.memory_bytes() - others as u64
+    }
+
     /// All of the flash.
     pub fn flash_bytes(&self) -> u64 {
         self.flash.iter().map(Item::bytes).sum()

@@ -13,6 +13,7 @@ use brooklet::config::Config;
 use brooklet::log::open::Opening;
 use brooklet::log::{Log, LogConfig};
 use brooklet::net::{Setup, serve};
+use brooklet::plan::Plan;
 use brooklet::storage::FileStorage;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::*;
@@ -76,6 +77,23 @@ fn read_all_kinds(bytes: &[u8]) {
         join_group::JoinGroupRequest: 0, 9;
         sync_group::SyncGroupRequest: 0, 5;
     }
+}
+
+#[test]
+fn the_heap_after_the_start_is_what_the_plan_says() {
+    let _alone = ALONE.lock();
+    let plan = Plan::of(&Server::config());
+    let stats = HEAP.stats();
+    let before = stats.bytes_allocated - stats.bytes_deallocated;
+    let server = Server::start();
+    let live = (server.live_bytes(None) - before) as u64;
+    let planned = plan.heap_bytes();
+    // Tasks of connections come later, and are planned for.
+    let least = planned * 4 / 5;
+    assert!(
+        (least..=planned).contains(&live),
+        "{live} bytes are on the heap:\n{plan}"
+    );
 }
 
 #[test]
@@ -299,6 +317,17 @@ struct Server {
 }
 
 impl Server {
+    fn config() -> Config {
+        let mut config = Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            ..Config::default()
+        };
+        config.rings[0].segments = 4;
+        config.rings[0].spares = 1;
+        config.rings[0].segment_bytes = 8 << 20;
+        config
+    }
+
     fn start() -> Server {
         let directory = std::env::temp_dir().join(format!("brooklet-alloc-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
@@ -307,13 +336,7 @@ impl Server {
         let theirs = directory.clone();
         let thread = std::thread::spawn(move || {
             let clock = Clock::start();
-            let mut config = Config {
-                listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-                ..Config::default()
-            };
-            config.rings[0].segments = 4;
-            config.rings[0].spares = 1;
-            config.rings[0].segment_bytes = 8 << 20;
+            let config = Server::config();
             let storage = FileStorage::open(&theirs, 1).unwrap();
             let mut opening = Opening {
                 now: clock.now(),
