@@ -202,9 +202,9 @@ impl<C: Core> Connection<C> {
         let mut lease = self.take(kind).await?;
         lease.buf[..HEAD_BYTES].copy_from_slice(&self.head);
         self.head_len = 0;
-        // Small produce requests are read together with what follows them; all others alone, so
-        // that nothing is left to be kept while they are answered.
-        let together = pool == Pool::Produce && bytes <= lease.buf.len();
+        // Small requests are read together with what follows them; large ones alone, and fetches,
+        // so that nothing is left to be kept while they wait for records.
+        let together = pool != Pool::Fetch && bytes <= lease.buf.len();
         self.input = Input {
             start: 0,
             end: HEAD_BYTES,
@@ -263,12 +263,11 @@ impl<C: Core> Connection<C> {
         };
         self.input.start = end;
         if self.input.start == self.input.end {
-            // A small produce buffer may be wanted again at once; only produce requests usually
-            // have others behind them.
+            // A small produce buffer may be wanted again at once; a fetch has none behind it.
             if lease.kind == PoolKind::ProduceSmall && !self.drained {
                 (self.input.start, self.input.end) = (0, 0);
             } else {
-                self.drained |= lease.kind != PoolKind::ProduceLarge;
+                self.drained |= lease.kind == PoolKind::Fetch;
                 self.input = Input::default();
             }
         }
@@ -293,7 +292,9 @@ impl<C: Core> Connection<C> {
                 }
                 Step::Again(until) => {
                     self.settle_replies().await?;
+                    let held = Held::new(&self.wire.net);
                     self.again(until).await?;
+                    drop(held);
                 }
                 Step::NoReply => {
                     self.wire.net.hub.staged_somewhere();
@@ -333,6 +334,9 @@ impl<C: Core> Connection<C> {
     fn owe_in_replies(&mut self, bytes: usize, version: i16, until: Until) -> bool {
         let window = self.wire.net.window.borrow();
         let answer = window.get(..bytes);
+        if !self.replies.owes() {
+            self.replies.since = self.wire.net.now.get().mono;
+        }
         answer.is_some_and(|answer| self.replies.owe(answer, version, until))
     }
 
@@ -364,6 +368,9 @@ impl<C: Core> Connection<C> {
                 .due(owed.end, |until| core.borrow().settled(until));
             self.wire.send(self.replies.bytes(sent..due)).await?;
             sent = due;
+            let waited_us = self.wire.net.hub.clock.mono().since_us(self.replies.since);
+            let mut core = self.wire.net.core.borrow_mut();
+            core.metrics().produce_us.add(waited_us);
         }
         self.replies = Replies::default();
         Ok(())
@@ -401,6 +408,24 @@ impl<C: Core> Connection<C> {
         let place = at..at + answer.len();
         buf[place.clone()].copy_from_slice(answer);
         Ok(place)
+    }
+}
+
+/// Counts a produce request that is held back, while it is.
+struct Held<C: Core>(Rc<Net<C>>);
+
+impl<C: Core> Held<C> {
+    fn new(net: &Rc<Net<C>>) -> Held<C> {
+        let mut core = net.core.borrow_mut();
+        core.metrics().producers_held += 1;
+        core.metrics().producers_held_total += 1;
+        Held(Rc::clone(net))
+    }
+}
+
+impl<C: Core> Drop for Held<C> {
+    fn drop(&mut self) {
+        self.0.core.borrow_mut().metrics().producers_held -= 1;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::hub::Lease;
+use crate::clock::Mono;
 use crate::types::{Settle, Until};
 
 /// What one connection owes.
@@ -10,6 +11,8 @@ use crate::types::{Settle, Until};
 pub struct Replies {
     /// The answers, one behind the other.
     pub lease: Option<Lease>,
+    /// When the first of their requests came.
+    pub since: Mono,
     end: usize,
     count: usize,
     longest: usize,
