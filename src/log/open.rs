@@ -9,7 +9,7 @@ use crate::error::DiskError;
 use crate::limits::PAGE_BYTES;
 use crate::log::anchor;
 use crate::log::format::{
-    Anchor, AnchorKind, AnchorPage, FLAG_COPY, LIST_ENTRY_BYTES, ListEntry, Piece, Run,
+    Anchor, AnchorKind, AnchorPage, FLAG_COPY, FLAG_SEAL, LIST_ENTRY_BYTES, ListEntry, Piece, Run,
 };
 use crate::log::index::{self, Index};
 use crate::log::record::{MetaRecord, Records};
@@ -877,7 +877,10 @@ impl<'a> RingRecovery<'a> {
             match (recovery::verdict(&finding), slot.group) {
                 (Verdict::CopyForward, Some(group)) if !cut => {
                     end = slot.at + u64::from(group.header.bytes);
-                    self.tail.push(*slot);
+                    // A seal holds nothing to copy.
+                    if group.header.flags & FLAG_SEAL == 0 {
+                        self.tail.push(*slot);
+                    }
                 }
                 _ => {
                     cut = true;

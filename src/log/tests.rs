@@ -191,6 +191,22 @@ fn what_was_synced_is_there_after_a_restart_and_the_boot_grows() {
 }
 
 #[test]
+fn a_clean_stop_ends_with_a_seal_and_leaves_nothing_to_copy() {
+    let disk = Arc::new(SimStorage::new(6));
+    let config = config(4);
+    let mut log = open(&config, &disk).unwrap();
+    create(&mut log, "t", 1).unwrap();
+    drive(&mut log, 1);
+    log.close();
+    drive(&mut log, 1);
+    assert!(log.is_closed());
+    assert_eq!(log.stats(RING).seals, 1);
+    let log = open(&config, &disk).unwrap();
+    assert_eq!(log.damage().copied, 0);
+    assert!(slot(&log, "t", 0).is_some());
+}
+
+#[test]
 fn a_full_ring_overwrites_its_oldest_segment_and_log_starts_follow() {
     let disk = Arc::new(SimStorage::new(2));
     let config = config(3);

@@ -64,8 +64,11 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
     let boot = log.state().boot.0;
     let broker = Broker::new(config, log);
     let stop = async move {
-        let signal = signals.next().await;
-        log::info!("stopping: {signal:?}");
+        let name = match signals.next().await {
+            Some(Ok(Signal::Int)) => "SIGINT",
+            _ => "SIGTERM",
+        };
+        log::info!("stopping on {name}");
     };
     let sealed = serve(broker, setup, clock, stop, |address| {
         log::info!("listening on {address}; this is start {boot} of the ring");
