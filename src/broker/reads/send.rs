@@ -251,7 +251,8 @@ impl Job {
             return None;
         }
         let filled = self.sending.filled;
-        let span = span_get(buf, self.sending.span)?;
+        let span = span_get(buf, self.sending.span);
+        let span = span.expect("as many bytes were planned as are sent");
         let ring = context.partition(self.at).map(|partition| partition.ring);
         let Some(ring) = ring else { return Some(GONE) };
         let at = span.at + u64::from(self.sending.span_done);

@@ -149,7 +149,7 @@ impl Batches {
             at,
             end,
             first,
-            large: false,
+            large: end.saturating_sub(at) >= LARGE_BYTES as u64,
         }
     }
 
@@ -224,7 +224,8 @@ fn be_i64(bytes: &[u8], at: usize) -> i64 {
 /// The length field does not count the base offset and itself.
 const LENGTH_FROM: usize = 12;
 
-/// Behind a batch of this size the next header is read alone, not with what follows it.
+/// Behind a batch of this size the next header is read alone, not with what follows it; so is the
+/// first of a run of this size.
 const LARGE_BYTES: usize = 8 * 1024;
 
 /// Enough for a header wherever it lies.

@@ -25,6 +25,8 @@ pub struct Walk {
     /// The group that is looked at.
     at: u64,
     skip: u32,
+    /// The last group was: the next header is read alone.
+    large: bool,
     probe: Option<Probe>,
     phase: Phase,
 }
@@ -105,6 +107,7 @@ impl Walk {
             segment: NOWHERE,
             at: 0,
             skip: 0,
+            large: false,
             probe: None,
             phase: Phase::Start,
         }
@@ -251,6 +254,7 @@ impl Walk {
         let Some(header) = self.believed(source, bytes, self.at) else {
             return self.group_broken(source);
         };
+        self.large = header.bytes >= LARGE_BYTES;
         self.phase = Phase::Directory(Directory {
             at: self.at + header.directory_at(),
             left: header.runs,
@@ -428,8 +432,8 @@ impl Walk {
 
     fn read(&self, at: u64, bytes_min: usize) -> Step {
         let useful = self.segment.end.saturating_sub(at) as usize;
-        let few = if self.probe.is_some() {
-            PROBE_READ_BYTES
+        let few = if self.probe.is_some() || self.large {
+            HEADER_READ_BYTES
         } else {
             useful
         };
@@ -466,7 +470,10 @@ const UNIT_BYTES: u64 = 512;
 const SEARCH_BLOCKS_MIN: usize = 4;
 
 /// Enough for a header and most directories.
-const PROBE_READ_BYTES: usize = 4096;
+const HEADER_READ_BYTES: usize = 4096;
+
+/// Behind a group of this size, what follows its successor's header is not read with it.
+const LARGE_BYTES: u32 = 32 * 1024;
 
 const NOWHERE: SegmentView = SegmentView {
     seq: SegmentSeq(0),
