@@ -18,8 +18,8 @@ pub fn run(offline: &Offline) -> Result<(), Failure> {
     let opened = offline.log.damage();
     if opened.torn > 0 || opened.copied > 0 {
         print(&format!(
-            "the last stop was not clean: the next start will write {} whole groups again and drop \
-             {} that were cut short; neither had been acknowledged for certain, so nothing is lost\n",
+            "the last stop was not clean: groups that may not have reached the flash {}, which the \
+             next start writes again; groups cut short {}, which it drops; none of them is a loss\n",
             opened.copied, opened.torn
         ));
     }

@@ -14,7 +14,7 @@ pub fn run(offline: &Offline) -> Result<(), Failure> {
     let mut written = Ok(());
     for ring in offline.rings() {
         let name = &offline.rings[usize::from(ring.0)].name;
-        written = written.and_then(|()| writeln!(out, "ring {name}"));
+        written = written.and_then(|()| writeln!(out, "ring {name}, as the next start finds it"));
         offline.walk(ring, &mut |found| {
             // A reader that went away has seen enough; the walk goes on without a word.
             if written.is_ok() {

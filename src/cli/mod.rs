@@ -21,6 +21,8 @@ use argh::FromArgs;
 use crate::config::source::{CONFIG_VARIABLE, Loaded, Sources, load};
 use crate::config::value::{Bytes, Refusal};
 use crate::config::{Config, RingConfig};
+use crate::log::open::OpenError;
+use crate::net::StartError;
 use crate::plan::{Mib, Plan};
 use args::{Args, Command, Common};
 
@@ -154,6 +156,9 @@ fn run_broker(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<(), Fa
     match crate::net::run(config, filled) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::Failed("the ring was not sealed".to_string())),
+        Err(error @ StartError::Open(OpenError::Config { .. })) => {
+            Err(Failure::Usage(Refusal::new(error.to_string())))
+        }
         Err(error) => Err(Failure::Failed(error.to_string())),
     }
 }

@@ -56,7 +56,11 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
     // Before the ring is opened, so that a signal while its files are made is not lost.
     let mut signals = Signals::new([Signal::Term, Signal::Int])
         .map_err(|error| StartError::System("wait for signals".to_string(), error))?;
-    let log = open(&config, clock, filled).map_err(StartError::Open)?;
+    let mut filled = |done, total| {
+        filled(done, total);
+        exit_if_asked(&mut signals);
+    };
+    let log = open(&config, clock, &mut filled).map_err(StartError::Open)?;
     let damage = log.damage();
     if damage != Damage::default() {
         log::warn!("found while opening the ring: {damage:?}");
@@ -82,6 +86,16 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
         }
     );
     Ok(sealed)
+}
+
+/// Ends the program at a signal while files are made, which may take minutes: there is nothing to
+/// seal yet, and the next start goes on with the file that is cut short here.
+fn exit_if_asked(signals: &mut Signals) {
+    let signal = smol::block_on(smol::future::poll_once(signals.next()));
+    if let Some(Some(signal)) = signal {
+        log::info!("stopping: {signal:?}; the next start goes on here");
+        std::process::exit(0);
+    }
 }
 
 /// Asks for as many file descriptors as there may be connections and segment files.

@@ -1,7 +1,10 @@
 //! The command line: exit codes, refusals, the lock, and what `plan` says.
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A directory of this test alone, removed when it ends.
 struct Scratch(PathBuf);
@@ -249,4 +252,137 @@ fn a_second_user_of_a_data_directory_is_told_who_has_it() {
             err(&output)
         );
     }
+}
+
+/// A running broker with a small ring; killed if the test fails.
+struct Broker {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    /// What it logged until it listened.
+    started: String,
+}
+
+impl Broker {
+    fn start(data: &str) -> Broker {
+        let settings = [
+            "ring.segments=3",
+            "ring.spares=1",
+            "ring.segment_bytes=4MiB",
+        ];
+        let mut command = command(&["serve", "--listen", "127.0.0.1:0", "--data", data]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut broker = Broker {
+            child,
+            log,
+            started: String::new(),
+        };
+        while !broker.started.contains("listening on") {
+            let read = broker.log.read_line(&mut broker.started).unwrap();
+            assert!(read > 0, "it ended: {}", broker.started);
+        }
+        broker
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Its exit code after this signal, and what it logged since it listened.
+    fn end(mut self, signal: Signal) -> (Option<i32>, String) {
+        kill_process(self.pid(), signal).unwrap();
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_start_is_logged_and_a_signal_ends_it_with_exit_0() {
+    let scratch = Scratch::new("serve");
+    let data = scratch.path("data");
+    for signal in [Signal::TERM, Signal::INT] {
+        let broker = Broker::start(&data);
+        for wanted in [
+            concat!("brooklet ", env!("CARGO_PKG_VERSION")),
+            "ring main: 3 segments of 4 MiB and 1 spares",
+            "memory plan: ",
+            "may read and write everything",
+            "listening on 127.0.0.1:",
+        ] {
+            assert!(
+                broker.started.contains(wanted),
+                "no {wanted:?} in {}",
+                broker.started
+            );
+        }
+        let (code, rest) = broker.end(signal);
+        assert_eq!(code, Some(0), "{rest}");
+    }
+    let output = brooklet(&["check", "--data", &data]);
+    assert_eq!(output.status.code(), Some(0), "{}", out(&output));
+    assert!(
+        out(&output).contains("0 damaged places"),
+        "{}",
+        out(&output)
+    );
+    let output = brooklet(&["dump", "--data", &data]);
+    assert!(
+        out(&output).contains("Boot { boot: Boot(2) }"),
+        "{}",
+        out(&output)
+    );
+    let output = brooklet(&["export", "--topic", "t", "--out", "x", "--data", &data]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        err(&output).contains("there is no topic \"t\""),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn status_shows_the_running_broker_and_others_are_kept_out() {
+    let scratch = Scratch::new("running");
+    let data = scratch.path("data");
+    let broker = Broker::start(&data);
+    let text = out(&brooklet(&["status", "--data", &data]));
+    assert!(
+        text.starts_with("version: ") && text.contains("\n  main:\n"),
+        "{text}"
+    );
+    let json = out(&brooklet(&["status", "--json", "--data", &data]));
+    assert!(
+        json.starts_with("{\"version\":") && json.ends_with("}\n"),
+        "{json}"
+    );
+    let holder = format!("in use by process {}", broker.child.id());
+    for args in [
+        &["--data", &data][..],
+        &["check", "--data", &data],
+        &["dump", "--data", &data],
+    ] {
+        let output = brooklet(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(err(&output).contains(&holder), "{}", err(&output));
+    }
+    let (code, _) = broker.end(Signal::TERM);
+    assert_eq!(code, Some(0));
+    let output = brooklet(&["--data", &data, "--set", "ring.segment_bytes=8MiB"]);
+    assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+    assert!(
+        err(&output).contains("ring.segment_bytes does not fit the ring"),
+        "{}",
+        err(&output)
+    );
 }
