@@ -148,6 +148,8 @@ pub struct DamageMetrics {
     pub torn: u64,
     /// Groups that were written again, since they may have been in the page cache alone.
     pub copied: u64,
+    /// Places that readers found broken since then, and go round.
+    pub read: u64,
 }
 
 /// Bytes per second over the last 10 to 20 minutes.

@@ -138,6 +138,7 @@ fn walk_damage(damage: &DamageMetrics, out: &mut Out<'_>) -> fmt::Result {
     out.int("records", damage.records)?;
     out.int("torn_groups", damage.torn)?;
     out.int("copied_groups", damage.copied)?;
+    out.int("found_reading", damage.read)?;
     out.end()
 }
 

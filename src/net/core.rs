@@ -177,6 +177,7 @@ fn damage(broker: &Broker) -> DamageMetrics {
         records: found.records,
         torn: found.torn,
         copied: found.copied,
+        read: broker.reads.damaged(),
     }
 }
 
