@@ -403,7 +403,10 @@ impl Log {
     }
 
     /// Where the batches of a ring are.
-    #[expect(clippy::should_implement_trait, reason = "it takes a ring, not a subscript")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it takes a ring, not a subscript"
+    )]
     pub fn index(&self, ring: RingIndex) -> &Index {
         &self.indexes[usize::from(ring.0)]
     }

@@ -27,7 +27,10 @@ impl Rng {
     }
 
     /// The next number.
-    #[expect(clippy::should_implement_trait, reason = "it never ends and is no iterator")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it never ends and is no iterator"
+    )]
     pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
