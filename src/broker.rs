@@ -3,6 +3,7 @@
 pub mod offsets;
 pub mod reads;
 pub mod refusal;
+mod retention;
 pub mod stamps;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -12,7 +13,7 @@ pub mod topics;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::clock::Now;
+use crate::clock::{Mono, Now};
 use crate::config::Config;
 use crate::error::DiskError;
 use crate::log::Log;
@@ -54,6 +55,7 @@ pub struct Broker {
     /// Fetches and look-ups under way.
     pub reads: reads::Reads,
     cluster_id: heapless::String<64>,
+    retention_next: Mono,
     /// The newest time that was given to arriving records.
     append_time_newest_ms: i64,
 }
@@ -82,7 +84,7 @@ pub enum JobStep {
     },
     /// Give the buffer back and wait until woken (see [`Broker::woken`]) or until this moment, then step
     /// again with a buffer.
-    Sleep(crate::clock::Mono),
+    Sleep(Mono),
     /// The answer is out.
     Done,
     /// The answer cannot be completed: close the connection.
@@ -99,6 +101,7 @@ impl Broker {
         };
         Broker {
             cluster_id,
+            retention_next: Mono::default(),
             config,
             log,
             metrics: Metrics::default(),

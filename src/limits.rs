@@ -52,6 +52,10 @@ pub const WIRE_ARRAY_COUNT_MAX: usize = 65_536;
 /// closed.
 pub const WIRE_TAGS_MAX: usize = 64;
 
+/// Milliseconds between looks for records that are older than their topic's `retention.ms`. Costs a
+/// walk over the partitions each. Records are hidden so much later at the most.
+pub const RETENTION_CHECK_MS: u64 = 30_000;
+
 /// Milliseconds from writing to syncing in a topic that is relaxed by `flush.messages` alone. Costs
 /// nothing. It is how long such records stay invisible, and what a power cut can take.
 pub const RELAXED_MS_DEFAULT: u64 = 1000;

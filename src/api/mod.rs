@@ -177,6 +177,7 @@ pub struct Window<'a> {
 /// Handles one request: `frame` is what follows the size prefix.
 pub fn dispatch(broker: &mut Broker, peer: &Peer, frame: &[u8], out: Window<'_>, now: Now) -> Step {
     let first = out.from == 0;
+    broker.retention_tick(now);
     let handled = request_from(peer, frame).and_then(|request| {
         let api = request.api;
         let step = if (api.min..=api.max).contains(&request.version) {
