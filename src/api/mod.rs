@@ -391,6 +391,84 @@ mod tests {
         assert_eq!(bench.broker.metrics.errors(35), 2);
     }
 
+    /// Requests with something in them, whose bytes are then spoilt.
+    fn frames() -> Vec<Vec<u8>> {
+        use kafka_protocol::messages::create_topics_request::{
+            CreatableTopic, CreatableTopicConfig,
+        };
+        use kafka_protocol::messages::{
+            CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, MetadataRequest,
+            TopicName,
+            delete_topics_request::DeleteTopicState,
+            describe_configs_request::DescribeConfigsResource,
+            incremental_alter_configs_request::{
+                AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+            },
+            metadata_request::MetadataRequestTopic,
+        };
+        use kafka_protocol::protocol::StrBytes;
+        let text = StrBytes::from_static_str;
+        let name = || TopicName(text("topic"));
+        let setting = CreatableTopicConfig::default().with_name(text("flush.ms"));
+        let topic = CreatableTopic::default()
+            .with_name(name())
+            .with_num_partitions(2)
+            .with_replication_factor(1)
+            .with_configs(vec![setting.with_value(Some(text("9")))]);
+        let create = CreateTopicsRequest::default().with_topics(vec![topic.clone(), topic]);
+        let gone = DeleteTopicState::default().with_name(Some(name()));
+        let delete = DeleteTopicsRequest::default().with_topics(vec![gone]);
+        let shown = MetadataRequestTopic::default().with_name(Some(name()));
+        let metadata = MetadataRequest::default().with_topics(Some(vec![shown]));
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(2)
+            .with_resource_name(text("topic"));
+        let describe = DescribeConfigsRequest::default().with_resources(vec![resource]);
+        let change = AlterableConfig::default().with_name(text("cleanup.policy"));
+        let change = change
+            .with_config_operation(2)
+            .with_value(Some(text("delete")));
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(2)
+            .with_resource_name(text("topic"))
+            .with_configs(vec![change]);
+        let alter = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        vec![
+            frame_of(7, &create),
+            frame_of(4, &create),
+            frame_of(6, &delete),
+            frame_of(12, &metadata),
+            frame_of(1, &metadata),
+            frame_of(4, &describe),
+            frame_of(1, &alter),
+        ]
+    }
+
+    #[test]
+    fn spoilt_requests_are_answered_or_refused_and_never_end_the_broker() {
+        let mut bench = Bench::new();
+        let mut buf = vec![0; 64 * 1024];
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed % below as u64) as usize
+        };
+        let frames = frames();
+        for _ in 0..20_000 {
+            let mut frame = frames[random(frames.len())].clone();
+            for _ in 0..random(4) {
+                let at = random(frame.len());
+                frame[at] = [0, 1, 2, 0x7f, 0x80, 0xff, random(256) as u8][random(7)];
+            }
+            if let Step::ReplyAfter { .. } | Step::Again(_) = bench.step_raw(&frame, &mut buf) {
+                bench.drive();
+            }
+        }
+        assert!(bench.broker.log.state().partitions_len() <= 512);
+    }
+
     #[test]
     fn the_table_is_in_order_of_key_and_its_ranges_are_ranges() {
         assert!(APIS.is_sorted_by(|a, b| a.key < b.key));

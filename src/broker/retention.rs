@@ -2,6 +2,7 @@
 //! segment's worth of a partition at a time, as in Kafka. The ring reclaims their space when it
 //! comes round.
 
+use super::stamps::WALL_MS_MIN;
 use super::{Broker, topic_config};
 use crate::clock::Now;
 use crate::limits;
@@ -17,7 +18,7 @@ impl Broker {
             return;
         }
         self.retention_next = now.mono.plus_ms(limits::RETENTION_CHECK_MS);
-        if !now.wall_synchronised {
+        if !self.clock_right(now) {
             return;
         }
         for place in 0..self.log.state().limits().partitions_max {
@@ -47,8 +48,8 @@ impl Broker {
         let retention_ms = topic_config::retention_ms(topic, &self.config)?;
         let oldest_ms = now.wall_ms.saturating_sub_unsigned(retention_ms);
         // Stamps from before this program was written are those of a clock that was not set yet: how
-        // old such records are, nobody knows.
-        let expired = |newest_ms: i64| (STAMPS_FROM_MS..oldest_ms).contains(&newest_ms);
+        // old such records are is only known once younger ones behind them in the segment are too old.
+        let expired = |newest_ms: i64| (WALL_MS_MIN..oldest_ms).contains(&newest_ms);
         let index = self.log.index(partition.ring);
         let segments = index.segments().iter();
         let kept = segments
@@ -58,9 +59,6 @@ impl Broker {
         (start > partition.log_start).then_some(start)
     }
 }
-
-/// 2020-01-01.
-const STAMPS_FROM_MS: i64 = 1_577_836_800_000;
 
 #[cfg(test)]
 mod tests {
@@ -100,6 +98,7 @@ mod tests {
         let append = Append {
             slot,
             batches: &batch,
+            newest_ms: Some(stamp_ms),
             append_time_ms: None,
             relaxed_ms: None,
         };
@@ -134,13 +133,17 @@ mod tests {
         let (mut bench, slot) = bench();
         let now_ms = bench.now.wall_ms;
         append(&mut bench, slot, 61, now_ms - 3_600_000);
-        bench.now.wall_synchronised = false;
+        (bench.now.wall_synchronised, bench.now.wall_ms) = (false, now_ms - 1);
         assert_eq!(tick(&mut bench, slot), Offset(0));
-        bench.now.wall_synchronised = true;
+        (bench.now.wall_synchronised, bench.now.wall_ms) = (true, now_ms);
         assert_eq!(tick(&mut bench, slot), Offset(10));
-        // A device that did not know the time yet.
+    }
+
+    #[test]
+    fn records_of_a_device_that_did_not_know_the_time_stay() {
+        let (mut bench, slot) = bench();
         append(&mut bench, slot, 61, 5000);
-        assert_eq!(tick(&mut bench, slot), Offset(10));
+        assert_eq!(tick(&mut bench, slot), Offset(0));
     }
 
     #[test]
@@ -152,7 +155,7 @@ mod tests {
             .broker
             .topic_configs_set(id, &none, bench.now)
             .unwrap();
-        append(&mut bench, slot, 61, 1_577_836_800_001);
+        append(&mut bench, slot, 61, WALL_MS_MIN);
         assert_eq!(tick(&mut bench, slot), Offset(0));
     }
 }

@@ -28,7 +28,7 @@ fn is_right(now: Now, stamp_newest_ms: i64) -> bool {
 }
 
 /// 2025-01-01: a clock before this program was written is wrong.
-const WALL_MS_MIN: i64 = 1_735_689_600_000;
+pub(super) const WALL_MS_MIN: i64 = 1_735_689_600_000;
 
 #[cfg(test)]
 mod tests {

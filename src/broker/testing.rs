@@ -56,7 +56,7 @@ impl Bench {
         let disk = Arc::new(Memory::default());
         let now = Now {
             mono: Mono(1),
-            wall_ms: 1_700_000_000_000,
+            wall_ms: 1_800_000_000_000,
             wall_synchronised: true,
         };
         let mut opening = Opening {
