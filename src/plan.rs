@@ -109,8 +109,8 @@ fn check_segments(config: &Config) -> Result<(), Refusal> {
         let least = 2 * (LogConfig::of(config).anchor_bytes_max(ring) + group) as u64;
         if least > ring.segment_bytes {
             return Err(Refusal::new(format!(
-                "ring.{}.segment_bytes = {} is not allowed: with these tables and messages it takes \
-                 at least {}",
+                "ring.{}.segment_bytes = {} is not allowed: with these tables and messages it \
+                 takes at least {}",
                 ring.name,
                 Mib(ring.segment_bytes),
                 Mib(least)

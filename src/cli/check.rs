@@ -19,7 +19,7 @@ pub fn run(offline: &Offline) -> Result<(), Failure> {
     if opened.torn > 0 || opened.copied > 0 {
         print(&format!(
             "the last stop was not clean: groups that may not have reached the flash {}, which the \
-             next start writes again; groups cut short {}, which it drops; none of them is a loss\n",
+             next start writes again; groups cut short {}, which it drops; neither is a loss\n",
             opened.copied, opened.torn
         ));
     }

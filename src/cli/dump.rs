@@ -54,8 +54,8 @@ fn put(out: &mut dyn Write, offline: &Offline, found: &Found<'_>) -> std::io::Re
             let header = &batch.header;
             writeln!(
                 out,
-                "    batch of offsets {} to {}: {} records, {} bytes, codec {}, producer {} epoch {} \
-                 sequence {}, newest {}{}",
+                "    batch of offsets {} to {}: {} records, {} bytes, codec {}, producer {} \
+                 epoch {} sequence {}, newest {}{}",
                 header.base_offset,
                 header.last_offset(),
                 header.records_count,

@@ -213,7 +213,8 @@ mod tests {
 
     #[test]
     fn keys_and_rings_come_in_their_order_with_their_lines() {
-        let text = "# top\na = 1_000\n\"b\" = 'x'\n\n[[ring]]\nc = [ \"d*\",\n 'e', ] # f\ng = 0x10\nh=true";
+        let text = "# top\na = 1_000\n\"b\" = 'x'\n\n\
+                    [[ring]]\nc = [ \"d*\",\n 'e', ] # f\ng = 0x10\nh=true";
         let have = entries(text).unwrap();
         let key = |line, name: &str, value| Entry {
             line,

@@ -1,8 +1,9 @@
 //! The configuration: every key once, with unit, bounds, default and reason.
 //!
-//! The two `keys!` tables below are the only list of keys. They make the plain structs that the rest
-//! of the program reads ([`Config`], [`RingConfig`]), and they drive the file's parser, `--set`, the
-//! environment, the refusals, and the test that `config/brooklet.toml` documents each key.
+//! The two `keys!` tables below are the only list of keys. They make the plain structs that the
+//! rest of the program reads ([`Config`], [`RingConfig`]), and they drive the file's parser,
+//! `--set`, the environment, the refusals, and the test that `config/brooklet.toml` documents each
+//! key.
 //! [`source`] brings values in; [`value`] says what one may be.
 
 mod field;
@@ -74,8 +75,8 @@ keys! {
     /// Whether producing to an unknown topic, or asking for its metadata, creates it.
     auto_create_topics_enable: bool = Kind::bool(true);
 
-    /// Partitions of a topic whose creator does not say. One broker gains nothing from more; mirrors
-    /// and consumer groups may want them.
+    /// Partitions of a topic whose creator does not say. One broker gains nothing from more;
+    /// mirrors and consumer groups may want them.
     num_partitions: u32 = Kind::int("", 1, 1024, 1);
 
     /// Whether a replication factor other than 1 or -1 is taken as 1 instead of being refused.
@@ -184,8 +185,8 @@ keys! {
     /// thread of its own. 0: always on its own.
     sync_inline_us_max: u64 = Kind::int("us", 0, 1_000_000, 250);
 
-    /// After so long without a write the last group is sealed, so that damage to it can be told from
-    /// a write that was cut short.
+    /// After so long without a write the last group is sealed, so that damage to it can be told
+    /// from a write that was cut short.
     seal_after_ms: u64 = Kind::int("ms", 10, 3_600_000, 1000);
 }
 
@@ -198,8 +199,8 @@ keys! {
     name: String = Kind::text("1 to 32 letters, digits, - and _", value::is_name, "main");
 
     /// Which topics it holds, by name; * stands for anything, ? for one character. The first ring
-    /// that matches takes the topic when it is created, for ever; the first ring of all takes what no
-    /// ring matches, and holds what is shared.
+    /// that matches takes the topic when it is created, for ever; the first ring of all takes what
+    /// no ring matches, and holds what is shared.
     topics: Vec<String> = Kind::list("topic names with * and ?", &["*"]);
 
     /// Segments that hold data; the oldest is overwritten when all are full.
