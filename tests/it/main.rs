@@ -1,9 +1,11 @@
 //! The one integration-test binary; a module per subject.
 
 mod cli;
+mod client_rskafka;
 mod docs;
 mod host;
 mod offsets;
 mod oracle;
+mod process;
 mod produce;
 mod reads;
