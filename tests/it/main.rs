@@ -9,3 +9,4 @@ mod oracle;
 mod process;
 mod produce;
 mod reads;
+mod tidy;
