@@ -2,9 +2,10 @@
 //!
 //! While syncs are quick they run right here: handing over to a thread would cost as much. When
 //! their mean grows, they move to the flush thread, so that nobody waits for them who need not.
-//! After a sync, those who were answered need a moment to send the next request; starting without
-//! them splits clients into two halves that each wait for two syncs. So the next group waits for
-//! as many more requests as the last one had, but at most an eighth of a sync.
+//! After a slow sync, those who were answered need a moment to send the next request; starting
+//! without them splits clients into two halves that each wait for two syncs. So the next group waits
+//! for as many more requests as the last one had, but at most an eighth of a sync; and now and then
+//! it waits as long for more than that, which joins halves that were split.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -48,9 +49,13 @@ pub async fn commit<C: Core>(net: Rc<Net<C>>, ring: RingIndex) {
         let job = net.core.borrow_mut().next_io(ring, clock.now());
         if let Some(job) = job {
             let answered = net.hub.staged_take(ring);
+            net.hub.set_gathering(ring, false);
             carry_out(&net, ring, job).await;
             last.done = clock.mono();
             last.company = answered.saturating_add(net.hub.staged_count(ring));
+            last.groups = last.groups.wrapping_add(1);
+            let gathering = net.sync_mean.us() >= net.setup.gather_sync_us_min;
+            net.hub.set_gathering(ring, gathering);
             continue;
         }
         // A moment that is past, though there was nothing to do, must not keep us busy.
@@ -70,6 +75,8 @@ struct Last {
     /// Requests that it answered and those staged meanwhile: so many may be staged soon.
     company: u32,
     done: Mono,
+    /// How many there were.
+    groups: u32,
 }
 
 /// Waits for company, if something is staged and waiting is worth it.
@@ -79,9 +86,13 @@ async fn gather<C: Core>(net: &Net<C>, ring: RingIndex, last: &Last, alarm: &mut
         return;
     }
     let until = Mono(last.done.0 + mean_us / 8);
+    let company = match last.groups % PROBE_GROUPS {
+        0 => u32::MAX,
+        _ => last.company,
+    };
     loop {
         let staged = net.hub.staged_count(ring);
-        if staged == 0 || staged >= last.company || net.hub.clock.mono() >= until {
+        if staged == 0 || staged >= company || net.hub.clock.mono() >= until {
             return;
         }
         let bell = net.hub.ring_bell(ring);
@@ -157,6 +168,9 @@ impl Alarm {
         .await;
     }
 }
+
+/// One group in so many waits for more company than the one before it had.
+const PROBE_GROUPS: u32 = 16;
 
 #[cfg(test)]
 mod tests {

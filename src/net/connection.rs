@@ -4,8 +4,8 @@
 //! itself; they say how long it is and of which kind, and so which pool lends the buffer for the
 //! rest. Produce requests are pipelined: what is behind the first in the socket is read and staged
 //! too, their answers stand one behind the other in a reply lease, and all that a sync released go
-//! out in one send. While answers are owed and the socket is drained, it is not read from: every
-//! request that arrived would wake us, at twice the cost.
+//! out in one send. While answers are owed and the socket is drained, it is not read from (unless
+//! their group waits for company): every request that arrived would wake us, at twice the cost.
 //!
 //! Two rules keep pools from blocking each other: a connection that owes answers never waits for a
 //! buffer (it settles them first), and who holds a reply lease waits only for a sync or its socket.
@@ -88,7 +88,11 @@ impl<C: Core> Connection<C> {
             if !self.drained {
                 self.fill().await?;
             } else if self.replies.owes() {
-                self.settle_replies().await?;
+                if self.more_replies().await? {
+                    self.drained = false;
+                } else {
+                    self.settle_replies().await?;
+                }
             } else {
                 let idle = self.input.lease.is_none() && self.head_len == 0;
                 let phase = if idle { Phase::Idle } else { Phase::Reading };
@@ -279,8 +283,9 @@ impl<C: Core> Connection<C> {
             if self.replies.is_full(self.wire.net.setup.in_flight_max) {
                 self.settle_replies().await?;
             }
-            if self.replies.lease.is_none() {
-                self.replies.lease = Some(self.take(PoolKind::Reply).await?);
+            if self.replies.wants_lease() {
+                let lease = self.take(PoolKind::Reply).await?;
+                self.replies.add(lease);
             }
             match self.dispatch(&frame, 0) {
                 Step::Reply { bytes } => {
@@ -350,6 +355,17 @@ impl<C: Core> Connection<C> {
         Ok(())
     }
 
+    /// Whether there is more to read that can join the group of what is owed. Syncs that are quick
+    /// are not waited for in that way, so that then the socket is left alone.
+    async fn more_replies(&self) -> Result<bool, End> {
+        match self.replies.first_from(0) {
+            Some(owed) if !self.replies.is_full(self.wire.net.setup.in_flight_max) => {
+                self.wire.more_until(owed.until).await
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// Sends every answer that is owed, when it is due; gives the reply lease back.
     async fn settle_replies(&mut self) -> Result<(), End> {
         let mut sent = 0;
@@ -357,7 +373,7 @@ impl<C: Core> Connection<C> {
             let settle = self.wire.settle(owed.until).await;
             if settle == Settle::Failed {
                 let core = self.wire.net.core.borrow();
-                self.replies.each_answer(sent, owed.end, |answer| {
+                self.replies.each_answer(sent..owed.end, |answer| {
                     core.fail(PRODUCE_KEY, owed.version, answer);
                 });
             }
@@ -366,8 +382,11 @@ impl<C: Core> Connection<C> {
             let due = self
                 .replies
                 .due(owed.end, |until| core.borrow().settled(until));
-            self.wire.send(self.replies.bytes(sent..due)).await?;
-            sent = due;
+            while sent < due {
+                let (bytes, next) = self.replies.bytes(sent..due);
+                self.wire.send(bytes).await?;
+                sent = next.min(due);
+            }
             let waited_us = self.wire.net.hub.clock.mono().since_us(self.replies.since);
             let mut core = self.wire.net.core.borrow_mut();
             core.metrics().produce_us.add(waited_us);
@@ -432,7 +451,7 @@ impl<C: Core> Drop for Held<C> {
 impl<C: Core> Drop for Connection<C> {
     fn drop(&mut self) {
         self.input.lease = None;
-        self.replies.lease = None;
+        self.replies = Replies::default();
         let Wire { net, id, .. } = &self.wire;
         net.core.borrow_mut().job_cancel(*id);
         net.hub.leave(*id);

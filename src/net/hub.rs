@@ -53,6 +53,8 @@ struct RingBell {
     bell: Bell,
     /// Requests staged since the last group was taken.
     staged: Cell<u32>,
+    /// What is staged now will wait a while: company is welcome.
+    gathering: Cell<bool>,
 }
 
 /// A buffer on loan; it goes back when dropped.
@@ -109,6 +111,19 @@ impl Hub {
     /// The same, and counts from 0 again.
     pub fn staged_take(&self, ring: RingIndex) -> u32 {
         self.rings[usize::from(ring.0)].staged.take()
+    }
+
+    /// Says whether company is welcome in this ring's open group.
+    pub fn set_gathering(&self, ring: RingIndex, gathering: bool) {
+        self.rings[usize::from(ring.0)].gathering.set(gathering);
+    }
+
+    /// Whether requests that come now could join those that wait for `until`.
+    pub fn is_gathering(&self, until: &Until) -> bool {
+        let rings = self.rings.iter().zip(until.tickets);
+        rings
+            .into_iter()
+            .any(|(ring, ticket)| ticket > Ticket(0) && ring.gathering.get())
     }
 
     /// Rung when something was staged in this ring.

@@ -122,6 +122,7 @@ impl<C: Core> Net<C> {
             let slot = slots.get(*conn);
             let pending = core.settled(&slot.until) == Settle::Pending;
             if !pending {
+                slot.settling = false;
                 slot.wake();
             }
             pending

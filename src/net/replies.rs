@@ -1,4 +1,7 @@
-//! Answers to produce requests that wait for their sync: encoded, in order, in one leased buffer.
+//! Answers to produce requests that wait for their sync: encoded, in order, in leased buffers.
+//!
+//! One buffer serves a client that asks one thing at a time; one that has many requests in flight
+//! gets a few more, while there are any. A place among the answers counts through all of them.
 
 use std::ops::Range;
 
@@ -9,14 +12,18 @@ use crate::types::{Settle, Until};
 /// What one connection owes.
 #[derive(Default)]
 pub struct Replies {
-    /// The answers, one behind the other.
-    pub lease: Option<Lease>,
     /// When the first of their requests came.
     pub since: Mono,
-    end: usize,
+    pages: heapless::Vec<Page, PAGES_MAX>,
     count: usize,
     longest: usize,
     owed: heapless::Vec<Owed, OWED_MAX>,
+}
+
+/// A buffer with answers, none of which goes on in the next.
+struct Page {
+    lease: Lease,
+    end: usize,
 }
 
 /// Answers of one version that wait for the same.
@@ -38,18 +45,30 @@ impl Replies {
 
     /// Whether what is owed should be settled before the next request is taken on.
     pub fn is_full(&self, count_max: usize) -> bool {
-        let room = self.lease.as_ref().map_or(0, |lease| lease.buf.len());
-        self.count > 0
-            && (self.count >= count_max || self.owed.is_full() || room - self.end < self.longest)
+        let full = self.count >= count_max || self.owed.is_full();
+        self.count > 0 && (full || self.pages.is_full() && self.wants_lease())
+    }
+
+    /// Whether another buffer is needed before the next request is taken on.
+    pub fn wants_lease(&self) -> bool {
+        let last = self.pages.last();
+        last.is_none_or(|page| page.lease.buf.len() - page.end < self.longest)
+    }
+
+    /// Takes another buffer; it is dropped if there are enough.
+    pub fn add(&mut self, lease: Lease) {
+        let _ = self.pages.push(Page { lease, end: 0 });
     }
 
     /// Notes an answer; false if there is no room for it.
     pub fn owe(&mut self, answer: &[u8], version: i16, until: Until) -> bool {
-        let Some(lease) = &mut self.lease else {
+        let before = self.pages.len().saturating_sub(1);
+        let Some(page) = self.pages.last_mut() else {
             return false;
         };
-        let end = self.end + answer.len();
-        let Some(place) = lease.buf.get_mut(self.end..end) else {
+        let place = page.end..page.end + answer.len();
+        let end = before * page.lease.buf.len() + place.end;
+        let Some(place) = page.lease.buf.get_mut(place) else {
             return false;
         };
         let owed = Owed {
@@ -65,7 +84,7 @@ impl Replies {
             return false;
         }
         place.copy_from_slice(answer);
-        self.end = end;
+        page.end += answer.len();
         self.count += 1;
         self.longest = self.longest.max(answer.len());
         true
@@ -83,23 +102,44 @@ impl Replies {
         done.last().map_or(end, |owed| owed.end)
     }
 
-    /// Some of the answers' bytes.
-    pub fn bytes(&self, part: Range<usize>) -> &[u8] {
-        self.lease.as_ref().map_or(&[], |lease| &lease.buf[part])
+    /// The bytes between two places, as far as they stand in one buffer, and where those behind
+    /// them begin.
+    pub fn bytes(&self, part: Range<usize>) -> (&[u8], usize) {
+        let Some((page, within, next)) = self.page_at(part) else {
+            return (&[], usize::MAX);
+        };
+        (&self.pages[page].lease.buf[within], next)
     }
 
-    /// Hands over each answer between two ends, its size prefix included.
-    pub fn each_answer(&mut self, from: usize, to: usize, mut change: impl FnMut(&mut [u8])) {
-        let Some(lease) = &mut self.lease else { return };
-        let mut rest = &mut lease.buf[from..to];
-        while let Some(prefix) = rest.first_chunk::<4>() {
-            let bytes = 4 + u32::from_be_bytes(*prefix) as usize;
-            let (answer, behind) = rest.split_at_mut(bytes);
-            change(answer);
-            rest = behind;
+    /// Hands over each answer between two places, its size prefix included.
+    pub fn each_answer(&mut self, mut part: Range<usize>, mut change: impl FnMut(&mut [u8])) {
+        while part.start < part.end {
+            let Some((page, within, next)) = self.page_at(part.clone()) else {
+                return;
+            };
+            let mut rest = &mut self.pages[page].lease.buf[within];
+            while let Some(prefix) = rest.first_chunk::<4>() {
+                let bytes = 4 + u32::from_be_bytes(*prefix) as usize;
+                let (answer, behind) = rest.split_at_mut(bytes);
+                change(answer);
+                rest = behind;
+            }
+            part.start = next;
         }
     }
+
+    /// The buffer in which a part begins, what of it stands there, and where the rest begins.
+    fn page_at(&self, part: Range<usize>) -> Option<(usize, Range<usize>, usize)> {
+        let bytes = self.pages.first()?.lease.buf.len();
+        let page = part.start / bytes;
+        let begin = page * bytes;
+        let end = self.pages.get(page)?.end.min(part.end - begin);
+        Some((page, part.start - begin..end, begin + bytes))
+    }
 }
+
+/// Buffers of one connection.
+const PAGES_MAX: usize = 4;
 
 /// Kinds of answers waiting for different things. One is usual; more only where a connection writes
 /// to several rings, or where a group was closed while its requests came in.

@@ -44,6 +44,8 @@ pub struct Slot {
     pub woken: bool,
     /// What it waits for while it stands on the list of those who wait for a sync.
     pub until: Until,
+    /// Whether it stands on that list.
+    pub settling: bool,
     /// Buffers that it holds, by [`PoolKind`].
     pub holds: [bool; PoolKind::COUNT],
     /// Bytes that came or went since the connection began, and at the last look of the stall check.
@@ -84,6 +86,7 @@ impl Slots {
             granted: None,
             woken: false,
             until: Until::default(),
+            settling: false,
             holds: [false; PoolKind::COUNT],
             moved: 0,
             moved_seen: None,
@@ -98,6 +101,15 @@ impl Slots {
         assert!(!slot.holds.contains(&true) && slot.granted.is_none());
         self.settling.retain(|other| *other != id);
         self.free.push(id);
+    }
+
+    /// Puts a connection on the list of those who wait for a sync.
+    pub fn settle(&mut self, id: ConnId, until: &Until) {
+        let slot = self.get(id);
+        slot.until = *until;
+        if !std::mem::replace(&mut slot.settling, true) {
+            self.settling.push(id);
+        }
     }
 
     /// Open connections.

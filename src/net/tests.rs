@@ -13,7 +13,8 @@ use fake::{COMMIT, ECHO, FETCH, PRODUCE, Server, WAKE, pool, request};
 #[test]
 fn pipelined_produces_are_answered_in_order_on_the_executor_and_on_the_flush_thread() {
     for sync_us in [0, 2000] {
-        let server = Server::start(|_| {});
+        // Room for eight answers in each buffer.
+        let server = Server::start(|setup| setup.pools[PoolKind::Reply as usize].1 = 64);
         server.disk.sync_us.store(sync_us, Ordering::Relaxed);
         let mut client = server.connect();
         let mut sender = client.0.try_clone().unwrap();

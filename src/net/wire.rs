@@ -162,7 +162,6 @@ impl<C: Core> Wire<C> {
         if until.tickets.iter().all(|ticket| ticket.0 == 0) {
             return Settle::Done;
         }
-        let mut listed = false;
         poll_fn(|context| {
             let settle = self.net.core.borrow().settled(&until);
             if settle != Settle::Pending {
@@ -170,11 +169,26 @@ impl<C: Core> Wire<C> {
             }
             let mut slots = self.net.hub.slots.borrow_mut();
             super::hub::keep(&mut slots.get(self.id).waker, context);
-            if !std::mem::replace(&mut listed, true) {
-                slots.get(self.id).until = until;
-                slots.settling.push(self.id);
-            }
+            slots.settle(self.id, &until);
             Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits for more requests that can join those that wait for `until`; false when it is too late
+    /// for them.
+    pub async fn more_until(&self, until: Until) -> Result<bool, End> {
+        poll_fn(|context| {
+            let hub = &self.net.hub;
+            let pending = self.net.core.borrow().settled(&until) == Settle::Pending;
+            if !pending || !hub.is_gathering(&until) {
+                return Poll::Ready(Ok(false));
+            }
+            let mut slots = hub.slots.borrow_mut();
+            super::hub::keep(&mut slots.get(self.id).waker, context);
+            slots.settle(self.id, &until);
+            let ready = self.socket.poll_readable(context);
+            ready.map(|ready| ready.map(|()| true).map_err(|e| network(&e)))
         })
         .await
     }
