@@ -160,6 +160,73 @@ fn after_a_wrap_what_is_left_is_read_and_what_is_gone_is_out_of_range() {
     }
 }
 
+/// Anything in any order: appends of all sizes, commits, starts anew, fetches of some partitions from
+/// live offsets within random limits. Each answer is what was appended from there on, in whole batches.
+#[test]
+fn whatever_happens_an_answer_is_what_was_appended_from_there_on() {
+    for seed in 1..=6u64 {
+        let mut dice = Dice(seed * 0x9e37_79b9_7f4a_7c15);
+        let mut rig = Rig::new(5, 3);
+        for step in 0..1500 {
+            match dice.below(20) {
+                0..12 => {
+                    let sizes = [20, 300, 3000, 70_000, 400_000];
+                    let most = sizes[dice.below(5).min(dice.below(5)) as usize];
+                    let value = dice.below(most) as usize;
+                    let records = 1 + dice.below(3) as usize;
+                    let index = dice.below(5) as u32;
+                    rig.append(index, &batch(&stamps(records), value, 0));
+                }
+                12..17 => rig.commit(),
+                17 if dice.below(30) == 0 => {
+                    rig.commit();
+                    rig.restart();
+                }
+                _ => random_fetch(&mut rig, &mut dice, &format!("SEED={seed} STEP={step}")),
+            }
+        }
+        assert!(live(&rig)[0].0 > 1, "the ring came round");
+    }
+}
+
+fn random_fetch(rig: &mut Rig, dice: &mut Dice, place: &str) {
+    let limits = [1, 100, 5000, 60_000, 1 << 20, i32::MAX];
+    let ask = Ask {
+        bytes_max: limits[dice.below(6) as usize],
+        partition_max: limits[dice.below(6) as usize],
+        ..ALL
+    };
+    let mut from = Vec::new();
+    for _ in 0..=dice.below(5) {
+        let index = dice.below(5) as u32;
+        let (start, end) = (rig.log_start(index), rig::offset(rig, index).0);
+        let offset = start + dice.below((end - start + 1) as u64) as i64;
+        from.push((index as i32, offset));
+    }
+    let conn = dice.below(8) as u16;
+    let answer = answered(rig.fetch_by(conn, &from, ask));
+    let total: usize = answer.iter().map(|part| part.records.len()).sum();
+    let mut readable = false;
+    for (part, (index, offset)) in answer.iter().zip(&from) {
+        assert_eq!((part.error, part.index), (0, *index), "{place}");
+        let expected = rig.expected(*index as u32, *offset);
+        assert!(
+            expected.starts_with(&part.records),
+            "{place} {index} {offset}"
+        );
+        end_of(&part.records);
+        readable |= part.high_watermark > *offset;
+        let one = answer
+            .iter()
+            .filter(|part| !part.records.is_empty())
+            .count()
+            == 1;
+        let within = part.records.len() <= ask.partition_max as usize;
+        assert!(within || one || part == &answer[0], "{place}");
+    }
+    assert_eq!(readable, total > 0, "{place} {from:?}");
+}
+
 #[test]
 fn a_small_answer_at_the_tail_is_one_read() {
     let mut rig = Rig::new(4, 4);
@@ -309,6 +376,38 @@ fn a_broken_header_costs_its_group_and_no_other() {
     assert!(rig.consume(0, 0, ALL) == rig.expected(0, 0));
     assert!(rig.consume(0, 49, ALL) == rig.expected(0, 49));
     assert!(rig.consume(0, 51, ALL) == rig.expected(0, 51));
+}
+
+#[test]
+fn what_is_written_but_not_synced_is_not_seen_and_not_passed_over() {
+    let mut rig = Rig::new(1, 4);
+    for _ in 0..2 {
+        rig.append(0, &batch(&stamps(1), 1000, 0));
+        rig.commit();
+    }
+    let victim = rig.model[0][1].bytes.clone();
+    let (file, at) = rig.disk.find(&victim)[0];
+    rig.disk.flip(file, at / 4096 * 4096 + 30);
+    rig.append_relaxed(0, &batch(&stamps(1), 1000, 0), Some(1000));
+    rig.commit();
+    assert_eq!(rig::offset(&rig, 0).0, 2);
+    let first = rig.model[0][0].bytes.clone();
+    assert!(answered(rig.fetch(&[(0, 0)], ALL))[0].records == first);
+    assert!(answered(rig.fetch(&[(0, 1)], ALL))[0].records.is_empty());
+    let ask = Ask {
+        bytes_min: 500,
+        wait_ms: 5000,
+        ..ALL
+    };
+    assert!(matches!(rig.fetch(&[(0, 1)], ask), Outcome::Sleep(_)));
+    while rig.broker.woken().is_some() {
+        assert!(matches!(rig.drive(0), Outcome::Sleep(_)));
+    }
+    rig.now.mono = Mono(2_000_000);
+    rig.commit();
+    assert_eq!(rig::offset(&rig, 0).0, 3);
+    assert_eq!(rig.broker.woken(), Some(ConnId(0)));
+    assert!(answered(rig.drive(0))[0].records == rig.expected(0, 2));
 }
 
 #[test]

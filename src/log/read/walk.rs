@@ -306,28 +306,23 @@ impl Walk {
             return None;
         }
         let place = self.place();
-        let skip = std::mem::take(&mut self.skip);
-        self.group_next(source, next);
-        let (run, at) = found.filter(|(run, _)| run.end() > self.want)?;
-        if run.offset >= self.limit {
+        let segment = self.segment;
+        let found = found.filter(|(run, _)| run.end() > self.want);
+        if found.is_some_and(|(run, _)| run.offset >= self.limit) {
+            // Not to be seen yet, so the walk ends in front of it: a cursor made here finds it.
             self.phase = Phase::End;
             return None;
         }
+        let skip = std::mem::take(&mut self.skip);
+        self.group_next(source, next);
+        let (run, at) = found?;
         Some(Step::Run(FoundRun {
             place,
-            segment: self.segment_of(source, place.seq)?,
+            segment,
             run,
             at,
             skip: if skip < run.bytes { skip } else { 0 },
         }))
-    }
-
-    /// A run's segment, also when the walk is in the next one already.
-    fn segment_of(&self, source: &dyn Source, seq: SegmentSeq) -> Option<SegmentView> {
-        if self.segment.seq == seq {
-            return Some(self.segment);
-        }
-        source.segment(self.ring, seq)
     }
 
     /// The group at `at` cannot be believed: goes on at the next header that can be.

@@ -141,12 +141,17 @@ impl Rig {
 
     /// Stages a batch; commits first if there is no room.
     pub fn append(&mut self, index: u32, batch: &[u8]) {
+        self.append_relaxed(index, batch, None);
+    }
+
+    /// The same, to be synced only some time after it was written.
+    pub fn append_relaxed(&mut self, index: u32, batch: &[u8], relaxed_ms: Option<u64>) {
         let append = Append {
             slot: self.slot(index),
             batches: batch,
             newest_ms: None,
             append_time_ms: None,
-            relaxed_ms: None,
+            relaxed_ms,
         };
         let now = self.now;
         let appended = self.broker.log.append(&append, now).or_else(|_| {
