@@ -164,16 +164,16 @@ fn after_a_wrap_what_is_left_is_read_and_what_is_gone_is_out_of_range() {
 /// live offsets within random limits. Each answer is what was appended from there on, in whole batches.
 #[test]
 fn whatever_happens_an_answer_is_what_was_appended_from_there_on() {
-    for seed in 1..=6u64 {
-        let mut dice = Dice(seed * 0x9e37_79b9_7f4a_7c15);
+    for seed in 1..=3u64 {
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut rig = Rig::new(5, 3);
-        for step in 0..1500 {
+        for step in 0..600 {
             match dice.below(20) {
                 0..12 => {
                     let sizes = [20, 300, 3000, 70_000, 400_000];
-                    let most = sizes[dice.below(5).min(dice.below(5)) as usize];
-                    let value = dice.below(most) as usize;
+                    let most = sizes[dice.below(5) as usize];
                     let records = 1 + dice.below(3) as usize;
+                    let value = dice.below(most) as usize / records;
                     let index = dice.below(5) as u32;
                     rig.append(index, &batch(&stamps(records), value, 0));
                 }
@@ -206,6 +206,7 @@ fn random_fetch(rig: &mut Rig, dice: &mut Dice, place: &str) {
     let conn = dice.below(8) as u16;
     let answer = answered(rig.fetch_by(conn, &from, ask));
     let total: usize = answer.iter().map(|part| part.records.len()).sum();
+    let first = answer.iter().find(|part| !part.records.is_empty());
     let mut readable = false;
     for (part, (index, offset)) in answer.iter().zip(&from) {
         assert_eq!((part.error, part.index), (0, *index), "{place}");
@@ -216,13 +217,9 @@ fn random_fetch(rig: &mut Rig, dice: &mut Dice, place: &str) {
         );
         end_of(&part.records);
         readable |= part.high_watermark > *offset;
-        let one = answer
-            .iter()
-            .filter(|part| !part.records.is_empty())
-            .count()
-            == 1;
         let within = part.records.len() <= ask.partition_max as usize;
-        assert!(within || one || part == &answer[0], "{place}");
+        let is_first = first.is_some_and(|first| std::ptr::eq(first, part));
+        assert!(within || is_first, "{place}");
     }
     assert_eq!(readable, total > 0, "{place} {from:?}");
 }
