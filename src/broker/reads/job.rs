@@ -3,13 +3,14 @@
 use super::Terms;
 use super::entries::{Arena, At, List, NIL, Target};
 use super::lookup::Lookup;
-use super::plan::Plan;
+use super::plan::{Cut, Plan};
 use super::send::Sending;
 use crate::broker::JobStep;
 use crate::clock::{Mono, Now};
 use crate::error::DiskError;
 use crate::log::read::cursors::Cursors;
 use crate::log::read::damage::{Damage, Range};
+use crate::log::read::walk::Walk;
 use crate::log::read::{Source, View, Wanted, Window};
 use crate::log::state::Partition;
 use crate::types::{RingIndex, SegmentSeq};
@@ -42,6 +43,9 @@ pub(super) struct Job {
     pub(super) ready: u64,
     /// It is in the list of those to be stepped.
     pub(super) woken: bool,
+    /// The walk over the entry's partition, and the run of it that is gone through.
+    pub(super) walk: Option<Walk>,
+    pub(super) cut: Option<Cut>,
     pub(super) plan: Plan,
     pub(super) lookup: Lookup,
     pub(super) sending: Sending,
@@ -189,6 +193,8 @@ impl Job {
         self.at = NIL;
         self.ready = 0;
         self.window = None;
+        self.walk = None;
+        self.cut = None;
         self.plan = Plan::default();
         self.lookup = Lookup::default();
         self.sending = Sending::default();
@@ -258,7 +264,7 @@ impl Job {
     }
 
     fn reads_now<'a>(&self, context: &'a Context<'_>) -> (&'a str, u32, i64) {
-        let offset = self.plan.want(self.at, context.arena).0;
+        let offset = self.want(context.arena).0;
         if self.at != NIL
             && let Target::Known(slot, _) = context.arena.entry(self.at).target()
             && let Some(partition) = context.source.state().partition(slot)

@@ -24,8 +24,6 @@ pub(super) const NEWEST: i64 = -3;
 #[derive(Default)]
 pub(super) struct Lookup {
     started: bool,
-    walk: Option<Walk>,
-    cut: Option<Cut>,
     scan: Option<Scan>,
     /// The timestamp that is looked for in this partition.
     target_ms: i64,
@@ -52,7 +50,7 @@ enum Scanned {
 impl Job {
     pub(super) fn lookup(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
         loop {
-            if self.lookup.walk.is_none() {
+            if self.walk.is_none() {
                 if !self.lookup_next(context) {
                     self.phase = Phase::Send;
                     self.sending = Sending::default();
@@ -63,7 +61,7 @@ impl Job {
             }
             let step = if self.lookup.scan.is_some() {
                 self.lookup_record(context, buf)
-            } else if self.lookup.cut.is_some() {
+            } else if self.cut.is_some() {
                 self.lookup_batch(context, buf)
             } else {
                 self.lookup_run(context, buf)
@@ -118,14 +116,14 @@ impl Job {
             Some(walk.from_segment(context.source, seq))
         });
         match started {
-            Some(walk) => self.lookup.walk = Some(walk),
+            Some(walk) => self.walk = Some(walk),
             None => self.lookup_found(context, Offset::NONE, -1),
         }
     }
 
     fn lookup_run(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
         let view = self.view(buf);
-        let walk = self.lookup.walk.as_mut()?;
+        let walk = self.walk.as_mut()?;
         match walk.next(context.source, context.cursors, &view) {
             walk::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
             walk::Step::Broken(_) => {}
@@ -139,7 +137,7 @@ impl Job {
                     let end = found.at + u64::from(found.run.bytes);
                     let (file, seq) = (found.segment.file, found.segment.seq);
                     let batches = Batches::new(file, seq, (found.at, end), found.run.offset);
-                    self.lookup.cut = Some(Cut { found, batches });
+                    self.cut = Some(Cut { found, batches });
                 }
             }
         }
@@ -148,14 +146,14 @@ impl Job {
 
     fn lookup_batch(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
         let view = self.view(buf);
-        let walk = self.lookup.walk.as_mut()?;
-        let cut = self.lookup.cut.as_mut()?;
+        let walk = self.walk.as_mut()?;
+        let cut = self.cut.as_mut()?;
         match cut.batches.next(&view) {
             batch::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
             batch::Step::Broken(_) => {}
             batch::Step::End => {
                 walk.wanted(cut.found.run.end());
-                self.lookup.cut = None;
+                self.cut = None;
             }
             batch::Step::Batch(head, _) if head.last < walk.want() => {}
             batch::Step::Batch(head, at) => {
@@ -199,7 +197,7 @@ impl Job {
     /// Goes over the batch's records as far as they are in the window.
     fn lookup_scan(&mut self, buf: &[u8]) -> Option<Scanned> {
         let view = self.view(buf);
-        let (from, cut) = (self.lookup.walk.as_ref()?.want(), self.lookup.cut.as_ref()?);
+        let (from, cut) = (self.walk.as_ref()?.want(), self.cut.as_ref()?);
         let segment = cut.found.segment;
         let scan = self.lookup.scan.as_mut()?;
         while scan.at < scan.end {
@@ -248,8 +246,8 @@ impl Job {
     fn lookup_found(&mut self, context: &mut Context<'_>, offset: Offset, timestamp_ms: i64) {
         let entry = context.arena.entry_mut(self.at);
         entry.found_set(offset, timestamp_ms);
-        self.lookup.walk = None;
-        self.lookup.cut = None;
+        self.walk = None;
+        self.cut = None;
         self.lookup.scan = None;
     }
 }

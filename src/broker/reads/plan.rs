@@ -1,6 +1,6 @@
 //! Planning a fetch: which stretches of which segments make up the answer.
 
-use super::entries::{Arena, At, NIL, Target};
+use super::entries::{Arena, NIL, Target};
 use super::job::{Context, Job, Phase, spans_from};
 use super::send::Sending;
 use crate::broker::JobStep;
@@ -15,8 +15,6 @@ use crate::types::{Offset, SegmentSeq};
 #[derive(Default)]
 pub(super) struct Plan {
     started: bool,
-    walk: Option<Walk>,
-    cut: Option<Cut>,
     /// Stretches that were planned; they stand at the buffer's end.
     pub(super) spans: u16,
     /// Bytes of this entry.
@@ -49,21 +47,10 @@ pub(super) struct Span {
     pub(super) first: Offset,
 }
 
-impl Plan {
-    /// The offset that the job has come to.
-    pub(super) fn want(&self, at: At, arena: &Arena) -> Offset {
-        match &self.walk {
-            Some(walk) => walk.want(),
-            None if at != NIL => arena.entry(at).offset(),
-            None => Offset::NONE,
-        }
-    }
-}
-
 impl Job {
     pub(super) fn plan(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
         loop {
-            if self.plan.walk.is_none() {
+            if self.walk.is_none() {
                 if !self.plan_next(context) {
                     return self.plan_done(context);
                 }
@@ -72,7 +59,7 @@ impl Job {
                 }
                 continue;
             }
-            let step = if self.plan.cut.is_some() {
+            let step = if self.cut.is_some() {
                 self.plan_batch(context, buf)
             } else {
                 self.plan_run(context, buf)
@@ -127,14 +114,14 @@ impl Job {
             && !self.plan.full
             && (self.plan.bytes_all == 0 || self.room() > 0)
         {
-            self.plan.walk = Some(walk);
+            self.walk = Some(walk);
         }
         Ok(())
     }
 
     fn plan_run(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
         let view = self.view(buf);
-        let walk = self.plan.walk.as_mut()?;
+        let walk = self.walk.as_mut()?;
         match walk.next(context.source, context.cursors, &view) {
             walk::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
             walk::Step::Broken(place) => {
@@ -166,13 +153,13 @@ impl Job {
                         _ => want,
                     };
                     let batches = Batches::new(found.segment.file, seq, (from, end), first);
-                    self.plan.cut = Some(Cut { found, batches });
+                    self.cut = Some(Cut { found, batches });
                 } else if !self.take(context, buf, &span) {
                     self.plan_stop(context, want, found.place, 0);
                 } else {
                     self.plan_wanted(found.run.end());
                     if self.room() < BatchHead::BYTES as u64 {
-                        let walk = self.plan.walk.as_ref()?;
+                        let walk = self.walk.as_ref()?;
                         self.plan_stop(context, walk.want(), walk.place(), 0);
                     }
                 }
@@ -183,7 +170,7 @@ impl Job {
 
     fn plan_batch(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
         let view = self.view(buf);
-        let cut = self.plan.cut.as_mut()?;
+        let cut = self.cut.as_mut()?;
         let found = cut.found;
         let (seq, ring) = (found.segment.seq, found.segment.file.ring);
         match cut.batches.next(&view) {
@@ -193,12 +180,12 @@ impl Job {
                 self.damaged(context, ring, seq, (at, end));
             }
             batch::Step::End => {
-                self.plan.cut = None;
+                self.cut = None;
                 self.plan_wanted(found.run.end());
             }
             batch::Step::Batch(head, at) => {
                 let end = at + u64::from(head.bytes);
-                let useless = self.plan.want(self.at, context.arena) > head.last
+                let useless = self.want(context.arena) > head.last
                     || context.damage.overlaps(ring, seq, at, end);
                 let fits = u64::from(head.bytes) <= self.room() || self.plan.bytes_all == 0;
                 let span = Span {
@@ -210,7 +197,7 @@ impl Job {
                 if useless || (fits && self.take(context, buf, &span)) {
                     self.plan_wanted(head.next());
                 } else {
-                    let want = self.plan.want(self.at, context.arena);
+                    let want = self.want(context.arena);
                     self.plan_stop(context, want, found.place, (at - found.at) as u32);
                 }
             }
@@ -219,7 +206,7 @@ impl Job {
     }
 
     fn plan_wanted(&mut self, want: Offset) {
-        if let Some(walk) = &mut self.plan.walk {
+        if let Some(walk) = &mut self.walk {
             walk.wanted(want);
         }
     }
@@ -232,8 +219,17 @@ impl Job {
             let handle = partition.handle;
             context.cursors.put(handle, want, Cursor { place, skip });
         }
-        self.plan.walk = None;
-        self.plan.cut = None;
+        self.walk = None;
+        self.cut = None;
+    }
+
+    /// The offset that the job has come to.
+    pub(super) fn want(&self, arena: &Arena) -> Offset {
+        match &self.walk {
+            Some(walk) => walk.want(),
+            None if self.at != NIL => arena.entry(self.at).offset(),
+            None => Offset::NONE,
+        }
     }
 
     /// Everything was looked at: answers, or waits for more.
