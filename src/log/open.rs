@@ -678,7 +678,7 @@ impl<'a> RingRecovery<'a> {
                 boot_min: boot,
             };
             let walked = self.replay_segment(&segment, start, expect, state);
-            live[place].end = self.tail_of(&walked, segment.file);
+            live[place].end = self.tail_of(&walked, segment.file, state);
             live[place].group_last = walked.seq_last;
             next = GroupSeq(walked.seq_last.0 + 1);
             crc = walked.crc;
@@ -851,7 +851,7 @@ impl<'a> RingRecovery<'a> {
     /// Looks at what nothing proves, on the medium: gives where the next group goes, behind what is
     /// whole, and leaves that in `self.tail`. What was cut short leaves a gap in the offsets that it
     /// would have taken, if they can be told.
-    fn tail_of(&mut self, walked: &Walked, file: FileIndex) -> u64 {
+    fn tail_of(&mut self, walked: &Walked, file: FileIndex, state: &mut State) -> u64 {
         let segment_bytes = self.ring.config.segment_bytes;
         let mut reader = Reader::new(self.storage, self.file(file), segment_bytes, true);
         let mut end = walked.tail.first().map_or(walked.end, |slot| slot.at);
@@ -877,6 +877,11 @@ impl<'a> RingRecovery<'a> {
             match (recovery::verdict(&finding), slot.group) {
                 (Verdict::CopyForward, Some(group)) if !cut => {
                     end = slot.at + u64::from(group.header.bytes);
+                    // Another ring may hold records of a topic that this group made. Once more with
+                    // the copy, it changes nothing.
+                    if let Some(meta) = meta {
+                        self.replay_meta(meta, state);
+                    }
                     // A seal holds nothing to copy.
                     if group.header.flags & FLAG_SEAL == 0 {
                         self.tail.push(*slot);
