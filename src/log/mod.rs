@@ -11,6 +11,7 @@ pub mod producers;
 pub mod read;
 pub mod record;
 pub mod recovery;
+mod restore;
 pub mod ring;
 pub mod scan;
 pub mod staging;
