@@ -4,9 +4,10 @@
 //! batches of producers run ahead of the sync. What is staged and not yet synced is found with
 //! [`crate::log::Log::staged`]. Tables are allocated once, with the configuration's bounds.
 
-use crate::codec::batch::BatchHeader;
+mod follow;
+mod snapshot;
+
 use crate::limits;
-use crate::log::format::Run;
 use crate::log::producers::Producers;
 use crate::log::record::MetaRecord;
 use crate::types::{
@@ -423,131 +424,6 @@ impl State {
         Ok(())
     }
 
-    /// The most bytes that a snapshot for `ring` takes now.
-    pub fn snapshot_bytes_bound(&self, ring: RingIndex) -> usize {
-        let tables = self.partitions_len() * PARTITION_BYTES_MAX
-            + self.limits.producers_max * PRODUCER_BYTES_MAX;
-        let shared = if ring == RingIndex(0) {
-            self.shared_bytes
-        } else {
-            0
-        };
-        BOOT_BYTES_MAX + tables + shared
-    }
-
-    /// Whether so many more bytes of metadata records fit the first ring's snapshots.
-    pub fn room_for_shared(&self, bytes: usize) -> bool {
-        let tables = self.limits.tables_bytes_max();
-        self.shared_bytes + bytes <= self.limits.snapshot_bytes_max.saturating_sub(tables)
-    }
-
-    /// Everything written in `ring` is synced now. `moved` is called for each partition that has more
-    /// to see.
-    pub(super) fn written_is_visible(
-        &mut self,
-        ring: RingIndex,
-        moved: &mut dyn FnMut(PartitionSlot),
-    ) {
-        for (place, partition) in self.partitions.iter_mut().enumerate() {
-            if let Some(partition) = partition
-                && partition.ring == ring
-                && partition.written > partition.high_watermark
-            {
-                partition.high_watermark = partition.written;
-                moved(PartitionSlot(place as u16));
-            }
-        }
-    }
-
-    /// Everything staged in `ring` up to `ticket` is synced now.
-    pub(super) fn producers_synced(&mut self, ring: RingIndex, ticket: Ticket) {
-        self.producers.synced(ring, ticket);
-    }
-
-    /// Takes a run of the log while it is replayed.
-    pub(super) fn run_replay(&mut self, slot: PartitionSlot, epoch: Boot, run: &Run) {
-        if let Some(partition) = self.partition_mut(slot) {
-            partition.epoch_note(epoch, run.offset);
-            partition.high_watermark = run.end();
-            partition.written = run.end();
-            partition.next = run.end();
-            partition.bytes += u64::from(run.bytes);
-        }
-    }
-
-    /// How many records are missing before `offset`, after damage that nothing else can name.
-    pub(super) fn gap_before(&self, slot: PartitionSlot, offset: Offset) -> u64 {
-        let Some(partition) = self.partition(slot) else {
-            return 0;
-        };
-        // What comes first in the log after an eviction does not begin at 0.
-        if partition.next.0 == 0 || offset <= partition.next {
-            return 0;
-        }
-        let topic = self.topic(partition.topic).map_or("", |topic| &topic.name);
-        log::error!(
-            "{topic}-{}: offsets {} to {} are lost",
-            partition.index,
-            partition.next.0,
-            offset.0 - 1
-        );
-        offset.0.abs_diff(partition.next.0)
-    }
-
-    /// Notes a replayed batch for its producer.
-    pub(super) fn producer_replay(&mut self, slot: PartitionSlot, header: &BatchHeader) {
-        if header.has_producer_id() {
-            self.producers.replay(slot, header);
-        }
-    }
-
-    /// Something of `ring` was lost: from here on its producers may send any sequence.
-    pub(super) fn producers_forget_sequences(&mut self, ring: RingIndex) {
-        for (place, partition) in self.partitions.iter().enumerate() {
-            if partition
-                .as_ref()
-                .is_some_and(|partition| partition.ring == ring)
-            {
-                self.producers.forget_sequences(PartitionSlot(place as u16));
-            }
-        }
-    }
-
-    /// Log starts follow the oldest record that is left; never back. `first` gives its offset, or
-    /// what it is given where there is none.
-    pub(super) fn log_starts_move(
-        &mut self,
-        ring: RingIndex,
-        first: &dyn Fn(PartitionSlot, Offset) -> Offset,
-    ) {
-        for (place, partition) in self.partitions.iter_mut().enumerate() {
-            if let Some(partition) = partition
-                && partition.ring == ring
-            {
-                let first = first(PartitionSlot(place as u16), partition.high_watermark);
-                partition.log_start = partition.log_start.max(first);
-            }
-        }
-    }
-
-    /// The bytes of a snapshot's part that only the first ring holds.
-    fn shared_bytes_count(&self) -> usize {
-        let topics = self
-            .topics()
-            .map(|(_, t)| TOPIC_BYTES_MAX + t.name.len() + t.configs.len());
-        let offsets = self.offsets.iter().map(|entry| {
-            let group = self
-                .groups
-                .get(usize::from(entry.group.0))
-                .and_then(Option::as_ref);
-            OFFSET_BYTES_MAX + group.map_or(0, |group| group.name.len()) + entry.metadata.len()
-        });
-        // A topic whose partitions came in several steps has a record for each: one per partition
-        // at the most.
-        let steps = self.partitions_len() * PARTITIONS_ADD_BYTES_MAX;
-        topics.sum::<usize>() + offsets.sum::<usize>() + steps
-    }
-
     /// The partition of a run on flash. One whose topic's creation was lost with a damaged group
     /// gets a topic of its own, `lost-HANDLE`, unless the handle is one of a deleted topic.
     pub(super) fn partition_restore(
@@ -564,113 +440,6 @@ impl State {
         id[12..].copy_from_slice(&handle.0.to_be_bytes());
         let slot = self.topic_create(TopicId(id), &name, ring, &[])?;
         self.partitions_add(slot, handle, 1)
-    }
-
-    /// Writes the state as the records that lead to it: all of it for the first ring, and the
-    /// partitions and producers of `ring`. False when `put` said that there is no room.
-    pub fn snapshot(
-        &self,
-        ring: RingIndex,
-        synced: Ticket,
-        put: &mut dyn FnMut(&MetaRecord<'_>) -> bool,
-    ) -> bool {
-        let mut ok = put(&MetaRecord::Boot { boot: self.boot });
-        if ring == RingIndex(0) {
-            ok = ok
-                && put(&MetaRecord::HandleNext {
-                    handle: self.handle_next,
-                });
-            for (slot, topic) in self.topics() {
-                ok = ok && self.snapshot_topic(slot, topic, put);
-            }
-        }
-        for (_, partition) in self.partitions().filter(|(_, p)| p.ring == ring) {
-            ok = ok
-                && put(&MetaRecord::Partition {
-                    handle: partition.handle,
-                    log_start: partition.log_start,
-                    next: partition.high_watermark,
-                    epochs: partition.epochs.clone(),
-                });
-        }
-        self.producers
-            .snapshot(synced, &mut |slot, id, epoch, timestamp_ms, batches| {
-                let partition = self
-                    .partition(slot)
-                    .filter(|partition| partition.ring == ring);
-                if let Some(Partition { handle, .. }) = partition {
-                    let (handle, batches) = (*handle, batches.clone());
-                    ok = ok
-                        && put(&MetaRecord::Producer {
-                            id,
-                            epoch,
-                            handle,
-                            timestamp_ms,
-                            batches,
-                        });
-                }
-            });
-        if ring == RingIndex(0) {
-            for entry in &self.offsets {
-                let group = self
-                    .groups
-                    .get(usize::from(entry.group.0))
-                    .and_then(Option::as_ref);
-                ok = ok
-                    && put(&MetaRecord::OffsetCommit {
-                        group: group.map_or("", |group| &group.name),
-                        handle: entry.handle,
-                        offset: entry.offset,
-                        leader_epoch: entry.leader_epoch,
-                        metadata: &entry.metadata,
-                        timestamp_ms: entry.timestamp_ms,
-                    });
-            }
-        }
-        ok
-    }
-
-    /// A topic's partitions may lie in several stretches of handles: one record for each.
-    fn snapshot_topic(
-        &self,
-        slot: TopicSlot,
-        topic: &Topic,
-        put: &mut dyn FnMut(&MetaRecord<'_>) -> bool,
-    ) -> bool {
-        let mut handles = self
-            .partitions_of(slot)
-            .map(|(_, partition)| partition.handle);
-        let mut first = true;
-        let mut next = handles.next();
-        while let Some(handle_first) = next {
-            let mut partitions = 1;
-            next = handles.next();
-            while next == Some(PartitionHandle(handle_first.0 + partitions)) {
-                partitions += 1;
-                next = handles.next();
-            }
-            let done = if first {
-                put(&MetaRecord::TopicCreate {
-                    id: topic.id,
-                    name: &topic.name,
-                    ring: topic.ring.0,
-                    handle_first,
-                    partitions,
-                    configs: &topic.configs,
-                })
-            } else {
-                put(&MetaRecord::PartitionsAdd {
-                    id: topic.id,
-                    handle_first,
-                    partitions,
-                })
-            };
-            first = false;
-            if !done {
-                return false;
-            }
-        }
-        true
     }
 
     fn topic_create(
@@ -812,23 +581,6 @@ impl State {
     }
 }
 
-impl StateLimits {
-    /// What the tables take in a snapshot at the most, without names, settings and offsets.
-    fn tables_bytes_max(&self) -> usize {
-        BOOT_BYTES_MAX
-            + self.partitions_max * PARTITION_BYTES_MAX
-            + self.producers_max * PRODUCER_BYTES_MAX
-    }
-
-    /// Room for full tables with names and settings of usual lengths.
-    pub fn snapshot_bytes_max_default(&self) -> usize {
-        let shared = self.topics_max * TOPIC_BYTES_USUAL
-            + self.partitions_max * PARTITIONS_ADD_BYTES_MAX
-            + self.offsets_max * OFFSET_BYTES_USUAL;
-        (self.tables_bytes_max() + shared).next_multiple_of(limits::PAGE_BYTES)
-    }
-}
-
 impl Partition {
     fn new(handle: PartitionHandle, topic: TopicSlot, index: u32, ring: RingIndex) -> Partition {
         Partition {
@@ -880,15 +632,3 @@ fn configs_from(bytes: &[u8]) -> TopicConfigs {
     let _ = configs.extend_from_slice(&bytes[..kept]);
     configs
 }
-
-// The longest encodings of the records of a snapshot, without their strings: a tag, and five bytes
-// for each 32-bit number, ten for each 64-bit one, at the most.
-const BOOT_BYTES_MAX: usize = 2 * 6;
-const TOPIC_BYTES_MAX: usize = 1 + 16 + 2 + 1 + 5 + 5 + 2;
-const PARTITIONS_ADD_BYTES_MAX: usize = 1 + 16 + 5 + 5;
-const PARTITION_BYTES_MAX: usize = 1 + 5 + 10 + 10 + 1 + limits::EPOCHS_PER_PARTITION_MAX * 15;
-const PRODUCER_BYTES_MAX: usize = 1 + 10 + 3 + 5 + 10 + 1 + limits::PRODUCER_BATCHES_MAX * 20;
-const OFFSET_BYTES_MAX: usize = 1 + 2 + 5 + 10 + 5 + 2 + 10;
-
-const TOPIC_BYTES_USUAL: usize = TOPIC_BYTES_MAX + 96;
-const OFFSET_BYTES_USUAL: usize = OFFSET_BYTES_MAX + 48;

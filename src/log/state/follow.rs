@@ -1,0 +1,97 @@
+//! How the state follows the log: what a sync makes visible, what replay finds, what eviction hides.
+
+use super::State;
+use crate::codec::batch::BatchHeader;
+use crate::log::format::Run;
+use crate::types::{Boot, Offset, PartitionSlot, RingIndex, Ticket};
+
+impl State {
+    /// Everything written in `ring` is synced now. `moved` is called for each partition that has more
+    /// to see.
+    pub(in crate::log) fn written_is_visible(
+        &mut self,
+        ring: RingIndex,
+        moved: &mut dyn FnMut(PartitionSlot),
+    ) {
+        for (place, partition) in self.partitions.iter_mut().enumerate() {
+            if let Some(partition) = partition
+                && partition.ring == ring
+                && partition.written > partition.high_watermark
+            {
+                partition.high_watermark = partition.written;
+                moved(PartitionSlot(place as u16));
+            }
+        }
+    }
+
+    /// Everything staged in `ring` up to `ticket` is synced now.
+    pub(in crate::log) fn producers_synced(&mut self, ring: RingIndex, ticket: Ticket) {
+        self.producers.synced(ring, ticket);
+    }
+
+    /// Takes a run of the log while it is replayed.
+    pub(in crate::log) fn run_replay(&mut self, slot: PartitionSlot, epoch: Boot, run: &Run) {
+        if let Some(partition) = self.partition_mut(slot) {
+            partition.epoch_note(epoch, run.offset);
+            partition.high_watermark = run.end();
+            partition.written = run.end();
+            partition.next = run.end();
+            partition.bytes += u64::from(run.bytes);
+        }
+    }
+
+    /// How many records are missing before `offset`, after damage that nothing else can name.
+    pub(in crate::log) fn gap_before(&self, slot: PartitionSlot, offset: Offset) -> u64 {
+        let Some(partition) = self.partition(slot) else {
+            return 0;
+        };
+        // What comes first in the log after an eviction does not begin at 0.
+        if partition.next.0 == 0 || offset <= partition.next {
+            return 0;
+        }
+        let topic = self.topic(partition.topic).map_or("", |topic| &topic.name);
+        log::error!(
+            "{topic}-{}: offsets {} to {} are lost",
+            partition.index,
+            partition.next.0,
+            offset.0 - 1
+        );
+        offset.0.abs_diff(partition.next.0)
+    }
+
+    /// Notes a replayed batch for its producer.
+    pub(in crate::log) fn producer_replay(&mut self, slot: PartitionSlot, header: &BatchHeader) {
+        if header.has_producer_id() {
+            self.producers.replay(slot, header);
+        }
+    }
+
+    /// Something of `ring` was lost: from here on its producers may send any sequence.
+    pub(in crate::log) fn producers_forget_sequences(&mut self, ring: RingIndex) {
+        for (place, partition) in self.partitions.iter().enumerate() {
+            if partition
+                .as_ref()
+                .is_some_and(|partition| partition.ring == ring)
+            {
+                self.producers.forget_sequences(PartitionSlot(place as u16));
+            }
+        }
+    }
+
+    /// Log starts follow the oldest record that is left; never back. `first` gives its offset, or
+    /// what it is given where there is none.
+    pub(in crate::log) fn log_starts_move(
+        &mut self,
+        ring: RingIndex,
+        first: &dyn Fn(PartitionSlot, Offset) -> Offset,
+    ) {
+        for (place, partition) in self.partitions.iter_mut().enumerate() {
+            if let Some(partition) = partition
+                && partition.ring == ring
+            {
+                let first = first(PartitionSlot(place as u16), partition.high_watermark);
+                partition.log_start = partition.log_start.max(first);
+            }
+        }
+    }
+}

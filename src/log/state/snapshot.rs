@@ -1,0 +1,180 @@
+//! What a snapshot holds, and how large it can get.
+
+use super::{Partition, State, StateLimits, Topic};
+use crate::limits;
+use crate::log::record::MetaRecord;
+use crate::types::{PartitionHandle, RingIndex, Ticket, TopicSlot};
+
+impl State {
+    /// The most bytes that a snapshot for `ring` takes now.
+    pub fn snapshot_bytes_bound(&self, ring: RingIndex) -> usize {
+        let tables = self.partitions_len() * PARTITION_BYTES_MAX
+            + self.limits.producers_max * PRODUCER_BYTES_MAX;
+        let shared = if ring == RingIndex(0) {
+            self.shared_bytes
+        } else {
+            0
+        };
+        BOOT_BYTES_MAX + tables + shared
+    }
+
+    /// Whether so many more bytes of metadata records fit the first ring's snapshots.
+    pub fn room_for_shared(&self, bytes: usize) -> bool {
+        let tables = self.limits.tables_bytes_max();
+        self.shared_bytes + bytes <= self.limits.snapshot_bytes_max.saturating_sub(tables)
+    }
+
+    /// The bytes of a snapshot's part that only the first ring holds.
+    pub(super) fn shared_bytes_count(&self) -> usize {
+        let topics = self
+            .topics()
+            .map(|(_, t)| TOPIC_BYTES_MAX + t.name.len() + t.configs.len());
+        let offsets = self.offsets.iter().map(|entry| {
+            let group = self
+                .groups
+                .get(usize::from(entry.group.0))
+                .and_then(Option::as_ref);
+            OFFSET_BYTES_MAX + group.map_or(0, |group| group.name.len()) + entry.metadata.len()
+        });
+        // A topic whose partitions came in several steps has a record for each: one per partition
+        // at the most.
+        let steps = self.partitions_len() * PARTITIONS_ADD_BYTES_MAX;
+        topics.sum::<usize>() + offsets.sum::<usize>() + steps
+    }
+
+    /// Writes the state as the records that lead to it: all of it for the first ring, and the
+    /// partitions and producers of `ring`. False when `put` said that there is no room.
+    pub fn snapshot(
+        &self,
+        ring: RingIndex,
+        synced: Ticket,
+        put: &mut dyn FnMut(&MetaRecord<'_>) -> bool,
+    ) -> bool {
+        let mut ok = put(&MetaRecord::Boot { boot: self.boot });
+        if ring == RingIndex(0) {
+            ok = ok
+                && put(&MetaRecord::HandleNext {
+                    handle: self.handle_next,
+                });
+            for (slot, topic) in self.topics() {
+                ok = ok && self.snapshot_topic(slot, topic, put);
+            }
+        }
+        for (_, partition) in self.partitions().filter(|(_, p)| p.ring == ring) {
+            ok = ok
+                && put(&MetaRecord::Partition {
+                    handle: partition.handle,
+                    log_start: partition.log_start,
+                    next: partition.high_watermark,
+                    epochs: partition.epochs.clone(),
+                });
+        }
+        self.producers
+            .snapshot(synced, &mut |slot, id, epoch, timestamp_ms, batches| {
+                let partition = self
+                    .partition(slot)
+                    .filter(|partition| partition.ring == ring);
+                if let Some(Partition { handle, .. }) = partition {
+                    let (handle, batches) = (*handle, batches.clone());
+                    ok = ok
+                        && put(&MetaRecord::Producer {
+                            id,
+                            epoch,
+                            handle,
+                            timestamp_ms,
+                            batches,
+                        });
+                }
+            });
+        if ring == RingIndex(0) {
+            for entry in &self.offsets {
+                let group = self
+                    .groups
+                    .get(usize::from(entry.group.0))
+                    .and_then(Option::as_ref);
+                ok = ok
+                    && put(&MetaRecord::OffsetCommit {
+                        group: group.map_or("", |group| &group.name),
+                        handle: entry.handle,
+                        offset: entry.offset,
+                        leader_epoch: entry.leader_epoch,
+                        metadata: &entry.metadata,
+                        timestamp_ms: entry.timestamp_ms,
+                    });
+            }
+        }
+        ok
+    }
+
+    /// A topic's partitions may lie in several stretches of handles: one record for each.
+    fn snapshot_topic(
+        &self,
+        slot: TopicSlot,
+        topic: &Topic,
+        put: &mut dyn FnMut(&MetaRecord<'_>) -> bool,
+    ) -> bool {
+        let mut handles = self
+            .partitions_of(slot)
+            .map(|(_, partition)| partition.handle);
+        let mut first = true;
+        let mut next = handles.next();
+        while let Some(handle_first) = next {
+            let mut partitions = 1;
+            next = handles.next();
+            while next == Some(PartitionHandle(handle_first.0 + partitions)) {
+                partitions += 1;
+                next = handles.next();
+            }
+            let done = if first {
+                put(&MetaRecord::TopicCreate {
+                    id: topic.id,
+                    name: &topic.name,
+                    ring: topic.ring.0,
+                    handle_first,
+                    partitions,
+                    configs: &topic.configs,
+                })
+            } else {
+                put(&MetaRecord::PartitionsAdd {
+                    id: topic.id,
+                    handle_first,
+                    partitions,
+                })
+            };
+            first = false;
+            if !done {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl StateLimits {
+    /// What the tables take in a snapshot at the most, without names, settings and offsets.
+    fn tables_bytes_max(&self) -> usize {
+        BOOT_BYTES_MAX
+            + self.partitions_max * PARTITION_BYTES_MAX
+            + self.producers_max * PRODUCER_BYTES_MAX
+    }
+
+    /// Room for full tables with names and settings of usual lengths.
+    pub fn snapshot_bytes_max_default(&self) -> usize {
+        let shared = self.topics_max * TOPIC_BYTES_USUAL
+            + self.partitions_max * PARTITIONS_ADD_BYTES_MAX
+            + self.offsets_max * OFFSET_BYTES_USUAL;
+        (self.tables_bytes_max() + shared).next_multiple_of(limits::PAGE_BYTES)
+    }
+}
+
+// The longest encodings of the records of a snapshot, without their strings: a tag, and five bytes
+// for each 32-bit number, ten for each 64-bit one, at the most.
+const BOOT_BYTES_MAX: usize = 2 * 6;
+const TOPIC_BYTES_MAX: usize = 1 + 16 + 2 + 1 + 5 + 5 + 2;
+const PARTITIONS_ADD_BYTES_MAX: usize = 1 + 16 + 5 + 5;
+const PARTITION_BYTES_MAX: usize = 1 + 5 + 10 + 10 + 1 + limits::EPOCHS_PER_PARTITION_MAX * 15;
+const PRODUCER_BYTES_MAX: usize = 1 + 10 + 3 + 5 + 10 + 1 + limits::PRODUCER_BATCHES_MAX * 20;
+const OFFSET_BYTES_MAX: usize = 1 + 2 + 5 + 10 + 5 + 2 + 10;
+
+const TOPIC_BYTES_USUAL: usize = TOPIC_BYTES_MAX + 96;
+const OFFSET_BYTES_USUAL: usize = OFFSET_BYTES_MAX + 48;
