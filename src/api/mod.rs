@@ -177,7 +177,14 @@ pub struct Window<'a> {
 /// Handles one request: `frame` is what follows the size prefix.
 pub fn dispatch(broker: &mut Broker, peer: &Peer, frame: &[u8], out: Window<'_>, now: Now) -> Step {
     let first = out.from == 0;
-    broker.retention_tick(now);
+    let hidden = if first {
+        broker.retention_tick(now)
+    } else {
+        Until::default()
+    };
+    if hidden != Until::default() {
+        return Step::Again(hidden);
+    }
     let handled = request_from(peer, frame).and_then(|request| {
         let api = request.api;
         let step = if (api.min..=api.max).contains(&request.version) {
