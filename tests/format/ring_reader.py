@@ -391,36 +391,38 @@ class Ring:
 
     def live(self, base, base_file, entries):
         """The live segments, oldest first."""
-        live = []
+        live, above = [], base.seq if base else 0
         for seq, end, _last, file, _flags in entries:
             head, foot = self.anchors.get(file, (None, None))
-            if file not in self.data or (head and head.seq != seq):
+            if file not in self.data or (head and head.seq != seq) or self.later(base, above, file):
                 continue
             own = [anchor for anchor in (head, foot) if anchor and anchor.seq == seq]
             live.append(Segment(seq, file, own[0].groups_at if own else PAGE, end))
         if base and base.kind != FOOT:
             live.append(Segment(base.seq, base_file, base.groups_at, base.groups_at))
-        named, above = {segment.file for segment in live}, base.seq if base else 0
-        for file, data in self.data.items():
-            head = self.anchors[file][0]
-            if file in named:
-                continue
-            if head:
-                if head.seq > above:
-                    live.append(Segment(head.seq, file, head.groups_at, head.groups_at))
-            elif not base or any(data[:ANCHOR_BYTES]):
-                for at in range(0, len(data), SECTOR):
-                    group = group_of(data, at)
-                    if group and group.ring_id == self.ring_id and group.position == at:
-                        if group.segment > above:
-                            live.append(Segment(group.segment, file, at, at))
-                            break
+        named = {segment.file for segment in live}
+        live += filter(None, (
+            self.later(base, above, file) for file in self.data if file not in named
+        ))
         seen, out = set(), []
         for segment in sorted(live, key=lambda segment: segment.seq):
             if segment.seq not in seen:
                 seen.add(segment.seq)
                 out.append(segment)
         return out
+
+    def later(self, base, above, file):
+        """The segment in a file, if it is behind the base."""
+        data, head = self.data[file], self.anchors[file][0]
+        if head:
+            later = head.seq > above
+            return Segment(head.seq, file, head.groups_at, head.groups_at) if later else None
+        for at in range(0, len(data), SECTOR) if not base or any(data[:ANCHOR_BYTES]) else ():
+            group = group_of(data, at)
+            if group and group.ring_id == self.ring_id and group.position == at:
+                if group.segment > above:
+                    return Segment(group.segment, file, at, at)
+        return None
 
     def replay(self, base, live):
         """Takes the groups behind the base into the state."""
