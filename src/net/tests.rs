@@ -145,6 +145,20 @@ fn a_job_sleeps_without_a_buffer_until_it_is_woken() {
 }
 
 #[test]
+fn a_client_that_goes_away_while_its_job_sleeps_gives_its_slot_back() {
+    let server = Server::start(|setup| setup.max_connections = 1);
+    let mut sleeper = server.connect();
+    sleeper.send(&request(FETCH, 1, 0, 10, 0));
+    drop(sleeper);
+    let answered = || {
+        let mut next = server.connect();
+        let sent = next.0.write_all(&request(ECHO, 0, 1, 0, 0));
+        sent.is_ok() && next.try_answer() == Some((1, 0))
+    };
+    assert!((0..1000).any(|_| answered()));
+}
+
+#[test]
 fn a_sender_that_stalls_is_cut_off_when_another_waits_for_its_buffer() {
     let server = Server::start(|setup| pool(setup, PoolKind::Control, 1));
     let mut staller = server.connect();

@@ -193,14 +193,25 @@ impl<C: Core> Wire<C> {
         .await
     }
 
-    /// Waits until the job of this connection is woken, or until `deadline`.
+    /// Waits until the job of this connection is woken, or until `deadline`; ends when the client
+    /// goes away meanwhile.
     pub async fn sleep(&self, deadline: Mono) -> Result<(), End> {
         let mut timer = smol::Timer::at(self.net.hub.clock.instant(deadline));
+        let mut watching = true;
         poll_fn(|context| {
             if self.slot(|slot| std::mem::take(&mut slot.woken)) {
                 return Poll::Ready(Ok(()));
             }
             self.poll_end(context, true)?;
+            while watching && self.socket.poll_readable(context).is_ready() {
+                // A request that came already is left for later, and then nothing more can be seen.
+                watching = match self.socket.get_ref().peek(&mut [0; 1]) {
+                    Ok(0) => return Poll::Ready(Err(End::quiet(CloseReason::Client))),
+                    Ok(_) => false,
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => true,
+                    Err(e) => return Poll::Ready(Err(network(&e))),
+                };
+            }
             let timer = std::pin::Pin::new(&mut timer);
             std::future::Future::poll(timer, context).map(|_| Ok(()))
         })
