@@ -3,6 +3,7 @@
 mod cli;
 mod client_rskafka;
 mod docs;
+mod golden;
 mod host;
 mod offsets;
 mod oracle;

@@ -1,0 +1,250 @@
+//! Images of rings that earlier builds made still open, and newer ones are left alone. How an image
+//! is made is said in CONTRIBUTING.md, what its bytes mean in FORMAT.md.
+
+use std::collections::BTreeSet;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use brooklet::broker::topic_config::{KEYS, own_value};
+use brooklet::clock::{Mono, Now};
+use brooklet::config::{Config, RingConfig};
+use brooklet::log::open::{OpenError, Opening};
+use brooklet::log::record::MetaRecord;
+use brooklet::log::recovery::{self, Proof, Start};
+use brooklet::log::scan::{self, Expect, Reader};
+use brooklet::log::{Log, LogConfig};
+use brooklet::storage::FileStorage;
+use brooklet::types::{Boot, GroupSeq, RingIndex};
+
+const IMAGE: &str = include_str!("../format/golden/v1.ring");
+const EXPECTED: &str = include_str!("../format/golden/v1.expected");
+const RING: RingIndex = RingIndex(0);
+const SEGMENT_BYTES: u64 = 4 << 20;
+
+/// An image as files, removed at the end.
+struct Unpacked(PathBuf);
+
+impl Unpacked {
+    /// Each line is `file PATH LENGTH`, `AT BYTES`, or `AT BYTE TIMES`; bytes are hexadecimal, and
+    /// all others are zero.
+    fn new(name: &str) -> Unpacked {
+        let folder = format!("brooklet-golden-{}-{name}", std::process::id());
+        let directory = std::env::temp_dir().join(folder);
+        let _ = std::fs::remove_dir_all(&directory);
+        let mut file = None;
+        for line in IMAGE.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            if words[0] == "file" {
+                let path = directory.join(words[1]);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                let new = std::fs::File::create(path).unwrap();
+                new.set_len(words[2].parse().unwrap()).unwrap();
+                file = Some(new);
+                continue;
+            }
+            let times = words.get(2).map_or(1, |times| times.parse().unwrap());
+            let file = file.as_mut().unwrap();
+            file.seek(SeekFrom::Start(words[0].parse().unwrap()))
+                .unwrap();
+            file.write_all(&bytes_of(words[1]).repeat(times)).unwrap();
+        }
+        Unpacked(directory)
+    }
+
+    fn open(&self) -> Result<Log, OpenError> {
+        let config = Config {
+            rings: vec![RingConfig {
+                segments: 3,
+                spares: 2,
+                segment_bytes: SEGMENT_BYTES,
+                ..Config::default().rings[0].clone()
+            }],
+            ..Config::default()
+        };
+        let mut opening = Opening {
+            now: now(),
+            entropy: &mut |bytes| bytes.fill(7),
+            progress: &mut |_, _, _| {},
+        };
+        let storage = Arc::new(FileStorage::open(&self.0, 1).unwrap());
+        Log::open(&LogConfig::of(&config), storage, &mut opening)
+    }
+
+    fn segments(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.0.join("ring-0")).unwrap();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    }
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn now() -> Now {
+    Now {
+        mono: Mono(1),
+        wall_ms: 2_000_000_000_000,
+        wall_synchronised: true,
+    }
+}
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let digits = hex.as_bytes().chunks_exact(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.map(byte).collect()
+}
+
+/// Everything in a log, in the lines of the image's list.
+fn found(log: &Log) -> BTreeSet<String> {
+    let mut lines = BTreeSet::new();
+    let state = log.state();
+    for (_, topic) in state.topics() {
+        let mut line = format!("topic {} {}", topic.name, topic.partitions);
+        for key in KEYS {
+            if let Some(value) = own_value(&topic.configs, key) {
+                line += &format!(" {}={value}", key.name);
+            }
+        }
+        lines.insert(line);
+    }
+    for (slot, group) in state.groups() {
+        for entry in state.offsets_of(slot) {
+            let partition = state.partition_with_handle(entry.handle).unwrap();
+            let partition = state.partition(partition).unwrap();
+            let topic = &state.topic(partition.topic).unwrap().name;
+            let (index, offset) = (partition.index, entry.offset.0);
+            let name = &group.name;
+            let metadata = &entry.metadata;
+            lines.insert(format!("offset {name} {topic} {index} {offset} {metadata}"));
+        }
+    }
+    walk(log, &mut lines);
+    lines
+}
+
+/// The batches between each partition's log start and high watermark.
+fn walk(log: &Log, lines: &mut BTreeSet<String>) {
+    let state = log.state();
+    for segment in log.segments(RING) {
+        let start = Start {
+            at: segment.groups_at,
+            limit: segment.end,
+            closed: true,
+            limit_known: true,
+            crc: 0,
+        };
+        let expect = Expect {
+            ring_id: log.ring_id(RING),
+            segment: segment.seq,
+            alignment: 512,
+            seq_min: GroupSeq(1),
+            boot_min: Boot(0),
+        };
+        let mut reader = Reader::new(&**log.storage(), segment.file, SEGMENT_BYTES, false);
+        recovery::walk(&mut reader, start, expect, &mut |reader, slot, proof| {
+            let group = slot.group.expect("a group follows the other");
+            let contents = scan::contents(reader, &group.header);
+            let mut at = group.header.position + group.header.payload_at();
+            for run in contents.runs.expect("the directory holds") {
+                let place = state.partition_with_handle(run.handle);
+                scan::batches(reader, at, &run, &mut |batch| {
+                    assert!(batch.good);
+                    let Some(partition) = place.and_then(|place| state.partition(place)) else {
+                        return;
+                    };
+                    let (base, last) = (batch.header.base_offset, batch.header.last_offset());
+                    if last >= partition.log_start.0 && proof == Proof::Acknowledged {
+                        assert!(last < partition.high_watermark.0);
+                        let topic = &state.topic(partition.topic).unwrap().name;
+                        let (index, records) = (partition.index, last - base + 1);
+                        let crc = batch.header.crc;
+                        lines.insert(format!("batch {topic} {index} {base} {records} {crc:08x}"));
+                    }
+                });
+                at += u64::from(run.bytes);
+            }
+        });
+    }
+}
+
+#[test]
+fn an_image_of_format_1_opens_with_all_that_was_in_it() {
+    let image = Unpacked::new("opens");
+    let expected: BTreeSet<String> = EXPECTED.lines().map(str::to_string).collect();
+    let log = image.open().unwrap();
+    assert_eq!(found(&log), expected);
+    let damage = log.damage();
+    let seen = (damage.groups, damage.batches, damage.torn, damage.copied);
+    assert_eq!(seen, (0, 0, 0, 1), "its last group is whole and unproven");
+    assert_eq!(log.state().boot, Boot(3));
+    let (_, topic) = log.state().topic_named("three").unwrap();
+    let producers = log.state().partitions().filter(|(_, partition)| {
+        let topic = log.state().topic(partition.topic).unwrap();
+        topic.name == "three"
+    });
+    assert_eq!(topic.partitions, 3);
+    for (slot, partition) in producers {
+        let mut known = log.state().producers.of_partition(slot);
+        let newest = known.any(|producer| producer.sequence_last >= 2);
+        assert!(newest, "partition {} has producers", partition.index);
+    }
+}
+
+#[test]
+fn an_image_of_format_1_can_be_written_to_and_opened_again() {
+    let image = Unpacked::new("written");
+    let mut log = image.open().unwrap();
+    let handle_first = log.handles_take(1);
+    let record = MetaRecord::TopicCreate {
+        id: brooklet::types::TopicId([3; 16]),
+        name: "new",
+        ring: 0,
+        handle_first,
+        partitions: 1,
+        configs: &[],
+    };
+    log.stage(RING, &record, false, now()).unwrap();
+    while let Some(job) = log.next_io(RING, now()) {
+        let result = job.run(&**log.storage());
+        log.io_done(RING, job, result, now());
+    }
+    drop(log);
+    let mut expected: BTreeSet<String> = EXPECTED.lines().map(str::to_string).collect();
+    expected.insert("topic new 1".to_string());
+    let log = image.open().unwrap();
+    assert_eq!(found(&log), expected);
+    assert_eq!(log.state().boot, Boot(4));
+}
+
+#[test]
+fn an_image_of_a_newer_format_is_refused_and_left_untouched() {
+    for at in [8, SEGMENT_BYTES - 4096 + 8] {
+        let image = Unpacked::new(&format!("newer-{at}"));
+        let segment = with_anchor(&image, at);
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(segment)
+            .unwrap();
+        file.seek(SeekFrom::Start(at)).unwrap();
+        file.write_all(&2u32.to_le_bytes()).unwrap();
+        let before: Vec<_> = image.segments().iter().map(std::fs::read).collect();
+        let refused = image.open().map(|_| ());
+        assert_eq!(refused, Err(OpenError::Newer { version: 2 }));
+        for (path, bytes) in image.segments().iter().zip(before) {
+            assert!(std::fs::read(path).unwrap() == bytes.unwrap());
+        }
+    }
+}
+
+/// A segment file with an anchor whose version stands there.
+fn with_anchor(image: &Unpacked, at: u64) -> PathBuf {
+    let from = at as usize - 8;
+    let has = |path: &Path| std::fs::read(path).unwrap()[from..].starts_with(b"brooklet");
+    let mut paths = image.segments().into_iter();
+    paths.find(|path| has(path)).unwrap()
+}
