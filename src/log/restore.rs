@@ -248,7 +248,11 @@ impl<'a> RingRecovery<'a> {
         let base_seq = base.map(|base| base.anchor.seq);
         for entry in base.iter().flat_map(|base| &base.list) {
             let found = files.iter().find(|found| found.file == entry.file);
-            let reused = found.is_none_or(|found| found.holds_other(entry.seq));
+            // The base may be the foot behind which this file was taken for a segment whose head is
+            // broken now.
+            let reused = found.is_none_or(|found| {
+                found.holds_other(entry.seq) || self.later(found, base_seq, &[]).is_some()
+            });
             if !reused {
                 live.push(entry.segment(self.groups_at(entry.file, entry.seq, files)));
             }
