@@ -513,6 +513,36 @@ fn an_incremental_fetch_is_told_that_there_are_no_sessions() {
 }
 
 #[test]
+fn what_is_being_overwritten_is_out_of_range_and_never_silently_passed_over() {
+    let mut rig = Rig::new(1, 3);
+    let mut gone = 0;
+    let mut look = |rig: &mut Rig| {
+        let start = rig.log_start(0);
+        let one = Ask {
+            partition_max: 1,
+            ..ALL
+        };
+        if start < rig::offset(rig, 0).0 {
+            let answer = answered(rig.fetch(&[(0, start)], one));
+            match answer[0].error {
+                1 => gone += 1,
+                _ => assert_eq!(end_of(&answer[0].records), Some(start + 1)),
+            }
+        }
+    };
+    for _ in 0..40 {
+        rig.append(0, &batch(&stamps(1), 500_000, 0));
+        while let Some(job) = rig.broker.log.next_io(RingIndex(0), rig.now) {
+            look(&mut rig);
+            let result = job.run(&*rig.disk);
+            rig.broker.log.io_done(RingIndex(0), job, result, rig.now);
+            look(&mut rig);
+        }
+    }
+    assert!(live(&rig)[0].0 > 1 && gone > 0);
+}
+
+#[test]
 fn a_segment_that_is_overwritten_while_it_is_read_is_never_answered() {
     let mut rig = Rig::new(1, 3);
     for _ in 0..6 {

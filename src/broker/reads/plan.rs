@@ -102,7 +102,11 @@ impl Job {
             entry.offset(),
             limit,
         );
-        if entry.offset() < from || entry.offset() > limit {
+        // What is overwritten is gone a moment before the log start says so.
+        let index = context.source.index(partition.ring);
+        let gone = |offset| index.first_offset(slot).is_none_or(|first| offset < first);
+        let offset = entry.offset();
+        if offset < from || offset > limit || (offset < limit && gone(offset)) {
             let entry = context.arena.entry_mut(self.at);
             entry.error_set(ErrorCode::OFFSET_OUT_OF_RANGE);
             self.plan.urgent = true;
