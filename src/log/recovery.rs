@@ -207,7 +207,15 @@ pub fn walk(
         }
         let Some(group) = group else { break };
         let header = group.header;
-        settle(reader, &mut pending, &mut walked, Some(&group), each);
+        // A copy that was cut short voids nothing: what it was to replace is all there is.
+        let voids = header.supersedes > GroupSeq(0) && scan::is_whole(reader, &group);
+        settle(
+            reader,
+            &mut pending,
+            &mut walked,
+            Some((&group, voids)),
+            each,
+        );
         pending.push(Slot {
             at: header.position,
             seq: header.seq,
@@ -233,16 +241,16 @@ pub fn walk(
     walked
 }
 
-/// Tells the fate of those that `by` proves or voids; none: of all, they are proven.
+/// Tells the fate of those that `by` proves or, if it may, voids; none: of all, they are proven.
 fn settle(
     reader: &mut Reader<'_>,
     pending: &mut Vec<Slot>,
     walked: &mut Walked,
-    by: Option<&Group>,
+    by: Option<(&Group, bool)>,
     each: &mut dyn FnMut(&mut Reader<'_>, &Slot, Proof),
 ) {
     pending.retain(|slot| {
-        let proof = by.map_or(Proof::Acknowledged, |by| proof_of(slot, by));
+        let proof = by.map_or(Proof::Acknowledged, |(by, voids)| proof_of(slot, by, voids));
         if proof == Proof::None {
             return true;
         }
@@ -252,14 +260,14 @@ fn settle(
         each(reader, slot, proof);
         false
     });
-    if let Some(by) = by {
+    if let Some((by, _)) = by {
         walked.proven = walked.proven.max(by.header.synced_through);
     }
 }
 
-fn proof_of(slot: &Slot, by: &Group) -> Proof {
+fn proof_of(slot: &Slot, by: &Group, voids: bool) -> Proof {
     let header = &by.header;
-    let void = slot.seq <= header.supersedes;
+    let void = voids && slot.seq <= header.supersedes;
     let older = slot
         .group
         .is_none_or(|group| group.header.boot < header.boot);

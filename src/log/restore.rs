@@ -124,12 +124,14 @@ impl<'a> RingRecovery<'a> {
         }
     }
 
+    /// Past the page cache: after a failed sync and a restart of the process it holds heads and groups
+    /// that are not on flash, and that a later cut would take from under all that followed them.
     fn reader(&self, file: FileIndex) -> Reader<'a> {
         Reader::new(
             self.storage,
             self.file(file),
             self.ring.config.segment_bytes,
-            false,
+            true,
         )
     }
 
@@ -138,7 +140,7 @@ impl<'a> RingRecovery<'a> {
         let bytes = self.ring.config.segment_bytes;
         for (file, _) in self.storage.files(self.ring.index)? {
             let mut page = vec![0; PAGE_BYTES];
-            let mut read = |at| match self.storage.read(self.file(file), at, &mut page) {
+            let mut read = |at| match self.storage.read_medium(self.file(file), at, &mut page) {
                 Ok(()) => Anchor::decode(&page),
                 Err(_) => AnchorPage::Invalid,
             };

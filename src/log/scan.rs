@@ -32,6 +32,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Another one over the same file, past the page cache.
+    pub fn on_medium(&self) -> Reader<'a> {
+        Reader::new(self.storage, self.file, self.file_bytes, true)
+    }
+
     /// The bytes from `at`: `len` of them, at most a window's half; fewer at the end of the file.
     pub fn bytes(&mut self, at: u64, len: usize) -> &[u8] {
         assert!(len <= WINDOW_BYTES / 2);
@@ -196,6 +201,27 @@ pub fn contents(reader: &mut Reader<'_>, header: &GroupHeader) -> Contents {
         runs: whole.then_some(runs),
         meta: (crc32c(&meta) == header.meta_crc).then_some(meta),
     }
+}
+
+/// Whether the medium holds all of a group.
+pub fn is_whole(reader: &Reader<'_>, group: &Group) -> bool {
+    let mut medium = reader.on_medium();
+    let contents = contents(&mut medium, &group.header);
+    let at = group.header.position + group.header.payload_at();
+    contents.meta.is_some()
+        && contents
+            .runs
+            .is_some_and(|runs| payload_holds(&mut medium, at, &runs))
+}
+
+/// Whether all batches of the runs that stand one behind the other at `at` are good.
+pub fn payload_holds(reader: &mut Reader<'_>, mut at: u64, runs: &[Run]) -> bool {
+    runs.iter().all(|run| {
+        let mut good = true;
+        let whole = batches(reader, at, run, &mut |batch| good &= batch.good);
+        at += u64::from(run.bytes);
+        whole && good
+    })
 }
 
 /// A batch on flash, as a walk over a run finds it.

@@ -142,6 +142,11 @@ impl SimStorage {
         self.disk().counts
     }
 
+    /// Whether nothing is pending: then every power cut does the same.
+    pub fn is_synced(&self) -> bool {
+        self.disk().pending.is_empty()
+    }
+
     /// Makes something fail.
     pub fn fail(&self, op: Op, failing: Failing) {
         self.disk().failing[op as usize] = failing;

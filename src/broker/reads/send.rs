@@ -345,8 +345,8 @@ impl Job {
             if let Some(step) = self.records_here(context, buf, read.ring, &span, count) {
                 return Err(step);
             }
-            let taken = self.sending.filled - filled;
-            if !self.is_sending() || taken < count {
+            // After damage the answer is planned anew: nothing of this read counts.
+            if !self.is_sending() || self.sending.filled - filled < count {
                 break;
             }
         }

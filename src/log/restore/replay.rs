@@ -101,8 +101,15 @@ impl RingRecovery<'_> {
             && let (Some(runs), Some(meta)) = (&contents.runs, &contents.meta)
         {
             let payload_at = slot.at + group.header.payload_at();
+            // What a copy holds may be there already, if the copy was damaged after it was proven.
+            let is_new = |run: &Run| {
+                let slot = state.partition_with_handle(run.handle);
+                slot.and_then(|slot| state.partition(slot))
+                    .is_none_or(|partition| run.end() > partition.next)
+            };
+            let new: Vec<Run> = runs.iter().copied().filter(is_new).collect();
             replayed = self.replay_runs(reader, runs, payload_at, group.header.boot, state);
-            self.index_group(file, slot.at, runs, state);
+            self.index_group(file, slot.at, &new, state);
             self.replay_meta(meta, state);
         }
         let finding = Finding {
@@ -237,7 +244,7 @@ impl RingRecovery<'_> {
                 header: slot.group.is_some(),
                 directory: runs.is_some() && meta.is_some(),
                 payload: slot.group.zip(runs).is_some_and(|(group, runs)| {
-                    payload_holds(&mut reader, slot.at + group.header.payload_at(), runs)
+                    scan::payload_holds(&mut reader, slot.at + group.header.payload_at(), runs)
                 }),
                 proof: Proof::None,
             };
@@ -297,15 +304,6 @@ impl RingRecovery<'_> {
 struct Replayed {
     bad_batches: u64,
     bad_records: u64,
-}
-
-fn payload_holds(reader: &mut Reader<'_>, mut at: u64, runs: &[Run]) -> bool {
-    runs.iter().all(|run| {
-        let mut good = true;
-        let whole = scan::batches(reader, at, run, &mut |batch| good &= batch.good);
-        at += u64::from(run.bytes);
-        whole && good
-    })
 }
 
 /// The longest record of a gap.
