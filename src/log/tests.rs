@@ -339,6 +339,32 @@ fn a_damaged_group_costs_only_the_batches_on_it_and_never_the_start() {
 }
 
 #[test]
+fn a_broken_head_in_a_file_that_was_used_before_hides_nothing() {
+    let disk = Arc::new(SimStorage::new(6));
+    let config = config(3);
+    let mut log = open(&config, &disk).unwrap();
+    create(&mut log, "t", 1).unwrap();
+    drive(&mut log, 1);
+    let slot0 = slot(&log, "t", 0).unwrap();
+    for i in 0..40 {
+        append(&mut log, slot0, &batch(1, 20_000, i)).unwrap();
+        drive(&mut log, 2);
+    }
+    assert!(
+        log.stats(RING).evicted > 0,
+        "the newest file was used before"
+    );
+    let wanted = contents(&log, slot0);
+    let newest = log.segments(RING).next_back().unwrap();
+    assert!(newest.end > newest.groups_at);
+    disk.garble(newest.file, 0, 4096);
+    disk.process_kill();
+    let log = open(&config, &disk).unwrap();
+    assert_eq!(contents(&log, slot0), wanted);
+    assert_eq!(log.damage().groups, 0);
+}
+
+#[test]
 fn a_cut_at_any_step_loses_nothing_acknowledged_and_gives_no_offset_twice() {
     for keep in Cut::ALL {
         let mut crash = std::env::var("CRASH").map_or(1, |crash| crash.parse().unwrap());
