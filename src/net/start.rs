@@ -62,9 +62,7 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
     };
     let log = open(&config, clock, &mut filled).map_err(StartError::Open)?;
     let damage = log.damage();
-    if damage != Damage::default() {
-        log::warn!("found while opening the ring: {damage:?}");
-    }
+    log_damage(&damage);
     let boot = log.state().boot.0;
     let broker = Broker::new(config, log);
     let stop = async move {
@@ -223,3 +221,25 @@ const CLIENTS_END_MS_MAX: u64 = 700;
 const SEAL_MS_MAX: u64 = 10_000;
 
 const END_CHECK: Duration = Duration::from_millis(50);
+
+/// What was found at the start, for the one who reads the log.
+fn log_damage(damage: &Damage) {
+    if damage.groups + damage.segments > 0 {
+        log::warn!(
+            "the medium is damaged: {} groups, {} batches, {} segments; at least {} acknowledged \
+             records are lost, named above; see `brooklet check`",
+            damage.groups,
+            damage.batches,
+            damage.segments,
+            damage.records
+        );
+    }
+    if damage.torn + damage.copied > 0 {
+        log::info!(
+            "the last stop was not clean: {} whole groups were written once more, {} that were cut \
+             short were dropped; nothing acknowledged is lost",
+            damage.copied,
+            damage.torn
+        );
+    }
+}
