@@ -1,8 +1,8 @@
 //! Metadata records: what a ring stores beside record batches, one after the other, in `postcard`.
 //!
 //! The same records stand in commit groups (a change) and in snapshots (the whole state, as the
-//! changes that lead to it). Variants and fields are only ever added at the end: their order is
-//! the format.
+//! changes that lead to it). Their order is the format: variants are only ever added at the end, and
+//! fields never, since a record does not say how long it is.
 
 use serde::{Deserialize, Serialize};
 
