@@ -414,7 +414,7 @@ const ZSTD_SINCE: i16 = 7;
 const ANSWER_AROUND_BYTES: usize = 32;
 /// A topic's lengths and tags beside its name, at the most.
 const ANSWER_TOPIC_BYTES: usize = 16;
-/// A partition without a message, at the most: numbers of 4, 2 and three times 8 bytes, lengths, tags.
+/// A partition without a message, at the most: numbers of 4, 2 and 3 times 8 bytes, lengths, tags.
 const ANSWER_PARTITION_BYTES: usize = 40;
 /// The longest explanation of an error.
 const WHY_BYTES_MAX: usize = 64;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use brooklet::api::{self, Step, Window};
-use brooklet::broker::{Broker, ConnId, Peer};
+use brooklet::broker::{Broker, ConnId, JobStep, Peer};
 use brooklet::clock::{Mono, Now};
 use brooklet::codec::batch;
 use brooklet::config::Config;
@@ -14,7 +14,10 @@ use brooklet::storage::Storage;
 use brooklet::storage::sim::SimStorage;
 use brooklet::types::{RingIndex, Settle, Until};
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::{
+    ApiKey, FetchRequest, FetchResponse, RequestHeader, ResponseHeader, TopicName,
+};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
 /// The broker and its surroundings.
@@ -168,10 +171,66 @@ impl Host {
                 }
                 Step::NoReply => return Ok(None),
                 Step::Close(why) => return Err(why),
-                Step::Job => panic!("no reads here"),
+                Step::Job => return self.read().map(Some),
             }
         }
         panic!("the request is tried again for ever");
+    }
+
+    /// Carries out the read job that a request started.
+    fn read(&mut self) -> Result<Vec<u8>, &'static str> {
+        let mut answer = Vec::new();
+        let mut buf = vec![0; 64 << 10];
+        let mut outcome = None;
+        loop {
+            match self
+                .broker
+                .job_step(ConnId(0), &mut buf, outcome.take(), self.now)
+            {
+                JobStep::Read { file, at, from, to } => {
+                    outcome = Some(self.storage.read(file, at, &mut buf[from..to]));
+                }
+                JobStep::Send { from, to } => answer.extend_from_slice(&buf[from..to]),
+                JobStep::Sleep(deadline) => self.pass_us(deadline.since_us(self.now.mono)),
+                JobStep::Done => return Ok(answer),
+                JobStep::Close(why) => return Err(why),
+            }
+        }
+    }
+
+    /// Fetches from one partition: whole batches.
+    pub fn fetch(&mut self, topic: &str, index: i32, offset: i64) -> Bytes {
+        let mut partition = FetchPartition::default();
+        partition.partition = index;
+        partition.fetch_offset = offset;
+        partition.partition_max_bytes = 1 << 20;
+        let mut asked = FetchTopic::default();
+        asked.topic = TopicName(StrBytes::from_string(topic.to_owned()));
+        asked.partitions.push(partition);
+        let mut request = FetchRequest::default();
+        request.max_bytes = 1 << 20;
+        request.topics.push(asked);
+        let answer: FetchResponse = self.ask(ApiKey::Fetch, 11, &request);
+        let partition = &answer.responses[0].partitions[0];
+        assert_eq!(
+            partition.error_code, 0,
+            "a fetch from {offset} of {topic}-{index}"
+        );
+        partition.records.clone().unwrap_or_default()
+    }
+
+    /// Stops as a signal would make it stop.
+    pub fn close(&mut self) {
+        self.broker.log.close();
+        for _ in 0..10_000 {
+            if self.broker.log.is_closed() {
+                return;
+            }
+            if !self.work() && !self.broker.log.is_closed() {
+                assert!(self.sleep(), "it is not closed, and nothing is left to do");
+            }
+        }
+        panic!("it takes for ever to stop");
     }
 
     /// Sends one request and reads its answer.

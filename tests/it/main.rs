@@ -2,9 +2,11 @@
 
 mod cli;
 mod client_rskafka;
+mod crash;
 mod docs;
 mod golden;
 mod host;
+mod model;
 mod offsets;
 mod oracle;
 mod process;

@@ -1,0 +1,316 @@
+//! What must be there after a crash: kept beside the broker by those who drive it.
+
+use std::collections::BTreeMap;
+
+use brooklet::codec::batch::batches;
+use brooklet::types::{Boot, PartitionHandle};
+
+use crate::host::{Host, NOON_MS, PLAIN, Sequenced, batch};
+
+/// Topic and index of each partition.
+pub const PARTITIONS: [(&str, i32); 3] = [("a", 0), ("a", 1), ("b", 0)];
+
+/// The partition of each idempotent producer.
+pub const PRODUCERS: [usize; 3] = [0, 0, 2];
+
+/// A batch that some client sent, at least once.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub partition: usize,
+    pub producer: Option<usize>,
+    pub sequence_first: i32,
+    /// Its records: their numbers in the partition, in the order of their sending, and lengths.
+    pub numbers: Vec<u64>,
+    pub lengths: Vec<usize>,
+    /// Its first offset, once the broker gave it one, and whether that was acknowledged.
+    pub offset: Option<i64>,
+    pub acknowledged: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    pub batches: Vec<Batch>,
+    numbers_next: [u64; PARTITIONS.len()],
+    sequences_next: [i32; PRODUCERS.len()],
+    /// Where records were put since the start, by partition and offset: their numbers.
+    placed: BTreeMap<(usize, i64), u64>,
+    /// Those that were acknowledged, or that a consumer could see.
+    seen: BTreeMap<(usize, i64), u64>,
+    seen_to: [i64; PARTITIONS.len()],
+    commit_next: i64,
+    pub commit_acknowledged: i64,
+    boot: Boot,
+}
+
+impl Model {
+    /// A batch that is about to be sent for the first time.
+    pub fn batch_new(
+        &mut self,
+        partition: usize,
+        producer: Option<usize>,
+        lengths: &[usize],
+    ) -> usize {
+        let next = &mut self.numbers_next[partition];
+        let numbers: Vec<u64> = (*next..).take(lengths.len()).collect();
+        *next += lengths.len() as u64;
+        let mut sequence_first = -1;
+        if let Some(producer) = producer {
+            sequence_first = self.sequences_next[producer];
+            self.sequences_next[producer] += lengths.len() as i32;
+        }
+        self.batches.push(Batch {
+            partition,
+            producer,
+            sequence_first,
+            numbers,
+            lengths: lengths.to_vec(),
+            offset: None,
+            acknowledged: false,
+        });
+        self.batches.len() - 1
+    }
+
+    /// The broker gave a batch its place, though that is not acknowledged yet.
+    pub fn placed(&mut self, place: usize, offset: i64) {
+        let batch = &mut self.batches[place];
+        batch.offset = Some(offset);
+        for (offset, number) in (offset..).zip(&batch.numbers) {
+            self.placed.insert((batch.partition, offset), *number);
+        }
+    }
+
+    /// The acknowledgement of a batch reached its client.
+    pub fn answered(&mut self, place: usize) {
+        let batch = &mut self.batches[place];
+        batch.acknowledged = true;
+        let first = batch.offset.expect("it has its place");
+        for (offset, number) in (first..).zip(&batch.numbers) {
+            let before = self.seen.insert((batch.partition, offset), *number);
+            assert!(
+                before.is_none_or(|before| before == *number),
+                "two records at {offset}"
+            );
+        }
+    }
+
+    /// The batches of a producer that were not acknowledged, in order.
+    pub fn unanswered(&self, producer: usize) -> impl Iterator<Item = usize> + '_ {
+        let waits = move |batch: &Batch| batch.producer == Some(producer) && !batch.acknowledged;
+        (0..self.batches.len()).filter(move |place| waits(&self.batches[*place]))
+    }
+
+    /// An offset that is about to be committed.
+    pub fn commit_new(&mut self) -> i64 {
+        self.commit_next += 1;
+        self.commit_next
+    }
+
+    /// A commit was acknowledged.
+    pub fn committed(&mut self, offset: i64) {
+        self.commit_acknowledged = self.commit_acknowledged.max(offset);
+    }
+
+    /// A boot began; it must be a new one.
+    pub fn boot(&mut self, boot: Boot) {
+        assert!(boot > self.boot, "{boot:?} follows {:?}", self.boot);
+        self.boot = boot;
+    }
+
+    /// Notes what consumers may have seen by now: all below the high watermarks.
+    pub fn look(&mut self, host: &Host) {
+        for partition in 0..PARTITIONS.len() {
+            let Some((_, _, visible)) = bounds(host, partition) else {
+                continue;
+            };
+            for offset in self.seen_to[partition]..visible {
+                if let Some(number) = self.placed.get(&(partition, offset)) {
+                    self.seen.insert((partition, offset), *number);
+                }
+            }
+            self.seen_to[partition] = self.seen_to[partition].max(visible);
+        }
+    }
+
+    /// After the broker was opened again: compares all that can be read, the bounds, the boot and
+    /// the commit with what must be; and takes over what is there.
+    pub fn check(&mut self, host: &mut Host) {
+        self.boot(host.broker.log.state().boot);
+        self.placed.clear();
+        for partition in 0..PARTITIONS.len() {
+            self.check_partition(host, partition);
+        }
+        let committed = committed(host);
+        let possible = self.commit_acknowledged..=self.commit_next;
+        assert!(
+            possible.contains(&committed),
+            "committed {committed}, not in {possible:?}"
+        );
+        self.commit_acknowledged = committed;
+    }
+
+    fn check_partition(&mut self, host: &mut Host, partition: usize) {
+        let (log_start, visible) = match bounds(host, partition) {
+            Some((_, log_start, visible)) => (log_start, visible),
+            None => panic!("{:?} is gone", PARTITIONS[partition]),
+        };
+        let found = read(host, partition);
+        let bounds = format!("{:?} from {log_start} to {visible}", PARTITIONS[partition]);
+        assert!(
+            found.is_sorted_by(|a, b| a.0 < b.0),
+            "{bounds}: offsets out of order"
+        );
+        assert!(
+            visible >= self.seen_to[partition],
+            "{bounds}: {} was seen",
+            self.seen_to[partition]
+        );
+        // Acknowledged and seen is there, unless it is overwritten.
+        let there: BTreeMap<i64, u64> = found.iter().copied().collect();
+        for ((_, offset), number) in self
+            .seen
+            .range((partition, log_start)..(partition, i64::MAX))
+        {
+            assert_eq!(
+                there.get(offset),
+                Some(number),
+                "{bounds}: offset {offset} was seen"
+            );
+        }
+        // What is there was sent, once, and stands in the order of sending: retries follow later.
+        let sent = 0..self.numbers_next[partition];
+        let mut once = std::collections::BTreeSet::new();
+        for (offset, number) in &found {
+            assert!((log_start..visible).contains(offset), "{bounds}: {offset}");
+            assert!(
+                sent.contains(number),
+                "{bounds}: {offset} has {number}, never sent"
+            );
+            assert!(
+                once.insert(*number),
+                "{bounds}: record {number} is there twice"
+            );
+            self.placed.insert((partition, *offset), *number);
+            self.seen.insert((partition, *offset), *number);
+        }
+        let numbers: Vec<u64> = found.iter().map(|(_, number)| *number).collect();
+        self.check_order(partition, &numbers);
+        self.seen_to[partition] = visible;
+    }
+
+    /// Each producer's records follow each other without a gap; the others keep their order.
+    fn check_order(&self, partition: usize, numbers: &[u64]) {
+        let there = |sent: &[u64]| -> Vec<u64> {
+            numbers
+                .iter()
+                .copied()
+                .filter(|number| sent.contains(number))
+                .collect()
+        };
+        let sent_by = |producer| -> Vec<u64> {
+            let batches = self.batches.iter();
+            let its = batches.filter(|b| b.partition == partition && b.producer == producer);
+            its.flat_map(|batch| batch.numbers.iter().copied())
+                .collect()
+        };
+        assert!(
+            there(&sent_by(None)).is_sorted(),
+            "{:?} is out of order",
+            PARTITIONS[partition]
+        );
+        for producer in (0..PRODUCERS.len()).filter(|p| PRODUCERS[*p] == partition) {
+            let sent = sent_by(Some(producer));
+            let found = there(&sent);
+            let from = found
+                .first()
+                .and_then(|first| sent.iter().position(|n| n == first));
+            let expected = sent.iter().skip(from.unwrap_or(0)).take(found.len());
+            assert!(
+                expected.eq(&found),
+                "producer {producer}: {found:?} of {sent:?}"
+            );
+        }
+    }
+}
+
+impl Batch {
+    /// Its bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        let from = match self.producer {
+            Some(producer) => Sequenced {
+                id: 100 + producer as i64,
+                epoch: 0,
+                first: self.sequence_first,
+            },
+            None => PLAIN,
+        };
+        let values: Vec<Vec<u8>> = self
+            .numbers
+            .iter()
+            .zip(&self.lengths)
+            .map(|(n, length)| value(*n, *length))
+            .collect();
+        let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        batch(from, NOON_MS, &values)
+    }
+}
+
+/// A record's value: its number, and bytes that follow from it.
+fn value(number: u64, length: usize) -> Vec<u8> {
+    let mut value = number.to_be_bytes().to_vec();
+    value.resize(length.max(8), number as u8);
+    value
+}
+
+/// A partition's handle, log start and high watermark.
+fn bounds(host: &Host, partition: usize) -> Option<(PartitionHandle, i64, i64)> {
+    let (topic, index) = PARTITIONS[partition];
+    let partition = host.broker.partition_asked(topic, index)?;
+    Some((
+        partition.handle,
+        partition.log_start.0,
+        partition.high_watermark.0,
+    ))
+}
+
+/// Offsets and numbers of all records of a partition.
+fn read(host: &mut Host, partition: usize) -> Vec<(i64, u64)> {
+    let (topic, index) = PARTITIONS[partition];
+    let mut found: Vec<(i64, u64)> = Vec::new();
+    let (_, mut next, end) = bounds(host, partition).unwrap();
+    while next < end {
+        let bytes = host.fetch(topic, index, next);
+        let before = next;
+        for batch in batches(&bytes) {
+            assert!(batch.crc_holds(), "a fetched batch is damaged");
+            for record in batch.records().expect("it is not compressed") {
+                let record = record.unwrap();
+                let value = record.value.expect("it has a value");
+                let number = u64::from_be_bytes(value[..8].try_into().unwrap());
+                assert!(
+                    value[8..].iter().all(|byte| *byte == number as u8),
+                    "mixed contents"
+                );
+                if record.offset >= before {
+                    found.push((record.offset, number));
+                }
+            }
+            next = next.max(batch.header.last_offset() + 1);
+        }
+        if next == before {
+            // What a cut took had these offsets: nothing else may ever have them.
+            break;
+        }
+    }
+    found
+}
+
+/// What group `g` has committed for the first partition; 0: nothing.
+fn committed(host: &Host) -> i64 {
+    let state = host.broker.log.state();
+    let handle = bounds(host, 0).map(|(handle, ..)| handle);
+    let group = state.group_named("g");
+    let found = group
+        .zip(handle)
+        .and_then(|(group, handle)| state.offset_of(group, handle));
+    found.map_or(0, |found| found.offset.0)
+}
