@@ -155,11 +155,12 @@ keys! {
     fetch_leases: usize = Kind::int("", 1, 1024, 6);
 
     /// Buffers for answers to produce requests that wait for a sync: one for each connection that
-    /// waits. 0: as many as `max_connections`.
+    /// waits; others wait their turn. 0: half as many as `max_connections`.
     reply_leases: usize = Kind::int("", 0, 4096, 0);
 
-    /// Bytes of each; an answer takes about 80 and the topics' names.
-    reply_lease_bytes: usize = Kind::bytes(1024, 1 << 20, 256, 2048);
+    /// Bytes of each; an answer takes about 60 and the topic's name. What does not fit waits for the
+    /// next sync: 4 KiB hold 64 short ones, which librdkafka may have in flight.
+    reply_lease_bytes: usize = Kind::bytes(1024, 1 << 20, 256, 4096);
 
     /// Partitions that fetch requests may be waiting for, all connections together; beyond it they
     /// are answered at once, empty.

@@ -20,7 +20,7 @@ fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
         config.socket_request_max_bytes = request_least;
     }
     if config.reply_leases == 0 {
-        config.reply_leases = config.max_connections;
+        config.reply_leases = config.max_connections.div_ceil(2);
     }
     if config.socket_request_max_bytes < config.message_max_bytes + 1024 {
         return Err(Refusal::new(format!(
