@@ -115,10 +115,7 @@ impl Broker {
     /// configured listening address, where that is a particular one.
     pub fn advertised(&self, peer: &Peer) -> Address {
         if let Some((host, port)) = &self.config.advertised_listeners.0 {
-            return Address {
-                host: host.as_str().try_into().unwrap_or_default(),
-                port: *port,
-            };
+            return Address { host: host.as_str().try_into().unwrap_or_default(), port: *port };
         }
         let mut ip = peer.local.ip().to_canonical();
         let listen = self.config.listen.ip().to_canonical();
@@ -127,10 +124,7 @@ impl Broker {
         }
         let mut host = heapless::String::new();
         write!(host, "{ip}").expect("an address has at most 45 characters");
-        Address {
-            host,
-            port: peer.local.port(),
-        }
+        Address { host, port: peer.local.port() }
     }
 
     /// The cluster's id, as clients see it.
@@ -173,11 +167,7 @@ fn id_text(id: [u8; 16]) -> heapless::String<64> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let number = u128::from_be_bytes(id);
     let letter = |shift: i32| {
-        let six = if shift >= 0 {
-            number >> shift
-        } else {
-            number << -shift
-        };
+        let six = if shift >= 0 { number >> shift } else { number << -shift };
         char::from(LETTERS[(six & 63) as usize])
     };
     (0..22).map(|place| letter(122 - 6 * place)).collect()

@@ -36,9 +36,7 @@ pub struct Clock {
 impl Clock {
     /// A clock whose [`Mono`] is 0 now.
     pub fn start() -> Clock {
-        Clock {
-            start: std::time::Instant::now(),
-        }
+        Clock { start: std::time::Instant::now() }
     }
 
     /// Microseconds since the start.

@@ -15,10 +15,7 @@ pub struct DiskError {
 impl DiskError {
     /// From an error of the standard library.
     pub fn new(doing: &'static str, error: &std::io::Error) -> DiskError {
-        DiskError {
-            doing,
-            os: error.raw_os_error().unwrap_or(0),
-        }
+        DiskError { doing, os: error.raw_os_error().unwrap_or(0) }
     }
 }
 
@@ -27,12 +24,7 @@ impl fmt::Display for DiskError {
         if self.os == 0 {
             write!(f, "{}: the file is too short", self.doing)
         } else {
-            write!(
-                f,
-                "{}: {}",
-                self.doing,
-                std::io::Error::from_raw_os_error(self.os)
-            )
+            write!(f, "{}: {}", self.doing, std::io::Error::from_raw_os_error(self.os))
         }
     }
 }

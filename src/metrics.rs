@@ -188,10 +188,7 @@ impl Metrics {
     /// Answers with this error so far.
     pub fn errors(&self, code: i16) -> u64 {
         let place = usize::try_from(i32::from(code) + 1).ok();
-        place
-            .and_then(|place| self.errors.get(place))
-            .copied()
-            .unwrap_or(0)
+        place.and_then(|place| self.errors.get(place)).copied().unwrap_or(0)
     }
 
     /// Requests of this key so far.

@@ -57,10 +57,7 @@ impl Plan {
             count: u64::from(ring.segments + ring.spares),
             bytes_each: ring.segment_bytes,
         });
-        Plan {
-            memory,
-            flash: flash.collect(),
-        }
+        Plan { memory, flash: flash.collect() }
     }
 
     /// All of the memory.
@@ -88,11 +85,7 @@ impl Plan {
         }
         let mut largest: Vec<&Item> = self.memory.iter().collect();
         largest.sort_by_key(|item| std::cmp::Reverse(item.bytes()));
-        let largest: Vec<String> = largest
-            .iter()
-            .take(4)
-            .map(|item| item.to_string())
-            .collect();
+        let largest: Vec<String> = largest.iter().take(4).map(|item| item.to_string()).collect();
         Err(Refusal::new(format!(
             "memory_max = {} is not enough: the plan takes {}, most of it for {}",
             Mib(config.memory_max),
@@ -128,11 +121,7 @@ impl Item {
 }
 
 fn item(name: &str, count: usize, bytes_each: usize) -> Item {
-    Item {
-        name: name.to_string(),
-        count: count as u64,
-        bytes_each: bytes_each as u64,
-    }
+    Item { name: name.to_string(), count: count as u64, bytes_each: bytes_each as u64 }
 }
 
 fn plan_ring(memory: &mut Vec<Item>, config: &Config, ring: &RingConfig) {
@@ -147,36 +136,16 @@ fn plan_ring(memory: &mut Vec<Item>, config: &Config, ring: &RingConfig) {
 }
 
 fn plan_tables(memory: &mut Vec<Item>, config: &Config) {
-    memory.push(item(
-        "topics",
-        config.topics_max,
-        size_of::<Option<state::Topic>>() + 2,
-    ));
+    memory.push(item("topics", config.topics_max, size_of::<Option<state::Topic>>() + 2));
     let partition = size_of::<Option<state::Partition>>() + 8 + 12;
     memory.push(item("partitions", config.partitions_max, partition));
-    memory.push(item(
-        "groups",
-        config.groups_max,
-        size_of::<Option<state::CommitGroup>>(),
-    ));
-    memory.push(item(
-        "committed offsets",
-        config.offsets_max,
-        size_of::<state::CommittedOffset>(),
-    ));
-    memory.push(item(
-        "producers",
-        config.producers_max,
-        limits::PRODUCER_BYTES,
-    ));
+    memory.push(item("groups", config.groups_max, size_of::<Option<state::CommitGroup>>()));
+    memory.push(item("committed offsets", config.offsets_max, size_of::<state::CommittedOffset>()));
+    memory.push(item("producers", config.producers_max, limits::PRODUCER_BYTES));
 }
 
 fn plan_connections(memory: &mut Vec<Item>, config: &Config) {
-    memory.push(item(
-        "connections",
-        config.max_connections,
-        limits::CONNECTION_BYTES,
-    ));
+    memory.push(item("connections", config.max_connections, limits::CONNECTION_BYTES));
     memory.push(item("buffer: answers", 1, limits::ANSWER_WINDOW_BYTES));
     memory.push(item("buffer: status", 1, limits::STATUS_BYTES_MAX));
     memory.push(item("reads", 1, Reads::memory_bytes(config)));
@@ -187,13 +156,7 @@ fn plan_connections(memory: &mut Vec<Item>, config: &Config) {
 
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} ({} x {})",
-            self.name,
-            self.count,
-            Bytes(self.bytes_each as i64)
-        )
+        write!(f, "{} ({} x {})", self.name, self.count, Bytes(self.bytes_each as i64))
     }
 }
 
@@ -204,11 +167,7 @@ impl fmt::Display for Plan {
             ("memory", &self.memory, self.memory_bytes()),
             ("flash", &self.flash, self.flash_bytes()),
         ] {
-            writeln!(
-                f,
-                "{title:<44}{:>7}{:>14}{:>14}",
-                "count", "bytes each", "bytes"
-            )?;
+            writeln!(f, "{title:<44}{:>7}{:>14}{:>14}", "count", "bytes each", "bytes")?;
             for item in items {
                 let (each, all) = (item.bytes_each, item.bytes());
                 writeln!(f, "  {:<42}{:>7}{each:>14}{all:>14}", item.name, item.count)?;
@@ -245,53 +204,27 @@ mod tests {
 
     #[test]
     fn a_plan_beyond_memory_max_is_refused_with_sum_limit_and_the_largest_items() {
-        let config = Config {
-            memory_max: 2 << 20,
-            ..Config::default()
-        };
+        let config = Config { memory_max: 2 << 20, ..Config::default() };
         let refusal = Plan::of(&config).check(&config).unwrap_err().to_string();
-        assert!(
-            refusal.starts_with("memory_max = 2.00 MiB is not enough"),
-            "{refusal}"
-        );
-        assert!(
-            refusal.contains("ring main: commit groups (2 x"),
-            "{refusal}"
-        );
+        assert!(refusal.starts_with("memory_max = 2.00 MiB is not enough"), "{refusal}");
+        assert!(refusal.contains("ring main: commit groups (2 x"), "{refusal}");
     }
 
     #[test]
     fn segments_that_could_not_hold_the_tables_are_refused() {
-        let set = [
-            "ring.segment_bytes=4MiB".to_string(),
-            "partitions_max=16384".to_string(),
-        ];
-        let config = load(Sources {
-            sets: &set,
-            ..Sources::default()
-        })
-        .unwrap()
-        .config;
+        let set = ["ring.segment_bytes=4MiB".to_string(), "partitions_max=16384".to_string()];
+        let config = load(Sources { sets: &set, ..Sources::default() }).unwrap().config;
         let refusal = Plan::of(&config).check(&config).unwrap_err().to_string();
-        assert!(
-            refusal.starts_with("ring.main.segment_bytes = 4.00 MiB"),
-            "{refusal}"
-        );
+        assert!(refusal.starts_with("ring.main.segment_bytes = 4.00 MiB"), "{refusal}");
     }
 
     #[test]
     fn the_tiny_plan_fits_3_mib_with_messages_of_128_kib() {
         let text = include_str!("../config/tiny.toml");
-        let sources = Sources {
-            file: Some(("tiny.toml", text)),
-            ..Sources::default()
-        };
+        let sources = Sources { file: Some(("tiny.toml", text)), ..Sources::default() };
         let config = load(sources).unwrap().config;
         let plan = Plan::of(&config);
-        assert_eq!(
-            (config.message_max_bytes, config.memory_max),
-            (128 << 10, 3 << 20)
-        );
+        assert_eq!((config.message_max_bytes, config.memory_max), (128 << 10, 3 << 20));
         assert_eq!(plan.check(&config), Ok(()), "{plan}");
         assert_eq!(plan.flash_bytes(), 40 << 20);
     }

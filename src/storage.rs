@@ -104,11 +104,7 @@ impl WriteJob {
         if filled > 0 {
             storage.write(self.file, at, &chunk[..filled])?;
         }
-        if self.sync {
-            storage.sync(self.file)
-        } else {
-            Ok(())
-        }
+        if self.sync { storage.sync(self.file) } else { Ok(()) }
     }
 }
 
@@ -121,10 +117,7 @@ pub struct FileStorage {
 impl FileStorage {
     /// Opens the files that exist under `directory` for `rings` rings; makes the rings' folders.
     pub fn open(directory: &Path, rings: usize) -> Result<FileStorage, DiskError> {
-        let mut storage = FileStorage {
-            directory: directory.to_path_buf(),
-            rings: Vec::new(),
-        };
+        let mut storage = FileStorage { directory: directory.to_path_buf(), rings: Vec::new() };
         for ring in 0..rings {
             let folder = storage.folder(RingIndex(ring as u8));
             std::fs::create_dir_all(&folder).map_err(|e| DiskError::new("create folder", &e))?;
@@ -150,30 +143,19 @@ impl FileStorage {
     }
 
     fn path(&self, file: FileRef) -> PathBuf {
-        self.folder(file.ring)
-            .join(format!("segment-{:04}", file.file.0))
+        self.folder(file.ring).join(format!("segment-{:04}", file.file.0))
     }
 
     fn file(&self, file: FileRef, doing: &'static str) -> Result<Arc<File>, DiskError> {
-        let missing = DiskError {
-            doing,
-            os: rustix::io::Errno::NOENT.raw_os_error(),
-        };
+        let missing = DiskError { doing, os: rustix::io::Errno::NOENT.raw_os_error() };
         let ring = self.rings.get(usize::from(file.ring.0)).ok_or(missing)?;
-        let files = ring
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        files
-            .get(usize::from(file.file.0))
-            .and_then(Clone::clone)
-            .ok_or(missing)
+        let files = ring.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        files.get(usize::from(file.file.0)).and_then(Clone::clone).ok_or(missing)
     }
 
     fn put(&self, file: FileRef, handle: Option<Arc<File>>) {
         let ring = &self.rings[usize::from(file.ring.0)];
-        let mut files = ring
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut files = ring.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let index = usize::from(file.file.0);
         if files.len() <= index {
             files.resize_with(index + 1, || None);
@@ -183,9 +165,7 @@ impl FileStorage {
 
     fn sync_folder(&self, ring: RingIndex) -> Result<(), DiskError> {
         let folder = File::open(self.folder(ring)).map_err(|e| DiskError::new("open", &e))?;
-        folder
-            .sync_all()
-            .map_err(|e| DiskError::new("sync folder", &e))
+        folder.sync_all().map_err(|e| DiskError::new("sync folder", &e))
     }
 }
 
@@ -197,10 +177,7 @@ impl Storage for FileStorage {
         let mut found = Vec::with_capacity(files.len());
         for (index, file) in files.iter().enumerate() {
             if let Some(file) = file {
-                let bytes = file
-                    .metadata()
-                    .map_err(|e| DiskError::new("stat", &e))?
-                    .len();
+                let bytes = file.metadata().map_err(|e| DiskError::new("stat", &e))?.len();
                 found.push((FileIndex(index as u16), bytes));
             }
         }
@@ -221,24 +198,17 @@ impl Storage for FileStorage {
             .write(true)
             .open(&unfinished)
             .map_err(|e| DiskError::new("create", &e))?;
-        let length = handle
-            .metadata()
-            .map_err(|e| DiskError::new("stat", &e))?
-            .len();
+        let length = handle.metadata().map_err(|e| DiskError::new("stat", &e))?.len();
         // The last chunk of a start that was cut short may have a length but no contents.
         let mut at = length.min(bytes).saturating_sub(FILL_BYTES as u64);
         let zeroes = vec![0u8; FILL_BYTES];
         while at < bytes {
             let piece = (bytes - at).min(FILL_BYTES as u64) as usize;
-            handle
-                .write_all_at(&zeroes[..piece], at)
-                .map_err(|e| DiskError::new("fill", &e))?;
+            handle.write_all_at(&zeroes[..piece], at).map_err(|e| DiskError::new("fill", &e))?;
             at += piece as u64;
             progress(at);
         }
-        handle
-            .set_len(bytes)
-            .map_err(|e| DiskError::new("set length", &e))?;
+        handle.set_len(bytes).map_err(|e| DiskError::new("set length", &e))?;
         handle.sync_all().map_err(|e| DiskError::new("sync", &e))?;
         std::fs::rename(&unfinished, &path).map_err(|e| DiskError::new("rename", &e))?;
         self.sync_folder(file.ring)?;
@@ -254,9 +224,7 @@ impl Storage for FileStorage {
 
     fn read(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
         let handle = self.file(file, "read")?;
-        handle
-            .read_exact_at(buf, at)
-            .map_err(|e| DiskError::new("read", &e))
+        handle.read_exact_at(buf, at).map_err(|e| DiskError::new("read", &e))
     }
 
     fn read_cached(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<bool, DiskError> {
@@ -267,20 +235,14 @@ impl Storage for FileStorage {
             let piece = &mut [std::io::IoSliceMut::new(&mut buf[done..])];
             match preadv2(&handle, piece, at + done as u64, ReadWriteFlags::NOWAIT) {
                 Ok(0) => {
-                    return Err(DiskError {
-                        doing: "read",
-                        os: 0,
-                    });
+                    return Err(DiskError { doing: "read", os: 0 });
                 }
                 Ok(count) => done += count,
                 // OPNOTSUPP and NOSYS: this file system or kernel cannot say; a thread must ask.
                 Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(false),
                 Err(Errno::INTR) => {}
                 Err(e) => {
-                    return Err(DiskError {
-                        doing: "read",
-                        os: e.raw_os_error(),
-                    });
+                    return Err(DiskError { doing: "read", os: e.raw_os_error() });
                 }
             }
         }
@@ -304,14 +266,10 @@ impl Storage for FileStorage {
             }
         }
         let handle = self.file(file, "read medium")?;
-        handle
-            .sync_data()
-            .map_err(|e| DiskError::new("read medium", &e))?;
+        handle.sync_data().map_err(|e| DiskError::new("read medium", &e))?;
         let length = std::num::NonZero::new(buf.len() as u64);
         let _ = rustix::fs::fadvise(handle.as_fd(), at, length, rustix::fs::Advice::DontNeed);
-        handle
-            .read_exact_at(buf, at)
-            .map_err(|e| DiskError::new("read medium", &e))
+        handle.read_exact_at(buf, at).map_err(|e| DiskError::new("read medium", &e))
     }
 
     fn write(&self, file: FileRef, at: u64, parts: &[IoSlice<'_>]) -> Result<(), DiskError> {
@@ -322,18 +280,11 @@ impl Storage for FileStorage {
                 Ok(done) => break done,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => {
-                    return Err(DiskError {
-                        doing: "write",
-                        os: e.raw_os_error(),
-                    });
+                    return Err(DiskError { doing: "write", os: e.raw_os_error() });
                 }
             }
         };
-        if done == total {
-            Ok(())
-        } else {
-            write_rest(&handle, at, parts, done)
-        }
+        if done == total { Ok(()) } else { write_rest(&handle, at, parts, done) }
     }
 
     fn sync(&self, file: FileRef) -> Result<(), DiskError> {
@@ -382,10 +333,7 @@ mod tests {
     use super::*;
 
     fn file(index: u16) -> FileRef {
-        FileRef {
-            ring: RingIndex(0),
-            file: FileIndex(index),
-        }
+        FileRef { ring: RingIndex(0), file: FileIndex(index) }
     }
 
     fn scratch(name: &str) -> PathBuf {
@@ -401,14 +349,7 @@ mod tests {
         storage.create(file(0), 1 << 16, &mut |_| {}).unwrap();
         let parts = vec![Part { at: 4, bytes: 4 }, Part { at: 0, bytes: 4 }];
         let buf = b"worldhello"[..8].to_vec().into_boxed_slice();
-        let job = WriteJob {
-            file: file(0),
-            at: 4096,
-            buf,
-            parts,
-            padding: 4088,
-            sync: true,
-        };
+        let job = WriteJob { file: file(0), at: 4096, buf, parts, padding: 4088, sync: true };
         job.run(&storage).unwrap();
         let mut read = [1u8; 12];
         storage.read(file(0), 4096, &mut read).unwrap();
@@ -426,10 +367,7 @@ mod tests {
         std::fs::write(path.join("ring-0/segment-0003.new"), vec![0u8; 5000]).unwrap();
         storage.create(file(3), 3 << 20, &mut |_| {}).unwrap();
         let again = FileStorage::open(&path, 1).unwrap();
-        assert_eq!(
-            again.files(RingIndex(0)).unwrap(),
-            vec![(FileIndex(3), 3 << 20)]
-        );
+        assert_eq!(again.files(RingIndex(0)).unwrap(), vec![(FileIndex(3), 3 << 20)]);
         let _ = std::fs::remove_dir_all(&path);
     }
 }

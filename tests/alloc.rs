@@ -90,10 +90,7 @@ fn the_heap_after_the_start_is_what_the_plan_says() {
     let planned = plan.heap_bytes();
     // Tasks of connections come later, and are planned for.
     let least = planned * 4 / 5;
-    assert!(
-        (least..=planned).contains(&live),
-        "{live} bytes are on the heap:\n{plan}"
-    );
+    assert!((least..=planned).contains(&live), "{live} bytes are on the heap:\n{plan}");
 }
 
 #[test]
@@ -134,20 +131,14 @@ fn the_heap_is_no_larger_after_many_requests_than_after_few() {
     // What the reactor keeps for sockets grows with how many are open at once, not ever.
     let connects = |count| {
         for _ in 0..count {
-            server
-                .connect()
-                .rounds(&request(api_of(18).unwrap(), versions()), 1);
+            server.connect().rounds(&request(api_of(18).unwrap(), versions()), 1);
         }
     };
     connects(FEW);
     let before = server.live_bytes(None);
     connects(5 * FEW);
     let after = server.live_bytes(Some(before));
-    assert!(
-        after <= before,
-        "{} bytes of connections stay",
-        after - before
-    );
+    assert!(after <= before, "{} bytes of connections stay", after - before);
     println!("{kinds} kinds of requests");
 }
 
@@ -203,16 +194,14 @@ fn metadata() -> RequestKind {
 }
 
 fn create_topic() -> RequestKind {
-    RequestKind::CreateTopics(
-        CreateTopicsRequest::default()
-            .with_timeout_ms(1000)
-            .with_topics(vec![
+    RequestKind::CreateTopics(CreateTopicsRequest::default().with_timeout_ms(1000).with_topics(
+        vec![
                 create_topics_request::CreatableTopic::default()
                     .with_name(topic())
                     .with_num_partitions(1)
                     .with_replication_factor(1),
-            ]),
-    )
+            ],
+    ))
 }
 
 fn produce() -> RequestKind {
@@ -232,10 +221,7 @@ fn produce() -> RequestKind {
         headers: Default::default(),
     };
     let mut records = BytesMut::new();
-    let options = RecordEncodeOptions {
-        version: 2,
-        compression: Compression::None,
-    };
+    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
     RecordBatchEncoder::encode(&mut records, [&record], &options).unwrap();
     let partition =
         produce_request::PartitionProduceData::default().with_records(Some(records.freeze()));
@@ -243,10 +229,7 @@ fn produce() -> RequestKind {
         .with_name(topic())
         .with_partition_data(vec![partition]);
     RequestKind::Produce(
-        ProduceRequest::default()
-            .with_acks(-1)
-            .with_timeout_ms(1000)
-            .with_topic_data(vec![data]),
+        ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![data]),
     )
 }
 
@@ -254,14 +237,10 @@ fn fetch() -> RequestKind {
     let partition = fetch_request::FetchPartition::default()
         .with_fetch_offset(0)
         .with_partition_max_bytes(1000);
-    let fetched = fetch_request::FetchTopic::default()
-        .with_topic(topic())
-        .with_partitions(vec![partition]);
+    let fetched =
+        fetch_request::FetchTopic::default().with_topic(topic()).with_partitions(vec![partition]);
     RequestKind::Fetch(
-        FetchRequest::default()
-            .with_min_bytes(1)
-            .with_max_bytes(1000)
-            .with_topics(vec![fetched]),
+        FetchRequest::default().with_min_bytes(1).with_max_bytes(1000).with_topics(vec![fetched]),
     )
 }
 
@@ -318,10 +297,8 @@ struct Server {
 
 impl Server {
     fn config() -> Config {
-        let mut config = Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            ..Config::default()
-        };
+        let mut config =
+            Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Config::default() };
         config.rings[0].segments = 4;
         config.rings[0].spares = 1;
         config.rings[0].segment_bytes = 8 << 20;
@@ -353,12 +330,7 @@ impl Server {
             let ready = move |address| ready.send(address).unwrap();
             assert!(serve(Broker::new(config, log), setup, clock, stop, ready).unwrap());
         });
-        Server {
-            address: address.recv().unwrap(),
-            stop,
-            thread: Some(thread),
-            directory,
-        }
+        Server { address: address.recv().unwrap(), stop, thread: Some(thread), directory }
     }
 
     fn connect(&self) -> Client {
@@ -366,10 +338,7 @@ impl Server {
         stream.set_nodelay(true).unwrap();
         let patience = Some(Duration::from_secs(20));
         stream.set_read_timeout(patience).unwrap();
-        Client {
-            stream,
-            answer: vec![0; 1 << 20],
-        }
+        Client { stream, answer: vec![0; 1 << 20] }
     }
 
     /// Bytes on the heap, once nothing is going on: a connection that just ended still holds some.

@@ -28,9 +28,7 @@ pub fn receive(stream: &mut TcpStream, answer: &mut Vec<u8>) -> io::Result<usize
     stream.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length) as usize;
     if length > ANSWER_BYTES_MAX {
-        return Err(io::Error::other(format!(
-            "the broker announces {length} bytes"
-        )));
+        return Err(io::Error::other(format!("the broker announces {length} bytes")));
     }
     if answer.len() < length {
         answer.resize(length, 0);
@@ -44,9 +42,7 @@ pub fn topic_names(topic: &str, count: usize) -> Vec<String> {
     if count == 1 {
         return vec![topic.to_owned()];
     }
-    (0..count)
-        .map(|index| format!("{topic}-{index:04}"))
-        .collect()
+    (0..count).map(|index| format!("{topic}-{index:04}")).collect()
 }
 
 /// Creates the topics that do not exist and waits until every partition has a leader.
@@ -74,17 +70,13 @@ pub fn create_topics(addr: &str, names: &[String], partitions: usize) -> io::Res
     for _ in 0..200 {
         // A leader that is known may still refuse for a moment: ask each for an offset.
         if leaders_known(&mut stream, names, partitions)?
-            && names
-                .iter()
-                .all(|name| offsets(&mut stream, name, partitions, -1).is_ok())
+            && names.iter().all(|name| offsets(&mut stream, name, partitions, -1).is_ok())
         {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Err(io::Error::other(
-        "no leader for every partition after 10 s (or too few partitions)",
-    ))
+    Err(io::Error::other("no leader for every partition after 10 s (or too few partitions)"))
 }
 
 /// The offset of the earliest (-2) or the next (-1) record of each partition of a topic.
@@ -95,11 +87,7 @@ pub fn offsets(
     timestamp: i64,
 ) -> io::Result<Vec<i64>> {
     let mut put = Put::request(2, 2, 2);
-    put.i32(-1)
-        .i8(0)
-        .i32(1)
-        .string(topic)
-        .i32(partitions as i32);
+    put.i32(-1).i8(0).i32(1).string(topic).i32(partitions as i32);
     for partition in 0..partitions {
         put.i32(partition as i32).i64(timestamp);
     }
@@ -113,9 +101,7 @@ pub fn offsets(
             let (partition, error) = (get.i32()?, get.i16()?);
             get.i64()?;
             if error != 0 {
-                return Err(io::Error::other(format!(
-                    "offsets of {topic}: error {error}"
-                )));
+                return Err(io::Error::other(format!("offsets of {topic}: error {error}")));
             }
             if let Some(offset) = offsets.get_mut(partition as usize) {
                 *offset = get.i64()?;

@@ -57,9 +57,7 @@ pub fn run(args: &Consume, addr: &str, quiet: bool) -> io::Result<Report> {
         }
         let mut seconds: f64 = 0.0;
         for thread in threads {
-            let ended = thread
-                .join()
-                .map_err(|_| io::Error::other("a reader panicked"))??;
+            let ended = thread.join().map_err(|_| io::Error::other("a reader panicked"))??;
             seconds = seconds.max(ended.duration_since(start).as_secs_f64());
         }
         Ok(seconds)
@@ -67,15 +65,9 @@ pub fn run(args: &Consume, addr: &str, quiet: bool) -> io::Result<Report> {
     progress.end();
     let total = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let mut report = Report::new("consume");
-    report
-        .count("connections", connections as u64)
-        .count("records", total(&totals.records));
-    report
-        .count("batches", total(&totals.batches))
-        .count("fetches", total(&totals.fetches));
-    report
-        .count("bytes", total(&totals.bytes))
-        .count("gaps", total(&totals.gaps));
+    report.count("connections", connections as u64).count("records", total(&totals.records));
+    report.count("batches", total(&totals.batches)).count("fetches", total(&totals.fetches));
+    report.count("bytes", total(&totals.bytes)).count("gaps", total(&totals.gaps));
     report.figure("seconds", seconds);
     report.figure("records_per_s", total(&totals.records) as f64 / seconds);
     report.figure("mb_per_s", total(&totals.bytes) as f64 / 1e6 / seconds);
@@ -103,18 +95,12 @@ fn consume(
     let earliest = admin::offsets(&mut stream, &args.topic, args.partitions, -2)?;
     let newest = admin::offsets(&mut stream, &args.topic, args.partitions, -1)?;
     let from = |offsets: &[i64]| -> Vec<(i32, i64)> {
-        partitions
-            .iter()
-            .map(|&partition| (partition as i32, offsets[partition]))
-            .collect()
+        partitions.iter().map(|&partition| (partition as i32, offsets[partition])).collect()
     };
     let end = from(&newest);
     let mut fetch = FetchRequest::new(&args.topic, &from(&earliest), 500, 1, args.fetch_bytes);
     if fetch.has_reached(&end) {
-        return Err(io::Error::other(format!(
-            "{} holds nothing to read",
-            args.topic
-        )));
+        return Err(io::Error::other(format!("{} holds nothing to read", args.topic)));
     }
     let (mut answer, mut records, start) = (Vec::new(), 0, Instant::now());
     stream.write_all(fetch.bytes())?;
@@ -123,9 +109,7 @@ fn consume(
         // The heads tell where to go on, so that the broker works while the CRCs are checked here.
         let gaps_before = fetch.gaps;
         records += fetch.take(&answer[..length])?;
-        totals
-            .gaps
-            .fetch_add(fetch.gaps - gaps_before, Ordering::Relaxed);
+        totals.gaps.fetch_add(fetch.gaps - gaps_before, Ordering::Relaxed);
         let all_read = fetch.has_reached(&end);
         if all_read && args.again {
             fetch.restart();
@@ -143,10 +127,7 @@ fn consume(
             if args.no_crc || wire::batch_crc_holds(batch) {
                 return Ok(());
             }
-            Err(io::Error::other(format!(
-                "wrong CRC at offset {}",
-                head.base_offset
-            )))
+            Err(io::Error::other(format!("wrong CRC at offset {}", head.base_offset)))
         })?;
         if last {
             return Ok(Instant::now());
@@ -181,13 +162,7 @@ impl FetchRequest {
         bytes_max: i32,
     ) -> FetchRequest {
         let mut put = Put::request(1, 11, 4);
-        put.i32(-1)
-            .i32(wait_ms)
-            .i32(bytes_min)
-            .i32(bytes_max)
-            .i8(0)
-            .i32(0)
-            .i32(-1);
+        put.i32(-1).i32(wait_ms).i32(bytes_min).i32(bytes_max).i8(0).i32(0).i32(-1);
         put.i32(1).string(topic).i32(from.len() as i32);
         let mut partitions = Vec::new();
         for &(index, offset) in from {
@@ -202,11 +177,7 @@ impl FetchRequest {
             put.i64(offset).i64(-1).i32(bytes_max);
         }
         put.i32(0).string("");
-        FetchRequest {
-            request: put.finish(),
-            partitions,
-            gaps: 0,
-        }
+        FetchRequest { request: put.finish(), partitions, gaps: 0 }
     }
 
     /// The request for what comes next.
@@ -224,10 +195,7 @@ impl FetchRequest {
 
     /// Whether every partition has been read up to `end`.
     fn has_reached(&self, end: &[(i32, i64)]) -> bool {
-        self.partitions
-            .iter()
-            .zip(end)
-            .all(|(partition, end)| partition.offset_next >= end.1)
+        self.partitions.iter().zip(end).all(|(partition, end)| partition.offset_next >= end.1)
     }
 
     /// Takes an answer (from its correlation id on), moves the offsets behind what is in it and
@@ -235,14 +203,9 @@ impl FetchRequest {
     pub fn take(&mut self, answer: &[u8]) -> io::Result<u64> {
         let (mut records, mut moved) = (0, Vec::new());
         each_partition(answer, |index, mut bytes| {
-            let found = self
-                .partitions
-                .iter()
-                .find(|partition| partition.index == index);
+            let found = self.partitions.iter().find(|partition| partition.index == index);
             let Some(mut next) = found.map(|partition| partition.offset_next) else {
-                return Err(io::Error::other(format!(
-                    "partition {index} was not asked for"
-                )));
+                return Err(io::Error::other(format!("partition {index} was not asked for")));
             };
             while let Some(head) = wire::batch_head(bytes)? {
                 // The first batch may begin before the offset that was asked for.
@@ -305,9 +268,7 @@ fn each_partition(
         for _ in 0..get.count()? {
             let (index, error) = (get.i32()?, get.i16()?);
             if error != 0 {
-                return Err(io::Error::other(format!(
-                    "fetch of partition {index}: error {error}"
-                )));
+                return Err(io::Error::other(format!("fetch of partition {index}: error {error}")));
             }
             get.raw(8 + 8 + 8)?;
             let aborted = get.count()?;

@@ -95,19 +95,12 @@ pub fn latency(args: &Latency, addr: &str, quiet: bool) -> io::Result<Report> {
     progress.end();
     let [ack, own, turn] = &seen;
     let mut report = Report::new("latency");
-    report
-        .count("batch", args.batch as u64)
-        .count("record_bytes", args.record_bytes as u64);
-    report
-        .count("batch_bytes", batch.len() as u64)
-        .count("rounds", rounds);
+    report.count("batch", args.batch as u64).count("record_bytes", args.record_bytes as u64);
+    report.count("batch_bytes", batch.len() as u64).count("rounds", rounds);
     if disk.is_some() {
         let (p50, own50) = (ack.quantile_us(0.5), own.quantile_us(0.5));
         report.figure("ratio_to_disk_p50", p50 / own50);
-        report.figure(
-            "ratio_to_disk_and_echo_p50",
-            p50 / (own50 + turn.quantile_us(0.5)),
-        );
+        report.figure("ratio_to_disk_and_echo_p50", p50 / (own50 + turn.quantile_us(0.5)));
     }
     report.latency("ack", ack);
     if disk.is_some() {
@@ -137,10 +130,8 @@ pub fn end_to_end(args: &EndToEnd, addr: &str, quiet: bool) -> io::Result<Report
         producer.write_all(&request)?;
         let (mut acknowledged, mut arrived) = (false, false);
         while !(acknowledged && arrived) {
-            let mut fds = [
-                PollFd::new(&producer, PollFlags::IN),
-                PollFd::new(&consumer, PollFlags::IN),
-            ];
+            let mut fds =
+                [PollFd::new(&producer, PollFlags::IN), PollFd::new(&consumer, PollFlags::IN)];
             poll(&mut fds, None)?;
             let ready = fds.map(|fd| !fd.revents().is_empty());
             if ready[1] {
@@ -168,9 +159,7 @@ pub fn end_to_end(args: &EndToEnd, addr: &str, quiet: bool) -> io::Result<Report
     }
     progress.end();
     let mut report = Report::new("e2e");
-    report
-        .count("record_bytes", args.record_bytes as u64)
-        .count("rounds", rounds);
+    report.count("record_bytes", args.record_bytes as u64).count("rounds", rounds);
     report.latency("seen", &seen).latency("ack", &ack);
     Ok(report)
 }

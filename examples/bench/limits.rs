@@ -62,12 +62,8 @@ pub fn disk(args: &Disk, quiet: bool) -> io::Result<Report> {
     };
     progress.end();
     let mut report = Report::new("disk");
-    report
-        .count("bytes", args.bytes as u64)
-        .count("align", args.align as u64);
-    report
-        .count("writes", writes)
-        .figure("writes_per_s", writes as f64 / seconds);
+    report.count("bytes", args.bytes as u64).count("align", args.align as u64);
+    report.count("writes", writes).figure("writes_per_s", writes as f64 / seconds);
     report.latency("write", &latency);
     Ok(report)
 }
@@ -93,9 +89,7 @@ pub fn echo(args: &Echo, quiet: bool) -> io::Result<Report> {
     report.count("request_bytes", args.request_bytes as u64);
     report.count("answer_bytes", args.answer_bytes as u64);
     report.count("in_flight", args.in_flight as u64);
-    report
-        .count("answers", answers)
-        .figure("answers_per_s", per_second);
+    report.count("answers", answers).figure("answers_per_s", per_second);
     report.figure("mb_per_s", per_second * args.answer_bytes as f64 / 1e6);
     report.latency("round", &latency);
     Ok(report)
@@ -114,23 +108,13 @@ impl DiskProbe {
     /// Fills the file and syncs it, so that a write changes no metadata.
     pub fn new(dir: &Path, bytes: usize, align: usize) -> io::Result<DiskProbe> {
         let path = dir.join(format!("bench-probe-{}", std::process::id()));
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
         let step_bytes = bytes.next_multiple_of(align.max(1)) as u64;
         for index in 0..PROBE_BYTES.max(step_bytes).div_ceil(1 << 20) {
             file.write_all_at(&vec![0; 1 << 20], index << 20)?;
         }
         file.sync_all()?;
-        Ok(DiskProbe {
-            file,
-            path,
-            bytes: vec![0x5a; bytes],
-            step_bytes,
-            at: 0,
-        })
+        Ok(DiskProbe { file, path, bytes: vec![0x5a; bytes], step_bytes, at: 0 })
     }
 
     /// Writes and syncs once and says how long that took.
@@ -168,11 +152,7 @@ impl EchoProbe {
         served.set_nodelay(true)?;
         std::thread::spawn(move || serve(served, request, answer, in_flight));
         let requests = vec![1; request * in_flight];
-        Ok(EchoProbe {
-            stream,
-            requests,
-            answers: vec![0; answer * in_flight],
-        })
+        Ok(EchoProbe { stream, requests, answers: vec![0; answer * in_flight] })
     }
 
     /// Sends all requests at once and waits for all answers.

@@ -69,11 +69,7 @@ pub fn run(args: &Produce, addr: &str, quiet: bool) -> io::Result<Report> {
     };
     let mut clients = Vec::new();
     for _ in 0..args.connections {
-        clients.push(Client::new(
-            admin::connect(addr)?,
-            &load,
-            args.connections > 1,
-        )?);
+        clients.push(Client::new(admin::connect(addr)?, &load, args.connections > 1)?);
     }
     let mut run = Run::new(args, quiet);
     if args.acks == 0 {
@@ -185,14 +181,12 @@ impl<'a> Client<'a> {
         while self.send_count > 0 {
             let start = self.send_index * request_bytes;
             let end = start + self.send_count * request_bytes;
-            let sent = match self
-                .stream
-                .write(&self.load.block[start + self.send_partial_bytes..end])
-            {
-                Ok(sent) => sent + self.send_partial_bytes,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(e) => return Err(e),
-            };
+            let sent =
+                match self.stream.write(&self.load.block[start + self.send_partial_bytes..end]) {
+                    Ok(sent) => sent + self.send_partial_bytes,
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    Err(e) => return Err(e),
+                };
             self.send_count -= sent / request_bytes;
             self.send_index = (self.send_index + sent / request_bytes) % self.load.period;
             self.send_partial_bytes = sent % request_bytes;
@@ -297,11 +291,7 @@ impl Run {
                 let now = Instant::now();
                 self.answered(answered as u64, now);
                 let room = self.in_flight - client.in_flight;
-                let wanted = if self.rounds && client.in_flight > 0 {
-                    0
-                } else {
-                    room
-                };
+                let wanted = if self.rounds && client.in_flight > 0 { 0 } else { room };
                 let count = self.take(wanted, now);
                 client.offer(count, now)?;
             }
@@ -361,18 +351,13 @@ impl Run {
 
     fn report(&self, args: &Produce, request_bytes: usize) -> Report {
         self.progress.end();
-        let seconds = self
-            .measured_until
-            .duration_since(self.measured_from)
-            .as_secs_f64();
+        let seconds = self.measured_until.duration_since(self.measured_from).as_secs_f64();
         let records = self.requests * self.batch;
         let per_second = records as f64 / seconds;
         let mut report = Report::new("produce");
         report.count("connections", args.connections as u64);
         report.count("in_flight", args.in_flight as u64);
-        report
-            .count("batch", self.batch)
-            .count("record_bytes", args.record_bytes as u64);
+        report.count("batch", self.batch).count("record_bytes", args.record_bytes as u64);
         report.count("request_bytes", request_bytes as u64);
         report.count("records", records).figure("seconds", seconds);
         report.figure("records_per_s", per_second);
@@ -390,11 +375,7 @@ fn wait(clients: &mut [Client], ready: &mut [bool]) -> io::Result<()> {
     let mut fds = Vec::with_capacity(clients.len());
     for client in clients.iter() {
         let sending = client.send_count > 0;
-        let flags = if sending {
-            PollFlags::IN | PollFlags::OUT
-        } else {
-            PollFlags::IN
-        };
+        let flags = if sending { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
         fds.push(PollFd::new(&client.stream, flags));
     }
     poll(&mut fds, None)?;

@@ -13,11 +13,7 @@ pub struct Histogram {
 impl Histogram {
     /// An empty one.
     pub fn new() -> Histogram {
-        Histogram {
-            buckets: vec![0; 58 * SUB as usize],
-            count: 0,
-            max_ns: 0,
-        }
+        Histogram { buckets: vec![0; 58 * SUB as usize], count: 0, max_ns: 0 }
     }
 
     /// Counts `times` durations of the same length.
@@ -55,9 +51,7 @@ pub struct Report {
 impl Report {
     /// Starts a report with the verb's name.
     pub fn new(verb: &str) -> Report {
-        Report {
-            fields: vec![("verb".into(), format!("\"{verb}\""))],
-        }
+        Report { fields: vec![("verb".into(), format!("\"{verb}\""))] }
     }
 
     /// Adds a whole number.
@@ -83,11 +77,8 @@ impl Report {
 
     /// Prints it on standard output.
     pub fn print(&self, json: bool) {
-        let (open, middle, between, close) = if json {
-            ("{", "\":", ", ", "}")
-        } else {
-            ("", "=", " ", "")
-        };
+        let (open, middle, between, close) =
+            if json { ("{", "\":", ", ", "}") } else { ("", "=", " ", "") };
         let quote = if json { "\"" } else { "" };
         let fields: Vec<String> = self
             .fields
@@ -111,20 +102,10 @@ impl Progress {
     /// Starts counting now.
     pub fn new(quiet: bool) -> Progress {
         let terminal = std::io::stderr().is_terminal();
-        let every = if terminal {
-            Duration::from_millis(200)
-        } else {
-            Duration::from_secs(1)
-        };
+        let every = if terminal { Duration::from_millis(200) } else { Duration::from_secs(1) };
         let now = Instant::now();
         let every = (!quiet).then_some(every);
-        Progress {
-            every,
-            terminal,
-            started: now,
-            shown: now,
-            records: 0,
-        }
+        Progress { every, terminal, started: now, shown: now, records: 0 }
     }
 
     /// Shows the line when it is due.
@@ -135,11 +116,7 @@ impl Progress {
         }
         let rate = records.saturating_sub(self.records) as f64 / since.as_secs_f64();
         let elapsed = now.duration_since(self.started).as_secs_f64();
-        let (before, after) = if self.terminal {
-            ("\r\x1b[K", "")
-        } else {
-            ("", "\n")
-        };
+        let (before, after) = if self.terminal { ("\r\x1b[K", "") } else { ("", "\n") };
         eprint!("{before}{elapsed:6.1} s  {records} records  {rate:.0} records/s{after}");
         let _ = std::io::stderr().flush();
         (self.shown, self.records) = (now, records);
@@ -166,9 +143,5 @@ fn bucket(ns: u64) -> usize {
 
 fn lower_ns(bucket: usize) -> u64 {
     let (octave, rest) = (bucket as u64 / SUB, bucket as u64 % SUB);
-    if octave == 0 {
-        rest
-    } else {
-        (SUB + rest) << (octave - 1)
-    }
+    if octave == 0 { rest } else { (SUB + rest) << (octave - 1) }
 }

@@ -21,11 +21,7 @@ impl Put {
     /// Starts a request; `finish` fills in its length.
     pub fn request(key: i16, version: i16, correlation: i32) -> Put {
         let mut put = Put::default();
-        put.i32(0)
-            .i16(key)
-            .i16(version)
-            .i32(correlation)
-            .string("bench");
+        put.i32(0).i16(key).i16(version).i32(correlation).string("bench");
         put
     }
 
@@ -129,22 +125,12 @@ impl<'a> Get<'a> {
 pub fn batch(records: usize, value_bytes: usize, timestamp_ms: i64) -> Vec<u8> {
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
     let mut tail = Put::default();
-    tail.i16(0)
-        .i32(records as i32 - 1)
-        .i64(timestamp_ms)
-        .i64(timestamp_ms);
+    tail.i16(0).i32(records as i32 - 1).i64(timestamp_ms).i64(timestamp_ms);
     tail.i64(-1).i16(-1).i32(-1).i32(records as i32);
     for index in 0..records {
         let mut record = Put::default();
-        record
-            .i8(0)
-            .varint(0)
-            .varint(index as i64)
-            .varint(-1)
-            .varint(value_bytes as i64);
-        record
-            .0
-            .extend(std::iter::repeat_with(|| noise.byte()).take(value_bytes));
+        record.i8(0).varint(0).varint(index as i64).varint(-1).varint(value_bytes as i64);
+        record.0.extend(std::iter::repeat_with(|| noise.byte()).take(value_bytes));
         record.varint(0);
         tail.varint(record.0.len() as i64).raw(&record.0);
     }
@@ -196,19 +182,12 @@ pub fn batch_head(bytes: &[u8]) -> io::Result<Option<BatchHead>> {
         return Ok(None);
     }
     if bytes[16] != 2 || length < BATCH_HEAD_BYTES {
-        return Err(io::Error::other(format!(
-            "batch at offset {base_offset} is not a v2 one"
-        )));
+        return Err(io::Error::other(format!("batch at offset {base_offset} is not a v2 one")));
     }
     let last_delta = Get(&bytes[23..]).i32()?;
     let records = Get(&bytes[57..]).i32()?.max(0) as u64;
     let offset_next = base_offset + i64::from(last_delta) + 1;
-    Ok(Some(BatchHead {
-        base_offset,
-        offset_next,
-        records,
-        bytes: length,
-    }))
+    Ok(Some(BatchHead { base_offset, offset_next, records, bytes: length }))
 }
 
 /// Whether the batch's CRC-32C holds; `batch` is whole.

@@ -59,11 +59,7 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = AlterConfigsRequest::decode(&mut request.reader(), request.version)?;
-    let change = Change {
-        request,
-        items: ask.resources.len(),
-        validate_only: ask.validate_only,
-    };
+    let change = Change { request, items: ask.resources.len(), validate_only: ask.validate_only };
     let settled = broker.topics_settled(|name| {
         let mut resources = ask.resources.iter();
         resources.any(|resource| resource.resource_name == name)
@@ -94,9 +90,7 @@ fn alter_all(
         let refusal = alter(broker, pass, (kind, name), twice, edit).err();
         let message = refusal.as_ref().map(|refusal| refusal.message.as_str());
         list.push(AlterConfigsResourceResponse {
-            error_code: refusal
-                .as_ref()
-                .map_or(ErrorCode::NONE, |refusal| refusal.code),
+            error_code: refusal.as_ref().map_or(ErrorCode::NONE, |refusal| refusal.code),
             error_message: message.filter(|_| !pass.brief),
             resource_type: kind,
             resource_name: name,
@@ -110,11 +104,7 @@ fn configs_of(configs: Array<'_, AlterableConfig<'_>>) -> Result<TopicConfigs, R
         return Err(too_many());
     }
     for (at, config) in configs.iter().enumerate() {
-        if configs
-            .iter()
-            .take(at)
-            .any(|other| other.name == config.name)
-        {
+        if configs.iter().take(at).any(|other| other.name == config.name) {
             return Err(named_twice(config.name));
         }
         let Some(value) = config.value else {
@@ -137,9 +127,7 @@ pub(super) fn alter(
     pass.open()?;
     let invalid = |why| Refusal::new(ErrorCode::INVALID_REQUEST, why);
     if twice() {
-        return Err(invalid(format_args!(
-            "Each resource must appear at most once."
-        )));
+        return Err(invalid(format_args!("Each resource must appear at most once.")));
     }
     if kind == BROKER {
         return Err(invalid(format_args!(
@@ -150,9 +138,7 @@ pub(super) fn alter(
         return Err(invalid(format_args!("Unknown resource type {kind}")));
     }
     if name.is_empty() {
-        return Err(invalid(format_args!(
-            "Default topic resources are not allowed."
-        )));
+        return Err(invalid(format_args!("Default topic resources are not allowed.")));
     }
     topics::name_check(name)?;
     let Some((_, topic)) = broker.log.state().topic_named(name) else {

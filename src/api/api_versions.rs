@@ -59,11 +59,7 @@ pub fn handle_unsupported(request: &Request<'_>, out: Window<'_>) -> Step {
 }
 
 fn answer(request: &Request<'_>, out: Window<'_>, version: i16, error_code: ErrorCode) -> Step {
-    let apis = if error_code == ErrorCode::INVALID_REQUEST {
-        &[]
-    } else {
-        APIS
-    };
+    let apis = if error_code == ErrorCode::INVALID_REQUEST { &[] } else { APIS };
     let bytes = request.answer(out, |w| {
         ApiVersionsResponse {
             error_code,
@@ -90,9 +86,7 @@ fn is_software(text: &str) -> bool {
     let bytes = text.as_bytes();
     alphanumeric(bytes.first())
         && alphanumeric(bytes.last())
-        && bytes
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte))
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte))
 }
 
 const NAMED_SINCE: i16 = 3;

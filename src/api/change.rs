@@ -70,19 +70,12 @@ impl Change<'_, '_> {
         if pass.until == Until::default() {
             Step::Reply { bytes }
         } else {
-            Step::ReplyAfter {
-                bytes,
-                until: pass.until,
-            }
+            Step::ReplyAfter { bytes, until: pass.until }
         }
     }
 
     fn check_items(&self) -> Result<(), Busy> {
-        if self.items <= limits::ADMIN_ITEMS_MAX {
-            Ok(())
-        } else {
-            Err(Busy::TooMuch)
-        }
+        if self.items <= limits::ADMIN_ITEMS_MAX { Ok(()) } else { Err(Busy::TooMuch) }
     }
 
     /// The walk that only looks: whether answer and changes have their room.
@@ -94,11 +87,8 @@ impl Change<'_, '_> {
         encode: &mut impl FnMut(&mut Pass, &mut Broker, &mut Writer<'_>),
     ) -> Result<(), Busy> {
         loop {
-            let mut pass = Pass {
-                brief: *brief,
-                growth: broker.growth_staged(),
-                ..Pass::default()
-            };
+            let mut pass =
+                Pass { brief: *brief, growth: broker.growth_staged(), ..Pass::default() };
             let bytes = self.request.answer_bytes(|w| encode(&mut pass, broker, w));
             let changes = pass.meta_bytes.iter().any(|bytes| *bytes > 0);
             if self.validate_only || !changes {

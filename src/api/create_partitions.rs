@@ -54,11 +54,7 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = CreatePartitionsRequest::decode(&mut request.reader(), request.version)?;
-    let change = Change {
-        request,
-        items: ask.topics.len(),
-        validate_only: ask.validate_only,
-    };
+    let change = Change { request, items: ask.topics.len(), validate_only: ask.validate_only };
     let settled = broker.topics_settled(|name| ask.topics.iter().any(|topic| topic.name == name));
     let step = change.carry_out(broker, out, now, settled, |pass, broker, w| {
         CreatePartitionsResponse {
@@ -86,9 +82,7 @@ fn grow_all(
         let message = refusal.as_ref().map(|refusal| refusal.message.as_str());
         list.push(CreatePartitionsTopicResult {
             name: topic.name,
-            error_code: refusal
-                .as_ref()
-                .map_or(ErrorCode::NONE, |refusal| refusal.code),
+            error_code: refusal.as_ref().map_or(ErrorCode::NONE, |refusal| refusal.code),
             error_message: message.filter(|_| !pass.brief),
         });
     }
@@ -110,9 +104,7 @@ fn grow(
         return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why));
     };
     let (id, before) = (found.id, found.partitions);
-    let Some(more @ 1..) = u32::try_from(topic.count)
-        .ok()
-        .and_then(|n| n.checked_sub(before))
+    let Some(more @ 1..) = u32::try_from(topic.count).ok().and_then(|n| n.checked_sub(before))
     else {
         let (name, count) = (topic.name, topic.count);
         let why = format_args!("Topic {name} has {before} partition(s); {count} are not more.");
@@ -132,9 +124,7 @@ fn grow(
     }
     broker.partitions_grow(more, &mut pass.growth)?;
     pass.change(broker, SHARED_RING, RECORD_BYTES, |broker, now| {
-        broker
-            .partitions_add(id, more, now)
-            .map(|ticket| ((), ticket))
+        broker.partitions_add(id, more, now).map(|ticket| ((), ticket))
     })
 }
 
@@ -157,10 +147,7 @@ mod tests {
     fn bench() -> Bench {
         let mut bench = Bench::new();
         let topic = MetadataRequestTopic::default().with_name(Some(name("t")));
-        bench.ask(
-            9,
-            &MetadataRequest::default().with_topics(Some(vec![topic])),
-        );
+        bench.ask(9, &MetadataRequest::default().with_topics(Some(vec![topic])));
         bench
     }
 

@@ -87,11 +87,7 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = CreateTopicsRequest::decode(&mut request.reader(), request.version)?;
-    let change = Change {
-        request,
-        items: ask.topics.len(),
-        validate_only: ask.validate_only,
-    };
+    let change = Change { request, items: ask.topics.len(), validate_only: ask.validate_only };
     let settled = broker.topics_settled(|name| ask.topics.iter().any(|topic| topic.name == name));
     let step = change.carry_out(broker, out, now, settled, |pass, broker, w| {
         CreateTopicsResponse {
@@ -161,9 +157,8 @@ fn create(
     };
     broker.topic_grow(&new, &mut pass.growth)?;
     let bytes = new.meta_bytes();
-    let id = pass.change(broker, SHARED_RING, bytes, |broker, now| {
-        broker.topic_create(&new, now)
-    })?;
+    let id =
+        pass.change(broker, SHARED_RING, bytes, |broker, now| broker.topic_create(&new, now))?;
     Ok((id, new))
 }
 
@@ -295,9 +290,8 @@ mod tests {
     #[test]
     fn a_created_topic_is_there_when_the_answer_is() {
         let mut bench = Bench::new();
-        let asked = topic("t")
-            .with_num_partitions(3)
-            .with_configs(vec![config("retention.ms", Some("5"))]);
+        let asked =
+            topic("t").with_num_partitions(3).with_configs(vec![config("retention.ms", Some("5"))]);
         let made = create(&mut bench, vec![asked, topic("u").with_num_partitions(-1)]);
         assert_eq!((made[0].error_code, made[0].num_partitions), (0, 3));
         assert_eq!((made[1].error_code, made[1].num_partitions), (0, 1));
@@ -306,14 +300,8 @@ mod tests {
         assert_eq!(found.id.0, *made[0].topic_id.as_bytes());
         assert_eq!(state.partitions_of(slot).count(), 3);
         let configs = made[0].configs.as_ref().unwrap();
-        let own = configs
-            .iter()
-            .find(|config| config.config_source == 1)
-            .unwrap();
-        assert_eq!(
-            (own.name.as_str(), own.value.as_deref()),
-            ("retention.ms", Some("5"))
-        );
+        let own = configs.iter().find(|config| config.config_source == 1).unwrap();
+        assert_eq!((own.name.as_str(), own.value.as_deref()), ("retention.ms", Some("5")));
     }
 
     #[test]
@@ -376,10 +364,8 @@ mod tests {
     fn a_name_that_stands_twice_is_refused_once_and_others_are_made() {
         let mut bench = Bench::new();
         let made = create(&mut bench, vec![topic("t"), topic("u"), topic("t")]);
-        let codes: Vec<(&str, i16)> = made
-            .iter()
-            .map(|topic| (topic.name.as_str(), topic.error_code))
-            .collect();
+        let codes: Vec<(&str, i16)> =
+            made.iter().map(|topic| (topic.name.as_str(), topic.error_code)).collect();
         assert_eq!(codes, [("t", 42), ("u", 0)]);
     }
 
@@ -403,13 +389,7 @@ mod tests {
         let made = create(&mut bench, vec![topic("b"), topic("c"), topic("d")]);
         let codes: Vec<i16> = made.iter().map(|topic| topic.error_code).collect();
         assert_eq!(codes, [0, 0, 44]);
-        assert!(
-            made[2]
-                .error_message
-                .as_ref()
-                .unwrap()
-                .contains("topics_max")
-        );
+        assert!(made[2].error_message.as_ref().unwrap().contains("topics_max"));
     }
 
     #[test]
@@ -425,19 +405,10 @@ mod tests {
     #[test]
     fn an_answer_that_would_not_fit_leaves_configs_out() {
         let mut bench = Bench::new();
-        let some = create(
-            &mut bench,
-            (0..10).map(|n| topic(&format!("s{n}"))).collect(),
-        );
+        let some = create(&mut bench, (0..10).map(|n| topic(&format!("s{n}"))).collect());
         assert!(some.iter().all(|topic| topic.configs.is_some()));
-        let many = create(
-            &mut bench,
-            (0..100).map(|n| topic(&format!("m{n}"))).collect(),
-        );
-        assert!(
-            many.iter()
-                .all(|topic| topic.error_code == 0 && topic.configs.is_none())
-        );
+        let many = create(&mut bench, (0..100).map(|n| topic(&format!("m{n}"))).collect());
+        assert!(many.iter().all(|topic| topic.error_code == 0 && topic.configs.is_none()));
         assert_eq!(bench.broker.log.state().topics_len(), 110);
     }
 

@@ -60,21 +60,13 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = DeleteRecordsRequest::decode(&mut request.reader(), request.version)?;
-    let change = Change {
-        request,
-        items: ask.topics.len(),
-        validate_only: false,
-    };
+    let change = Change { request, items: ask.topics.len(), validate_only: false };
     // A log start only ever grows, and one of a deleted topic is ignored: nothing collides.
     let step = change.carry_out(broker, out, now, Ok(()), |pass, broker, w| {
         DeleteRecordsResponse {
             throttle_time_ms: 0,
             topics: &mut |list| {
-                for topic in ask
-                    .topics
-                    .iter()
-                    .filter(|topic| !topic.partitions.is_empty())
-                {
+                for topic in ask.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
                     list.push(DeleteRecordsTopicResult {
                         name: topic.name,
                         partitions: &mut |list| delete_all(broker, pass, &topic, list),
@@ -170,14 +162,9 @@ mod tests {
         let mut bench = Bench::new();
         let name = TopicName(StrBytes::from_static_str("t"));
         let topic = MetadataRequestTopic::default().with_name(Some(name));
-        bench.ask(
-            9,
-            &MetadataRequest::default().with_topics(Some(vec![topic])),
-        );
+        bench.ask(9, &MetadataRequest::default().with_topics(Some(vec![topic])));
         let state = bench.broker.log.state();
-        let slot = state
-            .partition_of(state.topic_named("t").unwrap().0, 0)
-            .unwrap();
+        let slot = state.partition_of(state.topic_named("t").unwrap().0, 0).unwrap();
         let mut batch = [0; 61];
         batch[11] = 49;
         batch[16] = 2;
@@ -200,18 +187,12 @@ mod tests {
         let mut bench = bench();
         assert_eq!(delete(&mut bench, "t", 0, 4), (0, 4));
         let found = bench.broker.partition_asked("t", 0).unwrap();
-        assert_eq!(
-            (found.log_start, found.high_watermark),
-            (Offset(4), Offset(10))
-        );
+        assert_eq!((found.log_start, found.high_watermark), (Offset(4), Offset(10)));
         assert_eq!(delete(&mut bench, "t", 0, 2), (0, 4));
         assert_eq!(delete(&mut bench, "t", 0, 11), (1, -1));
         assert_eq!(delete(&mut bench, "t", 0, -2), (1, -1));
         assert_eq!(delete(&mut bench, "t", 0, -1), (0, 10));
-        assert_eq!(
-            bench.broker.partition_asked("t", 0).unwrap().log_start,
-            Offset(10)
-        );
+        assert_eq!(bench.broker.partition_asked("t", 0).unwrap().log_start, Offset(10));
     }
 
     #[test]

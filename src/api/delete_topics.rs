@@ -50,16 +50,13 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = DeleteTopicsRequest::decode(&mut request.reader(), request.version)?;
-    let named = ask.topic_names.iter().map(|name| DeleteTopicState {
-        name: Some(name),
-        topic_id: TopicId::default(),
-    });
+    let named = ask
+        .topic_names
+        .iter()
+        .map(|name| DeleteTopicState { name: Some(name), topic_id: TopicId::default() });
     let topics = ask.topics.iter().chain(named);
-    let change = Change {
-        request,
-        items: ask.topics.len() + ask.topic_names.len(),
-        validate_only: false,
-    };
+    let change =
+        Change { request, items: ask.topics.len() + ask.topic_names.len(), validate_only: false };
     let settled = broker.topics_settled(|name| {
         let id = broker.topic_asked(Some(name), TopicId::default());
         let mut topics = topics.clone();
@@ -103,17 +100,11 @@ fn delete_all<'a>(
             Some((name, id)) if result.is_ok() => (Some(name.as_str()), *id),
             _ => (topic.name, topic.topic_id),
         };
-        let message = result
-            .as_ref()
-            .err()
-            .map(|refusal| refusal.message.as_str());
+        let message = result.as_ref().err().map(|refusal| refusal.message.as_str());
         list.push(DeletableTopicResult {
             name,
             topic_id: id,
-            error_code: result
-                .as_ref()
-                .err()
-                .map_or(ErrorCode::NONE, |refusal| refusal.code),
+            error_code: result.as_ref().err().map_or(ErrorCode::NONE, |refusal| refusal.code),
             error_message: message.filter(|_| !pass.brief),
         });
     }
@@ -143,10 +134,7 @@ fn delete(
             Some(_) => (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "name"),
             None => (ErrorCode::UNKNOWN_TOPIC_ID, "id"),
         };
-        return Err(Refusal::new(
-            code,
-            format_args!("There is no topic of this {what}."),
-        ));
+        return Err(Refusal::new(code, format_args!("There is no topic of this {what}.")));
     };
     pass.change(broker, SHARED_RING, RECORD_BYTES, |broker, now| {
         broker.topic_delete(id, now).map(|ticket| ((), ticket))
@@ -174,10 +162,7 @@ mod tests {
             let topic = CreatableTopic::default().with_name(name(topic));
             topic.with_num_partitions(2).with_replication_factor(1)
         });
-        bench.ask(
-            7,
-            &CreateTopicsRequest::default().with_topics(topics.collect()),
-        );
+        bench.ask(7, &CreateTopicsRequest::default().with_topics(topics.collect()));
         bench
     }
 
@@ -191,18 +176,14 @@ mod tests {
     }
 
     fn by_id(id: Uuid) -> DeleteTopicState {
-        DeleteTopicState::default()
-            .with_name(None)
-            .with_topic_id(id)
+        DeleteTopicState::default().with_name(None).with_topic_id(id)
     }
 
     fn delete(bench: &mut Bench, topics: Vec<DeleteTopicState>) -> Vec<(Option<String>, i16)> {
         let request = DeleteTopicsRequest::default().with_topics(topics);
         let answer = bench.ask(6, &request);
         let results = answer.responses.iter();
-        results
-            .map(|r| (r.name.as_ref().map(|n| n.to_string()), r.error_code))
-            .collect()
+        results.map(|r| (r.name.as_ref().map(|n| n.to_string()), r.error_code)).collect()
     }
 
     #[test]
@@ -222,10 +203,7 @@ mod tests {
     fn bad_arguments_get_kafkas_codes() {
         let mut bench = bench(&["a", "b"]);
         let (a, unknown) = (id(&bench, "a"), Uuid::from_bytes([9; 16]));
-        assert_eq!(
-            delete(&mut bench, vec![by_name("x")]),
-            [(Some("x".into()), 3)]
-        );
+        assert_eq!(delete(&mut bench, vec![by_name("x")]), [(Some("x".into()), 3)]);
         assert_eq!(delete(&mut bench, vec![by_id(unknown)]), [(None, 100)]);
         assert_eq!(delete(&mut bench, vec![by_id(Uuid::nil())]), [(None, 42)]);
         let both = by_name("a").with_topic_id(a);

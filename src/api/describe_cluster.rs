@@ -48,14 +48,10 @@ pub fn handle(
     let ask = DescribeClusterRequest::decode(&mut request.reader(), request.version)?;
     let (error_code, error_message) = match ask.endpoint_type {
         BROKERS => (ErrorCode::NONE, None),
-        CONTROLLERS => (
-            ErrorCode::MISMATCHED_ENDPOINT_TYPE,
-            Some("This is a broker, not a controller."),
-        ),
-        _ => (
-            ErrorCode::UNSUPPORTED_ENDPOINT_TYPE,
-            Some("There are endpoints of type 1 and 2."),
-        ),
+        CONTROLLERS => {
+            (ErrorCode::MISMATCHED_ENDPOINT_TYPE, Some("This is a broker, not a controller."))
+        }
+        _ => (ErrorCode::UNSUPPORTED_ENDPOINT_TYPE, Some("There are endpoints of type 1 and 2.")),
     };
     let good = error_code.is_none();
     let address = broker.advertised(request.peer);
@@ -112,10 +108,7 @@ mod tests {
     fn bench() -> Bench {
         let mut bench = Bench::new();
         let topic = MetadataRequestTopic::default().with_name(Some(name("t")));
-        bench.ask(
-            9,
-            &MetadataRequest::default().with_topics(Some(vec![topic])),
-        );
+        bench.ask(9, &MetadataRequest::default().with_topics(Some(vec![topic])));
         bench
     }
 
@@ -140,10 +133,7 @@ mod tests {
         assert_eq!(bench.ask(3, &request).error_code, 54);
         let request = CreateAclsRequest::default().with_creations(vec![AclCreation::default(); 2]);
         let results = bench.ask(3, &request).results;
-        assert_eq!(
-            results.iter().map(|r| r.error_code).collect::<Vec<_>>(),
-            [54, 54]
-        );
+        assert_eq!(results.iter().map(|r| r.error_code).collect::<Vec<_>>(), [54, 54]);
         let request = DeleteAclsRequest::default().with_filters(vec![DeleteAclsFilter::default()]);
         assert_eq!(bench.ask(3, &request).filter_results[0].error_code, 54);
     }
@@ -163,11 +153,7 @@ mod tests {
         assert_eq!(all.results[0].total_bytes, 4 * (4 << 20));
         assert_eq!(all.results[0].topics[0].partitions.len(), 1);
         let asked = |topic| DescribableLogDirTopic::default().with_topic(name(topic));
-        let topics = vec![
-            asked("x"),
-            asked("t").with_partitions(vec![0, 5, -1]),
-            asked("t"),
-        ];
+        let topics = vec![asked("x"), asked("t").with_partitions(vec![0, 5, -1]), asked("t")];
         let request = DescribeLogDirsRequest::default().with_topics(Some(topics));
         let some = bench.ask(4, &request);
         assert_eq!(some.results[0].topics.len(), 1);
@@ -185,10 +171,7 @@ mod tests {
         });
         let request = DescribeProducersRequest::default().with_topics(topics.to_vec());
         let answer = bench.ask(0, &request);
-        let codes = answer
-            .topics
-            .iter()
-            .map(|topic| topic.partitions[0].error_code);
+        let codes = answer.topics.iter().map(|topic| topic.partitions[0].error_code);
         assert_eq!(codes.collect::<Vec<_>>(), [0, 3, 3, 17]);
     }
 }

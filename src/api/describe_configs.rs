@@ -119,16 +119,8 @@ fn describe(
     let found = find(broker, resource, shown);
     let config = &broker.config;
     list.push(DescribeConfigsResult {
-        error_code: found
-            .as_ref()
-            .err()
-            .map_or(ErrorCode::NONE, |refusal| refusal.code),
-        error_message: Some(
-            found
-                .as_ref()
-                .err()
-                .map_or("", |refusal| refusal.message.as_str()),
-        ),
+        error_code: found.as_ref().err().map_or(ErrorCode::NONE, |refusal| refusal.code),
+        error_message: Some(found.as_ref().err().map_or("", |refusal| refusal.message.as_str())),
         resource_type: resource.resource_type,
         resource_name: resource.resource_name,
         configs: &mut |list| match &found {
@@ -166,9 +158,7 @@ fn find<'b>(
             // The cluster's defaults for all brokers: there is nothing to show.
             Err(_) if name.is_empty() => Ok(Found::Broker),
             Ok(id) => invalid(format_args!("There is no broker {id}.")),
-            Err(_) => invalid(format_args!(
-                "A broker's id must be a number; it is: {name}"
-            )),
+            Err(_) => invalid(format_args!("A broker's id must be a number; it is: {name}")),
         },
         other => invalid(format_args!("Unknown resource type {other}")),
     }
@@ -187,10 +177,7 @@ fn topic_configs(
     resource: &DescribeConfigsResource<'_>,
     list: &mut Configs<'_, '_>,
 ) {
-    for key in topic_config::KEYS
-        .iter()
-        .filter(|key| wanted(resource, key.name))
-    {
+    for key in topic_config::KEYS.iter().filter(|key| wanted(resource, key.name)) {
         let own = topic_config::own_value(&topic.configs, key);
         let (default, source) = key.default_value(config);
         list.push(DescribeConfigsResourceResult {
@@ -246,16 +233,9 @@ fn broker_configs(
         }
         let value = (key.get)(config);
         let usual = key.kind.default();
-        let source = if value == usual {
-            Source::Default
-        } else {
-            Source::StaticBroker
-        };
+        let source = if value == usual { Source::Default } else { Source::StaticBroker };
         let (value_text, usual_text) = (plain(&value), plain(&usual));
-        let takes = Note::new(format_args!(
-            "Takes {}; read at the broker's start.",
-            key.kind
-        ));
+        let takes = Note::new(format_args!("Takes {}; read at the broker's start.", key.kind));
         list.push(DescribeConfigsResourceResult {
             name: &name,
             value: Some(value_text.as_str()),
@@ -358,30 +338,17 @@ mod tests {
         let mut bench = bench();
         let all = describe(&mut bench, 2, "t", None);
         assert_eq!((all.error_code, all.configs.len()), (0, 33));
-        assert!(
-            all.configs
-                .iter()
-                .all(|config| config.documentation.is_some())
-        );
+        assert!(all.configs.iter().all(|config| config.documentation.is_some()));
         let some = describe(&mut bench, 2, "t", Some(&["retention.ms", "bogus"]));
         let config = &some.configs[0];
         assert_eq!(some.configs.len(), 1);
-        assert_eq!(
-            (config.value.as_deref(), config.config_source),
-            (Some("5"), 1)
-        );
+        assert_eq!((config.value.as_deref(), config.config_source), (Some("5"), 1));
         let synonyms: Vec<(&str, Option<&str>, i8)> = config
             .synonyms
             .iter()
             .map(|other| (other.name.as_str(), other.value.as_deref(), other.source))
             .collect();
-        assert_eq!(
-            synonyms,
-            [
-                ("retention.ms", Some("5"), 1),
-                ("log.retention.ms", Some("-1"), 5)
-            ]
-        );
+        assert_eq!(synonyms, [("retention.ms", Some("5"), 1), ("log.retention.ms", Some("-1"), 5)]);
     }
 
     #[test]
@@ -393,22 +360,11 @@ mod tests {
             .iter()
             .map(|config| {
                 let value = config.value.as_ref().unwrap();
-                (
-                    config.name.as_str(),
-                    value.as_str(),
-                    config.config_source,
-                    config.read_only,
-                )
+                (config.name.as_str(), value.as_str(), config.config_source, config.read_only)
             })
             .collect();
-        assert!(
-            shown.contains(&("num.partitions", "7", 4, true)),
-            "{shown:?}"
-        );
-        assert!(
-            shown.contains(&("auto.create.topics.enable", "true", 5, true)),
-            "{shown:?}"
-        );
+        assert!(shown.contains(&("num.partitions", "7", 4, true)), "{shown:?}");
+        assert!(shown.contains(&("auto.create.topics.enable", "true", 5, true)), "{shown:?}");
         assert_eq!(shown.len(), 3);
     }
 

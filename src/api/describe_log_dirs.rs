@@ -112,10 +112,7 @@ fn topics(
         if let Some((slot, found)) = found.filter(|(_, found)| found.ring == ring)
             && once.first(slot)
         {
-            let some = topic
-                .partitions
-                .iter()
-                .filter_map(|index| u32::try_from(index).ok());
+            let some = topic.partitions.iter().filter_map(|index| u32::try_from(index).ok());
             push(state, slot, &found.name, some, list);
         }
     }

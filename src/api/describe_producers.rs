@@ -97,10 +97,7 @@ fn partitions(
             Err(refusal) => (refusal.code, Some(refusal.message.as_str())),
             Ok(_) if found.is_some() => (ErrorCode::NONE, None),
             Ok(_) if *left == 0 => (ErrorCode::INVALID_REQUEST, Some("Too many partitions.")),
-            Ok(_) => (
-                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-                Some("There is no such partition."),
-            ),
+            Ok(_) => (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, Some("There is no such partition.")),
         };
         *left = left.saturating_sub(1);
         list.push(PartitionResponse {

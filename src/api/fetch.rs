@@ -218,9 +218,8 @@ fn empty<'a>(state: &State, topic: &str, asked: &FetchPartition) -> PartitionDat
         }
     };
     let shown = found.filter(|_| error_code.is_none());
-    let (log_start, high_watermark) = shown.map_or((-1, -1), |(_, partition)| {
-        (partition.log_start.0, partition.high_watermark.0)
-    });
+    let (log_start, high_watermark) = shown
+        .map_or((-1, -1), |(_, partition)| (partition.log_start.0, partition.high_watermark.0));
     PartitionData {
         partition_index: asked.partition,
         error_code,
@@ -354,12 +353,7 @@ mod tests {
     fn by_pieces(version: i16, read_committed: bool, records: &[u8]) -> Vec<u8> {
         let mut buf = vec![0; 4096];
         let mut w = Writer::new(&mut buf);
-        let head = Head {
-            version,
-            correlation_id: 9,
-            length: 0x0102_0304,
-            topics: 2,
-        };
+        let head = Head { version, correlation_id: 9, length: 0x0102_0304, topics: 2 };
         FetchPieces.begin(&mut w, &head);
         for (name, partitions) in [("a", 1), ("topic", 2)] {
             FetchPieces.topic(&mut w, version, name, partitions);

@@ -52,14 +52,10 @@ pub fn handle(
     let ask = FindCoordinatorRequest::decode(&mut request.reader(), request.version)?;
     let refusal = match ask.key_type {
         KIND_GROUP => None,
-        KIND_TRANSACTION => Some((
-            ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-            "There are no transactions.",
-        )),
-        _ => Some((
-            ErrorCode::INVALID_REQUEST,
-            "There is no coordinator of this kind.",
-        )),
+        KIND_TRANSACTION => {
+            Some((ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "There are no transactions."))
+        }
+        _ => Some((ErrorCode::INVALID_REQUEST, "There is no coordinator of this kind.")),
     };
     let address = broker.advertised(request.peer);
     let good = refusal.is_none();
@@ -78,14 +74,7 @@ pub fn handle(
             port,
             coordinators: &mut |list| {
                 for key in ask.coordinator_keys {
-                    list.push(Coordinator {
-                        key,
-                        node_id,
-                        host,
-                        port,
-                        error_code,
-                        error_message,
-                    });
+                    list.push(Coordinator { key, node_id, host, port, error_code, error_message });
                 }
             },
         }

@@ -58,11 +58,7 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = IncrementalAlterConfigsRequest::decode(&mut request.reader(), request.version)?;
-    let change = Change {
-        request,
-        items: ask.resources.len(),
-        validate_only: ask.validate_only,
-    };
+    let change = Change { request, items: ask.resources.len(), validate_only: ask.validate_only };
     let settled = broker.topics_settled(|name| {
         let mut resources = ask.resources.iter();
         resources.any(|resource| resource.resource_name == name)
@@ -93,9 +89,7 @@ fn alter_all(
         let refusal = alter(broker, pass, (kind, name), twice, edit).err();
         let message = refusal.as_ref().map(|refusal| refusal.message.as_str());
         list.push(AlterConfigsResourceResponse {
-            error_code: refusal
-                .as_ref()
-                .map_or(ErrorCode::NONE, |refusal| refusal.code),
+            error_code: refusal.as_ref().map_or(ErrorCode::NONE, |refusal| refusal.code),
             error_message: message.filter(|_| !pass.brief),
             resource_type: kind,
             resource_name: name,
@@ -172,10 +166,7 @@ mod tests {
     fn bench() -> Bench {
         let mut bench = Bench::new();
         let topic = MetadataRequestTopic::default().with_name(Some(TopicName(text("t"))));
-        bench.ask(
-            9,
-            &MetadataRequest::default().with_topics(Some(vec![topic])),
-        );
+        bench.ask(9, &MetadataRequest::default().with_topics(Some(vec![topic])));
         bench
     }
 
@@ -213,10 +204,7 @@ mod tests {
     #[test]
     fn settings_are_set_deleted_appended_and_subtracted() {
         let mut bench = bench();
-        let set = [
-            ("retention.ms", 0, Some("5")),
-            (THROTTLED, 2, Some("0:1,1:1")),
-        ];
+        let set = [("retention.ms", 0, Some("5")), (THROTTLED, 2, Some("0:1,1:1"))];
         assert_eq!(alter(&mut bench, &set), 0);
         assert_eq!(own(&bench, "retention.ms").as_deref(), Some("5"));
         let change = [("retention.ms", 1, None), (THROTTLED, 3, Some("0:1"))];
@@ -238,20 +226,13 @@ mod tests {
             (&[("bogus", 1, None)], 0),
             (&[("retention.ms", 9, Some("5"))], 42),
             (&[("retention.ms", 0, Some("x"))], 40),
-            (
-                &[("retention.ms", 0, Some("5")), ("retention.ms", 1, None)],
-                42,
-            ),
+            (&[("retention.ms", 0, Some("5")), ("retention.ms", 1, None)], 42),
         ] {
             assert_eq!(alter(&mut bench, configs), expected, "{configs:?}");
         }
-        for (kind, name, expected) in [
-            (2, "x", 3),
-            (2, "a b", 17),
-            (2, "", 42),
-            (4, "1", 42),
-            (0, "t", 42),
-        ] {
+        for (kind, name, expected) in
+            [(2, "x", 3), (2, "a b", 17), (2, "", 42), (4, "1", 42), (0, "t", 42)]
+        {
             let request = request(kind, name, &[("retention.ms", 0, Some("5"))]);
             let code = bench.ask(1, &request).responses[0].error_code;
             assert_eq!(code, expected, "{kind} {name}");
@@ -263,9 +244,7 @@ mod tests {
     fn alter_configs_replaces_them_all() {
         let mut bench = bench();
         alter(&mut bench, &[("retention.ms", 0, Some("5"))]);
-        let config = Whole::default()
-            .with_name(text("flush.ms"))
-            .with_value(Some(text("9")));
+        let config = Whole::default().with_name(text("flush.ms")).with_value(Some(text("9")));
         let resource = WholeResource::default()
             .with_resource_type(2)
             .with_resource_name(text("t"))
@@ -279,9 +258,6 @@ mod tests {
         assert_eq!(own(&bench, "flush.ms").as_deref(), Some("9"));
         let twice = AlterConfigsRequest::default().with_resources(vec![resource.clone(), resource]);
         let codes = bench.ask(2, &twice).responses;
-        assert_eq!(
-            (codes.len(), codes[0].error_code, codes[1].error_code),
-            (2, 42, 42)
-        );
+        assert_eq!((codes.len(), codes[0].error_code, codes[1].error_code), (2, 42, 42));
     }
 }

@@ -304,12 +304,7 @@ mod tests {
         for version in 1..=10 {
             let mut pieces = vec![0; 1024];
             let mut w = Writer::new(&mut pieces);
-            let head = Head {
-                version,
-                correlation_id: 9,
-                length: 0x0102_0304,
-                topics: 1,
-            };
+            let head = Head { version, correlation_id: 9, length: 0x0102_0304, topics: 1 };
             ListOffsetsPieces.begin(&mut w, &head);
             ListOffsetsPieces.topic(&mut w, version, "topic", 1);
             let partition = PartitionPiece {

@@ -160,11 +160,7 @@ fn create(broker: &mut Broker, name: &str, until: &mut Until, now: Now) {
 }
 
 fn new_topic(broker: &Broker, name: TopicName) -> NewTopic {
-    NewTopic {
-        partitions: broker.config.num_partitions,
-        configs: TopicConfigs::new(),
-        name,
-    }
+    NewTopic { partitions: broker.config.num_partitions, configs: TopicConfigs::new(), name }
 }
 
 /// Whether the tables, and the snapshots on flash, have room for one more topic.
@@ -227,9 +223,7 @@ impl Answer<'_> {
         match topic.name {
             _ if by_id => {
                 let found = state.topic_with_id(topic.topic_id);
-                found
-                    .map(|found| found.0)
-                    .ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+                found.map(|found| found.0).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
             }
             None => Err(ErrorCode::INVALID_REQUEST),
             Some(name) => {
@@ -310,12 +304,7 @@ mod tests {
     fn codes(answer: &MetadataResponse) -> Vec<(&str, i16)> {
         let topics = answer.topics.iter();
         topics
-            .map(|topic| {
-                (
-                    topic.name.as_ref().map_or("", |n| n.as_str()),
-                    topic.error_code,
-                )
-            })
+            .map(|topic| (topic.name.as_ref().map_or("", |n| n.as_str()), topic.error_code))
             .collect()
     }
 
@@ -324,10 +313,7 @@ mod tests {
         let mut bench = Bench::new();
         let answer = ask(&mut bench, false, &[]);
         let broker = &answer.brokers[0];
-        assert_eq!(
-            (broker.node_id.0, broker.host.as_str(), broker.port),
-            (1, "10.0.0.7", 9092)
-        );
+        assert_eq!((broker.node_id.0, broker.host.as_str(), broker.port), (1, "10.0.0.7", 9092));
         assert_eq!((answer.controller_id.0, answer.brokers.len()), (1, 1));
         assert_eq!(answer.cluster_id.unwrap().len(), 22);
     }
@@ -340,10 +326,7 @@ mod tests {
         assert_eq!(codes(&answer), [("t", 0), ("u", 0)]);
         let partitions = &answer.topics[0].partitions;
         assert_eq!(partitions.len(), 2);
-        assert_eq!(
-            (partitions[1].leader_id.0, partitions[1].leader_epoch),
-            (1, 1)
-        );
+        assert_eq!((partitions[1].leader_id.0, partitions[1].leader_epoch), (1, 1));
         assert_eq!(partitions[1].isr_nodes.len(), 1);
         bench.broker.config.auto_create_topics_enable = false;
         assert_eq!(codes(&ask(&mut bench, true, &["v"])), [("v", 3)]);
@@ -353,10 +336,7 @@ mod tests {
     fn what_can_never_be_created_is_an_invalid_topic() {
         let mut bench = Bench::with(|config| config.topics_max = 1);
         let answer = ask(&mut bench, true, &["a b", "", "__consumer_offsets"]);
-        assert_eq!(
-            codes(&answer),
-            [("a b", 17), ("", 17), ("__consumer_offsets", 3)]
-        );
+        assert_eq!(codes(&answer), [("a b", 17), ("", 17), ("__consumer_offsets", 3)]);
         let answer = ask(&mut bench, true, &["t", "u"]);
         assert_eq!(codes(&answer), [("t", 0), ("u", 17)]);
     }
@@ -366,15 +346,8 @@ mod tests {
         let mut bench = Bench::new();
         ask(&mut bench, true, &["t", "u"]);
         let id = bench.broker.log.state().topic_named("u").unwrap().1.id;
-        let by_id = |id| {
-            MetadataRequestTopic::default()
-                .with_name(None)
-                .with_topic_id(id)
-        };
-        let topics = vec![
-            by_id(Uuid::from_bytes(id.0)),
-            by_id(Uuid::from_bytes([9; 16])),
-        ];
+        let by_id = |id| MetadataRequestTopic::default().with_name(None).with_topic_id(id);
+        let topics = vec![by_id(Uuid::from_bytes(id.0)), by_id(Uuid::from_bytes([9; 16]))];
         let request = MetadataRequest::default().with_topics(Some(topics));
         assert_eq!(codes(&bench.ask(12, &request)), [("u", 0), ("", 100)]);
         // These versions carry ids and may not use them.
@@ -391,10 +364,7 @@ mod tests {
         let mut bench = Bench::new();
         ask(&mut bench, true, &["t"]);
         let request = MetadataRequest::default().with_topics(Some(vec![named("t")]));
-        assert_eq!(
-            bench.ask(8, &request).topics[0].topic_authorized_operations,
-            i32::MIN
-        );
+        assert_eq!(bench.ask(8, &request).topics[0].topic_authorized_operations, i32::MIN);
         let request = request
             .with_include_topic_authorized_operations(true)
             .with_include_cluster_authorized_operations(true);
@@ -417,11 +387,6 @@ mod tests {
         // Decoded whole: 200 × 20 partitions of 26 bytes are more than one window.
         let answer = ask(&mut bench, false, &names);
         assert_eq!(answer.topics.len(), 200);
-        assert!(
-            answer
-                .topics
-                .iter()
-                .all(|topic| topic.partitions.len() == 20)
-        );
+        assert!(answer.topics.iter().all(|topic| topic.partitions.len() == 20));
     }
 }

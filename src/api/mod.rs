@@ -177,11 +177,7 @@ pub struct Window<'a> {
 /// Handles one request: `frame` is what follows the size prefix.
 pub fn dispatch(broker: &mut Broker, peer: &Peer, frame: &[u8], out: Window<'_>, now: Now) -> Step {
     let first = out.from == 0;
-    let hidden = if first {
-        broker.retention_tick(now)
-    } else {
-        Until::default()
-    };
+    let hidden = if first { broker.retention_tick(now) } else { Until::default() };
     if hidden != Until::default() {
         return Step::Again(hidden);
     }
@@ -252,10 +248,7 @@ impl Api {
     }
 
     const fn advertised_from(self, version: i16) -> Api {
-        Api {
-            min_advertised: version,
-            ..self
-        }
+        Api { min_advertised: version, ..self }
     }
 
     /// Whether an answer's header ends with a tagged section.
@@ -285,10 +278,7 @@ impl<'a> Request<'a> {
 
     /// The length of the answer that `encode` would write.
     pub fn answer_bytes(&self, encode: impl FnOnce(&mut Writer<'_>)) -> usize {
-        let out = Window {
-            buf: &mut [],
-            from: 0,
-        };
+        let out = Window { buf: &mut [], from: 0 };
         self.answer(out, encode)
     }
 }
@@ -296,15 +286,10 @@ impl<'a> Request<'a> {
 /// Whether all replicas that a client wants for a partition can be here.
 fn replicas_check(brokers: Array<'_, i32>, config: &Config) -> Result<(), Refusal> {
     let bad = |why: std::fmt::Arguments<'_>| {
-        Err(Refusal::new(
-            codec::ErrorCode::INVALID_REPLICA_ASSIGNMENT,
-            why,
-        ))
+        Err(Refusal::new(codec::ErrorCode::INVALID_REPLICA_ASSIGNMENT, why))
     };
     match brokers.iter().find(|broker| *broker != config.node_id) {
-        Some(other) => bad(format_args!(
-            "The assignment names broker {other}, which is unknown."
-        )),
+        Some(other) => bad(format_args!("The assignment names broker {other}, which is unknown.")),
         None if brokers.is_empty() => bad(format_args!("The assignment names no broker.")),
         None if brokers.len() > 1 => bad(format_args!("The assignment names a broker twice.")),
         None => Ok(()),
@@ -432,9 +417,7 @@ mod tests {
             .with_resource_name(text("topic"));
         let describe = DescribeConfigsRequest::default().with_resources(vec![resource]);
         let change = AlterableConfig::default().with_name(text("cleanup.policy"));
-        let change = change
-            .with_config_operation(2)
-            .with_value(Some(text("delete")));
+        let change = change.with_config_operation(2).with_value(Some(text("delete")));
         let resource = AlterConfigsResource::default()
             .with_resource_type(2)
             .with_resource_name(text("topic"))

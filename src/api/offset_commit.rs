@@ -71,18 +71,12 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = OffsetCommitRequest::decode(&mut request.reader(), request.version)?;
-    let mut look = Pass {
-        refusal: member_check(broker, &ask, request.version),
-        ..Pass::default()
-    };
+    let mut look = Pass { refusal: member_check(broker, &ask, request.version), ..Pass::default() };
     let answer_bytes = request.answer_bytes(|w| look.encode(broker, &ask, request.version, w));
     if look.changes > 0 && answer_bytes > out.buf.len() {
         return Err(Malformed("more partitions than an answer has room for"));
     }
-    let mut pass = Pass {
-        refusal: look.refusal,
-        ..Pass::default()
-    };
+    let mut pass = Pass { refusal: look.refusal, ..Pass::default() };
     if look.changes > 0 {
         match broker.meta_room(SHARED_RING, look.meta_bytes) {
             Ok(()) => {}
@@ -191,9 +185,7 @@ impl Pass {
             return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
         }
         let partition = broker.partition_asked(topic, asked.partition_index);
-        let handle = partition
-            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?
-            .handle;
+        let handle = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?.handle;
         let commit = Commit {
             group,
             handle,
@@ -215,18 +207,14 @@ impl Pass {
         }
         let Some(now) = self.now else {
             let state = broker.log.state();
-            let stored = state
-                .group_named(group)
-                .and_then(|g| state.offset_of(g, handle));
+            let stored = state.group_named(group).and_then(|g| state.offset_of(g, handle));
             self.changes += 1;
             self.new += usize::from(stored.is_none());
             self.meta_bytes += commit.meta_bytes();
             return Ok(());
         };
         // There was room, so it is the disk that fails.
-        let ticket = broker
-            .commit(&commit, now)
-            .map_err(|_| ErrorCode::NOT_COORDINATOR)?;
+        let ticket = broker.commit(&commit, now).map_err(|_| ErrorCode::NOT_COORDINATOR)?;
         self.until.add(SHARED_RING, ticket);
         Ok(())
     }

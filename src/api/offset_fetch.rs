@@ -241,10 +241,8 @@ fn partitions_of(
     group: Option<GroupSlot>,
     topic: TopicSlot,
 ) -> impl Iterator<Item = (i32, &CommittedOffset)> {
-    state
-        .partitions_of(topic)
-        .filter_map(move |(_, partition)| {
-            let found = state.offset_of(group?, partition.handle)?;
-            Some((partition.index.cast_signed(), found))
-        })
+    state.partitions_of(topic).filter_map(move |(_, partition)| {
+        let found = state.offset_of(group?, partition.handle)?;
+        Some((partition.index.cast_signed(), found))
+    })
 }

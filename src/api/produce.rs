@@ -93,10 +93,7 @@ pub fn handle(
     // Errors are explained where the answer has room for it.
     produce.explains = demand.answer_bytes + demand.partitions * WHY_BYTES_MAX <= out.buf.len();
     if !(-1..=1).contains(&ask.acks) {
-        produce.refusal = Some(refusal(
-            ErrorCode::INVALID_REQUIRED_ACKS,
-            "acks is not -1, 0 or 1",
-        ));
+        produce.refusal = Some(refusal(ErrorCode::INVALID_REQUIRED_ACKS, "acks is not -1, 0 or 1"));
     } else if let Err(until) = produce.check_room(broker, &demand) {
         return Ok(Step::Again(until));
     }
@@ -121,11 +118,7 @@ pub fn handle(
     if ask.acks == 0 {
         request.answer_bytes(encode);
         let failed = Step::Close("a produce request without acknowledgement failed");
-        return Ok(if produce.failed {
-            failed
-        } else {
-            Step::NoReply
-        });
+        return Ok(if produce.failed { failed } else { Step::NoReply });
     }
     let bytes = request.answer(out, encode);
     let until = produce.until;
@@ -147,10 +140,7 @@ struct Demand {
 
 impl Demand {
     fn of(broker: &Broker, ask: &ProduceRequest<'_>) -> Demand {
-        let mut demand = Demand {
-            answer_bytes: ANSWER_AROUND_BYTES,
-            ..Demand::default()
-        };
+        let mut demand = Demand { answer_bytes: ANSWER_AROUND_BYTES, ..Demand::default() };
         for topic in ask.topic_data {
             let found = broker.log.state().topic_named(topic.name);
             let ring = found.map(|(_, topic)| usize::from(topic.ring.0));
@@ -212,22 +202,14 @@ impl Produce {
             explains: false,
             refusal: None,
             closed: [None; limits::RINGS_MAX],
-            until: Until {
-                written: true,
-                ..Until::default()
-            },
+            until: Until { written: true, ..Until::default() },
             failed: false,
         }
     }
 
     /// Whether all that is good of the request can be staged now; else what to wait for.
     fn check_room(&mut self, broker: &Broker, demand: &Demand) -> Result<(), Until> {
-        for (place, runs) in demand
-            .runs
-            .iter()
-            .enumerate()
-            .filter(|(_, runs)| **runs > 0)
-        {
+        for (place, runs) in demand.runs.iter().enumerate().filter(|(_, runs)| **runs > 0) {
             let ring = RingIndex(place as u8);
             match broker.log.room(ring, demand.payload_bytes[place], *runs) {
                 Ok(()) => {}
@@ -264,10 +246,7 @@ impl Produce {
             replicas_missing: self.acks == ACKS_ALL && topic_config::insync_replicas_min(topic) > 1,
         };
         let append_time_ms = appends.then(|| broker.append_time_ms(self.now));
-        Ok(Rules {
-            append_time_ms,
-            ..rules
-        })
+        Ok(Rules { append_time_ms, ..rules })
     }
 
     fn batch_rules(&self, broker: &Broker, topic: &Topic) -> batch::Rules {
@@ -324,11 +303,8 @@ impl Produce {
             let why = "one record batch per partition";
             return Err(refusal(ErrorCode::INVALID_RECORD, why));
         }
-        let corrected_ms = if checked.max_timestamps_hold {
-            None
-        } else {
-            batch.newest_timestamp()
-        };
+        let corrected_ms =
+            if checked.max_timestamps_hold { None } else { batch.newest_timestamp() };
         let newest_ms = corrected_ms.unwrap_or(header.max_timestamp);
         rules.check_timestamps(header.base_timestamp, newest_ms)?;
         if rules.replicas_missing {
@@ -347,11 +323,7 @@ impl Produce {
                 Check::Append => {}
                 Check::Duplicate { offset, ticket } => {
                     self.wait(rules, ticket);
-                    return Ok(Placed {
-                        offset,
-                        append_time_ms: None,
-                        log_start,
-                    });
+                    return Ok(Placed { offset, append_time_ms: None, log_start });
                 }
                 Check::DuplicateOld => return Err(DUPLICATE_OLD),
                 Check::OutOfOrder => return Err(OUT_OF_ORDER),
@@ -369,17 +341,11 @@ impl Produce {
         let appended = broker.log.append(&append, self.now).map_err(|_| STORAGE)?;
         if let Some(batch) = batch_of(&header, appended.offset) {
             let newest_ms = rules.append_time_ms.unwrap_or(newest_ms);
-            broker
-                .log
-                .producer_staged(slot, id, epoch, batch, newest_ms, appended.ticket);
+            broker.log.producer_staged(slot, id, epoch, batch, newest_ms, appended.ticket);
         }
         self.wait(rules, appended.ticket);
         let append_time_ms = rules.append_time_ms;
-        Ok(Placed {
-            offset: appended.offset,
-            append_time_ms,
-            log_start,
-        })
+        Ok(Placed { offset: appended.offset, append_time_ms, log_start })
     }
 
     fn wait(&mut self, rules: &Rules, ticket: Ticket) {
@@ -419,19 +385,13 @@ const ANSWER_PARTITION_BYTES: usize = 40;
 /// The longest explanation of an error.
 const WHY_BYTES_MAX: usize = 64;
 
-const UNKNOWN: batch::Refusal = refusal(
-    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-    "there is no such partition",
-);
+const UNKNOWN: batch::Refusal =
+    refusal(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "there is no such partition");
 const NO_RECORDS: batch::Refusal = refusal(ErrorCode::INVALID_RECORD, "there are no records");
-const STORAGE: batch::Refusal = refusal(
-    ErrorCode::KAFKA_STORAGE_ERROR,
-    "the broker's storage is failing",
-);
-const TOO_LARGE: batch::Refusal = refusal(
-    ErrorCode::MESSAGE_TOO_LARGE,
-    "the request exceeds commit_group_max_bytes",
-);
+const STORAGE: batch::Refusal =
+    refusal(ErrorCode::KAFKA_STORAGE_ERROR, "the broker's storage is failing");
+const TOO_LARGE: batch::Refusal =
+    refusal(ErrorCode::MESSAGE_TOO_LARGE, "the request exceeds commit_group_max_bytes");
 const OUT_OF_ORDER: batch::Refusal = refusal(
     ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
     "sequence numbers are missing before this batch",
@@ -440,10 +400,8 @@ const DUPLICATE_OLD: batch::Refusal = refusal(
     ErrorCode::DUPLICATE_SEQUENCE_NUMBER,
     "stored before; its offset is no longer remembered",
 );
-const EPOCH_OLD: batch::Refusal = refusal(
-    ErrorCode::INVALID_PRODUCER_EPOCH,
-    "the producer has a newer epoch",
-);
+const EPOCH_OLD: batch::Refusal =
+    refusal(ErrorCode::INVALID_PRODUCER_EPOCH, "the producer has a newer epoch");
 
 /// Makes an encoded answer say `code` for every partition that it did not refuse before: what was
 /// appended could not be stored. `answer` is the whole frame, its length included.
@@ -454,12 +412,7 @@ pub fn produce_response_fail(
 ) -> Result<(), Error> {
     let flexible = version >= ProduceResponse::FLEXIBLE_SINCE;
     let correlation_id_bytes = 4;
-    let mut walk = ResponseWalk {
-        answer,
-        at: 0,
-        version,
-        flexible,
-    };
+    let mut walk = ResponseWalk { answer, at: 0, version, flexible };
     walk.skip(|r| r.take(frame::LENGTH_BYTES + correlation_id_bytes))?;
     walk.skip(Reader::skip_tags)?;
     for _ in 0..walk.count()? {
@@ -602,10 +555,7 @@ mod tests {
         let whole = answer(9, 0);
         for end in 0..whole.len() - 8 {
             let mut cut = whole[..end].to_vec();
-            assert!(
-                produce_response_fail(9, &mut cut, ErrorCode(56)).is_err(),
-                "{end}"
-            );
+            assert!(produce_response_fail(9, &mut cut, ErrorCode(56)).is_err(), "{end}");
         }
     }
 }

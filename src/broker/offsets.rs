@@ -132,19 +132,12 @@ impl Broker {
     fn commits_staged(
         &self,
     ) -> impl Iterator<Item = (Ticket, &str, PartitionHandle, Offset, i32, &str)> {
-        self.log
-            .staged(SHARED_RING)
-            .filter_map(|(ticket, record)| match record {
-                MetaRecord::OffsetCommit {
-                    group,
-                    handle,
-                    offset,
-                    leader_epoch,
-                    metadata,
-                    ..
-                } => Some((ticket, group, handle, offset, leader_epoch, metadata)),
-                _ => None,
-            })
+        self.log.staged(SHARED_RING).filter_map(|(ticket, record)| match record {
+            MetaRecord::OffsetCommit { group, handle, offset, leader_epoch, metadata, .. } => {
+                Some((ticket, group, handle, offset, leader_epoch, metadata))
+            }
+            _ => None,
+        })
     }
 }
 

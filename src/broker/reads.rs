@@ -187,10 +187,7 @@ impl Reads {
     ) -> Result<(), ArenaFull> {
         // Only the first of a topic is asked for the name.
         let place = name.map_or(Some(0), |name| self.arena.name_put(name));
-        let target = Target::Unknown {
-            name: place.ok_or(ArenaFull)?,
-            index,
-        };
+        let target = Target::Unknown { name: place.ok_or(ArenaFull)?, index };
         let mut entry = Entry::new(conn, target, name.is_some(), error);
         entry.found_set(Offset::NONE, -1);
         self.push(conn, entry)
@@ -258,10 +255,7 @@ impl Reads {
     }
 
     fn push(&mut self, conn: ConnId, entry: Entry) -> Result<(), ArenaFull> {
-        if self
-            .arena
-            .push(&mut self.jobs[usize::from(conn.0)].list, entry)
-        {
+        if self.arena.push(&mut self.jobs[usize::from(conn.0)].list, entry) {
             return Ok(());
         }
         // A name that no list has would never be given back.

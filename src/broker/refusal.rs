@@ -20,10 +20,7 @@ pub struct Note(heapless::String<NOTE_BYTES_MAX>);
 impl Refusal {
     /// With a message.
     pub fn new(code: ErrorCode, message: fmt::Arguments<'_>) -> Refusal {
-        Refusal {
-            code,
-            message: Note::new(message),
-        }
+        Refusal { code, message: Note::new(message) }
     }
 }
 

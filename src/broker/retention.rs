@@ -157,10 +157,7 @@ mod tests {
         let (mut bench, slot) = bench();
         let id = bench.broker.log.state().topic_named("t").unwrap().1.id;
         let none = crate::log::state::TopicConfigs::new();
-        bench
-            .broker
-            .topic_configs_set(id, &none, bench.now)
-            .unwrap();
+        bench.broker.topic_configs_set(id, &none, bench.now).unwrap();
         append(&mut bench, slot, 61, WALL_MS_MIN);
         assert_eq!(tick(&mut bench, slot), Offset(0));
     }

@@ -37,11 +37,7 @@ mod tests {
 
     #[test]
     fn a_clock_is_right_when_the_kernel_says_so_or_when_it_goes_on_from_our_own_stamps() {
-        let now = |wall_ms, wall_synchronised| Now {
-            mono: Mono(0),
-            wall_ms,
-            wall_synchronised,
-        };
+        let now = |wall_ms, wall_synchronised| Now { mono: Mono(0), wall_ms, wall_synchronised };
         let noon = WALL_MS_MIN + 43_200_000;
         assert!(is_right(now(noon, false), i64::MIN));
         assert!(is_right(now(noon, false), noon));

@@ -54,16 +54,9 @@ impl Bench {
         (ring.segments, ring.spares, ring.segment_bytes) = (3, 1, 4 << 20);
         change(&mut config);
         let disk = Arc::new(Memory::default());
-        let now = Now {
-            mono: Mono(1),
-            wall_ms: 1_800_000_000_000,
-            wall_synchronised: true,
-        };
-        let mut opening = Opening {
-            now,
-            entropy: &mut |buf| buf.fill(7),
-            progress: &mut |_, _, _| {},
-        };
+        let now = Now { mono: Mono(1), wall_ms: 1_800_000_000_000, wall_synchronised: true };
+        let mut opening =
+            Opening { now, entropy: &mut |buf| buf.fill(7), progress: &mut |_, _, _| {} };
         let storage: Arc<dyn Storage> = Arc::<Memory>::clone(&disk);
         let log = Log::open(&LogConfig::of(&config), storage, &mut opening).unwrap();
         let address = SocketAddr::from(([10, 0, 0, 7], 9092));
@@ -73,12 +66,7 @@ impl Bench {
             remote: SocketAddr::from(([10, 0, 0, 8], 50_000)),
         };
         let broker = Broker::new(config, log);
-        Bench {
-            broker,
-            disk,
-            peer,
-            now,
-        }
+        Bench { broker, disk, peer, now }
     }
 
     /// Asks, and waits for the answer.
@@ -86,10 +74,7 @@ impl Bench {
         let frame = frame_of(version, request);
         let mut buf = vec![0; 64 * 1024];
         for _ in 0..8 {
-            let window = Window {
-                buf: &mut buf,
-                from: 0,
-            };
+            let window = Window { buf: &mut buf, from: 0 };
             match dispatch(&mut self.broker, &self.peer, &frame, window, self.now) {
                 Step::Reply { bytes } => return self.answer::<R>(version, &frame, buf, bytes),
                 Step::ReplyAfter { bytes, until } => {
@@ -144,10 +129,7 @@ impl Bench {
     ) -> R::Response {
         let mut whole = buf.clone();
         while whole.len() < bytes {
-            let window = Window {
-                buf: &mut buf,
-                from: whole.len(),
-            };
+            let window = Window { buf: &mut buf, from: whole.len() };
             let step = dispatch(&mut self.broker, &self.peer, frame, window, self.now);
             assert_eq!(step, Step::Reply { bytes });
             whole.extend_from_slice(&buf);
@@ -181,11 +163,7 @@ pub fn frame_of<R: Request>(version: i16, request: &R) -> Vec<u8> {
 
 impl Memory {
     fn failing(&self, doing: &'static str) -> Result<(), DiskError> {
-        if self.fails.load(Ordering::Relaxed) {
-            Err(DiskError { doing, os: 5 })
-        } else {
-            Ok(())
-        }
+        if self.fails.load(Ordering::Relaxed) { Err(DiskError { doing, os: 5 }) } else { Ok(()) }
     }
 }
 
@@ -210,10 +188,7 @@ impl Storage for Memory {
     }
 
     fn remove(&self, file: FileRef) -> Result<(), DiskError> {
-        self.files
-            .lock()
-            .unwrap()
-            .remove(&(file.ring.0, file.file.0));
+        self.files.lock().unwrap().remove(&(file.ring.0, file.file.0));
         Ok(())
     }
 

@@ -114,9 +114,7 @@ pub fn append_time(topic: &Topic, config: &Config) -> bool {
 pub fn message_bytes_max(topic: &Topic, config: &Config) -> usize {
     let own = number_of(&topic.configs, MESSAGE_BYTES_MAX);
     own.and_then(|own| usize::try_from(own).ok())
-        .map_or(config.message_max_bytes, |own| {
-            own.min(config.message_max_bytes)
-        })
+        .map_or(config.message_max_bytes, |own| own.min(config.message_max_bytes))
 }
 
 /// How long after being written, and acknowledged, the topic's records may be synced; none: they are
@@ -178,11 +176,7 @@ impl Key {
             Default::Fixed(value) => (text(value), Source::Default),
             Default::Config(usual, value) => {
                 let value = value(config);
-                let source = if value == usual {
-                    Source::Default
-                } else {
-                    Source::StaticBroker
-                };
+                let source = if value == usual { Source::Default } else { Source::StaticBroker };
                 (value, source)
             }
         }
@@ -205,9 +199,7 @@ impl Key {
         let text = value.trim();
         let name = self.name;
         let bad = |why: std::fmt::Arguments<'_>| {
-            Err(Note::new(format_args!(
-                "Invalid value {text} for configuration {name}: {why}"
-            )))
+            Err(Note::new(format_args!("Invalid value {text} for configuration {name}: {why}")))
         };
         match self.kind {
             Kind::Bool | Kind::NotTiered => match truth(text) {
@@ -246,9 +238,9 @@ impl Key {
                 Some(_) => bad(format_args!("each policy must be delete or compact")),
             },
             Kind::Replicas if text == "*" || items(value).all(is_replica) => Ok(()),
-            Kind::Replicas => bad(format_args!(
-                "it must be * or a list of PARTITION:BROKER,PARTITION:BROKER,…"
-            )),
+            Kind::Replicas => {
+                bad(format_args!("it must be * or a list of PARTITION:BROKER,PARTITION:BROKER,…"))
+            }
         }
     }
 }
@@ -262,17 +254,12 @@ pub struct Edit {
 impl Edit {
     /// Begins with what the topic has.
     pub fn of(configs: &TopicConfigs) -> Edit {
-        Edit {
-            configs: configs.clone(),
-        }
+        Edit { configs: configs.clone() }
     }
 
     /// Sets one, if the value is good and there is room for it.
     pub fn set(&mut self, key: &Key, value: &str) -> Result<(), Refusal> {
-        key.check(value).map_err(|message| Refusal {
-            code: ErrorCode::INVALID_CONFIG,
-            message,
-        })?;
+        key.check(value).map_err(|message| Refusal { code: ErrorCode::INVALID_CONFIG, message })?;
         self.remove(key);
         let full = |_| {
             let max = limits::TOPIC_CONFIG_BYTES_MAX;
@@ -381,20 +368,13 @@ fn number_of(configs: &[u8], number: u8) -> Option<i64> {
 
 /// The items of a list; an empty text is an empty list.
 fn items(value: &str) -> impl Iterator<Item = &str> {
-    let whole = if value.trim().is_empty() {
-        None
-    } else {
-        Some(value)
-    };
-    whole
-        .into_iter()
-        .flat_map(|value| value.split(',').map(str::trim))
+    let whole = if value.trim().is_empty() { None } else { Some(value) };
+    whole.into_iter().flat_map(|value| value.split(',').map(str::trim))
 }
 
 fn is_replica(item: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    item.split_once(':')
-        .is_some_and(|(partition, broker)| digits(partition) && digits(broker))
+    item.split_once(':').is_some_and(|(partition, broker)| digits(partition) && digits(broker))
 }
 
 fn truth(text: &str) -> Option<bool> {
@@ -501,37 +481,17 @@ mod tests {
     #[test]
     fn values_are_checked_as_kafka_does() {
         for (name, good, bad) in [
-            (
-                "retention.ms",
-                &["-1", "0", " 5 ", "+5"][..],
-                &["-2", "", "1.5", "x"][..],
-            ),
-            (
-                "max.message.bytes",
-                &["0", "2147483647"],
-                &["-1", "2147483648"],
-            ),
+            ("retention.ms", &["-1", "0", " 5 ", "+5"][..], &["-2", "", "1.5", "x"][..]),
+            ("max.message.bytes", &["0", "2147483647"], &["-1", "2147483648"]),
             ("segment.bytes", &["1048576"], &["1048575"]),
             ("min.insync.replicas", &["1", "2"], &["0"]),
             ("preallocate", &["TRUE", "false"], &["1", "", "yes"]),
-            (
-                "min.cleanable.dirty.ratio",
-                &["0", "0.7", "1"],
-                &["1.5", "NaN", "-1"],
-            ),
+            ("min.cleanable.dirty.ratio", &["0", "0.7", "1"], &["1.5", "NaN", "-1"]),
             ("compression.gzip.level", &["-1", "9"], &["0", "10"]),
             ("compression.zstd.level", &["-5", "22"], &["23"]),
             ("compression.type", &["zstd", "producer"], &["ZSTD", ""]),
-            (
-                "cleanup.policy",
-                &["delete", "", " delete , delete "],
-                &["compact", "delete,", "x"],
-            ),
-            (
-                "leader.replication.throttled.replicas",
-                &["", "*", "0:1,1:1"],
-                &["0", "0:1,x"],
-            ),
+            ("cleanup.policy", &["delete", "", " delete , delete "], &["compact", "delete,", "x"]),
+            ("leader.replication.throttled.replicas", &["", "*", "0:1,1:1"], &["0", "0:1,x"]),
             ("remote.storage.enable", &["false"], &["true"]),
         ] {
             for value in good {
@@ -546,11 +506,7 @@ mod tests {
 
     #[test]
     fn what_was_set_is_kept_as_written_until_it_is_removed() {
-        let t = topic(&[
-            ("retention.ms", " 5 "),
-            ("flush.ms", "9"),
-            ("retention.ms", "7"),
-        ]);
+        let t = topic(&[("retention.ms", " 5 "), ("flush.ms", "9"), ("retention.ms", "7")]);
         assert_eq!(own_value(&t.configs, key("retention.ms")), Some("7"));
         assert_eq!(own_value(&t.configs, key("flush.ms")), Some("9"));
         let mut edit = Edit::of(&t.configs);
@@ -567,10 +523,7 @@ mod tests {
         let key = key("leader.replication.throttled.replicas");
         edit.set(key, &long).unwrap();
         let other = key_named("follower.replication.throttled.replicas").unwrap();
-        assert_eq!(
-            edit.set(other, &long).unwrap_err().code,
-            ErrorCode::INVALID_CONFIG
-        );
+        assert_eq!(edit.set(other, &long).unwrap_err().code, ErrorCode::INVALID_CONFIG);
         assert_eq!(own_value(&edit.finish().unwrap(), key), Some(&*long));
     }
 
@@ -592,14 +545,8 @@ mod tests {
             (&[("flush.messages", "1"), ("flush.ms", "50")], None),
             (&[("flush.ms", "0")], None),
             (&[("flush.ms", "50")], Some(50)),
-            (
-                &[("flush.messages", "1000")],
-                Some(limits::RELAXED_MS_DEFAULT),
-            ),
-            (
-                &[("flush.ms", "9223372036854775807")],
-                Some(limits::RELAXED_MS_MAX),
-            ),
+            (&[("flush.messages", "1000")], Some(limits::RELAXED_MS_DEFAULT)),
+            (&[("flush.ms", "9223372036854775807")], Some(limits::RELAXED_MS_MAX)),
         ] {
             assert_eq!(relaxed_ms(&topic(settings)), ms, "{settings:?}");
         }
@@ -619,10 +566,7 @@ mod tests {
         ]);
         assert!(append_time(&own, &config));
         assert_eq!(message_bytes_max(&own, &config), config.message_max_bytes);
-        assert_eq!(
-            message_bytes_max(&topic(&[("max.message.bytes", "9")]), &config),
-            9
-        );
+        assert_eq!(message_bytes_max(&topic(&[("max.message.bytes", "9")]), &config), 9);
         assert_eq!(retention_ms(&own, &config), Some(60_000));
     }
 }

@@ -95,13 +95,11 @@ impl Broker {
 
     /// Whether so much can be staged in `ring` now.
     pub fn meta_room(&self, ring: RingIndex, bytes: usize) -> Result<(), Busy> {
-        self.log
-            .room_meta(ring, bytes)
-            .map_err(|error| match error {
-                StageError::Full(ticket) => Busy::Wait(Until::synced(ring, ticket)),
-                StageError::Storage => Busy::Storage,
-                StageError::TooLarge => Busy::TooMuch,
-            })
+        self.log.room_meta(ring, bytes).map_err(|error| match error {
+            StageError::Full(ticket) => Busy::Wait(Until::synced(ring, ticket)),
+            StageError::Storage => Busy::Storage,
+            StageError::TooLarge => Busy::TooMuch,
+        })
     }
 
     /// What is on its way already.
@@ -138,9 +136,7 @@ impl Broker {
     pub fn topic_grow(&self, new: &NewTopic, growth: &mut Growth) -> Result<(), Refusal> {
         let partitions = new.partitions as usize;
         let state = self.log.state();
-        state
-            .room_for_topic(partitions, growth.topics, growth.partitions)
-            .map_err(refused_full)?;
+        state.room_for_topic(partitions, growth.topics, growth.partitions).map_err(refused_full)?;
         growth.topics += 1;
         growth.partitions += partitions;
         Ok(())
@@ -150,9 +146,7 @@ impl Broker {
     pub fn partitions_grow(&self, more: u32, growth: &mut Growth) -> Result<(), Refusal> {
         let more = more as usize;
         let state = self.log.state();
-        state
-            .room_for_partitions(more, growth.partitions)
-            .map_err(refused_full)?;
+        state.room_for_partitions(more, growth.partitions).map_err(refused_full)?;
         growth.partitions += more;
         Ok(())
     }
@@ -229,28 +223,17 @@ impl Broker {
     fn topics_staged(&self) -> impl Iterator<Item = Staged<'_>> {
         let state = self.log.state();
         let name_of = move |id| state.topic_with_id(id).map_or("", |(_, topic)| &topic.name);
-        self.log
-            .staged(SHARED_RING)
-            .filter_map(move |(ticket, record)| {
-                let (name, topics, partitions) = match record {
-                    MetaRecord::TopicCreate {
-                        name, partitions, ..
-                    } => (name, 1, partitions),
-                    MetaRecord::PartitionsAdd { id, partitions, .. } => {
-                        (name_of(id), 0, partitions)
-                    }
-                    MetaRecord::TopicDelete { id } | MetaRecord::TopicConfigs { id, .. } => {
-                        (name_of(id), 0, 0)
-                    }
-                    _ => return None,
-                };
-                Some(Staged {
-                    ticket,
-                    name,
-                    topics,
-                    partitions: partitions as usize,
-                })
-            })
+        self.log.staged(SHARED_RING).filter_map(move |(ticket, record)| {
+            let (name, topics, partitions) = match record {
+                MetaRecord::TopicCreate { name, partitions, .. } => (name, 1, partitions),
+                MetaRecord::PartitionsAdd { id, partitions, .. } => (name_of(id), 0, partitions),
+                MetaRecord::TopicDelete { id } | MetaRecord::TopicConfigs { id, .. } => {
+                    (name_of(id), 0, 0)
+                }
+                _ => return None,
+            };
+            Some(Staged { ticket, name, topics, partitions: partitions as usize })
+        })
     }
 }
 

@@ -70,10 +70,7 @@ pub fn check_ring(offline: &Offline, ring: RingIndex) -> Checked {
     for damage in &tally.damage {
         let _ = writeln!(text, "  {damage}");
     }
-    Checked {
-        text,
-        damaged: tally.damage.len() as u64,
-    }
+    Checked { text, damaged: tally.damage.len() as u64 }
 }
 
 impl Tally {
@@ -99,9 +96,7 @@ impl Tally {
             }
             Found::Meta(None) => {
                 let group = self.group;
-                self.damaged(format_args!(
-                    "metadata records of group {group} are unreadable"
-                ));
+                self.damaged(format_args!("metadata records of group {group} are unreadable"));
             }
             Found::Run(run) => {
                 let name = offline.name_of(run.handle);
@@ -121,9 +116,7 @@ impl Tally {
             Found::BrokenRun(run) => {
                 let (first, last) = (run.offset.0, run.end().0 - 1);
                 let name = offline.name_of(run.handle);
-                self.damaged(format_args!(
-                    "{name} has lost offsets among {first} to {last}"
-                ));
+                self.damaged(format_args!("{name} has lost offsets among {first} to {last}"));
             }
         }
     }
@@ -143,15 +136,11 @@ impl Tally {
     fn gap(&mut self, name: &str, handle: PartitionHandle, offset: i64) {
         let next = self.next.get(&handle).copied().unwrap_or(offset);
         if self.lost && next < offset {
-            self.damaged(format_args!(
-                "{name} has lost offsets {next} to {}",
-                offset - 1
-            ));
+            self.damaged(format_args!("{name} has lost offsets {next} to {}", offset - 1));
         }
     }
 
     fn damaged(&mut self, what: std::fmt::Arguments<'_>) {
-        self.damage
-            .push(format!("segment {}: {what}", self.segment));
+        self.damage.push(format!("segment {}: {what}", self.segment));
     }
 }

@@ -119,28 +119,18 @@ fn unmounted(directory: &Path, fstab: &str, mountinfo: &str) -> Option<PathBuf> 
 
 /// A column of paths; spaces in them are written as octal numbers.
 fn column(table: &str, column: usize) -> impl Iterator<Item = PathBuf> {
-    let lines = table
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'));
+    let lines = table.lines().filter(|line| !line.trim_start().starts_with('#'));
     lines.filter_map(move |line| {
         let path = line.split_ascii_whitespace().nth(column)?;
-        let path = if path.len() > 1 {
-            path.trim_end_matches('/')
-        } else {
-            path
-        };
-        Some(PathBuf::from(
-            path.replace("\\040", " ").replace("\\011", "\t"),
-        ))
+        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+        Some(PathBuf::from(path.replace("\\040", " ").replace("\\011", "\t")))
     })
 }
 
 /// The path from the root, with what exists of it resolved.
 fn absolute(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let existing = path
-        .ancestors()
-        .find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let existing = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
     match existing {
         Some((above, resolved)) => match path.strip_prefix(above) {
             Ok(rest) if rest.as_os_str().is_empty() => resolved,
@@ -180,12 +170,7 @@ fn entries(
 
 fn lock(directory: &Path) -> Result<Lock, Failure> {
     let path = directory.join(LOCK);
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path);
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = match opened {
         Ok(file) => file,
         // Nobody can serve from a medium that is mounted read-only, and looking at it is fine.
@@ -200,11 +185,7 @@ fn lock(directory: &Path) -> Result<Lock, Failure> {
             let mut holder = String::new();
             let _ = Read::take(&file, 32).read_to_string(&mut holder);
             let holder = holder.trim();
-            let who = if holder.is_empty() {
-                "another process"
-            } else {
-                "process "
-            };
+            let who = if holder.is_empty() { "another process" } else { "process " };
             return Err(Failure::Failed(format!(
                 "{} is in use by {who}{holder}: one data directory serves one broker, and the \
                  offline commands want it stopped",
@@ -243,16 +224,8 @@ mod tests {
                      /dev/sda1 /mnt/my\\040card vfat noauto 0 0\nUUID=1 /mnt/card/ ext4 nofail\n\
                      /dev/sdb none swap sw\n";
         assert_eq!(found("/mnt/card", fstab), Some("/mnt/card".into()));
-        assert_eq!(
-            found("/mnt/card/brooklet/data", fstab),
-            Some("/mnt/card".into())
-        );
-        for directory in [
-            "/mnt/cards/b",
-            "/var/lib/brooklet",
-            "/mnt/my card/b",
-            "/old/b",
-        ] {
+        assert_eq!(found("/mnt/card/brooklet/data", fstab), Some("/mnt/card".into()));
+        for directory in ["/mnt/cards/b", "/var/lib/brooklet", "/mnt/my card/b", "/old/b"] {
             assert_eq!(found(directory, fstab), None, "{directory}");
         }
         assert_eq!(unmounted(Path::new("/mnt/card"), fstab, ""), None);
@@ -262,18 +235,11 @@ mod tests {
     fn rings_that_do_not_fit_are_refused_and_those_that_are_there_count() {
         let config = Config::default();
         let plan = Plan::of(&config);
-        let space = |free_bytes, present_bytes| Space {
-            free_bytes,
-            present_bytes,
-            at: "/".into(),
-        };
+        let space = |free_bytes, present_bytes| Space { free_bytes, present_bytes, at: "/".into() };
         let all = plan.flash_bytes();
         assert_eq!(space(all, 0).check(&config, &plan), Ok(()));
         assert_eq!(space(0, all).check(&config, &plan), Ok(()));
-        let refusal = space(all / 2, all / 4)
-            .check(&config, &plan)
-            .unwrap_err()
-            .to_string();
+        let refusal = space(all / 2, all / 4).check(&config, &plan).unwrap_err().to_string();
         assert!(
             refusal.contains("216.00 MiB more are needed and 144.00 MiB are free"),
             "{refusal}"
@@ -285,13 +251,8 @@ mod tests {
         let path = std::env::temp_dir().join(format!("brooklet-lock-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         let held = lock(&path).unwrap();
-        let Err(Failure::Failed(why)) = lock(&path) else {
-            panic!("locked twice")
-        };
-        assert!(
-            why.contains(&format!("in use by process {}", std::process::id())),
-            "{why}"
-        );
+        let Err(Failure::Failed(why)) = lock(&path) else { panic!("locked twice") };
+        assert!(why.contains(&format!("in use by process {}", std::process::id())), "{why}");
         drop(held);
         assert!(lock(&path).is_ok());
         let _ = std::fs::remove_dir_all(&path);

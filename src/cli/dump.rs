@@ -44,11 +44,7 @@ fn put(out: &mut dyn Write, offline: &Offline, found: &Found<'_>) -> std::io::Re
         Found::Run(run) => {
             let (first, last) = (run.offset.0, run.end().0 - 1);
             let name = offline.name_of(run.handle);
-            writeln!(
-                out,
-                "   {name} offsets {first} to {last}, {} bytes",
-                run.bytes
-            )
+            writeln!(out, "   {name} offsets {first} to {last}, {} bytes", run.bytes)
         }
         Found::Batch(_, batch, _) => {
             let header = &batch.header;
@@ -60,9 +56,7 @@ fn put(out: &mut dyn Write, offline: &Offline, found: &Found<'_>) -> std::io::Re
                 header.last_offset(),
                 header.records_count,
                 batch.bytes,
-                CODECS
-                    .get(header.compression() as usize)
-                    .unwrap_or(&"unknown"),
+                CODECS.get(header.compression() as usize).unwrap_or(&"unknown"),
                 header.producer_id,
                 header.producer_epoch,
                 header.base_sequence,
@@ -76,16 +70,8 @@ fn put(out: &mut dyn Write, offline: &Offline, found: &Found<'_>) -> std::io::Re
 
 fn put_group(out: &mut dyn Write, group: &Group, void: &str) -> std::io::Result<()> {
     let header = &group.header;
-    let seal = if header.flags & FLAG_SEAL != 0 {
-        " seal"
-    } else {
-        ""
-    };
-    let copy = if header.flags & FLAG_COPY != 0 {
-        " copy"
-    } else {
-        ""
-    };
+    let seal = if header.flags & FLAG_SEAL != 0 { " seal" } else { "" };
+    let copy = if header.flags & FLAG_COPY != 0 { " copy" } else { "" };
     writeln!(
         out,
         "  group {}{seal}{copy}{void} at {}: {} bytes, start {}, synced through {}, written at {}",

@@ -43,8 +43,7 @@ pub fn run(offline: &Offline, topic: &str, out: &Path) -> Result<(), Failure> {
 fn high_watermark(offline: &Offline, handle: PartitionHandle) -> i64 {
     let state = offline.log.state();
     let slot = state.partition_with_handle(handle);
-    slot.and_then(|slot| state.partition(slot))
-        .map_or(0, |partition| partition.high_watermark.0)
+    slot.and_then(|slot| state.partition(slot)).map_or(0, |partition| partition.high_watermark.0)
 }
 
 /// A partition on its way out.
@@ -69,10 +68,7 @@ struct Open {
 impl Export {
     fn begin(folder: PathBuf, log_start: i64) -> Result<Export, Failure> {
         if folder.exists() {
-            return Err(Failure::Failed(format!(
-                "{} is there already",
-                folder.display()
-            )));
+            return Err(Failure::Failed(format!("{} is there already", folder.display())));
         }
         std::fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
         Ok(Export {
@@ -124,11 +120,7 @@ impl Export {
     fn open(&mut self, base_offset: i64) -> std::io::Result<()> {
         let path = self.folder.join(format!("{base_offset:020}.log"));
         let file = BufWriter::new(File::create_new(path)?);
-        self.file = Some(Open {
-            file,
-            base_offset,
-            bytes: 0,
-        });
+        self.file = Some(Open { file, base_offset, bytes: 0 });
         Ok(())
     }
 
@@ -147,8 +139,7 @@ impl Export {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        self.finish(high_watermark)
-            .map_err(|error| failed(&self.folder, &error))?;
+        self.finish(high_watermark).map_err(|error| failed(&self.folder, &error))?;
         let damaged = match self.damaged {
             0 => String::new(),
             batches => format!(", {batches} damaged batches left out"),

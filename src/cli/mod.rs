@@ -43,10 +43,8 @@ impl From<Refusal> for Failure {
 
 /// Runs the program and gives its exit code.
 pub fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args_os()
-        .skip(1)
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .collect();
+    let args: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let args = match Args::from_args(&["brooklet"], &args) {
         Ok(args) => args,
@@ -100,9 +98,7 @@ fn run(mut args: Args) -> Result<(), Failure> {
 
 /// Brings together file, environment and arguments.
 fn configuration(common: Common) -> Result<Config, Failure> {
-    let name = common
-        .config
-        .or_else(|| std::env::var(CONFIG_VARIABLE).ok());
+    let name = common.config.or_else(|| std::env::var(CONFIG_VARIABLE).ok());
     let text = match &name {
         Some(name) => Some(
             std::fs::read_to_string(name)
@@ -138,16 +134,9 @@ fn serve(config: Config) -> Result<(), Failure> {
     for ring in &config.rings {
         log_ring(ring, &config);
     }
-    log::info!(
-        "memory plan: {} of {}",
-        Mib(plan.memory_bytes()),
-        Mib(config.memory_max)
-    );
+    log::info!("memory plan: {} of {}", Mib(plan.memory_bytes()), Mib(config.memory_max));
     let _lock = data_dir::open_to_serve(&config, &plan)?;
-    log::warn!(
-        "anyone who can reach {} may read and write everything",
-        config.listen
-    );
+    log::warn!("anyone who can reach {} may read and write everything", config.listen);
     let mut progress = progress::Progress::new();
     run_broker(config, &mut |done, total| progress.update(done, total))
 }
@@ -164,13 +153,7 @@ fn run_broker(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<(), Fa
 }
 
 fn log_ring(ring: &RingConfig, config: &Config) {
-    let RingConfig {
-        name,
-        segments,
-        spares,
-        segment_bytes,
-        topics,
-    } = ring;
+    let RingConfig { name, segments, spares, segment_bytes, topics } = ring;
     log::info!(
         "ring {name}: {segments} segments of {} and {spares} spares in {}, for topics {}",
         Bytes(*segment_bytes as i64),
@@ -200,13 +183,7 @@ fn log_init() {
     let default = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(default)
         .format(|out, record| {
-            writeln!(
-                out,
-                "{} {:5} {}",
-                out.timestamp(),
-                record.level(),
-                record.args()
-            )
+            writeln!(out, "{} {:5} {}", out.timestamp(), record.level(), record.args())
         })
         .init();
 }

@@ -71,11 +71,7 @@ pub fn open(config: &Config) -> Result<Offline, Failure> {
         OpenError::Config { .. } => Failure::Usage(Refusal::new(error.to_string())),
         _ => Failure::Failed(error.to_string()),
     })?;
-    Ok(Offline {
-        log,
-        rings: config.rings,
-        _lock: lock,
-    })
+    Ok(Offline { log, rings: config.rings, _lock: lock })
 }
 
 /// The rings as they are on flash: what the configuration says of sizes does not matter here.
@@ -85,10 +81,7 @@ fn rings_found(config: &Config) -> Result<Vec<RingConfig>, Failure> {
         rings.push(found);
     }
     match rings.len() {
-        0 => Err(Failure::Failed(format!(
-            "there is no ring in {}",
-            config.data_dir.display()
-        ))),
+        0 => Err(Failure::Failed(format!("there is no ring in {}", config.data_dir.display()))),
         _ => Ok(rings),
     }
 }
@@ -100,26 +93,16 @@ fn ring_found(config: &Config, place: usize) -> Option<RingConfig> {
     let files = data_dir::segments(Path::new(&folder));
     let segment_bytes = files.iter().copied().max()?;
     let count = u16::try_from(files.len()).ok()?;
-    let spares = configured
-        .map_or(0, |ring| ring.spares)
-        .min(count.saturating_sub(1));
+    let spares = configured.map_or(0, |ring| ring.spares).min(count.saturating_sub(1));
     let topics = configured.map_or_else(Vec::new, |ring| ring.topics.clone());
-    Some(RingConfig {
-        name,
-        topics,
-        segments: count - spares,
-        segment_bytes,
-        spares,
-    })
+    Some(RingConfig { name, topics, segments: count - spares, segment_bytes, spares })
 }
 
 impl Offline {
     /// A partition's name for people.
     pub fn name_of(&self, handle: PartitionHandle) -> String {
         let state = self.log.state();
-        let partition = state
-            .partition_with_handle(handle)
-            .and_then(|slot| state.partition(slot));
+        let partition = state.partition_with_handle(handle).and_then(|slot| state.partition(slot));
         let topic = partition.and_then(|partition| state.topic(partition.topic));
         match (topic, partition) {
             (Some(topic), Some(partition)) => format!("{}-{}", topic.name, partition.index),
@@ -154,17 +137,15 @@ impl Offline {
                 boot_min: Boot(0),
             };
             let mut reader = Reader::new(storage, segment.file, segment_bytes, false);
-            recovery::walk(
-                &mut reader,
-                start,
-                expect,
-                &mut |reader, slot, proof| match (&slot.group, proof) {
-                    (Some(group), Proof::Superseded) => each(Found::Void(group)),
-                    (None, Proof::Superseded) => {}
-                    (Some(group), _) => walk_group(reader, group, each),
-                    (None, _) => each(Found::Unreadable { at: slot.at }),
-                },
-            );
+            recovery::walk(&mut reader, start, expect, &mut |reader, slot, proof| match (
+                &slot.group,
+                proof,
+            ) {
+                (Some(group), Proof::Superseded) => each(Found::Void(group)),
+                (None, Proof::Superseded) => {}
+                (Some(group), _) => walk_group(reader, group, each),
+                (None, _) => each(Found::Unreadable { at: slot.at }),
+            });
         }
     }
 }

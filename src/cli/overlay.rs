@@ -29,10 +29,7 @@ struct Above {
 impl<S: Storage> Overlay<S> {
     /// Nothing written yet.
     pub fn new(below: S) -> Overlay<S> {
-        Overlay {
-            below,
-            above: Mutex::default(),
-        }
+        Overlay { below, above: Mutex::default() }
     }
 
     fn above(&self) -> std::sync::MutexGuard<'_, Above> {
@@ -149,19 +146,12 @@ mod tests {
         let path = std::env::temp_dir().join(format!("brooklet-overlay-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         let files = FileStorage::open(&path, 1).unwrap();
-        let file = |index| FileRef {
-            ring: RingIndex(0),
-            file: FileIndex(index),
-        };
+        let file = |index| FileRef { ring: RingIndex(0), file: FileIndex(index) };
         files.create(file(0), 16384, &mut |_| {}).unwrap();
-        files
-            .write(file(0), 4090, &[IoSlice::new(b"0123456789ab")])
-            .unwrap();
+        files.write(file(0), 4090, &[IoSlice::new(b"0123456789ab")]).unwrap();
         let overlay = Overlay::new(files);
         overlay.create(file(1), 8192, &mut |_| {}).unwrap();
-        overlay
-            .write(file(0), 4094, &[IoSlice::new(b"X"), IoSlice::new(b"YZ")])
-            .unwrap();
+        overlay.write(file(0), 4094, &[IoSlice::new(b"X"), IoSlice::new(b"YZ")]).unwrap();
         overlay.write(file(1), 8191, &[IoSlice::new(b"!")]).unwrap();
         let mut read = [0; 12];
         overlay.read(file(0), 4090, &mut read).unwrap();

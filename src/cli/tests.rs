@@ -29,16 +29,8 @@ impl Data {
         let path = std::env::temp_dir().join(format!("brooklet-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
-        let ring = RingConfig {
-            segments: 3,
-            segment_bytes: 4 << 20,
-            ..ring()
-        };
-        let config = Config {
-            data_dir: path.clone(),
-            rings: vec![ring],
-            ..Config::default()
-        };
+        let ring = RingConfig { segments: 3, segment_bytes: 4 << 20, ..ring() };
+        let config = Config { data_dir: path.clone(), rings: vec![ring], ..Config::default() };
         Data { config, path }
     }
 
@@ -82,10 +74,7 @@ impl Data {
         for file in std::fs::read_dir(self.path.join("ring-0")).unwrap() {
             let path = file.unwrap().path();
             let contents = std::fs::read(&path).unwrap();
-            if let Some(at) = contents
-                .windows(bytes.len())
-                .position(|window| window == bytes)
-            {
+            if let Some(at) = contents.windows(bytes.len()).position(|window| window == bytes) {
                 let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
                 file.write_all_at(&[!contents[at]], at as u64).unwrap();
                 return;
@@ -107,11 +96,8 @@ fn ring() -> RingConfig {
 
 fn open(config: &Config, now: Now) -> Log {
     let storage = FileStorage::open(&config.data_dir, 1).unwrap();
-    let mut opening = Opening {
-        now,
-        entropy: &mut |bytes| bytes.fill(9),
-        progress: &mut |_, _, _| {},
-    };
+    let mut opening =
+        Opening { now, entropy: &mut |bytes| bytes.fill(9), progress: &mut |_, _, _| {} };
     Log::open(&LogConfig::of(config), Arc::new(storage), &mut opening).unwrap()
 }
 
@@ -153,24 +139,13 @@ fn exported(data: &Data, to: &str) -> Vec<(String, Vec<u8>)> {
     let out = data.path.join(to);
     let offline = offline::open(&data.config).unwrap();
     export::run(&offline, "t", &out).unwrap();
-    assert!(
-        export::run(&offline, "t", &out).is_err(),
-        "an export is never overwritten"
-    );
-    assert!(
-        export::run(&offline, "u", &out).is_err(),
-        "there is no such topic"
-    );
+    assert!(export::run(&offline, "t", &out).is_err(), "an export is never overwritten");
+    assert!(export::run(&offline, "u", &out).is_err(), "there is no such topic");
     let mut found = Vec::new();
     for folder in ["t-0", "t-1"] {
         for file in std::fs::read_dir(out.join(folder)).unwrap() {
             let path = file.unwrap().path();
-            let name = path
-                .strip_prefix(&out)
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_string();
+            let name = path.strip_prefix(&out).unwrap().to_str().unwrap().to_string();
             found.push((name, std::fs::read(&path).unwrap()));
         }
     }
@@ -194,23 +169,13 @@ fn a_whole_ring_is_found_whole_and_exported_byte_for_byte() {
     let before = tree(&data.path.join("ring-0"));
     let checked = check_ring(&offline::open(&data.config).unwrap(), RING);
     assert_eq!(checked.damaged, 0, "{}", checked.text);
-    assert!(
-        checked.text.contains("3 batches, 6 records; 0 damaged"),
-        "{}",
-        checked.text
-    );
+    assert!(checked.text.contains("3 batches, 6 records; 0 damaged"), "{}", checked.text);
     let files = exported(&data, "out");
     assert_eq!(files.len(), 2);
     assert_eq!(files[0].0, "t-0/00000000000000000000.log");
     assert_eq!(base_offsets(&files[0].1), [0, 2, 3]);
-    assert_eq!(
-        files[1],
-        ("t-1/00000000000000000000.log".to_string(), Vec::new())
-    );
-    assert!(
-        before == tree(&data.path.join("ring-0")),
-        "the offline commands changed the ring"
-    );
+    assert_eq!(files[1], ("t-1/00000000000000000000.log".to_string(), Vec::new()));
+    assert!(before == tree(&data.path.join("ring-0")), "the offline commands changed the ring");
 }
 
 #[test]
@@ -220,11 +185,7 @@ fn a_damaged_batch_is_named_with_its_offsets_and_left_out_of_an_export() {
     data.damage(b"secon");
     let checked = check_ring(&offline::open(&data.config).unwrap(), RING);
     assert_eq!(checked.damaged, 1, "{}", checked.text);
-    assert!(
-        checked.text.contains("t-0 has lost offsets 2 to 4"),
-        "{}",
-        checked.text
-    );
+    assert!(checked.text.contains("t-0 has lost offsets 2 to 4"), "{}", checked.text);
     assert_eq!(base_offsets(&exported(&data, "out")[0].1), [0, 5]);
 }
 
@@ -250,36 +211,23 @@ fn a_lost_group_is_named_with_the_offsets_that_it_costs() {
     let checked = check_ring(&offline::open(&data.config).unwrap(), RING);
     assert_eq!(checked.damaged, 2, "{}", checked.text);
     assert!(checked.text.contains(" is unreadable"), "{}", checked.text);
-    assert!(
-        checked.text.contains("t-0 has lost offsets 2 to 4"),
-        "{}",
-        checked.text
-    );
+    assert!(checked.text.contains("t-0 has lost offsets 2 to 4"), "{}", checked.text);
 }
 
 #[test]
 fn sizes_of_rings_are_taken_from_flash_and_not_from_the_configuration() {
     let data = Data::new("sizes");
     data.live(&[batch(2, b"first")]);
-    let config = Config {
-        data_dir: data.path.clone(),
-        ..Config::default()
-    };
+    let config = Config { data_dir: data.path.clone(), ..Config::default() };
     let offline = offline::open(&config).unwrap();
-    assert_eq!(
-        (offline.rings[0].segments, offline.rings[0].segment_bytes),
-        (3, 4 << 20)
-    );
+    assert_eq!((offline.rings[0].segments, offline.rings[0].segment_bytes), (3, 4 << 20));
     assert_eq!(check_ring(&offline, RING).damaged, 0);
 }
 
 fn tree(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let files = std::fs::read_dir(path)
-        .unwrap()
-        .map(|file| file.unwrap().path());
-    let mut files: Vec<_> = files
-        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
-        .collect();
+    let files = std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path());
+    let mut files: Vec<_> =
+        files.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
     files.sort();
     files
 }

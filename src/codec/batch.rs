@@ -52,16 +52,13 @@ impl BatchHeader {
 
     /// The whole batch's length, if `batch_length` could be one.
     pub fn batch_bytes(&self) -> Option<usize> {
-        let bytes = usize::try_from(self.batch_length)
-            .ok()?
-            .checked_add(LENGTH_END)?;
+        let bytes = usize::try_from(self.batch_length).ok()?.checked_add(LENGTH_END)?;
         (bytes >= HEADER_BYTES).then_some(bytes)
     }
 
     /// The last record's offset.
     pub fn last_offset(&self) -> i64 {
-        self.base_offset
-            .saturating_add(self.last_offset_delta.into())
+        self.base_offset.saturating_add(self.last_offset_delta.into())
     }
 
     /// The codec of the records: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd; 5–7 are no codec.
@@ -122,9 +119,7 @@ pub struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// Whether the CRC holds.
     pub fn crc_holds(&self) -> bool {
-        self.bytes
-            .get(CRC_END..)
-            .is_some_and(|covered| crc32c(covered) == self.header.crc)
+        self.bytes.get(CRC_END..).is_some_and(|covered| crc32c(covered) == self.header.crc)
     }
 
     /// The newest timestamp that its records say; `None` if they are compressed.
@@ -233,18 +228,8 @@ impl<'a> Records<'a> {
         }
         r.finish()?;
         let append_time = self.header.is_log_append_time();
-        let timestamp = if append_time {
-            self.header.max_timestamp
-        } else {
-            timestamp
-        };
-        Ok(Record {
-            offset,
-            timestamp,
-            key,
-            value,
-            headers_count,
-        })
+        let timestamp = if append_time { self.header.max_timestamp } else { timestamp };
+        Ok(Record { offset, timestamp, key, value, headers_count })
     }
 }
 
@@ -268,9 +253,7 @@ impl<'a> Iterator for Records<'a> {
 fn nullable_bytes<'a>(r: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Error> {
     match r.varint()? {
         -1 => Ok(None),
-        length => r
-            .take(usize::try_from(length).map_err(|_| Error::Length)?)
-            .map(Some),
+        length => r.take(usize::try_from(length).map_err(|_| Error::Length)?).map(Some),
     }
 }
 
@@ -304,17 +287,11 @@ mod tests {
         set_offset(&mut batch, 40, 3);
         let stamped = batches(&batch).next().unwrap();
         assert!(stamped.crc_holds());
-        assert_eq!(
-            (stamped.header.base_offset, stamped.header.last_offset()),
-            (40, 41)
-        );
+        assert_eq!((stamped.header.base_offset, stamped.header.last_offset()), (40, 41));
         assert_eq!(stamped.header.partition_leader_epoch, 3);
         let times = |batch: &[u8]| -> Vec<(i64, i64)> {
             let records = batches(batch).next().unwrap().records().unwrap();
-            records
-                .map(|record| record.unwrap())
-                .map(|r| (r.offset, r.timestamp))
-                .collect()
+            records.map(|record| record.unwrap()).map(|r| (r.offset, r.timestamp)).collect()
         };
         assert_eq!(times(&batch), [(40, 1000), (41, 1007)]);
         set_timestamps(&mut batch, true, 5000);
@@ -325,20 +302,9 @@ mod tests {
     #[test]
     fn records_show_keys_values_and_headers() {
         let batch = batch_of(&[(3, 0)]);
-        let record = batches(&batch)
-            .next()
-            .unwrap()
-            .records()
-            .unwrap()
-            .next()
-            .unwrap();
-        let expected = Record {
-            offset: 0,
-            timestamp: 1003,
-            key: Some(b"k"),
-            value: None,
-            headers_count: 1,
-        };
+        let record = batches(&batch).next().unwrap().records().unwrap().next().unwrap();
+        let expected =
+            Record { offset: 0, timestamp: 1003, key: Some(b"k"), value: None, headers_count: 1 };
         assert_eq!(record, Ok(expected));
     }
 }

@@ -42,12 +42,7 @@ impl<'a> RequestHeader<'a> {
         let client_id = Option::decode_from(r)?;
         r.set_version(2, api_version >= flexible_since(api_key));
         r.skip_tags()?;
-        Ok(RequestHeader {
-            api_key,
-            api_version,
-            correlation_id,
-            client_id,
-        })
+        Ok(RequestHeader { api_key, api_version, correlation_id, client_id })
     }
 }
 
@@ -87,21 +82,14 @@ mod tests {
         let old = [0, 3, 0, 8, 0, 0, 0, 7, 0, 1, b'c', 9];
         let mut r = Reader::new(&old);
         let header = RequestHeader::decode(&mut r, |_| 9).unwrap();
-        let expected = RequestHeader {
-            api_key: 3,
-            api_version: 8,
-            correlation_id: 7,
-            client_id: Some("c"),
-        };
+        let expected =
+            RequestHeader { api_key: 3, api_version: 8, correlation_id: 7, client_id: Some("c") };
         assert_eq!(header, expected);
         assert_eq!(r.rest(), &[9]);
 
         let new = [0, 3, 0, 9, 0, 0, 0, 7, 255, 255, 1, 5, 2, 0, 0, 9];
         let mut r = Reader::new(&new);
-        assert_eq!(
-            RequestHeader::decode(&mut r, |_| 9).unwrap().client_id,
-            None
-        );
+        assert_eq!(RequestHeader::decode(&mut r, |_| 9).unwrap().client_id, None);
         assert_eq!(r.rest(), &[9]);
         for cut in 0..new.len() - 1 {
             let mut r = Reader::new(&new[..cut]);

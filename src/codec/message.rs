@@ -207,11 +207,7 @@ pub(crate) fn decode_field<'a, T: Decode<'a>>(
 ) -> Result<T, Error> {
     let value = T::decode_from(r)?;
     let null_allowed = r.version() >= nullable_since;
-    if null_allowed || !value.is_null() {
-        Ok(value)
-    } else {
-        Err(Error::Null)
-    }
+    if null_allowed || !value.is_null() { Ok(value) } else { Err(Error::Null) }
 }
 
 #[cfg(test)]
@@ -261,24 +257,11 @@ mod tests {
     #[test]
     fn fields_of_other_versions_have_their_defaults() {
         let oldest = decode(b"\0\x01x\x01", 0).unwrap();
-        assert_eq!(
-            (oldest.name, oldest.wait_ms, oldest.old),
-            (Some("x"), 500, true)
-        );
+        assert_eq!((oldest.name, oldest.wait_ms, oldest.old), (Some("x"), 500, true));
         assert!(oldest.parts.is_empty());
         let newest = decode(b"\x02x\0\0\0\x07\x03\x01\0\x02\0\0", 2).unwrap();
-        assert_eq!(
-            (newest.name, newest.wait_ms, newest.old),
-            (Some("x"), 7, false)
-        );
-        assert_eq!(
-            newest
-                .parts
-                .iter()
-                .map(|part| part.index)
-                .collect::<Vec<_>>(),
-            [1, 2]
-        );
+        assert_eq!((newest.name, newest.wait_ms, newest.old), (Some("x"), 7, false));
+        assert_eq!(newest.parts.iter().map(|part| part.index).collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]
@@ -289,19 +272,11 @@ mod tests {
 
     #[test]
     fn null_is_empty_in_a_response_before_the_version_that_allows_it() {
-        let none = || SampleResponse {
-            name: None,
-            parts: None,
-            old: true,
-        };
+        let none = || SampleResponse { name: None, parts: None, old: true };
         assert_eq!(encode(0, none()), b"\0\0\0\0\0\0\x01");
         assert_eq!(encode(1, none()), b"\xff\xff\xff\xff\xff\xff\x01");
         let parts: List<'_, SampleAnswer> = &mut |list| list.push(SampleAnswer { index: 5 });
-        let some = SampleResponse {
-            name: Some("x"),
-            parts: Some(parts),
-            old: true,
-        };
+        let some = SampleResponse { name: Some("x"), parts: Some(parts), old: true };
         assert_eq!(encode(2, some), b"\0\x01x\0\0\0\x01\x05");
     }
 
@@ -309,15 +284,7 @@ mod tests {
     fn the_table_says_what_was_written() {
         let lines: Vec<_> = SampleRequest::TABLE
             .iter()
-            .map(|line| {
-                (
-                    line.name,
-                    line.since,
-                    line.until,
-                    line.nullable_since,
-                    line.default,
-                )
-            })
+            .map(|line| (line.name, line.since, line.until, line.nullable_since, line.default))
             .collect();
         let max = i16::MAX;
         let expected = [

@@ -17,11 +17,7 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// A reader over `bytes`; the message that is decoded sets version and flexibility.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Reader {
-            rest: bytes,
-            version: 0,
-            flexible: false,
-        }
+        Reader { rest: bytes, version: 0, flexible: false }
     }
 
     /// Sets the rules: the message's version, and whether lengths are compact and tags follow.
@@ -49,11 +45,7 @@ impl<'a> Reader<'a> {
 
     /// Nothing may be left.
     pub fn finish(&self) -> Result<(), Error> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Trailing)
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(Error::Trailing) }
     }
 
     /// Reads an unsigned variable-length integer of at most 32 bits.
@@ -138,11 +130,7 @@ impl<'a> Reader<'a> {
             return Ok(None);
         };
         let length = bounded(length, max)?;
-        if length <= self.rest.len() {
-            Ok(Some(length))
-        } else {
-            Err(Error::Truncated)
-        }
+        if length <= self.rest.len() { Ok(Some(length)) } else { Err(Error::Truncated) }
     }
 }
 
@@ -180,16 +168,8 @@ impl<'a, T: Decode<'a>> Array<'a, T> {
 
     /// Walks the elements.
     pub fn iter(&self) -> ArrayIter<'a, T> {
-        let reader = Reader {
-            rest: self.bytes,
-            version: self.version,
-            flexible: self.flexible,
-        };
-        ArrayIter {
-            reader,
-            left: self.count,
-            element: PhantomData,
-        }
+        let reader = Reader { rest: self.bytes, version: self.version, flexible: self.flexible };
+        ArrayIter { reader, left: self.count, element: PhantomData }
     }
 }
 
@@ -206,10 +186,7 @@ impl<'a, T: Decode<'a>> Iterator for ArrayIter<'a, T> {
     fn next(&mut self) -> Option<T> {
         self.left = self.left.checked_sub(1)?;
         let element = T::decode_from(&mut self.reader).ok();
-        assert!(
-            element.is_some(),
-            "an array was read before it was handed out"
-        );
+        assert!(element.is_some(), "an array was read before it was handed out");
         element
     }
 
@@ -222,11 +199,7 @@ impl<'a, T: Decode<'a>> ExactSizeIterator for ArrayIter<'a, T> {}
 
 impl<T> Clone for ArrayIter<'_, T> {
     fn clone(&self) -> Self {
-        ArrayIter {
-            reader: self.reader,
-            left: self.left,
-            element: PhantomData,
-        }
+        ArrayIter { reader: self.reader, left: self.left, element: PhantomData }
     }
 }
 
@@ -249,13 +222,7 @@ impl<T> Copy for Array<'_, T> {}
 
 impl<T> Default for Array<'_, T> {
     fn default() -> Self {
-        Array {
-            bytes: &[],
-            count: 0,
-            version: 0,
-            flexible: false,
-            element: PhantomData,
-        }
+        Array { bytes: &[], count: 0, version: 0, flexible: false, element: PhantomData }
     }
 }
 
@@ -277,13 +244,7 @@ impl<'a, T: Decode<'a>> Decode<'a> for Option<Array<'a, T>> {
         let (bytes, _) = start.split_at(start.len() - r.rest.len());
         let count = u32::try_from(count).map_err(|_| Error::Length)?;
         let (version, flexible) = (r.version, r.flexible);
-        Ok(Some(Array {
-            bytes,
-            count,
-            version,
-            flexible,
-            element: PhantomData,
-        }))
+        Ok(Some(Array { bytes, count, version, flexible, element: PhantomData }))
     }
 
     fn is_null(&self) -> bool {
@@ -297,9 +258,7 @@ impl<'a> Decode<'a> for Option<&'a str> {
             return Ok(None);
         };
         let bytes = r.take(length)?;
-        std::str::from_utf8(bytes)
-            .map(Some)
-            .map_err(|_| Error::Utf8)
+        std::str::from_utf8(bytes).map(Some).map_err(|_| Error::Utf8)
     }
 
     fn is_null(&self) -> bool {
@@ -416,14 +375,8 @@ mod tests {
         ] {
             assert_eq!(Reader::new(bytes).uvarint(), Ok(value));
         }
-        assert_eq!(
-            Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x1f]).uvarint(),
-            Err(Error::Varint)
-        );
-        assert_eq!(
-            Reader::new(&[0x80, 0x80, 0x80, 0x80, 0x80]).uvarint(),
-            Err(Error::Varint)
-        );
+        assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x1f]).uvarint(), Err(Error::Varint));
+        assert_eq!(Reader::new(&[0x80, 0x80, 0x80, 0x80, 0x80]).uvarint(), Err(Error::Varint));
         assert_eq!(Reader::new(&[0x80]).uvarint(), Err(Error::Truncated));
     }
 
@@ -436,10 +389,7 @@ mod tests {
         let min = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
         assert_eq!(Reader::new(&min).varlong(), Ok(i64::MIN));
         assert_eq!(Reader::new(&[0xff; 10]).varlong(), Err(Error::Varint));
-        assert_eq!(
-            Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x0f]).varint(),
-            Ok(i32::MIN)
-        );
+        assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x0f]).varint(), Ok(i32::MIN));
     }
 
     #[test]
@@ -448,22 +398,11 @@ mod tests {
             assert_eq!(Option::<&str>::decode_from(&mut flexible(bytes)), Ok(value));
         }
         for (bytes, value) in [(&[255, 255][..], None), (&[0, 0], Some(""))] {
-            assert_eq!(
-                Option::<&str>::decode_from(&mut Reader::new(bytes)),
-                Ok(value)
-            );
+            assert_eq!(Option::<&str>::decode_from(&mut Reader::new(bytes)), Ok(value));
         }
         assert_eq!(<&str>::decode_from(&mut flexible(&[0])), Err(Error::Null));
-        assert!(
-            Option::<Array<'_, i32>>::decode_from(&mut flexible(&[0]))
-                .unwrap()
-                .is_none()
-        );
-        assert!(
-            Array::<'_, i32>::decode_from(&mut flexible(&[1]))
-                .unwrap()
-                .is_empty()
-        );
+        assert!(Option::<Array<'_, i32>>::decode_from(&mut flexible(&[0])).unwrap().is_none());
+        assert!(Array::<'_, i32>::decode_from(&mut flexible(&[1])).unwrap().is_empty());
     }
 
     #[test]
@@ -481,10 +420,7 @@ mod tests {
 
     #[test]
     fn strings_are_utf8() {
-        assert_eq!(
-            <&str>::decode_from(&mut flexible(&[2, 0xff])),
-            Err(Error::Utf8)
-        );
+        assert_eq!(<&str>::decode_from(&mut flexible(&[2, 0xff])), Err(Error::Utf8));
     }
 
     #[test]
@@ -492,10 +428,7 @@ mod tests {
         let mut r = flexible(&[2, 0, 1, 9, 5, 0, 7]);
         assert_eq!(r.skip_tags(), Ok(()));
         assert_eq!(r.rest(), &[7]);
-        assert_eq!(
-            flexible(&[0xff, 0xff, 0xff, 0xff, 0x0f]).skip_tags(),
-            Err(Error::Length)
-        );
+        assert_eq!(flexible(&[0xff, 0xff, 0xff, 0xff, 0x0f]).skip_tags(), Err(Error::Length));
         assert_eq!(flexible(&[1, 0, 9]).skip_tags(), Err(Error::Truncated));
     }
 

@@ -69,11 +69,7 @@ impl<'b> Writer<'b> {
 
     /// How many bytes the answer has, if its end is inside the buffer.
     pub fn finish(&self) -> Result<usize, Error> {
-        if self.len <= self.end() {
-            Ok(self.len)
-        } else {
-            Err(Error::Overflow)
-        }
+        if self.len <= self.end() { Ok(self.len) } else { Err(Error::Overflow) }
     }
 
     /// Appends bytes as they are.
@@ -90,10 +86,7 @@ impl<'b> Writer<'b> {
 
     /// Overwrites bytes that were written before, such as a length that is known only now.
     pub fn patch(&mut self, at: usize, bytes: &[u8]) {
-        assert!(
-            at + bytes.len() <= self.len,
-            "only what was written can be patched"
-        );
+        assert!(at + bytes.len() <= self.len, "only what was written can be patched");
         self.put(at, bytes);
     }
 
@@ -129,11 +122,7 @@ impl<'b> Writer<'b> {
             self.compact_length(length);
         } else {
             let length = length.map_or(Ok(-1), i16::try_from);
-            self.raw(
-                &length
-                    .expect("a string that we write has a length")
-                    .to_be_bytes(),
-            );
+            self.raw(&length.expect("a string that we write has a length").to_be_bytes());
         }
     }
 
@@ -142,11 +131,7 @@ impl<'b> Writer<'b> {
             self.compact_length(length);
         } else {
             let length = length.map_or(Ok(-1), i32::try_from);
-            self.raw(
-                &length
-                    .expect("an array that we write has a count")
-                    .to_be_bytes(),
-            );
+            self.raw(&length.expect("an array that we write has a count").to_be_bytes());
         }
     }
 
@@ -283,11 +268,7 @@ impl<K> Encode for List<'_, K> {
     fn encode_to(self, w: &mut Writer<'_>) {
         let at = w.len;
         w.gap(if w.flexible { 1 } else { 4 });
-        let mut list = ListWriter {
-            w: &mut *w,
-            count: 0,
-            kind: PhantomData,
-        };
+        let mut list = ListWriter { w: &mut *w, count: 0, kind: PhantomData };
         self(&mut list);
         let count = list.count;
         w.patch_count(at, count);
@@ -469,11 +450,7 @@ mod tests {
                 write_nested(&mut w);
                 assert_eq!(w.len(), len);
                 let end = len.min(from + window_bytes);
-                assert_eq!(
-                    window[..end - from],
-                    whole[from..end],
-                    "{window_bytes} from {from}"
-                );
+                assert_eq!(window[..end - from], whole[from..end], "{window_bytes} from {from}");
             }
         }
     }
@@ -490,10 +467,9 @@ mod tests {
 
     #[test]
     fn null_is_written_as_empty_where_there_is_none() {
-        for (flexible, null, empty) in [
-            (false, &[255, 255][..], &[0, 0][..]),
-            (true, &[0][..], &[1][..]),
-        ] {
+        for (flexible, null, empty) in
+            [(false, &[255, 255][..], &[0, 0][..]), (true, &[0][..], &[1][..])]
+        {
             let mut buffer = [9; 4];
             let mut w = Writer::new(&mut buffer);
             w.set_version(0, flexible);

@@ -77,21 +77,10 @@ impl Field for Vec<String> {
 
 impl Field for Create {
     fn from_value(value: Value) -> Create {
-        if String::from_value(value) == "never" {
-            Create::Never
-        } else {
-            Create::Auto
-        }
+        if String::from_value(value) == "never" { Create::Never } else { Create::Auto }
     }
     fn to_value(&self) -> Value {
-        Value::Text(
-            if *self == Create::Never {
-                "never"
-            } else {
-                "auto"
-            }
-            .to_string(),
-        )
+        Value::Text(if *self == Create::Never { "never" } else { "auto" }.to_string())
     }
 }
 

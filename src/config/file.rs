@@ -43,24 +43,13 @@ pub fn entries(text: &str) -> Result<Vec<Entry>, Refusal> {
         list: None,
     };
     let mut syntax: Option<ParseError> = None;
-    parse_document(
-        &tokens,
-        &mut RecursionGuard::new(&mut walk, DEPTH_MAX),
-        &mut syntax,
-    );
+    parse_document(&tokens, &mut RecursionGuard::new(&mut walk, DEPTH_MAX), &mut syntax);
     let syntax = syntax.map(|error| {
-        let at = error
-            .unexpected()
-            .or(error.context())
-            .map_or(text.len(), |s| s.start());
+        let at = error.unexpected().or(error.context()).map_or(text.len(), |s| s.start());
         (at, format!("this is not TOML: {}", error.description()))
     });
     // Both may have found something; the one that stands first in the file is the cause.
-    match [syntax, walk.wrong]
-        .into_iter()
-        .flatten()
-        .min_by_key(|(at, _)| *at)
-    {
+    match [syntax, walk.wrong].into_iter().flatten().min_by_key(|(at, _)| *at) {
         Some((at, text_wrong)) => {
             Err(Refusal::new(text_wrong).at(format!("line {}", line_of(text, at))))
         }
@@ -97,11 +86,7 @@ impl<'a> Walk<'a> {
     }
 
     fn raw(&self, span: Span, encoding: Option<Encoding>) -> Raw<'a> {
-        let text = self
-            .source
-            .input()
-            .get(span.start()..span.end())
-            .unwrap_or("");
+        let text = self.source.input().get(span.start()..span.end()).unwrap_or("");
         Raw::new_unchecked(text, encoding, span)
     }
 
@@ -140,10 +125,7 @@ impl EventReceiver for Walk<'_> {
     }
 
     fn key_sep(&mut self, span: Span, _error: &mut dyn ErrorSink) {
-        self.refuse(
-            span,
-            "a dot in a key is not allowed: the file takes plain keys",
-        );
+        self.refuse(span, "a dot in a key is not allowed: the file takes plain keys");
     }
 
     fn scalar(&mut self, span: Span, kind: Option<Encoding>, error: &mut dyn ErrorSink) {
@@ -165,10 +147,7 @@ impl EventReceiver for Walk<'_> {
             }
             (Some((_, items)), Value::Text(item)) => items.push(item),
             (Some(_), other) => {
-                self.refuse(
-                    span,
-                    format!("{other} is not allowed in a list: it takes text"),
-                );
+                self.refuse(span, format!("{other} is not allowed in a list: it takes text"));
             }
         }
     }
@@ -216,20 +195,14 @@ mod tests {
         let text = "# top\na = 1_000\n\"b\" = 'x'\n\n\
                     [[ring]]\nc = [ \"d*\",\n 'e', ] # f\ng = 0x10\nh=true";
         let have = entries(text).unwrap();
-        let key = |line, name: &str, value| Entry {
-            line,
-            what: What::Key(name.into(), value),
-        };
+        let key = |line, name: &str, value| Entry { line, what: What::Key(name.into(), value) };
         let list = Value::List(vec!["d*".into(), "e".into()]);
         assert_eq!(
             have,
             [
                 key(2, "a", Value::Int(1000)),
                 key(3, "b", Value::Text("x".into())),
-                Entry {
-                    line: 5,
-                    what: What::Ring
-                },
+                Entry { line: 5, what: What::Ring },
                 key(6, "c", list),
                 key(8, "g", Value::Int(16)),
                 key(9, "h", Value::Bool(true)),
@@ -247,10 +220,7 @@ mod tests {
             ("a = 08", 1),
         ] {
             let refusal = refused(text);
-            assert!(
-                refusal.starts_with(&format!("line {line}: this is not TOML")),
-                "{refusal}"
-            );
+            assert!(refusal.starts_with(&format!("line {line}: this is not TOML")), "{refusal}");
         }
     }
 

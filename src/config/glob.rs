@@ -47,13 +47,9 @@ mod tests {
         ] {
             assert!(matches(glob, name), "{glob} {name}");
         }
-        for (glob, name) in [
-            ("", "x"),
-            ("alarm", "alarms"),
-            ("?", ""),
-            ("a*b", "abc"),
-            ("t?p", "tp"),
-        ] {
+        for (glob, name) in
+            [("", "x"), ("alarm", "alarms"), ("?", ""), ("a*b", "abc"), ("t?p", "tp")]
+        {
             assert!(!matches(glob, name), "{glob} {name}");
         }
     }

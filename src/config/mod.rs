@@ -321,16 +321,10 @@ mod tests {
     #[test]
     fn the_reference_file_holds_the_defaults_and_nothing_else() {
         let text = uncommented();
-        assert_eq!(
-            text.lines().count(),
-            KEYS.len() + 1 + RING_KEYS.len(),
-            "{text}"
-        );
+        assert_eq!(text.lines().count(), KEYS.len() + 1 + RING_KEYS.len(), "{text}");
         for text in [REFERENCE, &text] {
-            let sources = source::Sources {
-                file: Some(("brooklet.toml", text)),
-                ..Default::default()
-            };
+            let sources =
+                source::Sources { file: Some(("brooklet.toml", text)), ..Default::default() };
             assert_eq!(source::load(sources).unwrap().config, Config::default());
         }
     }
@@ -359,12 +353,7 @@ mod tests {
     fn what_a_configuration_shows_is_what_it_takes() {
         let config = Config::default();
         for key in KEYS {
-            assert_eq!(
-                key.kind.check((key.get)(&config)),
-                Ok((key.get)(&config)),
-                "{}",
-                key.name
-            );
+            assert_eq!(key.kind.check((key.get)(&config)), Ok((key.get)(&config)), "{}", key.name);
         }
     }
 }

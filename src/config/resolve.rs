@@ -59,10 +59,7 @@ fn resolve_rings(config: &Config) -> Result<(), Refusal> {
     }
     for (index, ring) in config.rings.iter().enumerate() {
         let name = &ring.name;
-        if config.rings[..index]
-            .iter()
-            .any(|other| other.name == *name)
-        {
+        if config.rings[..index].iter().any(|other| other.name == *name) {
             return Err(Refusal::new(format!(
                 "ring.name = {name:?} is not allowed twice: each [[ring]] takes a name of its own"
             )));

@@ -45,10 +45,7 @@ pub fn load(sources: Sources<'_>) -> Result<Loaded, Refusal> {
             .and_then(|(key, value)| set(&mut config, key.trim(), value))
             .map_err(|refusal| refusal.at("--set"))?;
     }
-    Ok(Loaded {
-        config: resolve(config)?,
-        warnings,
-    })
+    Ok(Loaded { config: resolve(config)?, warnings })
 }
 
 fn load_file(config: &mut Config, name: &str, text: &str) -> Result<(), Refusal> {
@@ -97,9 +94,8 @@ fn load_environment(
         let Some(key) = key_of_variable(config, name) else {
             // Not refused: orchestrators invent such names for a service that is called brooklet.
             if name != CONFIG_VARIABLE {
-                warnings.push(format!(
-                    "the environment variable {name} is no key and has no effect"
-                ));
+                warnings
+                    .push(format!("the environment variable {name} is no key and has no effect"));
             }
             continue;
         };
@@ -115,9 +111,7 @@ fn key_of_variable(config: &Config, variable: &str) -> Option<String> {
     }
     let of_only = RING_KEYS.iter().map(|key| format!("ring.{}", key.name));
     let of_named = config.rings.iter().flat_map(|ring| {
-        RING_KEYS
-            .iter()
-            .map(move |key| format!("ring.{}.{}", ring.name, key.name))
+        RING_KEYS.iter().map(move |key| format!("ring.{}.{}", ring.name, key.name))
     });
     of_only.chain(of_named).find(|key| is(key))
 }
@@ -148,12 +142,7 @@ fn ring_of_path<'a, 'b>(
     if config.rings.is_empty() {
         config.rings.push(RingConfig::unresolved());
     }
-    let names = config
-        .rings
-        .iter()
-        .map(|r| r.name.as_str())
-        .collect::<Vec<_>>()
-        .join(", ");
+    let names = config.rings.iter().map(|r| r.name.as_str()).collect::<Vec<_>>().join(", ");
     let (index, key) = match path.split_once('.') {
         None if config.rings.len() == 1 => (Some(0), path),
         None => (None, path),
@@ -187,15 +176,10 @@ fn find<'a, C>(table: &'a [Key<C>], name: &str, prefix: &str) -> Result<&'a Key<
         return Ok(key);
     }
     let distances = table.iter().map(|key| (distance(key.name, name), key.name));
-    let near = distances
-        .min()
-        .filter(|(changes, _)| *changes <= name.len().max(4) / 2);
-    let near = near.map_or(String::new(), |(_, near)| {
-        format!("; did you mean \"{prefix}{near}\"?")
-    });
-    Err(Refusal::new(format!(
-        "there is no key \"{prefix}{name}\"{near}"
-    )))
+    let near = distances.min().filter(|(changes, _)| *changes <= name.len().max(4) / 2);
+    let near =
+        near.map_or(String::new(), |(_, near)| format!("; did you mean \"{prefix}{near}\"?"));
+    Err(Refusal::new(format!("there is no key \"{prefix}{name}\"{near}")))
 }
 
 /// How many characters must change to make one word the other (Levenshtein).
@@ -224,24 +208,14 @@ mod tests {
     use crate::config::value::Kind;
 
     fn from_file(text: &str) -> Result<Config, String> {
-        let sources = Sources {
-            file: Some(("b.toml", text)),
-            ..Sources::default()
-        };
-        load(sources)
-            .map(|loaded| loaded.config)
-            .map_err(|refusal| refusal.to_string())
+        let sources = Sources { file: Some(("b.toml", text)), ..Sources::default() };
+        load(sources).map(|loaded| loaded.config).map_err(|refusal| refusal.to_string())
     }
 
     fn from_sets(sets: &[&str]) -> Result<Config, String> {
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_string()).collect();
-        let sources = Sources {
-            sets: &sets,
-            ..Sources::default()
-        };
-        load(sources)
-            .map(|loaded| loaded.config)
-            .map_err(|refusal| refusal.to_string())
+        let sources = Sources { sets: &sets, ..Sources::default() };
+        load(sources).map(|loaded| loaded.config).map_err(|refusal| refusal.to_string())
     }
 
     fn variable(name: &str, value: &str) -> (String, String) {
@@ -268,12 +242,7 @@ mod tests {
         });
         let config = loaded.unwrap().config;
         assert_eq!(
-            (
-                config.topics_max,
-                config.num_partitions,
-                config.groups_max,
-                config.producers_max
-            ),
+            (config.topics_max, config.num_partitions, config.groups_max, config.producers_max),
             (13, 12, 11, 10)
         );
         assert_eq!(config.offsets_max, Config::default().offsets_max);
@@ -319,10 +288,7 @@ mod tests {
     #[test]
     fn a_wrong_type_is_refused_wherever_it_stands() {
         let refusal = from_file("num_partitions = \"3\"").unwrap_err();
-        assert!(
-            refusal.contains("num_partitions = \"3\" is not allowed"),
-            "{refusal}"
-        );
+        assert!(refusal.contains("num_partitions = \"3\" is not allowed"), "{refusal}");
         for text in [
             "auto_create_topics_enable = 1",
             "listen = 9092",
@@ -340,10 +306,7 @@ mod tests {
             ..Sources::default()
         });
         let refusal = loaded.unwrap_err().to_string();
-        assert!(
-            refusal.starts_with("BROOKLET_NUM_PARTITIONS: num_partitions = "),
-            "{refusal}"
-        );
+        assert!(refusal.starts_with("BROOKLET_NUM_PARTITIONS: num_partitions = "), "{refusal}");
     }
 
     #[test]
@@ -380,10 +343,7 @@ mod tests {
     fn keys_that_contradict_each_other_are_refused() {
         for (file, named) in [
             ("socket_request_max_bytes = \"1 MiB\"", "message_max_bytes"),
-            (
-                "commit_group_max_bytes = \"1 MiB\"",
-                "socket_request_max_bytes",
-            ),
+            ("commit_group_max_bytes = \"1 MiB\"", "socket_request_max_bytes"),
             ("message_max_bytes = \"16 MiB\"", "segment_bytes"),
             ("topics_max = 600", "partitions_max"),
             ("[[ring]]\n[[ring]]\n", "ring.name"),
@@ -393,9 +353,7 @@ mod tests {
             let refusal = from_file(file).unwrap_err();
             assert!(refusal.contains(named), "{refusal}");
         }
-        let five: String = (0..5)
-            .map(|i| format!("[[ring]]\nname = \"r{i}\"\n"))
-            .collect();
+        let five: String = (0..5).map(|i| format!("[[ring]]\nname = \"r{i}\"\n")).collect();
         assert!(from_file(&five).unwrap_err().contains("[[ring]]"));
     }
 }

@@ -106,10 +106,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal whose place is added later, or that has none.
     pub fn new(text: impl Into<String>) -> Refusal {
-        Refusal {
-            place: String::new(),
-            text: text.into(),
-        }
+        Refusal { place: String::new(), text: text.into() }
     }
 
     /// The same, with its place.
@@ -134,23 +131,13 @@ impl Kind {
     /// A whole number with its unit and bounds.
     pub const fn int(unit: &'static str, min: i64, max: i64, default: i64) -> Kind {
         assert!(min <= default && default <= max);
-        Kind::Int {
-            unit,
-            min,
-            max,
-            default,
-        }
+        Kind::Int { unit, min, max, default }
     }
 
     /// A size with its bounds.
     pub const fn bytes(min: i64, max: i64, multiple_of: i64, default: i64) -> Kind {
         assert!(min <= default && default <= max && default % multiple_of == 0);
-        Kind::Bytes {
-            min,
-            max,
-            multiple_of,
-            default,
-        }
+        Kind::Bytes { min, max, multiple_of, default }
     }
 
     /// One of a few numbers.
@@ -170,11 +157,7 @@ impl Kind {
 
     /// Text that `check` takes.
     pub const fn text(what: &'static str, check: fn(&str) -> bool, default: &'static str) -> Kind {
-        Kind::Text {
-            what,
-            check,
-            default,
-        }
+        Kind::Text { what, check, default }
     }
 
     /// A list of text.
@@ -224,15 +207,11 @@ impl Kind {
             (Kind::Int { min, max, .. }, Value::Int(n)) if (*min..=*max).contains(&n) => {
                 Ok(Value::Int(n))
             }
-            (
-                Kind::Bytes {
-                    min,
-                    max,
-                    multiple_of,
-                    ..
-                },
-                Value::Int(n),
-            ) if (*min..=*max).contains(&n) && n % multiple_of == 0 => Ok(Value::Int(n)),
+            (Kind::Bytes { min, max, multiple_of, .. }, Value::Int(n))
+                if (*min..=*max).contains(&n) && n % multiple_of == 0 =>
+            {
+                Ok(Value::Int(n))
+            }
             (Kind::OneOf { of, .. }, Value::Int(n)) if of.contains(&n) => Ok(Value::Int(n)),
             (Kind::Bool { .. }, value @ Value::Bool(_)) => Ok(value),
             (Kind::Choice { of, .. }, Value::Text(text)) if of.contains(&text.as_str()) => {
@@ -256,27 +235,20 @@ impl fmt::Display for Kind {
                 let space = if unit.is_empty() { "" } else { " " };
                 write!(f, "a whole number from {min} to {max}{space}{unit}")
             }
-            Kind::Bytes {
-                min,
-                max,
-                multiple_of,
-                ..
-            } => {
+            Kind::Bytes { min, max, multiple_of, .. } => {
                 write!(f, "a size from {} to {}", Bytes(min), Bytes(max))?;
                 if multiple_of > 1 {
                     write!(f, " in multiples of {}", Bytes(multiple_of))?;
                 }
                 Ok(())
             }
-            Kind::OneOf { of, .. } => of
-                .iter()
-                .enumerate()
-                .try_for_each(|(i, n)| write!(f, "{}{n}", or(i, of.len()))),
+            Kind::OneOf { of, .. } => {
+                of.iter().enumerate().try_for_each(|(i, n)| write!(f, "{}{n}", or(i, of.len())))
+            }
             Kind::Bool { .. } => f.write_str("true or false"),
-            Kind::Choice { of, .. } => of
-                .iter()
-                .enumerate()
-                .try_for_each(|(i, n)| write!(f, "{}{n}", or(i, of.len()))),
+            Kind::Choice { of, .. } => {
+                of.iter().enumerate().try_for_each(|(i, n)| write!(f, "{}{n}", or(i, of.len())))
+            }
             Kind::Text { what, .. } => f.write_str(what),
             Kind::List { what, .. } => write!(f, "a list of {what}"),
         }
@@ -301,11 +273,7 @@ pub struct Bytes(pub i64);
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = |unit: &&(&str, u32)| self.0 != 0 && self.0 % (1_i64 << unit.1) == 0;
-        match UNITS
-            .iter()
-            .filter(|unit| unit.0.ends_with("iB"))
-            .find(whole)
-        {
+        match UNITS.iter().filter(|unit| unit.0.ends_with("iB")).find(whole) {
             Some((name, shift)) => write!(f, "{} {name}", self.0 >> shift),
             None => write!(f, "{} bytes", self.0),
         }
@@ -315,18 +283,14 @@ impl fmt::Display for Bytes {
 /// "16 MiB", "64k" or "1048588" in bytes.
 fn bytes_of(text: &str) -> Option<i64> {
     let text = text.trim();
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '_')
-        .unwrap_or(text.len());
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
     let number = i64::from_str(&digits.replace('_', "")).ok()?;
     let unit = unit.trim();
     if unit.is_empty() || matches!(unit, "B" | "byte" | "bytes") {
         return Some(number);
     }
-    let (_, shift) = UNITS
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
+    let (_, shift) = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
     number.checked_mul(1 << shift)
 }
 
@@ -340,18 +304,12 @@ fn or(index: usize, len: usize) -> &'static str {
 
 fn items_hold(items: &[String]) -> bool {
     let topic = |c: char| c.is_ascii_alphanumeric() || "._-*?".contains(c);
-    !items.is_empty()
-        && items
-            .iter()
-            .all(|item| !item.is_empty() && item.chars().all(topic))
+    !items.is_empty() && items.iter().all(|item| !item.is_empty() && item.chars().all(topic))
 }
 
 /// An empty name, or one that Kafka's tools can print.
 pub fn is_id(text: &str) -> bool {
-    text.len() <= 64
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+    text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
 }
 
 /// A ring's name.
@@ -378,10 +336,7 @@ pub fn is_advertised(text: &str) -> bool {
 pub fn advertised_of(text: &str) -> Option<(String, u16)> {
     let text = text.strip_prefix("PLAINTEXT://").unwrap_or(text);
     let (host, port) = text.rsplit_once(':')?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|h| h.strip_suffix(']'))
-        .unwrap_or(host);
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     let port = u16::from_str(port).ok().filter(|port| *port != 0)?;
     let known = |c: char| c.is_ascii_alphanumeric() || ".:-_%".contains(c);
     let good = !host.is_empty() && host.len() <= 255 && host.chars().all(known);
@@ -417,14 +372,7 @@ mod tests {
         ] {
             assert_eq!(bytes_of(text), Some(bytes), "{text}");
         }
-        for text in [
-            "",
-            "MiB",
-            "-1",
-            "1.5 MiB",
-            "1 mile",
-            "9223372036854775807 KiB",
-        ] {
+        for text in ["", "MiB", "-1", "1.5 MiB", "1 mile", "9223372036854775807 KiB"] {
             assert_eq!(bytes_of(text), None, "{text}");
         }
     }
@@ -434,32 +382,17 @@ mod tests {
         let kind = Kind::bytes(4 << 20, 1 << 30, 4 << 20, 16 << 20);
         let refusal = kind.parse("5 MiB").unwrap_err().to_string();
         assert!(refusal.contains("5242880"), "{refusal}");
-        assert!(
-            refusal.contains("4 MiB to 1 GiB in multiples of 4 MiB"),
-            "{refusal}"
-        );
-        let refusal = Kind::choice(&["auto", "never"], "auto")
-            .parse("maybe")
-            .unwrap_err();
+        assert!(refusal.contains("4 MiB to 1 GiB in multiples of 4 MiB"), "{refusal}");
+        let refusal = Kind::choice(&["auto", "never"], "auto").parse("maybe").unwrap_err();
         assert!(refusal.text.contains("auto or never"), "{refusal}");
     }
 
     #[test]
     fn advertised_takes_kafkas_form_and_ipv6() {
         let known = |text: &str| advertised_of(text).unwrap();
-        assert_eq!(
-            known("PLAINTEXT://edge.example:9092"),
-            ("edge.example".into(), 9092)
-        );
+        assert_eq!(known("PLAINTEXT://edge.example:9092"), ("edge.example".into(), 9092));
         assert_eq!(known("[fd00::1]:19092"), ("fd00::1".into(), 19092));
-        for text in [
-            "edge",
-            "edge:0",
-            ":9092",
-            "edge:70000",
-            "SSL://edge:1",
-            "a b:1",
-        ] {
+        for text in ["edge", "edge:0", ":9092", "edge:70000", "SSL://edge:1", "a b:1"] {
             assert!(!is_advertised(text), "{text}");
         }
     }

@@ -52,10 +52,7 @@ impl AnchorBuffer {
     /// For anchors of at most `bytes_max`.
     pub fn new(bytes_max: usize) -> AnchorBuffer {
         let buf = vec![0; bytes_max].into_boxed_slice();
-        AnchorBuffer {
-            buf,
-            parts: Vec::with_capacity(1),
-        }
+        AnchorBuffer { buf, parts: Vec::with_capacity(1) }
     }
 
     /// Makes a head; gives its length, or none if it does not fit.
@@ -131,14 +128,8 @@ impl AnchorBuffer {
     /// Lends the first `bytes` to a write job.
     pub fn lend(&mut self, bytes: usize) -> (Box<[u8]>, Vec<Part>) {
         self.parts.clear();
-        self.parts.push(Part {
-            at: 0,
-            bytes: bytes as u32,
-        });
-        (
-            std::mem::take(&mut self.buf),
-            std::mem::take(&mut self.parts),
-        )
+        self.parts.push(Part { at: 0, bytes: bytes as u32 });
+        (std::mem::take(&mut self.buf), std::mem::take(&mut self.parts))
     }
 
     /// Takes the buffer back.

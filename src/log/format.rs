@@ -91,10 +91,7 @@ pub struct Piece {
 impl Piece {
     /// Of these bytes.
     pub fn of(bytes: &[u8]) -> Piece {
-        Piece {
-            bytes: bytes.len() as u32,
-            crc: crc32c(bytes),
-        }
+        Piece { bytes: bytes.len() as u32, crc: crc32c(bytes) }
     }
 
     /// Whether these are the bytes.
@@ -163,10 +160,7 @@ impl Anchor {
         else {
             return AnchorPage::Invalid;
         };
-        let piece = |at| Piece {
-            bytes: get_u32(page, at),
-            crc: get_u32(page, at + 4),
-        };
+        let piece = |at| Piece { bytes: get_u32(page, at), crc: get_u32(page, at + 4) };
         AnchorPage::Valid(Box::new(Anchor {
             ring_id: get_id(page, 16),
             kind,
@@ -513,11 +507,7 @@ mod tests {
     #[test]
     fn a_header_whose_parts_exceed_its_length_is_not_believed() {
         let mut bytes = [0u8; GROUP_HEADER_BYTES];
-        GroupHeader {
-            payload_bytes: 4096,
-            ..header()
-        }
-        .encode(&mut bytes);
+        GroupHeader { payload_bytes: 4096, ..header() }.encode(&mut bytes);
         assert_eq!(GroupHeader::decode(&bytes), None);
     }
 
@@ -557,9 +547,6 @@ mod tests {
         };
         let mut bytes = [0u8; LIST_ENTRY_BYTES];
         entry.encode(&mut bytes);
-        assert_eq!(
-            ListEntry::decode_all(&bytes).collect::<Vec<_>>(),
-            vec![entry]
-        );
+        assert_eq!(ListEntry::decode_all(&bytes).collect::<Vec<_>>(), vec![entry]);
     }
 }

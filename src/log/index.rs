@@ -212,9 +212,7 @@ impl Index {
     pub fn segment_after(&self, slot: PartitionSlot, seq: SegmentSeq) -> Option<SegmentSeq> {
         let from = self.segments.partition_point(|(other, _)| *other <= seq);
         let mut later = self.segments[from..].iter();
-        later
-            .find(|(_, file)| self.in_segment(*file, slot).is_some())
-            .map(|(seq, _)| *seq)
+        later.find(|(_, file)| self.in_segment(*file, slot).is_some()).map(|(seq, _)| *seq)
     }
 
     /// The partition's newest run, if its segment is live: its first offset and its group.
@@ -227,9 +225,7 @@ impl Index {
     /// The first offset of a partition that is left.
     pub fn first_offset(&self, slot: PartitionSlot) -> Option<Offset> {
         let mut oldest = self.segments.iter();
-        oldest
-            .find_map(|(_, file)| self.in_segment(*file, slot))
-            .map(|entry| entry.first)
+        oldest.find_map(|(_, file)| self.in_segment(*file, slot)).map(|entry| entry.first)
     }
 
     /// How many blocks a segment has.
@@ -313,9 +309,8 @@ impl Index {
         let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or(IndexBroken)?;
         let (entries, blocks) = (le_u32(head, 0), le_u32(head, 4));
         let entries = (entries as usize).checked_mul(ENTRY_BYTES);
-        let (entries, rest) = rest
-            .split_at_checked(entries.ok_or(IndexBroken)?)
-            .ok_or(IndexBroken)?;
+        let (entries, rest) =
+            rest.split_at_checked(entries.ok_or(IndexBroken)?).ok_or(IndexBroken)?;
         if blocks as usize != self.blocks || rest.len() < self.blocks * BLOCK_ENTRY_BYTES {
             return Err(IndexBroken);
         }
@@ -390,18 +385,10 @@ const UNIT_BYTES: u64 = 512;
 /// No group starts in the block.
 const NO_GROUP: u32 = u32::MAX;
 
-const ABSENT: InSegment = InSegment {
-    first: Offset(i64::MAX),
-    newest_ms: i64::MIN,
-};
+const ABSENT: InSegment = InSegment { first: Offset(i64::MAX), newest_ms: i64::MIN };
 
-const NO_RUN: Newest = Newest {
-    base: Offset::NONE,
-    place: Place {
-        seq: SegmentSeq(u64::MAX),
-        at: 0,
-    },
-};
+const NO_RUN: Newest =
+    Newest { base: Offset::NONE, place: Place { seq: SegmentSeq(u64::MAX), at: 0 } };
 
 const HEAD_BYTES: usize = 8;
 const ENTRY_BYTES: usize = 24;
@@ -469,20 +456,11 @@ mod tests {
     #[test]
     fn the_newest_run_is_forgotten_with_its_segment_and_with_its_partition() {
         let mut index = filled();
-        let place = Place {
-            seq: SegmentSeq(6),
-            at: 8192,
-        };
-        assert_eq!(
-            index.newest_run(PartitionSlot(0)),
-            Some((Offset(10), place))
-        );
+        let place = Place { seq: SegmentSeq(6), at: 8192 };
+        assert_eq!(index.newest_run(PartitionSlot(0)), Some((Offset(10), place)));
         index.segment_evicted(FileIndex(0));
         assert_eq!(index.newest_run(PartitionSlot(0)), None);
-        assert_eq!(
-            index.segment_for(PartitionSlot(0), Offset(99)),
-            Some(SegmentSeq(5))
-        );
+        assert_eq!(index.segment_for(PartitionSlot(0), Offset(99)), Some(SegmentSeq(5)));
         assert!(index.newest_run(PartitionSlot(1)).is_some());
         index.partition_removed(PartitionSlot(1));
         assert_eq!(index.newest_run(PartitionSlot(1)), None);
@@ -511,20 +489,11 @@ mod tests {
         again.segment_opened(FileIndex(1), SegmentSeq(5));
         // Another start: the handles may stand in other slots, and one topic is gone.
         let slot_of = |handle| (handle == PartitionHandle(11)).then_some(PartitionSlot(6));
-        assert_eq!(
-            again.index_read(FileIndex(1), &bytes[..length], &slot_of),
-            Ok(())
-        );
+        assert_eq!(again.index_read(FileIndex(1), &bytes[..length], &slot_of), Ok(()));
         let entry = again.in_segment(FileIndex(1), PartitionSlot(6)).unwrap();
         assert_eq!((entry.first, entry.newest_ms), (Offset(7), 70));
-        assert_eq!(
-            again.block_start(FileIndex(1), 0, PartitionHandle(11)),
-            Some(4096)
-        );
-        assert_eq!(
-            again.block_start(FileIndex(1), 3, PartitionHandle(11)),
-            None
-        );
+        assert_eq!(again.block_start(FileIndex(1), 0, PartitionHandle(11)), Some(4096));
+        assert_eq!(again.block_start(FileIndex(1), 3, PartitionHandle(11)), None);
         assert_eq!(again.segment_for(PartitionSlot(0), Offset(0)), None);
     }
 

@@ -235,10 +235,7 @@ impl Log {
         place(copy, offset, boot, append);
         partition.next = offset.plus(records);
         partition.ticket_last = staging.ticket;
-        Ok(Appended {
-            offset,
-            ticket: staging.ticket,
-        })
+        Ok(Appended { offset, ticket: staging.ticket })
     }
 
     /// Notes that the batch just appended came from an idempotent producer.
@@ -269,9 +266,7 @@ impl Log {
         self.room_meta(ring, record::bytes_of(record))?;
         let linger = linger.then(|| now.mono.plus_ms(self.metadata_linger_ms));
         let staging = self.rings[usize::from(ring.0)].stage(true, linger);
-        staging
-            .push_meta(record)
-            .map_err(|_| StageError::TooLarge)?;
+        staging.push_meta(record).map_err(|_| StageError::TooLarge)?;
         Ok(staging.ticket)
     }
 
@@ -293,11 +288,7 @@ impl Log {
 
     /// The newest moment, by the wall clock, at which any ring was ever written, as far as is known.
     pub fn stamp_newest_ms(&self) -> i64 {
-        self.rings
-            .iter()
-            .map(|ring| ring.stamp_newest_ms)
-            .max()
-            .unwrap_or(i64::MIN)
+        self.rings.iter().map(|ring| ring.stamp_newest_ms).max().unwrap_or(i64::MIN)
     }
 
     /// Takes so many partition handles; gives the first.
@@ -311,11 +302,7 @@ impl Log {
     pub fn settled(&self, until: &Until) -> Settle {
         let mut settle = Settle::Done;
         for (ring, ticket) in self.rings.iter().zip(until.tickets) {
-            let done = if until.written {
-                ring.ticket_written()
-            } else {
-                ring.ticket_synced()
-            };
+            let done = if until.written { ring.ticket_written() } else { ring.ticket_synced() };
             if ticket > done && ticket <= ring.ticket_failed() {
                 return Settle::Failed;
             }
@@ -389,25 +376,16 @@ impl Log {
 
     /// The live segments of a ring, oldest first.
     pub fn segments(&self, ring: RingIndex) -> impl DoubleEndedIterator<Item = SegmentView> + '_ {
-        self.ring(ring)
-            .segments()
-            .iter()
-            .map(move |segment| SegmentView {
-                seq: segment.seq,
-                file: FileRef {
-                    ring,
-                    file: segment.file,
-                },
-                groups_at: segment.groups_at,
-                end: segment.end,
-            })
+        self.ring(ring).segments().iter().map(move |segment| SegmentView {
+            seq: segment.seq,
+            file: FileRef { ring, file: segment.file },
+            groups_at: segment.groups_at,
+            end: segment.end,
+        })
     }
 
     /// Where the batches of a ring are.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it takes a ring, not a subscript"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "it takes a ring, not a subscript")]
     pub fn index(&self, ring: RingIndex) -> &Index {
         &self.indexes[usize::from(ring.0)]
     }
@@ -425,10 +403,7 @@ impl Log {
 
     /// Whether this segment is still there: to be asked after reading from its file.
     pub fn is_live(&self, ring: RingIndex, seq: SegmentSeq) -> bool {
-        self.ring(ring)
-            .segments()
-            .iter()
-            .any(|segment| segment.seq == seq)
+        self.ring(ring).segments().iter().any(|segment| segment.seq == seq)
     }
 
     fn ring(&self, ring: RingIndex) -> &Ring {
@@ -473,18 +448,10 @@ impl Log {
     fn group_apply(&mut self, place: usize, staging: &Staging) {
         let ring = self.rings[place].index;
         let indexes = &mut self.indexes;
-        let mut removed = |slot| {
-            indexes
-                .iter_mut()
-                .for_each(|index| index.partition_removed(slot))
-        };
+        let mut removed = |slot| indexes.iter_mut().for_each(|index| index.partition_removed(slot));
         for record in Records::new(staging.meta()) {
             if let Err(full) = self.state.apply(ring, &record, &mut removed) {
-                log::error!(
-                    "{} = {} is too small for what was stored",
-                    full.key,
-                    full.max
-                );
+                log::error!("{} = {} is too small for what was stored", full.key, full.max);
             }
         }
     }
@@ -495,28 +462,22 @@ impl Log {
         if std::mem::take(&mut ring.written_unseen) {
             let index = &mut self.indexes[place];
             // How many bytes is not known here: whoever waits for some looks again.
-            self.state
-                .written_is_visible(ring.index, &mut |slot| index.fresh_note(slot, u32::MAX));
+            self.state.written_is_visible(ring.index, &mut |slot| index.fresh_note(slot, u32::MAX));
         }
-        self.state
-            .producers_synced(ring.index, ring.ticket_synced());
+        self.state.producers_synced(ring.index, ring.ticket_synced());
     }
 
     /// What was in overwritten segments is gone; log starts never move back.
     fn log_starts_move(&mut self, ring: RingIndex) {
         let index = &self.indexes[usize::from(ring.0)];
-        self.state.log_starts_move(ring, &|slot, visible| {
-            index.first_offset(slot).unwrap_or(visible)
-        });
+        self.state
+            .log_starts_move(ring, &|slot, visible| index.first_offset(slot).unwrap_or(visible));
     }
 }
 
 /// The group that must be settled before there is room again.
 fn full(ring: &Ring) -> StageError {
-    StageError::Full(
-        ring.closed()
-            .map_or(ring.open().ticket, |closed| closed.ticket),
-    )
+    StageError::Full(ring.closed().map_or(ring.open().ticket, |closed| closed.ticket))
 }
 
 /// How many offsets the batches take, and their newest timestamp.

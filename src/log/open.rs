@@ -71,10 +71,7 @@ impl From<DiskError> for OpenError {
 impl From<TableFull> for OpenError {
     fn from(full: TableFull) -> OpenError {
         let found = format!("it holds more than {}", full.max);
-        OpenError::Config {
-            key: full.key,
-            found,
-        }
+        OpenError::Config { key: full.key, found }
     }
 }
 
@@ -121,12 +118,7 @@ impl Log {
             log.indexes.push(recovered.index);
             tails.push((recovered.tail, recovered.gaps));
         }
-        let boot = log
-            .rings
-            .iter()
-            .map(|ring| ring.boot)
-            .max()
-            .unwrap_or_default();
+        let boot = log.rings.iter().map(|ring| ring.boot).max().unwrap_or_default();
         log.state.boot = Boot(boot.0 + 1);
         for (place, (tail, gaps)) in tails.into_iter().enumerate() {
             log.begin(place, tail, &gaps, opening);
@@ -178,11 +170,7 @@ impl Log {
 
     /// Stages a record, committing what is staged if there is no room for it.
     fn stage_driving(&mut self, place: usize, record: &MetaRecord<'_>, now: Now) {
-        if self.rings[place]
-            .stage(true, None)
-            .push_meta(record)
-            .is_err()
-        {
+        if self.rings[place].stage(true, None).push_meta(record).is_err() {
             self.drive(RingIndex(place as u8), now);
             let again = self.rings[place].stage(true, None).push_meta(record);
             assert!(
@@ -207,10 +195,7 @@ impl Log {
         let Some(segment) = ring.segment_of(group.header.segment) else {
             return;
         };
-        let file = FileRef {
-            ring: ring.index,
-            file: segment.file,
-        };
+        let file = FileRef { ring: ring.index, file: segment.file };
         let storage = Arc::clone(&self.storage);
         let mut reader = Reader::new(&*storage, file, ring.config.segment_bytes, true);
         let contents = scan::contents(&mut reader, &group.header);
@@ -223,11 +208,7 @@ impl Log {
             at += u64::from(run.bytes);
             self.copy_run(place, run, group.header.boot, &batches, now);
         }
-        if self.rings[place]
-            .stage(true, None)
-            .push_meta_bytes(&meta)
-            .is_err()
-        {
+        if self.rings[place].stage(true, None).push_meta_bytes(&meta).is_err() {
             log::error!(
                 "metadata of a group that may not have reached the flash stays where it is"
             );
@@ -258,9 +239,7 @@ impl Log {
             self.drive(RingIndex(place as u8), now);
         }
         if self.rings[place].open().has_room(batches.len(), 1) {
-            self.rings[place]
-                .stage(true, None)
-                .push(slot, epoch, *run, batches);
+            self.rings[place].stage(true, None).push(slot, epoch, *run, batches);
         } else {
             log::error!(
                 "commit_group_max_bytes is too small for a group of {} bytes that may not have \
@@ -277,10 +256,7 @@ impl Log {
         let Some(current) = ring.current().copied() else {
             return;
         };
-        let file = FileRef {
-            ring: ring.index,
-            file: current.file,
-        };
+        let file = FileRef { ring: ring.index, file: current.file };
         let mut head = vec![0; current.groups_at as usize];
         let bytes = ring.config.segment_bytes;
         if self.storage.read(file, 0, &mut head).is_err() {
@@ -291,11 +267,7 @@ impl Log {
         };
         let body = head.split_off(PAGE_BYTES);
         let at = bytes - PAGE_BYTES as u64 - body.len() as u64;
-        let twin = Anchor {
-            kind: AnchorKind::Twin,
-            body_at: at,
-            ..*anchor
-        };
+        let twin = Anchor { kind: AnchorKind::Twin, body_at: at, ..*anchor };
         let mut page = vec![0; PAGE_BYTES];
         twin.encode(&mut page);
         let parts = [std::io::IoSlice::new(&body), std::io::IoSlice::new(&page)];
@@ -328,13 +300,8 @@ fn create_files(
     let existing = storage.files(ring)?;
     for file in 0..ring_config.segments + ring_config.spares {
         if !existing.iter().any(|(other, _)| other.0 == file) {
-            let file = FileRef {
-                ring,
-                file: FileIndex(file),
-            };
-            storage.create(file, bytes, &mut |filled| {
-                (opening.progress)(file, filled, bytes)
-            })?;
+            let file = FileRef { ring, file: FileIndex(file) };
+            storage.create(file, bytes, &mut |filled| (opening.progress)(file, filled, bytes))?;
         }
     }
     Ok(())

@@ -170,10 +170,7 @@ impl Producers {
             entry.synced_epoch = epoch;
             for batch in batches {
                 let ticket = Ticket(0);
-                let _ = entry.newest.push(Remembered {
-                    batch: *batch,
-                    ticket,
-                });
+                let _ = entry.newest.push(Remembered { batch: *batch, ticket });
             }
         }
     }
@@ -200,13 +197,7 @@ impl Producers {
         }
         entry.epoch = epoch;
         entry.timestamp_ms = header.max_timestamp;
-        entry.push(
-            epoch,
-            Remembered {
-                batch,
-                ticket: REPLAYED,
-            },
-        );
+        entry.push(epoch, Remembered { batch, ticket: REPLAYED });
         entry.promote(REPLAYED);
     }
 
@@ -244,23 +235,16 @@ impl Producers {
             place = entry.newer;
             Some(entry)
         });
-        walk.filter(move |entry| entry.slot == slot)
-            .map(|entry| ProducerView {
-                id: entry.id,
-                epoch: entry.epoch,
-                sequence_last: entry
-                    .newest
-                    .last()
-                    .map_or(-1, |last| last.batch.sequence_last),
-                timestamp_ms: entry.timestamp_ms,
-            })
+        walk.filter(move |entry| entry.slot == slot).map(|entry| ProducerView {
+            id: entry.id,
+            epoch: entry.epoch,
+            sequence_last: entry.newest.last().map_or(-1, |last| last.batch.sequence_last),
+            timestamp_ms: entry.timestamp_ms,
+        })
     }
 
     fn synced_of(&self, ring: RingIndex) -> Ticket {
-        self.synced
-            .get(usize::from(ring.0))
-            .copied()
-            .unwrap_or_default()
+        self.synced.get(usize::from(ring.0)).copied().unwrap_or_default()
     }
 
     /// The entry of a producer, found or made; it is the one used last then. None in a table of
@@ -280,12 +264,7 @@ impl Producers {
                 }
                 let place = self.free as usize;
                 self.free = self.entries[place].newer;
-                self.entries[place] = Entry {
-                    id,
-                    slot,
-                    epoch,
-                    ..Entry::default()
-                };
+                self.entries[place] = Entry { id, slot, epoch, ..Entry::default() };
                 let at = self.probe(id, slot).0;
                 self.index[at] = place as u32;
                 self.len += 1;
@@ -318,15 +297,10 @@ impl Producers {
 
     fn remove(&mut self, place: usize) {
         let Entry { id, slot, .. } = self.entries[place];
-        let (mut hole, found) = self
-            .find(id, slot)
-            .expect("entries in use are in the index");
+        let (mut hole, found) = self.find(id, slot).expect("entries in use are in the index");
         assert_eq!(found, place);
         self.unlink(place);
-        self.entries[place] = Entry {
-            newer: self.free,
-            ..Entry::default()
-        };
+        self.entries[place] = Entry { newer: self.free, ..Entry::default() };
         self.free = place as u32;
         self.len -= 1;
         // Whatever follows without a gap moves up, unless it would come before its home.
@@ -433,11 +407,7 @@ impl Entry {
             return Check::Append;
         };
         if epoch > self.epoch {
-            return if first == 0 {
-                Check::Append
-            } else {
-                Check::OutOfOrder
-            };
+            return if first == 0 { Check::Append } else { Check::OutOfOrder };
         }
         if first == sequence_next(newest.batch.sequence_last) {
             return Check::Append;
@@ -446,20 +416,13 @@ impl Entry {
             known.batch.sequence_first == first && known.batch.sequence_last == last
         };
         if let Some(known) = self.newest.iter().find(same) {
-            return Check::Duplicate {
-                offset: known.batch.offset_first,
-                ticket: known.ticket,
-            };
+            return Check::Duplicate { offset: known.batch.offset_first, ticket: known.ticket };
         }
         let before = |sequence| {
             let distance = sequence_distance(sequence, oldest.batch.sequence_first);
             (1..=self.sequences_before).contains(&distance)
         };
-        if before(first) && before(last) {
-            Check::DuplicateOld
-        } else {
-            Check::OutOfOrder
-        }
+        if before(first) && before(last) { Check::DuplicateOld } else { Check::OutOfOrder }
     }
 
     /// Takes a batch that may be appended: [`Entry::promote`] was called before.
@@ -574,31 +537,20 @@ mod tests {
         let check = table.check(id, epoch, P, first, last);
         if check == Check::Append {
             let offset_first = Offset(i64::from(first) + 1000);
-            let batch = ProducerBatch {
-                sequence_first: first,
-                sequence_last: last,
-                offset_first,
-            };
+            let batch = ProducerBatch { sequence_first: first, sequence_last: last, offset_first };
             table.staged(id, epoch, P, RING, batch, 5, Ticket(ticket));
         }
         check
     }
 
     fn duplicate(first: i32, ticket: u64) -> Check {
-        Check::Duplicate {
-            offset: Offset(i64::from(first) + 1000),
-            ticket: Ticket(ticket),
-        }
+        Check::Duplicate { offset: Offset(i64::from(first) + 1000), ticket: Ticket(ticket) }
     }
 
     fn snapshot(table: &Producers, synced: u64) -> Vec<(i64, i16, Vec<i32>)> {
         let mut entries = Vec::new();
         table.snapshot(Ticket(synced), &mut |_, id, epoch, _, batches| {
-            entries.push((
-                id,
-                epoch,
-                batches.iter().map(|b| b.sequence_first).collect(),
-            ));
+            entries.push((id, epoch, batches.iter().map(|b| b.sequence_first).collect()));
         });
         entries
     }
@@ -620,10 +572,7 @@ mod tests {
             assert_eq!(produce(&mut table, 9, 0, batch * 10, 10, 1), Check::Append);
         }
         for batch in 2..7 {
-            assert_eq!(
-                produce(&mut table, 9, 0, batch * 10, 10, 2),
-                duplicate(batch * 10, 1)
-            );
+            assert_eq!(produce(&mut table, 9, 0, batch * 10, 10, 2), duplicate(batch * 10, 1));
         }
         assert_eq!(produce(&mut table, 9, 0, 10, 10, 2), Check::DuplicateOld);
         assert_eq!(produce(&mut table, 9, 0, 0, 10, 2), Check::DuplicateOld);
@@ -652,10 +601,7 @@ mod tests {
         assert_eq!(produce(&mut table, 9, 0, 2, 1, 1), Check::Append);
         let mut table = Producers::new(4);
         assert_eq!(produce(&mut table, 9, 0, i32::MAX, 3, 1), Check::Append);
-        assert_eq!(
-            produce(&mut table, 9, 0, i32::MAX, 3, 1),
-            duplicate(i32::MAX, 1)
-        );
+        assert_eq!(produce(&mut table, 9, 0, i32::MAX, 3, 1), duplicate(i32::MAX, 1));
         assert_eq!(produce(&mut table, 9, 0, 2, 1, 1), Check::Append);
     }
 
@@ -761,13 +707,7 @@ mod tests {
         assert_eq!(produce(&mut table, 1, 0, 9, 1, 1), Check::OutOfOrder);
         assert_eq!(produce(&mut table, 2, 0, 9, 1, 1), Check::Append);
         assert_eq!(produce(&mut table, 3, 0, 5, 1, 1), Check::Append);
-        assert_eq!(
-            table
-                .of_partition(P)
-                .map(|view| view.id)
-                .collect::<Vec<_>>(),
-            [4, 2, 3]
-        );
+        assert_eq!(table.of_partition(P).map(|view| view.id).collect::<Vec<_>>(), [4, 2, 3]);
         table.forget_partition(P);
         assert!(table.is_empty());
         assert_eq!(produce(&mut table, 4, 0, 3, 1, 1), Check::Append);
@@ -795,11 +735,8 @@ mod tests {
                 table.forget_partition(PartitionSlot(slot));
                 known.retain(|key| key.1 != slot);
             } else {
-                let batch = ProducerBatch {
-                    sequence_first: 0,
-                    sequence_last: 0,
-                    offset_first: Offset(0),
-                };
+                let batch =
+                    ProducerBatch { sequence_first: 0, sequence_last: 0, offset_first: Offset(0) };
                 table.staged(id, 0, PartitionSlot(slot), RING, batch, 0, Ticket(1));
                 known.retain(|key| *key != (id, slot));
                 if known.len() == 24 {

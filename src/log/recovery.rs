@@ -62,42 +62,12 @@ struct Row {
 /// Each input matches exactly one row; none: either.
 const TABLE: [Row; 9] = [
     row(None, None, None, Proof::Superseded, Verdict::Skip),
-    row(
-        Some(true),
-        Some(true),
-        Some(true),
-        Proof::Acknowledged,
-        Verdict::Accept,
-    ),
-    row(
-        Some(true),
-        Some(true),
-        Some(false),
-        Proof::Acknowledged,
-        Verdict::KeepGood,
-    ),
-    row(
-        Some(true),
-        Some(false),
-        None,
-        Proof::Acknowledged,
-        Verdict::Lost,
-    ),
+    row(Some(true), Some(true), Some(true), Proof::Acknowledged, Verdict::Accept),
+    row(Some(true), Some(true), Some(false), Proof::Acknowledged, Verdict::KeepGood),
+    row(Some(true), Some(false), None, Proof::Acknowledged, Verdict::Lost),
     row(Some(false), None, None, Proof::Acknowledged, Verdict::Lost),
-    row(
-        Some(true),
-        Some(true),
-        Some(true),
-        Proof::None,
-        Verdict::CopyForward,
-    ),
-    row(
-        Some(true),
-        Some(true),
-        Some(false),
-        Proof::None,
-        Verdict::DropWithGap,
-    ),
+    row(Some(true), Some(true), Some(true), Proof::None, Verdict::CopyForward),
+    row(Some(true), Some(true), Some(false), Proof::None, Verdict::DropWithGap),
     row(Some(true), Some(false), None, Proof::None, Verdict::Drop),
     row(Some(false), None, None, Proof::None, Verdict::Drop),
 ];
@@ -109,13 +79,7 @@ const fn row(
     proof: Proof,
     verdict: Verdict,
 ) -> Row {
-    Row {
-        header,
-        directory,
-        payload,
-        proof,
-        verdict,
-    }
+    Row { header, directory, payload, proof, verdict }
 }
 
 impl Row {
@@ -198,29 +162,15 @@ pub fn walk(
     while at + expect.alignment <= start.limit {
         let mut group = scan::group_at(reader, at, start.limit, &expect);
         if group.is_none() {
-            pending.push(Slot {
-                at,
-                seq: expect.seq_min,
-                group: None,
-            });
+            pending.push(Slot { at, seq: expect.seq_min, group: None });
             group = scan::group_from(reader, at + expect.alignment, start.limit, &expect);
         }
         let Some(group) = group else { break };
         let header = group.header;
         // A copy that was cut short voids nothing: what it was to replace is all there is.
         let voids = header.supersedes > GroupSeq(0) && scan::is_whole(reader, &group);
-        settle(
-            reader,
-            &mut pending,
-            &mut walked,
-            Some((&group, voids)),
-            each,
-        );
-        pending.push(Slot {
-            at: header.position,
-            seq: header.seq,
-            group: Some(group),
-        });
+        settle(reader, &mut pending, &mut walked, Some((&group, voids)), each);
+        pending.push(Slot { at: header.position, seq: header.seq, group: Some(group) });
         at = header.position + u64::from(header.bytes);
         expect.seq_min = GroupSeq(header.seq.0 + 1);
         expect.boot_min = header.boot;
@@ -268,9 +218,7 @@ fn settle(
 fn proof_of(slot: &Slot, by: &Group, voids: bool) -> Proof {
     let header = &by.header;
     let void = voids && slot.seq <= header.supersedes;
-    let older = slot
-        .group
-        .is_none_or(|group| group.header.boot < header.boot);
+    let older = slot.group.is_none_or(|group| group.header.boot < header.boot);
     if header.synced_through >= slot.seq {
         Proof::Acknowledged
     } else if void && older {
@@ -291,12 +239,7 @@ mod tests {
             for header in flags {
                 for directory in flags {
                     for payload in flags {
-                        let finding = Finding {
-                            header,
-                            directory,
-                            payload,
-                            proof,
-                        };
+                        let finding = Finding { header, directory, payload, proof };
                         let rows = TABLE.iter().filter(|row| row.matches(&finding)).count();
                         assert_eq!(rows, 1, "{finding:?}");
                         check(&finding, verdict(&finding));
@@ -318,10 +261,7 @@ mod tests {
                 assert_eq!(verdict == Accept, whole, "{finding:?}");
             }
             Proof::None => {
-                assert!(
-                    matches!(verdict, CopyForward | DropWithGap | Drop),
-                    "{finding:?}"
-                );
+                assert!(matches!(verdict, CopyForward | DropWithGap | Drop), "{finding:?}");
                 assert_eq!(verdict == CopyForward, whole, "{finding:?}");
                 let named = finding.header && finding.directory && !finding.payload;
                 assert_eq!(verdict == DropWithGap, named, "{finding:?}");

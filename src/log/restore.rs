@@ -55,16 +55,9 @@ impl<'a> RingRecovery<'a> {
         let ring_config = config.rings[usize::from(ring.0)].clone();
         let files = crate::limits::SEGMENTS_MAX
             .min(usize::from(ring_config.segments) + usize::from(ring_config.spares));
-        let highest = storage
-            .files(ring)
-            .ok()
-            .and_then(|files| files.last().copied());
+        let highest = storage.files(ring).ok().and_then(|files| files.last().copied());
         let files = files.max(highest.map_or(0, |(file, _)| usize::from(file.0) + 1));
-        let index = Index::new(
-            files,
-            ring_config.segment_bytes,
-            config.state.partitions_max,
-        );
+        let index = Index::new(files, ring_config.segment_bytes, config.state.partitions_max);
         let anchor_bytes = config.anchor_bytes_max(&ring_config);
         let group_bytes = config.group_bytes_max;
         let ring = Ring::new(
@@ -118,21 +111,13 @@ impl<'a> RingRecovery<'a> {
     }
 
     fn file(&self, file: FileIndex) -> FileRef {
-        FileRef {
-            ring: self.ring.index,
-            file,
-        }
+        FileRef { ring: self.ring.index, file }
     }
 
     /// Past the page cache: after a failed sync and a restart of the process it holds heads and groups
     /// that are not on flash, and that a later cut would take from under all that followed them.
     fn reader(&self, file: FileIndex) -> Reader<'a> {
-        Reader::new(
-            self.storage,
-            self.file(file),
-            self.ring.config.segment_bytes,
-            true,
-        )
+        Reader::new(self.storage, self.file(file), self.ring.config.segment_bytes, true)
     }
 
     fn read_anchors(&self) -> Result<Vec<FoundFile>, OpenError> {
@@ -157,10 +142,7 @@ impl<'a> RingRecovery<'a> {
 
     /// The ring is the one that most files belong to; anchors of others are not believed.
     fn choose_ring(&mut self, files: &mut [FoundFile]) {
-        let ids = files
-            .iter()
-            .flat_map(FoundFile::anchors)
-            .map(|anchor| anchor.ring_id);
+        let ids = files.iter().flat_map(FoundFile::anchors).map(|anchor| anchor.ring_id);
         let ids: Vec<_> = ids.collect();
         let count = |id| ids.iter().filter(|other| **other == id).count();
         let Some(id) = ids.iter().copied().max_by_key(|id| count(*id)) else {
@@ -183,10 +165,7 @@ impl<'a> RingRecovery<'a> {
 
     fn check_sizes(&self, files: &[FoundFile]) -> Result<(), OpenError> {
         let bytes = self.ring.config.segment_bytes;
-        let other = files
-            .iter()
-            .flat_map(FoundFile::anchors)
-            .map(|a| a.segment_bytes);
+        let other = files.iter().flat_map(FoundFile::anchors).map(|a| a.segment_bytes);
         match other.into_iter().find(|other| *other != bytes) {
             Some(other) => Err(OpenError::Config {
                 key: "ring.segment_bytes",
@@ -226,11 +205,7 @@ impl<'a> RingRecovery<'a> {
                 state.apply(self.ring.index, &record, &mut |_| {})?;
             }
             let list = ListEntry::decode_all(&body[..list]).collect();
-            return Ok(Some(Base {
-                anchor: anchor.clone(),
-                file,
-                list,
-            }));
+            return Ok(Some(Base { anchor: anchor.clone(), file, list }));
         }
         Ok(None)
     }
@@ -381,9 +356,7 @@ impl<'a> RingRecovery<'a> {
         let mut reader = self.reader(segment.file);
         let mut found = Vec::new();
         recovery::walk(&mut reader, start, expect, &mut |reader, slot, proof| {
-            let contents = slot
-                .group
-                .map(|group| scan::contents(reader, &group.header));
+            let contents = slot.group.map(|group| scan::contents(reader, &group.header));
             match contents.and_then(|contents| contents.runs) {
                 Some(runs) if proof == Proof::Acknowledged => found.push((slot.at, runs)),
                 _ if proof == Proof::Acknowledged => self.damage.groups += 1,
@@ -400,16 +373,11 @@ impl<'a> RingRecovery<'a> {
         let config = &self.ring.config;
         let kept = config.segments + config.spares;
         for file in self.ring.free.iter().filter(|file| file.0 >= kept) {
-            let file = FileRef {
-                ring: self.ring.index,
-                file: *file,
-            };
+            let file = FileRef { ring: self.ring.index, file: *file };
             match self.storage.remove(file) {
-                Ok(()) => log::info!(
-                    "ring {}: segment file {} is retired",
-                    config.name,
-                    file.file.0
-                ),
+                Ok(()) => {
+                    log::info!("ring {}: segment file {} is retired", config.name, file.file.0)
+                }
                 Err(error) => log::warn!("ring {}: {error}", config.name),
             }
         }
@@ -426,12 +394,10 @@ struct Base {
 
 impl FoundFile {
     fn anchors(&self) -> impl Iterator<Item = &Anchor> {
-        [&self.head, &self.foot]
-            .into_iter()
-            .filter_map(|page| match page {
-                AnchorPage::Valid(anchor) => Some(&**anchor),
-                _ => None,
-            })
+        [&self.head, &self.foot].into_iter().filter_map(|page| match page {
+            AnchorPage::Valid(anchor) => Some(&**anchor),
+            _ => None,
+        })
     }
 
     /// Whether the file's head says that it holds another segment than this one.

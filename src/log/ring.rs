@@ -248,11 +248,7 @@ impl Ring {
     /// The group that fills, to put something in. `linger`: it may wait until then for company.
     pub fn stage(&mut self, strict: bool, linger: Option<Mono>) -> &mut Staging {
         let earliest = |a: Mono| linger.map(|b| a.min(b));
-        self.linger = if self.open.is_empty() {
-            linger
-        } else {
-            self.linger.and_then(earliest)
-        };
+        self.linger = if self.open.is_empty() { linger } else { self.linger.and_then(earliest) };
         self.open.strict |= strict;
         &mut self.open
     }
@@ -292,10 +288,7 @@ impl Ring {
             return Some(Mono(0));
         }
         let open = (!self.open.is_empty()).then(|| self.linger.unwrap_or(Mono(0)));
-        [open, self.sync_due, self.seal_due]
-            .into_iter()
-            .flatten()
-            .min()
+        [open, self.sync_due, self.seal_due].into_iter().flatten().min()
     }
 
     /// The next job, if there is one and none is out.
@@ -329,9 +322,7 @@ impl Ring {
         let bytes: u64 = job.parts.iter().map(|part| u64::from(part.bytes)).sum();
         if result.is_ok() {
             self.stats.written_bytes += bytes + u64::from(job.padding);
-            self.stats
-                .rate
-                .add(bytes + u64::from(job.padding), now.mono);
+            self.stats.rate.add(bytes + u64::from(job.padding), now.mono);
             self.stats.syncs += u64::from(job.sync);
         }
         let out = self.out.take();
@@ -378,10 +369,7 @@ impl Ring {
     }
 
     fn file(&self, file: FileIndex) -> FileRef {
-        FileRef {
-            ring: self.index,
-            file,
-        }
+        FileRef { ring: self.index, file }
     }
 
     /// Closes the open group if it is due and nothing else is on its way.
@@ -403,9 +391,7 @@ impl Ring {
         let contents = self.closed.as_ref().map_or(0, Staging::contents_bytes);
         let bytes = self.group_bytes(contents);
         if self.current_bad || self.live.is_empty() || self.closed_by_foot {
-            self.mode = Mode::Head {
-                failover: !self.closed_by_foot,
-            };
+            self.mode = Mode::Head { failover: !self.closed_by_foot };
             self.head_job(state, index, now)
         } else if self.fits(bytes, state) {
             Some(self.group_job(bytes, now))
@@ -444,14 +430,7 @@ impl Ring {
         let (buf, parts) = closed.lend();
         self.seal_due = None;
         self.out = Some(Out::Group { bytes, crc });
-        WriteJob {
-            file: self.file(current.file),
-            at: current.end,
-            buf,
-            parts,
-            padding,
-            sync,
-        }
+        WriteJob { file: self.file(current.file), at: current.end, buf, parts, padding, sync }
     }
 
     /// A header for a group at the end of the current segment; lengths and CRCs are not in it yet.
@@ -482,14 +461,7 @@ impl Ring {
             self.out = Some(Out::Sync);
             let (buf, parts) = (Box::default(), Vec::new());
             let file = self.file(current.file);
-            return Some(WriteJob {
-                file,
-                at: 0,
-                buf,
-                parts,
-                padding: 0,
-                sync: true,
-            });
+            return Some(WriteJob { file, at: 0, buf, parts, padding: 0, sync: true });
         }
         if self.seal_due.is_some_and(|due| due <= now.mono) {
             self.seal_due = None;
@@ -514,14 +486,7 @@ impl Ring {
         self.out = Some(out(bytes, crc));
         let current = *self.live.last().expect("a group goes to a segment");
         let padding = (bytes - contents as u64) as u32;
-        WriteJob {
-            file: self.file(current.file),
-            at: current.end,
-            buf,
-            parts,
-            padding,
-            sync: true,
-        }
+        WriteJob { file: self.file(current.file), at: current.end, buf, parts, padding, sync: true }
     }
 
     fn evict_job(&mut self, now: Now) -> Option<WriteJob> {
@@ -544,14 +509,7 @@ impl Ring {
                 let (buf, parts) = self.anchor.lend(bytes);
                 self.out = Some(Out::Foot);
                 let file = self.file(current.file);
-                Some(WriteJob {
-                    file,
-                    at,
-                    buf,
-                    parts,
-                    padding: 0,
-                    sync: true,
-                })
+                Some(WriteJob { file, at, buf, parts, padding: 0, sync: true })
             }
             // A foot is a convenience: without it the segment is walked at the next start.
             _ => {
@@ -589,14 +547,7 @@ impl Ring {
         segment.end = bytes as u64;
         let (buf, parts) = self.anchor.lend(bytes);
         self.out = Some(Out::Head { segment });
-        Some(WriteJob {
-            file: self.file(file),
-            at: 0,
-            buf,
-            parts,
-            padding: 0,
-            sync: true,
-        })
+        Some(WriteJob { file: self.file(file), at: 0, buf, parts, padding: 0, sync: true })
     }
 
     /// What was noted as evicted stops being read before its file is written to.
@@ -611,11 +562,7 @@ impl Ring {
             index.segment_evicted(oldest.file);
             self.free.insert(0, oldest.file);
             self.stats.evicted += 1;
-            log::info!(
-                "ring {}: segment {} is overwritten",
-                self.config.name,
-                oldest.seq.0
-            );
+            log::info!("ring {}: segment {} is overwritten", self.config.name, oldest.seq.0);
         }
     }
 
@@ -632,16 +579,13 @@ impl Ring {
     /// The live segments as an anchor lists them. `head`: whether the current one is given up.
     fn list(&self, head: Option<bool>) -> impl Iterator<Item = ListEntry> + '_ {
         let last = self.live.len().saturating_sub(1);
-        self.live
-            .iter()
-            .enumerate()
-            .map(move |(i, segment)| ListEntry {
-                seq: segment.seq,
-                end: segment.end,
-                group_last: segment.group_last,
-                file: segment.file,
-                given_up: segment.given_up || (i == last && head == Some(true)),
-            })
+        self.live.iter().enumerate().map(move |(i, segment)| ListEntry {
+            seq: segment.seq,
+            end: segment.end,
+            group_last: segment.group_last,
+            file: segment.file,
+            given_up: segment.given_up || (i == last && head == Some(true)),
+        })
     }
 
     fn anchor_fields(&self, kind: AnchorKind, segment: Segment, now: Now) -> anchor::Fields {
@@ -678,11 +622,7 @@ impl Ring {
                 if self.closing {
                     self.seal_due = Some(Mono(0));
                 }
-                Done::Group {
-                    file,
-                    at,
-                    synced: sync,
-                }
+                Done::Group { file, at, synced: sync }
             }
             Out::Seal { bytes, crc } => {
                 self.advance(bytes, crc);
@@ -744,10 +684,7 @@ impl Ring {
 
     fn failed(&mut self, out: Out, error: DiskError, now: Now) -> Done {
         self.stats.failures += 1;
-        log::error!(
-            "ring {}: {error}; the segment is given up",
-            self.config.name
-        );
+        log::error!("ring {}: {error}; the segment is given up", self.config.name);
         match out {
             Out::Foot => {
                 self.mode = Mode::Head { failover: false };
@@ -778,10 +715,7 @@ impl Ring {
 
     fn failing_from(&mut self, now: Now) -> Mode {
         let pause_ms = self.pause_ms.clamp(RETRY_MS_MIN, RETRY_MS_MAX);
-        Mode::Failing {
-            retry: now.mono.plus_ms(pause_ms),
-            pause_ms,
-        }
+        Mode::Failing { retry: now.mono.plus_ms(pause_ms), pause_ms }
     }
 
     /// Each failed try doubles the pause before the next; a success does not come back here.

@@ -21,15 +21,7 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Over `file_bytes` of a file. `medium`: past the page cache.
     pub fn new(storage: &'a dyn Storage, file: FileRef, file_bytes: u64, medium: bool) -> Self {
-        Reader {
-            storage,
-            file,
-            file_bytes,
-            medium,
-            buf: vec![0; WINDOW_BYTES],
-            at: 0,
-            len: 0,
-        }
+        Reader { storage, file, file_bytes, medium, buf: vec![0; WINDOW_BYTES], at: 0, len: 0 }
     }
 
     /// Another one over the same file, past the page cache.
@@ -209,9 +201,7 @@ pub fn is_whole(reader: &Reader<'_>, group: &Group) -> bool {
     let contents = contents(&mut medium, &group.header);
     let at = group.header.position + group.header.payload_at();
     contents.meta.is_some()
-        && contents
-            .runs
-            .is_some_and(|runs| payload_holds(&mut medium, at, &runs))
+        && contents.runs.is_some_and(|runs| payload_holds(&mut medium, at, &runs))
 }
 
 /// Whether all batches of the runs that stand one behind the other at `at` are good.
@@ -258,12 +248,7 @@ pub fn batches(
             return false;
         }
         let crc = reader.crc(at + CRC_COVERS_FROM, bytes - CRC_COVERS_FROM);
-        each(&FoundBatch {
-            header,
-            at,
-            bytes,
-            good: crc == header.crc,
-        });
+        each(&FoundBatch { header, at, bytes, good: crc == header.crc });
         offset += i64::from(header.last_offset_delta) + 1;
         at += bytes;
     }

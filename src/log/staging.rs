@@ -108,26 +108,15 @@ impl Staging {
         run: Run,
         batches: &[u8],
     ) -> &mut [u8] {
-        assert!(
-            self.has_room(batches.len(), 1),
-            "the room is asked for first"
-        );
+        assert!(self.has_room(batches.len(), 1), "the room is asked for first");
         let at = PAYLOAD_AT + self.payload;
         let end = at + batches.len();
         self.buf[at..end].copy_from_slice(batches);
         self.payload += batches.len();
-        let run = Run {
-            bytes: batches.len() as u32,
-            ..run
-        };
+        let run = Run { bytes: batches.len() as u32, ..run };
         match self.entries.last_mut() {
             Some(last) if last.joins(slot, epoch, &run) => last.join(&run),
-            _ => self.entries.push(Entry {
-                slot,
-                epoch,
-                run,
-                at: at as u32,
-            }),
+            _ => self.entries.push(Entry { slot, epoch, run, at: at as u32 }),
         }
         &mut self.buf[at..end]
     }
@@ -172,15 +161,9 @@ impl Staging {
             self.entries.sort_unstable_by_key(key);
         }
         self.parts.clear();
-        self.parts.push(Part {
-            at: HEADER_AT as u32,
-            bytes: 0,
-        });
+        self.parts.push(Part { at: HEADER_AT as u32, bytes: 0 });
         if self.meta > 0 {
-            self.parts.push(Part {
-                at: 0,
-                bytes: self.meta as u32,
-            });
+            self.parts.push(Part { at: 0, bytes: self.meta as u32 });
         }
         let mut runs = 0;
         let mut merged: Option<Run> = None;
@@ -198,10 +181,7 @@ impl Staging {
                 Some(part) if part.at + part.bytes == entry.at && part.at >= PAYLOAD_AT as u32 => {
                     part.bytes += entry.run.bytes;
                 }
-                _ => self.parts.push(Part {
-                    at: entry.at,
-                    bytes: entry.run.bytes,
-                }),
+                _ => self.parts.push(Part { at: entry.at, bytes: entry.run.bytes }),
             }
         }
         if let Some(run) = merged {
@@ -234,10 +214,7 @@ impl Staging {
 
     /// Lends buffer and parts to a write job.
     pub fn lend(&mut self) -> (Box<[u8]>, Vec<Part>) {
-        (
-            std::mem::take(&mut self.buf),
-            std::mem::take(&mut self.parts),
-        )
+        (std::mem::take(&mut self.buf), std::mem::take(&mut self.parts))
     }
 
     /// Takes them back.
@@ -292,13 +269,7 @@ fn put_run(buf: &mut [u8], place: usize, run: &Run) {
 
 /// What the batches of a stretch say about themselves, in the fields that follow from them.
 pub fn run_of(handle: PartitionHandle, offset: Offset, records: u32, newest_ms: i64) -> Run {
-    Run {
-        handle,
-        records,
-        offset,
-        bytes: 0,
-        timestamp_max_ms: newest_ms,
-    }
+    Run { handle, records, offset, bytes: 0, timestamp_max_ms: newest_ms }
 }
 
 const HEADER_AT: usize = limits::GROUP_META_BYTES_MAX;
@@ -315,9 +286,7 @@ mod tests {
 
     fn laid_out(staging: &mut Staging) -> Vec<u8> {
         let (buf, parts) = staging.lend();
-        let pieces = parts
-            .iter()
-            .map(|p| &buf[p.at as usize..(p.at + p.bytes) as usize]);
+        let pieces = parts.iter().map(|p| &buf[p.at as usize..(p.at + p.bytes) as usize]);
         let bytes = pieces.collect::<Vec<_>>().concat();
         staging.take_back(buf, parts);
         bytes
@@ -331,9 +300,7 @@ mod tests {
         push(&mut staging, 2, 1, b"c1");
         push(&mut staging, 2, 2, b"c2");
         push(&mut staging, 1, 6, b"a6");
-        staging
-            .push_meta(&MetaRecord::Boot { boot: Boot(3) })
-            .unwrap();
+        staging.push_meta(&MetaRecord::Boot { boot: Boot(3) }).unwrap();
         staging.close();
         let meta = staging.meta().len();
         let bytes = laid_out(&mut staging);
@@ -343,27 +310,14 @@ mod tests {
         let directory = &bytes[GROUP_HEADER_BYTES..][..2 * RUN_BYTES];
         let runs: Vec<Run> = Run::decode_all(directory).collect();
         assert_eq!(
-            (
-                runs[0].handle.0,
-                runs[0].offset.0,
-                runs[0].records,
-                runs[0].bytes
-            ),
+            (runs[0].handle.0, runs[0].offset.0, runs[0].records, runs[0].bytes),
             (1, 5, 2, 4)
         );
         assert_eq!(
-            (
-                runs[1].handle.0,
-                runs[1].offset.0,
-                runs[1].records,
-                runs[1].bytes
-            ),
+            (runs[1].handle.0, runs[1].offset.0, runs[1].records, runs[1].bytes),
             (2, 0, 3, 6)
         );
-        assert_eq!(
-            runs,
-            staging.runs().map(|entry| entry.run).collect::<Vec<_>>()
-        );
+        assert_eq!(runs, staging.runs().map(|entry| entry.run).collect::<Vec<_>>());
     }
 
     #[test]
@@ -386,9 +340,7 @@ mod tests {
         assert!(!staging.has_room(0, limits::RUNS_PER_GROUP_MAX));
         let name = "n".repeat(100);
         let record = MetaRecord::GroupDelete { group: &name };
-        let fits = (0..)
-            .take_while(|_| staging.push_meta(&record).is_ok())
-            .count();
+        let fits = (0..).take_while(|_| staging.push_meta(&record).is_ok()).count();
         assert_eq!(fits, limits::GROUP_META_BYTES_MAX / 102);
     }
 }

@@ -159,9 +159,7 @@ impl State {
 
     /// All topics, in order of name.
     pub fn topics(&self) -> impl Iterator<Item = (TopicSlot, &Topic)> + Clone {
-        self.topics_by_name
-            .iter()
-            .filter_map(|slot| Some((*slot, self.topic(*slot)?)))
+        self.topics_by_name.iter().filter_map(|slot| Some((*slot, self.topic(*slot)?)))
     }
 
     /// How many topics there are.
@@ -186,9 +184,7 @@ impl State {
 
     /// A topic by name.
     pub fn topic_named(&self, name: &str) -> Option<(TopicSlot, &Topic)> {
-        let place = self
-            .topics_by_name
-            .binary_search_by(|slot| self.name_of(*slot).cmp(name));
+        let place = self.topics_by_name.binary_search_by(|slot| self.name_of(*slot).cmp(name));
         let slot = *self.topics_by_name.get(place.ok()?)?;
         Some((slot, self.topic(slot)?))
     }
@@ -200,10 +196,7 @@ impl State {
 
     /// A partition by its topic and number.
     pub fn partition_of(&self, topic: TopicSlot, index: u32) -> Option<PartitionSlot> {
-        let place = self
-            .by_topic
-            .binary_search_by_key(&(topic, index), |e| (e.0, e.1))
-            .ok()?;
+        let place = self.by_topic.binary_search_by_key(&(topic, index), |e| (e.0, e.1)).ok()?;
         Some(self.by_topic.get(place)?.2)
     }
 
@@ -214,16 +207,12 @@ impl State {
     ) -> impl Iterator<Item = (PartitionSlot, &Partition)> + Clone {
         let from = self.by_topic.partition_point(|entry| entry.0 < topic);
         let to = self.by_topic.partition_point(|entry| entry.0 <= topic);
-        self.by_topic[from..to]
-            .iter()
-            .filter_map(|e| Some((e.2, self.partition(e.2)?)))
+        self.by_topic[from..to].iter().filter_map(|e| Some((e.2, self.partition(e.2)?)))
     }
 
     /// All partitions, in order of handle.
     pub fn partitions(&self) -> impl Iterator<Item = (PartitionSlot, &Partition)> {
-        self.by_handle
-            .iter()
-            .filter_map(|(_, slot)| Some((*slot, self.partition(*slot)?)))
+        self.by_handle.iter().filter_map(|(_, slot)| Some((*slot, self.partition(*slot)?)))
     }
 
     /// A partition by its place.
@@ -238,10 +227,7 @@ impl State {
 
     /// A partition by handle.
     pub fn partition_with_handle(&self, handle: PartitionHandle) -> Option<PartitionSlot> {
-        let place = self
-            .by_handle
-            .binary_search_by_key(&handle, |entry| entry.0)
-            .ok()?;
+        let place = self.by_handle.binary_search_by_key(&handle, |entry| entry.0).ok()?;
         Some(self.by_handle.get(place)?.1)
     }
 
@@ -253,9 +239,7 @@ impl State {
 
     /// A group with committed offsets, by name.
     pub fn group_named(&self, name: &str) -> Option<GroupSlot> {
-        self.groups()
-            .find(|(_, group)| group.name == name)
-            .map(|(slot, _)| slot)
+        self.groups().find(|(_, group)| group.name == name).map(|(slot, _)| slot)
     }
 
     /// What a group committed, in order of handle.
@@ -268,11 +252,7 @@ impl State {
     /// What a group committed for a partition.
     pub fn offset_of(&self, group: GroupSlot, handle: PartitionHandle) -> Option<&CommittedOffset> {
         let offsets = self.offsets_of(group);
-        offsets.get(
-            offsets
-                .binary_search_by_key(&handle, |entry| entry.handle)
-                .ok()?,
-        )
+        offsets.get(offsets.binary_search_by_key(&handle, |entry| entry.handle).ok()?)
     }
 
     /// Whether a topic with so many partitions still fits, `staged_*` being those on their way.
@@ -284,10 +264,7 @@ impl State {
     ) -> Result<(), TableFull> {
         let limits = &self.limits;
         if self.topics_len() + staged_topics >= limits.topics_max {
-            return Err(TableFull {
-                key: "topics_max",
-                max: limits.topics_max,
-            });
+            return Err(TableFull { key: "topics_max", max: limits.topics_max });
         }
         self.room_for_partitions(partitions, staged_partitions)
     }
@@ -298,10 +275,7 @@ impl State {
         if self.partitions_len() + staged + partitions <= max {
             Ok(())
         } else {
-            Err(TableFull {
-                key: "partitions_max",
-                max,
-            })
+            Err(TableFull { key: "partitions_max", max })
         }
     }
 
@@ -327,23 +301,12 @@ impl State {
         match record {
             MetaRecord::Boot { boot } => self.boot = self.boot.max(*boot),
             MetaRecord::HandleNext { handle } => self.handle_next = self.handle_next.max(*handle),
-            MetaRecord::TopicCreate {
-                id,
-                name,
-                ring,
-                handle_first,
-                partitions,
-                configs,
-            } => {
+            MetaRecord::TopicCreate { id, name, ring, handle_first, partitions, configs } => {
                 let slot = self.topic_create(*id, name, RingIndex(*ring), configs)?;
                 self.partitions_add(slot, *handle_first, *partitions)?;
             }
             MetaRecord::TopicDelete { id } => self.topic_delete(*id, removed),
-            MetaRecord::PartitionsAdd {
-                id,
-                handle_first,
-                partitions,
-            } => {
+            MetaRecord::PartitionsAdd { id, handle_first, partitions } => {
                 if let Some((slot, _)) = self.topic_with_id(*id) {
                     self.partitions_add(slot, *handle_first, *partitions)?;
                 }
@@ -380,8 +343,7 @@ impl State {
             }
             MetaRecord::OffsetDelete { group, handle } => {
                 if let Some(group) = self.group_named(group) {
-                    self.offsets
-                        .retain(|e| e.group != group || e.handle != *handle);
+                    self.offsets.retain(|e| e.group != group || e.handle != *handle);
                 }
             }
             MetaRecord::GroupDelete { group } => {
@@ -390,12 +352,7 @@ impl State {
                     self.groups[usize::from(group.0)] = None;
                 }
             }
-            MetaRecord::Partition {
-                handle,
-                log_start,
-                next,
-                epochs,
-            } => {
+            MetaRecord::Partition { handle, log_start, next, epochs } => {
                 self.partition_restore(ring, *handle)?;
                 if let Some(partition) = self.with_handle(*handle) {
                     partition.log_start = partition.log_start.max(*log_start);
@@ -407,16 +364,9 @@ impl State {
                     }
                 }
             }
-            MetaRecord::Producer {
-                id,
-                epoch,
-                handle,
-                timestamp_ms,
-                batches,
-            } => {
+            MetaRecord::Producer { id, epoch, handle, timestamp_ms, batches } => {
                 if let Some(slot) = self.partition_with_handle(*handle) {
-                    self.producers
-                        .restore(*id, *epoch, slot, *timestamp_ms, batches);
+                    self.producers.restore(*id, *epoch, slot, *timestamp_ms, batches);
                 }
             }
             MetaRecord::Evict { .. } => {}
@@ -452,24 +402,13 @@ impl State {
         if let Some((slot, _)) = self.topic_named(name) {
             return Ok(slot);
         }
-        let full = TableFull {
-            key: "topics_max",
-            max: self.limits.topics_max,
-        };
+        let full = TableFull { key: "topics_max", max: self.limits.topics_max };
         let place = self.topics.iter().position(Option::is_none).ok_or(full)?;
         let slot = TopicSlot(place as u16);
         let configs = configs_from(configs);
         let name = string_from(name);
-        let by_name = self
-            .topics_by_name
-            .partition_point(|other| self.name_of(*other) < &*name);
-        self.topics[place] = Some(Topic {
-            id,
-            name,
-            ring,
-            partitions: 0,
-            configs,
-        });
+        let by_name = self.topics_by_name.partition_point(|other| self.name_of(*other) < &*name);
+        self.topics[place] = Some(Topic { id, name, ring, partitions: 0, configs });
         self.topics_by_name.insert(by_name, slot);
         Ok(slot)
     }
@@ -480,20 +419,13 @@ impl State {
         handle_first: PartitionHandle,
         count: u32,
     ) -> Result<(), TableFull> {
-        let full = TableFull {
-            key: "partitions_max",
-            max: self.limits.partitions_max,
-        };
+        let full = TableFull { key: "partitions_max", max: self.limits.partitions_max };
         for i in 0..count {
             let handle = PartitionHandle(handle_first.0.saturating_add(i));
             if self.partition_with_handle(handle).is_some() {
                 continue;
             }
-            let place = self
-                .partitions
-                .iter()
-                .position(Option::is_none)
-                .ok_or(full)?;
+            let place = self.partitions.iter().position(Option::is_none).ok_or(full)?;
             let slot = PartitionSlot(place as u16);
             let Some(Some(entry)) = self.topics.get_mut(usize::from(topic.0)) else {
                 return Ok(());
@@ -504,13 +436,9 @@ impl State {
             self.partitions[place] = Some(Partition::new(handle, topic, index, ring));
             let at = self.by_handle.partition_point(|entry| entry.0 < handle);
             self.by_handle.insert(at, (handle, slot));
-            let at = self
-                .by_topic
-                .partition_point(|e| (e.0, e.1) < (topic, index));
+            let at = self.by_topic.partition_point(|e| (e.0, e.1) < (topic, index));
             self.by_topic.insert(at, (topic, index, slot));
-            self.handle_next = self
-                .handle_next
-                .max(PartitionHandle(handle.0.saturating_add(1)));
+            self.handle_next = self.handle_next.max(PartitionHandle(handle.0.saturating_add(1)));
         }
         Ok(())
     }
@@ -530,8 +458,7 @@ impl State {
         }
         self.by_topic.retain(|entry| entry.0 != topic);
         let partitions = &self.partitions;
-        self.by_handle
-            .retain(|entry| partitions[usize::from(entry.1.0)].is_some());
+        self.by_handle.retain(|entry| partitions[usize::from(entry.1.0)].is_some());
         self.topics_by_name.retain(|slot| *slot != topic);
         self.topics[usize::from(topic.0)] = None;
     }
@@ -540,32 +467,21 @@ impl State {
         if let Some(slot) = self.group_named(name) {
             return Ok(slot);
         }
-        let full = TableFull {
-            key: "groups_max",
-            max: self.limits.groups_max,
-        };
+        let full = TableFull { key: "groups_max", max: self.limits.groups_max };
         let place = self.groups.iter().position(Option::is_none).ok_or(full)?;
-        self.groups[place] = Some(CommitGroup {
-            name: string_from(name),
-        });
+        self.groups[place] = Some(CommitGroup { name: string_from(name) });
         Ok(GroupSlot(place as u16))
     }
 
     fn offset_commit(&mut self, entry: CommittedOffset) -> Result<(), TableFull> {
         let key = (entry.group, entry.handle);
-        match self
-            .offsets
-            .binary_search_by_key(&key, |e| (e.group, e.handle))
-        {
+        match self.offsets.binary_search_by_key(&key, |e| (e.group, e.handle)) {
             Ok(at) => self.offsets[at] = entry,
             Err(at) if self.offsets.len() < self.limits.offsets_max => {
                 self.offsets.insert(at, entry);
             }
             Err(_) => {
-                return Err(TableFull {
-                    key: "offsets_max",
-                    max: self.limits.offsets_max,
-                });
+                return Err(TableFull { key: "offsets_max", max: self.limits.offsets_max });
             }
         }
         Ok(())
@@ -600,11 +516,7 @@ impl Partition {
 
     /// Notes that records from `offset` on are of leader epoch `boot`.
     pub(super) fn epoch_note(&mut self, boot: Boot, offset: Offset) {
-        if self
-            .epochs
-            .last()
-            .is_some_and(|(newest, _)| *newest >= boot)
-        {
+        if self.epochs.last().is_some_and(|(newest, _)| *newest >= boot) {
             return;
         }
         if self.epochs.is_full() {

@@ -37,21 +37,13 @@ fn config(segments: u16) -> LogConfig {
 }
 
 fn now(ms: u64) -> Now {
-    Now {
-        mono: Mono(ms * 1000),
-        wall_ms: 1_700_000_000_000 + ms as i64,
-        wall_synchronised: true,
-    }
+    Now { mono: Mono(ms * 1000), wall_ms: 1_700_000_000_000 + ms as i64, wall_synchronised: true }
 }
 
 fn open(config: &LogConfig, disk: &Arc<SimStorage>) -> Result<Log, OpenError> {
     let mut rng = Rng::new(disk.counts().writes + 1);
     let mut entropy = move |bytes: &mut [u8]| rng.fill(bytes);
-    let mut opening = Opening {
-        now: now(0),
-        entropy: &mut entropy,
-        progress: &mut |_, _, _| {},
-    };
+    let mut opening = Opening { now: now(0), entropy: &mut entropy, progress: &mut |_, _, _| {} };
     let storage: Arc<dyn Storage> = Arc::<SimStorage>::clone(disk);
     Log::open(config, storage, &mut opening)
 }
@@ -86,14 +78,8 @@ fn create(log: &mut Log, name: &str, partitions: u32) -> Result<Ticket, StageErr
     let handle_first = log.handles_take(partitions);
     let mut id = TopicId::default();
     id.0[..name.len()].copy_from_slice(name.as_bytes());
-    let record = MetaRecord::TopicCreate {
-        id,
-        name,
-        ring: 0,
-        handle_first,
-        partitions,
-        configs: &[],
-    };
+    let record =
+        MetaRecord::TopicCreate { id, name, ring: 0, handle_first, partitions, configs: &[] };
     log.stage(RING, &record, false, now(0))
 }
 
@@ -103,13 +89,7 @@ fn slot(log: &Log, topic: &str, index: u32) -> Option<PartitionSlot> {
 }
 
 fn append(log: &mut Log, slot: PartitionSlot, batches: &[u8]) -> Result<Appended, StageError> {
-    let append = Append {
-        slot,
-        batches,
-        newest_ms: None,
-        append_time_ms: None,
-        relaxed_ms: None,
-    };
+    let append = Append { slot, batches, newest_ms: None, append_time_ms: None, relaxed_ms: None };
     log.append(&append, now(0))
 }
 
@@ -132,10 +112,7 @@ fn contents(log: &Log, slot: PartitionSlot) -> BTreeMap<i64, u32> {
             let header = group.header;
             at = header.position + u64::from(header.bytes);
             let mut run_at = header.position + header.payload_at();
-            for run in scan::contents(&mut reader, &header)
-                .runs
-                .unwrap_or_default()
-            {
+            for run in scan::contents(&mut reader, &header).runs.unwrap_or_default() {
                 if run.handle == partition.handle {
                     scan::batches(&mut reader, run_at, &run, &mut |batch| {
                         let offset = batch.header.base_offset;
@@ -178,15 +155,9 @@ fn what_was_synced_is_there_after_a_restart_and_the_boot_grows() {
     let log = open(&config, &disk).unwrap();
     assert_eq!(log.state().boot, Boot(2));
     let slot1 = slot(&log, "t", 1).unwrap();
-    assert_eq!(
-        contents(&log, slot1),
-        BTreeMap::from([(0, crc_of(&batch(3, 100, 7)))])
-    );
+    assert_eq!(contents(&log, slot1), BTreeMap::from([(0, crc_of(&batch(3, 100, 7)))]));
     let partition = log.state().partition(slot1).unwrap();
-    assert_eq!(
-        (partition.high_watermark, partition.next),
-        (Offset(3), Offset(3))
-    );
+    assert_eq!((partition.high_watermark, partition.next), (Offset(3), Offset(3)));
     assert_eq!(partition.epochs.as_slice(), &[(Boot(1), Offset(0))]);
 }
 
@@ -230,10 +201,7 @@ fn a_full_ring_overwrites_its_oldest_segment_and_log_starts_follow() {
         let slot0 = slot(&log, "t", 0).unwrap();
         assert_eq!(contents(&log, slot0), before);
         assert_eq!(log.damage().groups, 0);
-        assert_eq!(
-            log.state().partition(slot0).unwrap().high_watermark,
-            Offset(600)
-        );
+        assert_eq!(log.state().partition(slot0).unwrap().high_watermark, Offset(600));
     }
 }
 
@@ -254,10 +222,7 @@ fn a_failed_sync_moves_the_group_to_a_spare_and_nothing_is_evicted_for_it() {
         let appended = append(&mut log, slot0, &batch).unwrap();
         wanted.insert(appended.offset.0, crc_of(&batch));
         drive(&mut log, 2);
-        assert_eq!(
-            log.settled(&Until::synced(RING, appended.ticket)),
-            Settle::Done
-        );
+        assert_eq!(log.settled(&Until::synced(RING, appended.ticket)), Settle::Done);
     }
     assert_eq!(log.stats(RING).given_up, 2);
     assert_eq!(log.stats(RING).evicted, 0);
@@ -288,18 +253,11 @@ fn a_disk_that_fails_for_long_fails_answers_and_stores_everything_later() {
     assert_eq!(append(&mut log, slot0, &batch0), Err(StageError::Storage));
     assert!(log.deadline(RING).unwrap() > Mono(2000));
     drive(&mut log, 300);
-    assert_eq!(
-        log.settled(&until),
-        Settle::Failed,
-        "the second try fails as well"
-    );
+    assert_eq!(log.settled(&until), Settle::Failed, "the second try fails as well");
     disk.fail(Op::Sync, Failing::Never);
     drive(&mut log, 3000);
     assert_eq!(log.settled(&until), Settle::Done);
-    assert_eq!(
-        contents(&log, slot0),
-        BTreeMap::from([(0, crc_of(&batch0))])
-    );
+    assert_eq!(contents(&log, slot0), BTreeMap::from([(0, crc_of(&batch0))]));
 }
 
 #[test]
@@ -314,12 +272,7 @@ fn a_damaged_group_costs_only_the_batches_on_it_and_never_the_start() {
     for i in 0..5 {
         let segment = log.segments(RING).next_back().unwrap();
         places.push((segment.file, segment.end));
-        append(
-            &mut log,
-            slot0,
-            &[batch(2, 500, i), batch(1, 500, 90 + i)].concat(),
-        )
-        .unwrap();
+        append(&mut log, slot0, &[batch(2, 500, i), batch(1, 500, 90 + i)].concat()).unwrap();
         drive(&mut log, 2);
     }
     let mut wanted = contents(&log, slot0);
@@ -350,10 +303,7 @@ fn a_broken_head_in_a_file_that_was_used_before_hides_nothing() {
         append(&mut log, slot0, &batch(1, 20_000, i)).unwrap();
         drive(&mut log, 2);
     }
-    assert!(
-        log.stats(RING).evicted > 0,
-        "the newest file was used before"
-    );
+    assert!(log.stats(RING).evicted > 0, "the newest file was used before");
     let wanted = contents(&log, slot0);
     let newest = log.segments(RING).next_back().unwrap();
     assert!(newest.end > newest.groups_at);
@@ -384,19 +334,12 @@ fn cut_at(crash: u64, keep: Cut) -> bool {
     let mut boot = Boot(0);
     let mut cut = false;
     for round in 0..4u64 {
-        let limit = if round == 0 {
-            crash
-        } else {
-            3 + (crash + round) % 9
-        };
+        let limit = if round == 0 { crash } else { 3 + (crash + round) % 9 };
         if round < 3 {
             disk.crash_at_write(disk.counts().writes + limit);
         }
         let Ok(mut log) = open(&config, &disk) else {
-            assert!(
-                disk.is_dead(),
-                "CRASH={crash} {keep:?}: only a cut stops the start"
-            );
+            assert!(disk.is_dead(), "CRASH={crash} {keep:?}: only a cut stops the start");
             disk.power_cut(keep);
             cut |= round == 0;
             continue;
@@ -412,10 +355,7 @@ fn cut_at(crash: u64, keep: Cut) -> bool {
             );
         }
         if !disk.is_dead() {
-            assert!(
-                log.state().boot > boot,
-                "CRASH={crash} {keep:?}: epochs never go back"
-            );
+            assert!(log.state().boot > boot, "CRASH={crash} {keep:?}: epochs never go back");
             boot = log.state().boot;
             check(&log, &acknowledged, &seen, crash, keep);
         }
@@ -451,10 +391,7 @@ fn workload(
         for (appended, crc) in staged {
             let offset = appended.offset.0;
             if log.settled(&Until::synced(RING, appended.ticket)) == Settle::Done {
-                assert!(
-                    seen.get(&offset).is_none_or(|other| *other == crc),
-                    "offset {offset}"
-                );
+                assert!(seen.get(&offset).is_none_or(|other| *other == crc), "offset {offset}");
                 acknowledged.insert(offset, crc);
                 seen.insert(offset, crc);
             }
@@ -470,26 +407,16 @@ fn check(
     keep: Cut,
 ) {
     let Some(slot0) = slot(log, "t", 0) else {
-        assert!(
-            acknowledged.is_empty(),
-            "CRASH={crash} {keep:?}: the topic is gone"
-        );
+        assert!(acknowledged.is_empty(), "CRASH={crash} {keep:?}: the topic is gone");
         return;
     };
     let found = contents(log, slot0);
     let start = log.state().partition(slot0).unwrap().log_start.0;
     for (offset, crc) in acknowledged.range(start..) {
-        assert_eq!(
-            found.get(offset),
-            Some(crc),
-            "CRASH={crash} {keep:?} offset {offset}"
-        );
+        assert_eq!(found.get(offset), Some(crc), "CRASH={crash} {keep:?} offset {offset}");
     }
     for (offset, crc) in &found {
-        assert!(
-            seen.get(offset).is_none_or(|other| other == crc),
-            "CRASH={crash} {keep:?}"
-        );
+        assert!(seen.get(offset).is_none_or(|other| other == crc), "CRASH={crash} {keep:?}");
     }
     let kept = acknowledged.range(start..).count() * 9_000;
     let all = acknowledged.len() * 9_000;
@@ -497,9 +424,5 @@ fn check(
         kept >= all.min(256 * 1024),
         "CRASH={crash} {keep:?}: evicted too much: {kept} of {all}"
     );
-    assert_eq!(
-        log.damage().groups,
-        0,
-        "CRASH={crash} {keep:?}: a cut is not damage"
-    );
+    assert_eq!(log.damage().groups, 0, "CRASH={crash} {keep:?}: a cut is not damage");
 }

@@ -59,13 +59,7 @@ pub enum Form {
 /// Renders into `buf`; gives the length, or none where `buf` is too small. With
 /// [`crate::limits::RINGS_MAX`] rings it takes less than 32 KiB.
 pub fn render(status: &Status<'_>, form: Form, buf: &mut [u8]) -> Option<usize> {
-    let mut out = Out {
-        buf,
-        len: 0,
-        form,
-        depth: 0,
-        first: true,
-    };
+    let mut out = Out { buf, len: 0, form, depth: 0, first: true };
     walk(status, &mut out).ok()?;
     Some(out.len)
 }
@@ -112,10 +106,7 @@ fn walk_ring(ring: &RingStatus<'_>, now: Mono, out: &mut Out<'_>) -> fmt::Result
     out.milli("laps", m.laps_milli)?;
     let rate = m.rate.per_second(now).filter(|rate| *rate > 0);
     out.int("bytes_per_second", rate.unwrap_or(0))?;
-    out.maybe(
-        "seconds_to_overwrite",
-        rate.map(|rate| ring.data_bytes / rate),
-    )?;
+    out.maybe("seconds_to_overwrite", rate.map(|rate| ring.data_bytes / rate))?;
     out.begin(Some("wear"))?;
     out.int("payload_bytes", m.payload_bytes)?;
     out.int("written_bytes", m.written_bytes)?;
@@ -180,13 +171,7 @@ fn walk_metrics(m: &Metrics, out: &mut Out<'_>) -> fmt::Result {
 /// Requests by API and errors by code, those that occurred.
 fn walk_counts(status: &Status<'_>, out: &mut Out<'_>) -> fmt::Result {
     out.begin(Some("requests"))?;
-    for (key, count) in status
-        .metrics
-        .requests
-        .iter()
-        .enumerate()
-        .filter(|(_, n)| **n > 0)
-    {
+    for (key, count) in status.metrics.requests.iter().enumerate().filter(|(_, n)| **n > 0) {
         match i16::try_from(key).ok().and_then(status.api_name) {
             Some(name) => out.int(name, *count)?,
             None => out.field(&format_args!("key_{key}"), count, false)?,
@@ -194,13 +179,7 @@ fn walk_counts(status: &Status<'_>, out: &mut Out<'_>) -> fmt::Result {
     }
     out.end()?;
     out.begin(Some("errors"))?;
-    for (place, count) in status
-        .metrics
-        .errors
-        .iter()
-        .enumerate()
-        .filter(|(_, n)| **n > 0)
-    {
+    for (place, count) in status.metrics.errors.iter().enumerate().filter(|(_, n)| **n > 0) {
         let code = i64::try_from(place).map_or(0, |place| place - 1);
         out.field(&format_args!("{code}"), count, false)?;
     }
@@ -291,11 +270,7 @@ impl Out<'_> {
     }
 
     fn milli(&mut self, name: &str, value: u64) -> fmt::Result {
-        self.field(
-            &name,
-            &format_args!("{}.{:03}", value / 1000, value % 1000),
-            false,
-        )
+        self.field(&name, &format_args!("{}.{:03}", value / 1000, value % 1000), false)
     }
 
     /// A number that may be unknown.
@@ -311,10 +286,7 @@ impl Out<'_> {
 impl Write for Out<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let to = self.len + text.len();
-        self.buf
-            .get_mut(self.len..to)
-            .ok_or(fmt::Error)?
-            .copy_from_slice(text.as_bytes());
+        self.buf.get_mut(self.len..to).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
         self.len = to;
         Ok(())
     }
@@ -327,10 +299,7 @@ fn resident_bytes() -> (u64, u64) {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let read = rustix::fs::open("/proc/self/status", flags, Mode::empty())
         .and_then(|file| rustix::io::read(&file, &mut buf));
-    let text = buf
-        .get(..read.unwrap_or(0))
-        .and_then(|b| std::str::from_utf8(b).ok())
-        .unwrap_or("");
+    let text = buf.get(..read.unwrap_or(0)).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("");
     let line = |name: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(name))?;
         value.split_whitespace().next()?.parse::<u64>().ok()
@@ -351,10 +320,7 @@ mod tests {
         metrics.error(-1);
         metrics.connections.opened();
         metrics.sync_us.add(120);
-        let mut ring = RingMetrics {
-            laps_milli: 1250,
-            ..RingMetrics::default()
-        };
+        let mut ring = RingMetrics { laps_milli: 1250, ..RingMetrics::default() };
         ring.rate.add(4096 * 3600, Mono(0));
         let status = Status {
             now: Mono(3_600_000_000),
@@ -362,26 +328,11 @@ mod tests {
             boot: 7,
             metrics: &metrics,
             rings: &[
-                RingStatus {
-                    name: "main",
-                    data_bytes: 256 << 20,
-                    metrics: &ring,
-                },
-                RingStatus {
-                    name: "alarms",
-                    data_bytes: 1,
-                    metrics: &RingMetrics::default(),
-                },
+                RingStatus { name: "main", data_bytes: 256 << 20, metrics: &ring },
+                RingStatus { name: "alarms", data_bytes: 1, metrics: &RingMetrics::default() },
             ],
-            damage: DamageMetrics {
-                records: 3,
-                ..DamageMetrics::default()
-            },
-            tables: &[TableStatus {
-                name: "topics",
-                used: 1,
-                max: 128,
-            }],
+            damage: DamageMetrics { records: 3, ..DamageMetrics::default() },
+            tables: &[TableStatus { name: "topics", used: 1, max: 128 }],
             memory_planned: 1,
             api_name: |key| (key == 0).then_some("Produce"),
         };
@@ -406,20 +357,14 @@ mod tests {
             "  -1: 1",
             "  p99: 120",
         ] {
-            assert!(
-                text.lines().any(|have| have == line),
-                "no line {line:?} in\n{text}"
-            );
+            assert!(text.lines().any(|have| have == line), "no line {line:?} in\n{text}");
         }
     }
 
     #[test]
     fn json_is_balanced_and_has_no_empty_places() {
         let json = rendered(Form::Json);
-        assert!(
-            json.starts_with("{\"version\":") && json.ends_with("}\n"),
-            "{json}"
-        );
+        assert!(json.starts_with("{\"version\":") && json.ends_with("}\n"), "{json}");
         assert_eq!(json.matches('{').count(), json.matches('}').count());
         for wrong in [",,", "{,", ",}", ":}", ":,", "}\"", "\"\""] {
             assert!(!json.contains(wrong), "{wrong} in {json}");

@@ -29,8 +29,7 @@ impl SyncMean {
     /// Adds one.
     pub fn add(&self, us: u64) {
         let sum = self.0.get();
-        self.0
-            .set(if sum == 0 { us * 8 } else { sum - sum / 8 + us });
+        self.0.set(if sum == 0 { us * 8 } else { sum - sum / 8 + us });
     }
 
     /// The mean; 0 before the first.
@@ -60,11 +59,7 @@ pub async fn commit<C: Core>(net: Rc<Net<C>>, ring: RingIndex) {
         }
         // A moment that is past, though there was nothing to do, must not keep us busy.
         let soonest = clock.mono().plus_ms(1);
-        let deadline = net
-            .core
-            .borrow()
-            .deadline(ring)
-            .map(|deadline| deadline.max(soonest));
+        let deadline = net.core.borrow().deadline(ring).map(|deadline| deadline.max(soonest));
         alarm.wait(&clock, net.hub.ring_bell(ring), deadline).await;
     }
 }

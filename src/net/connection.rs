@@ -121,11 +121,7 @@ impl<C: Core> Connection<C> {
             Pool::Produce => self.wire.net.setup.request_bytes_max,
             Pool::Fetch | Pool::Control => limits::LEASE_BYTES - SIZE_BYTES,
         };
-        if size <= max {
-            Ok(size + SIZE_BYTES)
-        } else {
-            Err(TOO_LARGE)
-        }
+        if size <= max { Ok(size + SIZE_BYTES) } else { Err(TOO_LARGE) }
     }
 
     /// The size that a frame's first bytes announce, 0 while they are too few. A size that no
@@ -139,11 +135,7 @@ impl<C: Core> Connection<C> {
         if size < HEAD_BYTES - SIZE_BYTES {
             return Err(End::protocol("a frame that is shorter than any request"));
         }
-        if size <= self.wire.net.setup.request_bytes_max {
-            Ok(size)
-        } else {
-            Err(TOO_LARGE)
-        }
+        if size <= self.wire.net.setup.request_bytes_max { Ok(size) } else { Err(TOO_LARGE) }
     }
 
     fn pool_of(&self, key: i16) -> Pool {
@@ -165,9 +157,7 @@ impl<C: Core> Connection<C> {
         } else {
             self.fill_room().await?;
         }
-        let Input {
-            lease, end, limit, ..
-        } = &mut self.input;
+        let Input { lease, end, limit, .. } = &mut self.input;
         let lease = lease.as_mut().expect("taken above");
         let received = self.wire.receive(&mut lease.buf[*end..*limit])?;
         self.drained = received.is_none_or(|bytes| bytes < *limit - *end);
@@ -212,11 +202,7 @@ impl<C: Core> Connection<C> {
         self.input = Input {
             start: 0,
             end: HEAD_BYTES,
-            limit: if together {
-                lease.buf.len()
-            } else {
-                bytes.min(lease.buf.len())
-            },
+            limit: if together { lease.buf.len() } else { bytes.min(lease.buf.len()) },
             lease: Some(lease),
         };
         Ok(())
@@ -239,12 +225,7 @@ impl<C: Core> Connection<C> {
         let mut lease = self.take(PoolKind::ProduceLarge).await?;
         let unread = self.input.unread();
         lease.buf[..unread.len()].copy_from_slice(unread);
-        self.input = Input {
-            start: 0,
-            end: unread.len(),
-            limit: bytes,
-            lease: Some(lease),
-        };
+        self.input = Input { start: 0, end: unread.len(), limit: bytes, lease: Some(lease) };
         Ok(())
     }
 
@@ -327,11 +308,7 @@ impl<C: Core> Connection<C> {
         let lease = self.input.lease.as_mut().expect("it holds the request");
         let answer = &mut lease.buf[place];
         if settle == Settle::Failed {
-            self.wire
-                .net
-                .core
-                .borrow()
-                .fail(PRODUCE_KEY, version, answer);
+            self.wire.net.core.borrow().fail(PRODUCE_KEY, version, answer);
         }
         self.wire.send(answer).await
     }
@@ -379,9 +356,7 @@ impl<C: Core> Connection<C> {
             }
             // What was released together goes out together.
             let core = &self.wire.net.core;
-            let due = self
-                .replies
-                .due(owed.end, |until| core.borrow().settled(until));
+            let due = self.replies.due(owed.end, |until| core.borrow().settled(until));
             while sent < due {
                 let (bytes, next) = self.replies.bytes(sent..due);
                 self.wire.send(bytes).await?;
@@ -398,9 +373,7 @@ impl<C: Core> Connection<C> {
     /// Has a request dispatched; the answer's bytes from `from` on are in the shared window then.
     pub(super) fn dispatch(&self, frame: &Range<usize>, from: usize) -> Step {
         let lease = self.input.lease.as_ref().expect("it holds the request");
-        self.wire
-            .net
-            .dispatch(&self.peer, &lease.buf[frame.clone()], from)
+        self.wire.net.dispatch(&self.peer, &lease.buf[frame.clone()], from)
     }
 
     /// Moves a part of the shared window to where it can wait: behind the input if there is room,

@@ -121,10 +121,7 @@ impl<C: Core> Connection<C> {
                 JobStep::Sleep(deadline) => return Ok(Some(deadline)),
                 JobStep::Done => return Ok(None),
                 JobStep::Close(text) => {
-                    return Err(End {
-                        why: CloseReason::Overtaken,
-                        text,
-                    });
+                    return Err(End { why: CloseReason::Overtaken, text });
                 }
             }
         }
@@ -136,10 +133,7 @@ impl<C: Core> Connection<C> {
             unreachable!("asked only to read");
         };
         let net = &self.wire.net;
-        if net
-            .storage
-            .read_cached(file, at, &mut lease.buf[from..to])?
-        {
+        if net.storage.read_cached(file, at, &mut lease.buf[from..to])? {
             net.reads_cached.set(net.reads_cached.get() + 1);
             return Ok(());
         }

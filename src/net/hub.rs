@@ -121,9 +121,7 @@ impl Hub {
     /// Whether requests that come now could join those that wait for `until`.
     pub fn is_gathering(&self, until: &Until) -> bool {
         let rings = self.rings.iter().zip(until.tickets);
-        rings
-            .into_iter()
-            .any(|(ring, ticket)| ticket > Ticket(0) && ring.gathering.get())
+        rings.into_iter().any(|(ring, ticket)| ticket > Ticket(0) && ring.gathering.get())
     }
 
     /// Rung when something was staged in this ring.
@@ -224,12 +222,7 @@ impl Lease {
         let slot = slots.get(conn);
         slot.holds[kind as usize] = true;
         slot.moved_seen = None;
-        Lease {
-            buf,
-            kind,
-            conn,
-            hub: Rc::clone(hub),
-        }
+        Lease { buf, kind, conn, hub: Rc::clone(hub) }
     }
 }
 

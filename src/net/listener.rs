@@ -62,20 +62,13 @@ async fn admit<C: Core>(
     net.hub.connections.borrow_mut().opened();
     match socket_from(stream) {
         Ok((socket, local)) => {
-            let peer = Peer {
-                conn: id,
-                local: canonical(local),
-                remote: canonical(remote),
-            };
+            let peer = Peer { conn: id, local: canonical(local), remote: canonical(remote) };
             let connection = Connection::new(Rc::clone(net), id, socket, peer);
             executor.spawn(connection.serve()).detach();
             net.hub.opened.ring();
         }
         Err(_) => {
-            net.hub
-                .connections
-                .borrow_mut()
-                .closed(CloseReason::Network);
+            net.hub.connections.borrow_mut().closed(CloseReason::Network);
             net.hub.leave(id);
         }
     }

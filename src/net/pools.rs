@@ -52,9 +52,7 @@ impl Pools {
 
     /// Takes a connection off the waiting list.
     pub fn wait_end(&mut self, kind: PoolKind, conn: ConnId) {
-        self.pools[kind as usize]
-            .waiting
-            .retain(|other| *other != conn);
+        self.pools[kind as usize].waiting.retain(|other| *other != conn);
     }
 
     /// Takes a buffer back; it may go on at once to who waited longest.

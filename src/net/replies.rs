@@ -71,11 +71,7 @@ impl Replies {
         let Some(place) = page.lease.buf.get_mut(place) else {
             return false;
         };
-        let owed = Owed {
-            end,
-            version,
-            until,
-        };
+        let owed = Owed { end, version, until };
         if let Some(last) = self.owed.last_mut()
             && (last.version, last.until) == (version, until)
         {

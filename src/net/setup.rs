@@ -43,24 +43,12 @@ impl From<&Config> for Setup {
         let mut pool = |kind, count, bytes| pools[kind as usize] = (count, bytes);
         let request_bytes = config.socket_request_max_bytes;
         let small_bytes = limits::LEASE_BYTES;
-        pool(
-            PoolKind::ProduceSmall,
-            config.produce_leases_small,
-            small_bytes,
-        );
+        pool(PoolKind::ProduceSmall, config.produce_leases_small, small_bytes);
         // A large frame's buffer holds its size prefix too.
-        pool(
-            PoolKind::ProduceLarge,
-            config.produce_leases_large,
-            request_bytes + 4,
-        );
+        pool(PoolKind::ProduceLarge, config.produce_leases_large, request_bytes + 4);
         pool(PoolKind::Control, config.control_leases, small_bytes);
         pool(PoolKind::Fetch, config.fetch_leases, small_bytes);
-        pool(
-            PoolKind::Reply,
-            config.reply_leases,
-            config.reply_lease_bytes,
-        );
+        pool(PoolKind::Reply, config.reply_leases, config.reply_lease_bytes);
         Setup {
             listen: config.listen,
             status_socket: Some(config.data_dir.join("status.sock")),

@@ -119,9 +119,7 @@ impl Slots {
 
     /// Open connections of this address.
     pub fn open_of(&self, remote: IpAddr) -> usize {
-        self.iter()
-            .filter(|(_, slot)| slot.remote == remote)
-            .count()
+        self.iter().filter(|(_, slot)| slot.remote == remote).count()
     }
 
     /// An open connection's slot.
@@ -198,9 +196,8 @@ mod tests {
     #[test]
     fn the_longest_idle_one_without_a_request_goes_first_then_the_longest_idle() {
         let mut slots = Slots::new(4);
-        let ids: Vec<_> = (0..4)
-            .map(|i| slots.open(local(i), Mono(10 + u64::from(i))).unwrap())
-            .collect();
+        let ids: Vec<_> =
+            (0..4).map(|i| slots.open(local(i), Mono(10 + u64::from(i))).unwrap()).collect();
         assert_eq!(slots.open(local(9), Mono(50)), None);
         slots.get(ids[0]).completed = true;
         slots.get(ids[1]).completed = true;

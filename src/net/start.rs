@@ -75,14 +75,7 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
     let sealed = serve(broker, setup, clock, stop, |address| {
         log::info!("listening on {address}; this is start {boot} of the ring");
     })?;
-    log::info!(
-        "{}",
-        if sealed {
-            "stopped"
-        } else {
-            "stopped without a seal"
-        }
-    );
+    log::info!("{}", if sealed { "stopped" } else { "stopped without a seal" });
     Ok(sealed)
 }
 
@@ -106,10 +99,7 @@ fn allow_files(config: &Config) {
         return;
     }
     let current = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    let raised = Rlimit {
-        current: Some(current),
-        ..limit
-    };
+    let raised = Rlimit { current: Some(current), ..limit };
     if setrlimit(Resource::Nofile, raised).is_err() || current < wanted {
         log::warn!(
             "only {current} files may be open at a time: too few for max_connections = {}",

@@ -48,11 +48,7 @@ fn requests_of_all_kinds_take_turns_on_one_connection() {
         let key = [PRODUCE, ECHO, COMMIT, WAKE][id as usize % 4];
         let version = [0, 2][id as usize % 2];
         let padding = [0, 100, 60_000, 300_000][id as usize % 7 % 4];
-        let padding = if key == PRODUCE {
-            padding
-        } else {
-            padding.min(60_000)
-        };
+        let padding = if key == PRODUCE { padding } else { padding.min(60_000) };
         all.extend(request(key, version, id, id, padding));
     }
     let mut sender = client.0.try_clone().unwrap();
@@ -302,11 +298,7 @@ fn a_connections_task_is_small() {
     let address = listener.local_addr().unwrap();
     let stream = std::net::TcpStream::connect(address).unwrap();
     let id = net.hub.slots.borrow_mut().open(address.ip(), Mono(0));
-    let peer = Peer {
-        conn: id.unwrap(),
-        local: address,
-        remote: address,
-    };
+    let peer = Peer { conn: id.unwrap(), local: address, remote: address };
     let socket = smol::Async::new(stream).unwrap();
     let task = connection::Connection::new(Rc::clone(&net), peer.conn, socket, peer).serve();
     let bytes = std::mem::size_of_val(&task);

@@ -80,9 +80,7 @@ impl Flusher {
     /// Has a job carried out.
     pub async fn run(&self, ring: RingIndex, job: WriteJob) -> FlushOutcome {
         let task = |waker, job| FlushTask { ring, job, waker };
-        self.0
-            .carry_out(job, task, |outcome| outcome.ring == ring)
-            .await
+        self.0.carry_out(job, task, |outcome| outcome.ring == ring).await
     }
 }
 
@@ -92,11 +90,7 @@ impl Reader {
         Desk::start("read", reads, move |mut task: ReadTask| {
             let part = &mut task.buf[task.range];
             let result = storage.read(task.file, task.at, part);
-            let outcome = ReadOutcome {
-                conn: task.conn,
-                buf: task.buf,
-                result,
-            };
+            let outcome = ReadOutcome { conn: task.conn, buf: task.buf, result };
             (outcome, task.waker)
         })
         .map(Reader)
@@ -111,18 +105,8 @@ impl Reader {
         range: Range<usize>,
         buf: Box<[u8]>,
     ) -> (Box<[u8]>, Result<(), DiskError>) {
-        let task = |waker, buf| ReadTask {
-            conn,
-            file,
-            at,
-            range: range.clone(),
-            buf,
-            waker,
-        };
-        let outcome = self
-            .0
-            .carry_out(buf, task, |outcome| outcome.conn == conn)
-            .await;
+        let task = |waker, buf| ReadTask { conn, file, at, range: range.clone(), buf, waker };
+        let outcome = self.0.carry_out(buf, task, |outcome| outcome.conn == conn).await;
         (outcome.buf, outcome.result)
     }
 }
@@ -167,11 +151,7 @@ impl<T: Send + 'static, R: Send + 'static> Desk<T, R> {
                 }
             }
         })?;
-        Ok(Desk {
-            shared,
-            worker: handle.thread().clone(),
-            handle: Some(handle),
-        })
+        Ok(Desk { shared, worker: handle.thread().clone(), handle: Some(handle) })
     }
 
     async fn carry_out<P>(

@@ -46,10 +46,7 @@ impl End {
 
     /// The client broke the protocol.
     pub fn protocol(text: &'static str) -> End {
-        End {
-            why: CloseReason::Protocol,
-            text,
-        }
+        End { why: CloseReason::Protocol, text }
     }
 }
 

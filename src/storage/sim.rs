@@ -27,10 +27,7 @@ impl Rng {
     }
 
     /// The next number.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it never ends and is no iterator"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "it never ends and is no iterator")]
     pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -180,15 +177,13 @@ impl SimStorage {
 
     /// Flips one bit of what is on the medium, and of the page cache where it is clean.
     pub fn flip(&self, file: FileRef, at: u64, bit: u8) {
-        self.disk()
-            .change(file, at, 1, &mut |bytes| bytes[0] ^= 1 << (bit & 7));
+        self.disk().change(file, at, 1, &mut |bytes| bytes[0] ^= 1 << (bit & 7));
     }
 
     /// Overwrites a range of the medium, and of the page cache, with rubbish.
     pub fn garble(&self, file: FileRef, at: u64, bytes: u64) {
         let mut rng = Rng::new(self.disk().rng.next());
-        self.disk()
-            .change(file, at, bytes, &mut |bytes| rng.fill(bytes));
+        self.disk().change(file, at, bytes, &mut |bytes| rng.fill(bytes));
     }
 
     /// Fills `buf` with what is on the medium, whatever may be pending.
@@ -207,16 +202,13 @@ impl SimStorage {
     /// The forks since this was last asked, with the number of the write that came last.
     pub fn forks_take(&self) -> Vec<(u64, SimStorage)> {
         let forks = std::mem::take(&mut self.disk().forks);
-        let storages = forks
-            .into_iter()
-            .map(|disk| (disk.counts.writes, SimStorage(Mutex::new(disk))));
+        let storages =
+            forks.into_iter().map(|disk| (disk.counts.writes, SimStorage(Mutex::new(disk))));
         storages.collect()
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -224,9 +216,7 @@ impl Storage for SimStorage {
     fn files(&self, ring: RingIndex) -> Result<Vec<(FileIndex, u64)>, DiskError> {
         let disk = self.disk();
         let files = disk.files.iter().filter(|(file, _)| file.ring == ring);
-        Ok(files
-            .map(|(file, image)| (file.file, image.bytes))
-            .collect())
+        Ok(files.map(|(file, image)| (file.file, image.bytes)).collect())
     }
 
     fn create(
@@ -238,14 +228,7 @@ impl Storage for SimStorage {
         let mut disk = self.disk();
         disk.alive("create")?;
         let (live, durable) = (Image::default(), Image::default());
-        disk.files.insert(
-            file,
-            File {
-                bytes,
-                live,
-                durable,
-            },
-        );
+        disk.files.insert(file, File { bytes, live, durable });
         drop(disk);
         progress(bytes);
         Ok(())
@@ -287,20 +270,14 @@ struct Image(BTreeMap<u64, Arc<[u8; PAGE]>>);
 
 impl Image {
     fn read(&self, at: u64, buf: &mut [u8]) {
-        pieces(at, buf.len(), |page, within, here| {
-            match self.0.get(&page) {
-                Some(bytes) => {
-                    buf[here.clone()].copy_from_slice(&bytes[within..within + here.len()])
-                }
-                None => buf[here].fill(0),
-            }
+        pieces(at, buf.len(), |page, within, here| match self.0.get(&page) {
+            Some(bytes) => buf[here.clone()].copy_from_slice(&bytes[within..within + here.len()]),
+            None => buf[here].fill(0),
         });
     }
 
     fn write(&mut self, at: u64, bytes: &[u8]) {
-        self.change(at, bytes.len(), &mut |here, target| {
-            target.copy_from_slice(&bytes[here])
-        });
+        self.change(at, bytes.len(), &mut |here, target| target.copy_from_slice(&bytes[here]));
     }
 
     fn change(
@@ -413,11 +390,7 @@ impl Disk {
         self.file(file, end, "write")?;
         self.counts.writes += 1;
         let fails = self.fails(Op::Write);
-        let bytes = if fails {
-            &bytes[..bytes.len() / 2]
-        } else {
-            bytes
-        };
+        let bytes = if fails { &bytes[..bytes.len() / 2] } else { bytes };
         self.counts.written_bytes += bytes.len() as u64;
         if let Some(image) = self.files.get_mut(&file) {
             image.live.write(at, bytes);
@@ -427,27 +400,15 @@ impl Disk {
             let position = at + done as u64;
             let count = (SECTOR - position as usize % SECTOR).min(bytes.len() - done);
             let piece = bytes[done..done + count].to_vec();
-            self.pending.push(Pending {
-                file,
-                at: position,
-                bytes: piece,
-            });
+            self.pending.push(Pending { file, at: position, bytes: piece });
             done += count;
         }
-        self.bad
-            .retain(|(bad, from, to)| *bad != file || *from < at || *to > end);
+        self.bad.retain(|(bad, from, to)| *bad != file || *from < at || *to > end);
         self.record();
-        if self
-            .crash_at
-            .is_some_and(|crash_at| self.counts.writes >= crash_at)
-        {
+        if self.crash_at.is_some_and(|crash_at| self.counts.writes >= crash_at) {
             self.dead = true;
         }
-        if fails {
-            Err(failed("write", EIO))
-        } else {
-            self.alive("write")
-        }
+        if fails { Err(failed("write", EIO)) } else { self.alive("write") }
     }
 
     fn sync(&mut self, file: FileRef) -> Result<(), DiskError> {
@@ -463,11 +424,7 @@ impl Disk {
             }
         }
         self.record();
-        if fails {
-            Err(failed("sync", EIO))
-        } else {
-            Ok(())
-        }
+        if fails { Err(failed("sync", EIO)) } else { Ok(()) }
     }
 
     fn power_cut(&mut self, cut: Cut) {
@@ -526,19 +483,11 @@ impl Disk {
 
     fn file(&self, file: FileRef, end: u64, doing: &'static str) -> Result<&File, DiskError> {
         let found = self.files.get(&file).ok_or(failed(doing, ENOENT))?;
-        if end <= found.bytes {
-            Ok(found)
-        } else {
-            Err(failed(doing, 0))
-        }
+        if end <= found.bytes { Ok(found) } else { Err(failed(doing, 0)) }
     }
 
     fn alive(&self, doing: &'static str) -> Result<(), DiskError> {
-        if self.dead {
-            Err(failed(doing, EIO))
-        } else {
-            Ok(())
-        }
+        if self.dead { Err(failed(doing, EIO)) } else { Ok(()) }
     }
 
     fn fails(&mut self, op: Op) -> bool {
@@ -589,10 +538,7 @@ const ENOENT: i32 = 2;
 mod tests {
     use super::*;
 
-    const FILE: FileRef = FileRef {
-        ring: RingIndex(0),
-        file: FileIndex(1),
-    };
+    const FILE: FileRef = FileRef { ring: RingIndex(0), file: FileIndex(1) };
 
     fn disk() -> SimStorage {
         let disk = SimStorage::new(1);

@@ -74,10 +74,7 @@ fn help_and_version_exit_0_and_print_to_the_standard_output() {
         assert!(out(&output).starts_with("Usage: brooklet"), "{args:?}");
     }
     let output = brooklet(&["--version"]);
-    assert_eq!(
-        out(&output),
-        concat!("brooklet ", env!("CARGO_PKG_VERSION"), "\n")
-    );
+    assert_eq!(out(&output), concat!("brooklet ", env!("CARGO_PKG_VERSION"), "\n"));
     assert_eq!(output.status.code(), Some(0));
 }
 
@@ -93,11 +90,7 @@ fn a_wrong_command_line_exits_2() {
     ] {
         let output = brooklet(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));
-        assert!(
-            err(&output).starts_with("brooklet: "),
-            "{args:?}: {}",
-            err(&output)
-        );
+        assert!(err(&output).starts_with("brooklet: "), "{args:?}: {}", err(&output));
     }
 }
 
@@ -117,25 +110,15 @@ fn a_wrong_configuration_exits_2_and_names_place_key_value_and_what_is_allowed()
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("absent.toml"), "{}", err(&output));
 
-    let output = command(&["plan"])
-        .env("BROOKLET_CREATE", "perhaps")
-        .output()
-        .unwrap();
+    let output = command(&["plan"]).env("BROOKLET_CREATE", "perhaps").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        err(&output).contains("BROOKLET_CREATE: create = \"perhaps\""),
-        "{}",
-        err(&output)
-    );
+    assert!(err(&output).contains("BROOKLET_CREATE: create = \"perhaps\""), "{}", err(&output));
 }
 
 #[test]
 fn options_before_and_behind_the_command_and_the_environment_come_together() {
     let scratch = Scratch::new("together");
-    let file = scratch.file(
-        "b.toml",
-        "topics_max = 7\nmax_connections = 9\ngroups_max = 9\n",
-    );
+    let file = scratch.file("b.toml", "topics_max = 7\nmax_connections = 9\ngroups_max = 9\n");
     let output = command(&["--set", "groups_max=5", "plan", "--set", "groups_max=6"])
         .env("BROOKLET_CONFIG", &file)
         .env("BROOKLET_MAX_CONNECTIONS", "8")
@@ -145,37 +128,18 @@ fn options_before_and_behind_the_command_and_the_environment_come_together() {
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     let count = |name: &str| -> u64 {
         let text = out(&output);
-        let line = text
-            .lines()
-            .find(|line| line.trim_start().starts_with(name))
-            .unwrap();
-        line.trim_start()[name.len()..]
-            .split_whitespace()
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap()
+        let line = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+        line.trim_start()[name.len()..].split_whitespace().next().unwrap().parse().unwrap()
     };
-    assert_eq!(
-        (count("topics "), count("connections "), count("groups ")),
-        (7, 8, 6)
-    );
-    assert!(
-        err(&output).contains("BROOKLET_SERVICE_HOST is no key"),
-        "{}",
-        err(&output)
-    );
+    assert_eq!((count("topics "), count("connections "), count("groups ")), (7, 8, 6));
+    assert!(err(&output).contains("BROOKLET_SERVICE_HOST is no key"), "{}", err(&output));
 }
 
 #[test]
 fn a_plan_that_does_not_fit_exits_2() {
     let output = brooklet(&["plan", "--set", "memory_max=4 MiB"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        err(&output).contains("memory_max = 4.00 MiB is not enough"),
-        "{}",
-        err(&output)
-    );
+    assert!(err(&output).contains("memory_max = 4.00 MiB is not enough"), "{}", err(&output));
     let output = brooklet(&["serve", "--set", "memory_max=4 MiB"]);
     assert_eq!(output.status.code(), Some(2));
 }
@@ -185,13 +149,7 @@ fn the_shipped_configurations_are_accepted() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/config/");
     for (file, sum) in [("brooklet.toml", "8 MiB"), ("tiny.toml", "3 MiB")] {
         let memory = format!("memory_max={sum}");
-        let output = brooklet(&[
-            "plan",
-            "--config",
-            &format!("{root}{file}"),
-            "--set",
-            &memory,
-        ]);
+        let output = brooklet(&["plan", "--config", &format!("{root}{file}"), "--set", &memory]);
         assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     }
 }
@@ -202,11 +160,7 @@ fn no_ring_is_made_where_there_must_be_one() {
     let data = scratch.path("data");
     let output = brooklet(&["--data", &data, "--set", "create=never"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        err(&output).contains("create = \"never\""),
-        "{}",
-        err(&output)
-    );
+    assert!(err(&output).contains("create = \"never\""), "{}", err(&output));
     assert!(!std::path::Path::new(&data).exists());
     for args in [
         &["check", "--data", &data][..],
@@ -215,11 +169,7 @@ fn no_ring_is_made_where_there_must_be_one() {
     ] {
         let output = brooklet(args);
         assert_eq!(output.status.code(), Some(1), "{args:?}");
-        assert!(
-            err(&output).contains("there is no ring in"),
-            "{}",
-            err(&output)
-        );
+        assert!(err(&output).contains("there is no ring in"), "{}", err(&output));
     }
 }
 
@@ -228,11 +178,7 @@ fn status_without_a_broker_says_so_and_exits_1() {
     let scratch = Scratch::new("status");
     let output = brooklet(&["status", "--data", &scratch.path("data")]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        err(&output).contains("no broker is running"),
-        "{}",
-        err(&output)
-    );
+    assert!(err(&output).contains("no broker is running"), "{}", err(&output));
 }
 
 #[test]
@@ -246,11 +192,7 @@ fn a_second_user_of_a_data_directory_is_told_who_has_it() {
     for args in [&["check", "--data", &data][..], &["serve", "--data", &data]] {
         let output = brooklet(args);
         assert_eq!(output.status.code(), Some(1), "{args:?}");
-        assert!(
-            err(&output).contains("in use by process 4711"),
-            "{}",
-            err(&output)
-        );
+        assert!(err(&output).contains("in use by process 4711"), "{}", err(&output));
     }
 }
 
@@ -264,22 +206,14 @@ struct Broker {
 
 impl Broker {
     fn start(data: &str) -> Broker {
-        let settings = [
-            "ring.segments=3",
-            "ring.spares=1",
-            "ring.segment_bytes=4MiB",
-        ];
+        let settings = ["ring.segments=3", "ring.spares=1", "ring.segment_bytes=4MiB"];
         let mut command = command(&["serve", "--listen", "127.0.0.1:0", "--data", data]);
         for setting in settings {
             command.args(["--set", setting]);
         }
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        let mut broker = Broker {
-            child,
-            log,
-            started: String::new(),
-        };
+        let mut broker = Broker { child, log, started: String::new() };
         while !broker.started.contains("listening on") {
             let read = broker.log.read_line(&mut broker.started).unwrap();
             assert!(read > 0, "it ended: {}", broker.started);
@@ -320,35 +254,19 @@ fn a_start_is_logged_and_a_signal_ends_it_with_exit_0() {
             "may read and write everything",
             "listening on 127.0.0.1:",
         ] {
-            assert!(
-                broker.started.contains(wanted),
-                "no {wanted:?} in {}",
-                broker.started
-            );
+            assert!(broker.started.contains(wanted), "no {wanted:?} in {}", broker.started);
         }
         let (code, rest) = broker.end(signal);
         assert_eq!(code, Some(0), "{rest}");
     }
     let output = brooklet(&["check", "--data", &data]);
     assert_eq!(output.status.code(), Some(0), "{}", out(&output));
-    assert!(
-        out(&output).contains("0 damaged places"),
-        "{}",
-        out(&output)
-    );
+    assert!(out(&output).contains("0 damaged places"), "{}", out(&output));
     let output = brooklet(&["dump", "--data", &data]);
-    assert!(
-        out(&output).contains("Boot { boot: Boot(2) }"),
-        "{}",
-        out(&output)
-    );
+    assert!(out(&output).contains("Boot { boot: Boot(2) }"), "{}", out(&output));
     let output = brooklet(&["export", "--topic", "t", "--out", "x", "--data", &data]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        err(&output).contains("there is no topic \"t\""),
-        "{}",
-        err(&output)
-    );
+    assert!(err(&output).contains("there is no topic \"t\""), "{}", err(&output));
 }
 
 #[test]
@@ -357,21 +275,11 @@ fn status_shows_the_running_broker_and_others_are_kept_out() {
     let data = scratch.path("data");
     let broker = Broker::start(&data);
     let text = out(&brooklet(&["status", "--data", &data]));
-    assert!(
-        text.starts_with("version: ") && text.contains("\n  main:\n"),
-        "{text}"
-    );
+    assert!(text.starts_with("version: ") && text.contains("\n  main:\n"), "{text}");
     let json = out(&brooklet(&["status", "--json", "--data", &data]));
-    assert!(
-        json.starts_with("{\"version\":") && json.ends_with("}\n"),
-        "{json}"
-    );
+    assert!(json.starts_with("{\"version\":") && json.ends_with("}\n"), "{json}");
     let holder = format!("in use by process {}", broker.child.id());
-    for args in [
-        &["--data", &data][..],
-        &["check", "--data", &data],
-        &["dump", "--data", &data],
-    ] {
+    for args in [&["--data", &data][..], &["check", "--data", &data], &["dump", "--data", &data]] {
         let output = brooklet(args);
         assert_eq!(output.status.code(), Some(1), "{args:?}");
         assert!(err(&output).contains(&holder), "{}", err(&output));
@@ -380,9 +288,5 @@ fn status_shows_the_running_broker_and_others_are_kept_out() {
     assert_eq!(code, Some(0));
     let output = brooklet(&["--data", &data, "--set", "ring.segment_bytes=8MiB"]);
     assert_eq!(output.status.code(), Some(2), "{}", err(&output));
-    assert!(
-        err(&output).contains("ring.segment_bytes does not fit the ring"),
-        "{}",
-        err(&output)
-    );
+    assert!(err(&output).contains("ring.segment_bytes does not fit the ring"), "{}", err(&output));
 }

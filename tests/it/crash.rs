@@ -45,11 +45,7 @@ enum What {
 impl Run {
     fn new(seed: u64, cuts: bool) -> Run {
         let storage = Arc::new(SimStorage::new(seed));
-        let now = Now {
-            mono: Mono(0),
-            wall_ms: NOON_MS,
-            wall_synchronised: true,
-        };
+        let now = Now { mono: Mono(0), wall_ms: NOON_MS, wall_synchronised: true };
         let host = Host::open(storage, config(), now).unwrap();
         let mut run = Run {
             host,
@@ -98,9 +94,8 @@ impl Run {
 
     fn send_new(&mut self, partition: usize, producer: Option<usize>) {
         let records = 1 + self.rng.below(4) as usize;
-        let lengths: Vec<usize> = (0..records)
-            .map(|_| 10 + self.rng.below(1500) as usize)
-            .collect();
+        let lengths: Vec<usize> =
+            (0..records).map(|_| 10 + self.rng.below(1500) as usize).collect();
         let place = self.model.batch_new(partition, producer, &lengths);
         self.send(place);
     }
@@ -114,10 +109,7 @@ impl Run {
             match step {
                 Step::Again(_) => {
                     if !self.work() {
-                        assert!(
-                            self.host.sleep(),
-                            "it must wait, and there is nothing to do"
-                        );
+                        assert!(self.host.sleep(), "it must wait, and there is nothing to do");
                     }
                 }
                 Step::Reply { .. } | Step::ReplyAfter { .. } => {
@@ -129,10 +121,7 @@ impl Run {
                     self.model.placed(place, offset);
                     match step {
                         Step::ReplyAfter { until, .. } => {
-                            self.owed.push(Owed {
-                                until,
-                                what: What::Batch(place),
-                            });
+                            self.owed.push(Owed { until, what: What::Batch(place) });
                         }
                         _ => self.model.answered(place),
                     }
@@ -150,10 +139,7 @@ impl Run {
         let (step, _) = self.host.dispatch(&commit_request(offset));
         match step {
             Step::ReplyAfter { until, .. } => {
-                self.owed.push(Owed {
-                    until,
-                    what: What::Commit(offset),
-                });
+                self.owed.push(Owed { until, what: What::Commit(offset) });
             }
             Step::Again(_) | Step::Reply { .. } => {}
             other => panic!("{other:?}"),
@@ -199,10 +185,7 @@ impl Run {
                 return;
             }
             if !self.work() {
-                assert!(
-                    self.host.sleep(),
-                    "nothing is left to do, and answers are owed"
-                );
+                assert!(self.host.sleep(), "nothing is left to do, and answers are owed");
             }
         }
         panic!("answers are owed for ever");
@@ -220,12 +203,7 @@ impl Run {
             let disk = fork.fork(seed ^ instant);
             let all_synced = disk.is_synced();
             disk.power_cut(cut);
-            after_crash(
-                Arc::new(disk),
-                self.model.clone(),
-                self.host.now,
-                seed ^ instant,
-            );
+            after_crash(Arc::new(disk), self.model.clone(), self.host.now, seed ^ instant);
             if all_synced {
                 break;
             }
@@ -236,23 +214,13 @@ impl Run {
 /// Opens what a crash left, and compares. Then clients send again what was not acknowledged, go on
 /// a while, and the broker is stopped and opened once more.
 fn after_crash(disk: Arc<SimStorage>, model: Model, now: Now, seed: u64) -> Run {
-    let now = Now {
-        mono: Mono(0),
-        ..now
-    };
+    let now = Now { mono: Mono(0), ..now };
     disk.record_forks(true);
     let host = Host::open(disk, config(), now).unwrap();
     let forks = host.storage.forks_take();
     host.storage.record_forks(false);
     let rng = Rng::new(seed);
-    let mut run = Run {
-        host,
-        model,
-        rng,
-        owed: Vec::new(),
-        cuts: None,
-        instants: 0,
-    };
+    let mut run = Run { host, model, rng, owed: Vec::new(), cuts: None, instants: 0 };
     run.cut_again(&forks);
     run.model.check(&mut run.host);
     for producer in 0..PRODUCERS.len() {
@@ -278,10 +246,8 @@ impl Run {
         }
         let instant = self.rng.below(forks.len() as u64) as usize;
         let cut = Cut::ALL[self.rng.below(5) as usize];
-        let _hint = Hint(format!(
-            "then instant {instant} of {} of the start ({cut:?})",
-            forks.len()
-        ));
+        let _hint =
+            Hint(format!("then instant {instant} of {} of the start ({cut:?})", forks.len()));
         let (_, fork) = &forks[instant];
         let disk = fork.fork(self.rng.next());
         disk.power_cut(cut);
@@ -362,10 +328,7 @@ fn whenever_the_power_is_cut_nothing_acknowledged_or_seen_is_lost() {
         run.finish();
         let state = run.host.broker.log.state();
         let starts: Vec<i64> = state.partitions().map(|(_, p)| p.log_start.0).collect();
-        assert!(
-            starts.iter().all(|start| *start > 0),
-            "the ring came round: {starts:?}"
-        );
+        assert!(starts.iter().all(|start| *start > 0), "the ring came round: {starts:?}");
         assert!(run.instants > 200, "only {} instants", run.instants);
     }
 }
@@ -379,16 +342,9 @@ fn what_a_process_served_after_failed_syncs_is_there_after_it_was_killed_and_the
         for _ in 0..run.rng.below(60) {
             run.step();
         }
-        let (op, after) = (
-            if seed % 3 == 0 { Op::Write } else { Op::Sync },
-            run.rng.below(8),
-        );
+        let (op, after) = (if seed % 3 == 0 { Op::Write } else { Op::Sync }, run.rng.below(8));
         let for_ever = run.rng.one_in(2);
-        let failing = if for_ever {
-            Failing::From(after)
-        } else {
-            Failing::Once(after)
-        };
+        let failing = if for_ever { Failing::From(after) } else { Failing::Once(after) };
         run.host.storage.fail(op, failing);
         for _ in 0..30 {
             run.step();

@@ -21,9 +21,7 @@ fn the_documented_keys_are_those_that_are_served() {
             String::new()
         };
         let (key, name, flexible) = (api.key, api.name, api.flexible_since);
-        expected.push(format!(
-            "| {key} | {name} | {versions}{advertised} | {flexible} |"
-        ));
+        expected.push(format!("| {key} | {name} | {versions}{advertised} | {flexible} |"));
     }
     assert_table("## The keys", &expected);
 }
@@ -39,11 +37,7 @@ fn the_documented_topic_settings_are_those_that_are_known() {
             "" => "empty",
             value => value,
         };
-        let name = if key.effective {
-            format!("**{}**", key.name)
-        } else {
-            key.name.to_string()
-        };
+        let name = if key.effective { format!("**{}**", key.name) } else { key.name.to_string() };
         let what = key.documentation.replace('|', "\\|");
         expected.push(format!("| {name} | {default} | {what} |"));
     }
@@ -59,8 +53,5 @@ fn assert_table(section: &str, expected: &[String]) {
     let lines = rest.lines().skip_while(|line| !line.starts_with('|'));
     let table: Vec<&str> = lines.take_while(|line| line.starts_with('|')).collect();
     let wanted = expected.join("\n");
-    assert!(
-        table == expected,
-        "the table below {section} should be:\n{wanted}"
-    );
+    assert!(table == expected, "the table below {section} should be:\n{wanted}");
 }

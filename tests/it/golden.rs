@@ -45,8 +45,7 @@ impl Unpacked {
             }
             let times = words.get(2).map_or(1, |times| times.parse().unwrap());
             let file = file.as_mut().unwrap();
-            file.seek(SeekFrom::Start(words[0].parse().unwrap()))
-                .unwrap();
+            file.seek(SeekFrom::Start(words[0].parse().unwrap())).unwrap();
             file.write_all(&bytes_of(words[1]).repeat(times)).unwrap();
         }
         Unpacked(directory)
@@ -86,11 +85,7 @@ impl Drop for Unpacked {
 }
 
 fn now() -> Now {
-    Now {
-        mono: Mono(1),
-        wall_ms: 2_000_000_000_000,
-        wall_synchronised: true,
-    }
+    Now { mono: Mono(1), wall_ms: 2_000_000_000_000, wall_synchronised: true }
 }
 
 fn bytes_of(hex: &str) -> Vec<u8> {
@@ -226,10 +221,7 @@ fn an_image_of_a_newer_format_is_refused_and_left_untouched() {
     for at in [8, SEGMENT_BYTES - 4096 + 8] {
         let image = Unpacked::new(&format!("newer-{at}"));
         let segment = with_anchor(&image, at);
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .open(segment)
-            .unwrap();
+        let mut file = std::fs::OpenOptions::new().write(true).open(segment).unwrap();
         file.seek(SeekFrom::Start(at)).unwrap();
         file.write_all(&2u32.to_le_bytes()).unwrap();
         let before: Vec<_> = image.segments().iter().map(std::fs::read).collect();

@@ -54,27 +54,15 @@ impl Host {
                 seed
             });
         };
-        let mut opening = Opening {
-            now,
-            entropy: &mut entropy,
-            progress: &mut |_, _, _| {},
-        };
+        let mut opening = Opening { now, entropy: &mut entropy, progress: &mut |_, _, _| {} };
         let disk: Arc<dyn Storage> = Arc::clone(&storage) as _;
         let log = Log::open(&LogConfig::of(&config), disk, &mut opening)?;
-        Ok(Host {
-            storage,
-            broker: Broker::new(config, log),
-            now,
-        })
+        Ok(Host { storage, broker: Broker::new(config, log), now })
     }
 
     /// Over a new disk.
     pub fn new(config: Config) -> Host {
-        let now = Now {
-            mono: Mono(0),
-            wall_ms: NOON_MS,
-            wall_synchronised: true,
-        };
+        let now = Now { mono: Mono(0), wall_ms: NOON_MS, wall_synchronised: true };
         let host = Host::open(Arc::new(SimStorage::new(1)), config, now);
         host.unwrap_or_else(|error| panic!("a new ring opens: {error}"))
     }
@@ -82,16 +70,9 @@ impl Host {
     /// Handles one frame; gives the step and, where there is one, the answer.
     pub fn dispatch(&mut self, frame: &[u8]) -> (Step, Vec<u8>) {
         let address = "127.0.0.1:9092".parse().unwrap();
-        let peer = Peer {
-            conn: ConnId(0),
-            local: address,
-            remote: address,
-        };
+        let peer = Peer { conn: ConnId(0), local: address, remote: address };
         let mut buf = vec![0; 64 << 10];
-        let out = Window {
-            buf: &mut buf,
-            from: 0,
-        };
+        let out = Window { buf: &mut buf, from: 0 };
         let step = api::dispatch(&mut self.broker, &peer, frame, out, self.now);
         let bytes = match step {
             Step::Reply { bytes } | Step::ReplyAfter { bytes, .. } => bytes,
@@ -117,9 +98,7 @@ impl Host {
     /// Lets time pass to the next deadline, if there is one.
     pub fn sleep(&mut self) -> bool {
         let rings = (0..self.broker.log.rings_len() as u8).map(RingIndex);
-        let deadline = rings
-            .filter_map(|ring| self.broker.log.deadline(ring))
-            .min();
+        let deadline = rings.filter_map(|ring| self.broker.log.deadline(ring)).min();
         if let Some(deadline) = deadline {
             self.pass_us(deadline.since_us(self.now.mono));
         }
@@ -140,10 +119,7 @@ impl Host {
                 return settle;
             }
             if !self.work() {
-                assert!(
-                    self.sleep(),
-                    "nothing is left to do, and the answer still waits"
-                );
+                assert!(self.sleep(), "nothing is left to do, and the answer still waits");
             }
         }
         panic!("the answer waits for ever");
@@ -183,10 +159,7 @@ impl Host {
         let mut buf = vec![0; 64 << 10];
         let mut outcome = None;
         loop {
-            match self
-                .broker
-                .job_step(ConnId(0), &mut buf, outcome.take(), self.now)
-            {
+            match self.broker.job_step(ConnId(0), &mut buf, outcome.take(), self.now) {
                 JobStep::Read { file, at, from, to } => {
                     outcome = Some(self.storage.read(file, at, &mut buf[from..to]));
                 }
@@ -212,10 +185,7 @@ impl Host {
         request.topics.push(asked);
         let answer: FetchResponse = self.ask(ApiKey::Fetch, 11, &request);
         let partition = &answer.responses[0].partitions[0];
-        assert_eq!(
-            partition.error_code, 0,
-            "a fetch from {offset} of {topic}-{index}"
-        );
+        assert_eq!(partition.error_code, 0, "a fetch from {offset} of {topic}-{index}");
         partition.records.clone().unwrap_or_default()
     }
 
@@ -248,9 +218,7 @@ pub fn frame<Q: Encodable>(key: ApiKey, version: i16, request: &Q) -> Vec<u8> {
     header.request_api_version = version;
     header.correlation_id = 7;
     header.client_id = Some(StrBytes::from_static_str("it"));
-    header
-        .encode(&mut bytes, key.request_header_version(version))
-        .unwrap();
+    header.encode(&mut bytes, key.request_header_version(version)).unwrap();
     request.encode(&mut bytes, version).unwrap();
     bytes.to_vec()
 }
@@ -275,11 +243,7 @@ pub struct Sequenced {
 }
 
 /// Not an idempotent producer.
-pub const PLAIN: Sequenced = Sequenced {
-    id: -1,
-    epoch: -1,
-    first: -1,
-};
+pub const PLAIN: Sequenced = Sequenced { id: -1, epoch: -1, first: -1 };
 
 /// A record batch with one record for each value.
 pub fn batch(from: Sequenced, timestamp_ms: i64, values: &[&[u8]]) -> Vec<u8> {

@@ -86,10 +86,7 @@ impl Model {
         let first = batch.offset.expect("it has its place");
         for (offset, number) in (first..).zip(&batch.numbers) {
             let before = self.seen.insert((batch.partition, offset), *number);
-            assert!(
-                before.is_none_or(|before| before == *number),
-                "two records at {offset}"
-            );
+            assert!(before.is_none_or(|before| before == *number), "two records at {offset}");
         }
     }
 
@@ -141,10 +138,7 @@ impl Model {
         }
         let committed = committed(host);
         let possible = self.commit_acknowledged..=self.commit_next;
-        assert!(
-            possible.contains(&committed),
-            "committed {committed}, not in {possible:?}"
-        );
+        assert!(possible.contains(&committed), "committed {committed}, not in {possible:?}");
         self.commit_acknowledged = committed;
     }
 
@@ -155,10 +149,7 @@ impl Model {
         };
         let found = read(host, partition);
         let bounds = format!("{:?} from {log_start} to {visible}", PARTITIONS[partition]);
-        assert!(
-            found.is_sorted_by(|a, b| a.0 < b.0),
-            "{bounds}: offsets out of order"
-        );
+        assert!(found.is_sorted_by(|a, b| a.0 < b.0), "{bounds}: offsets out of order");
         assert!(
             visible >= self.seen_to[partition],
             "{bounds}: {} was seen",
@@ -166,29 +157,17 @@ impl Model {
         );
         // Acknowledged and seen is there, unless it is overwritten.
         let there: BTreeMap<i64, u64> = found.iter().copied().collect();
-        for ((_, offset), number) in self
-            .seen
-            .range((partition, log_start)..(partition, i64::MAX))
+        for ((_, offset), number) in self.seen.range((partition, log_start)..(partition, i64::MAX))
         {
-            assert_eq!(
-                there.get(offset),
-                Some(number),
-                "{bounds}: offset {offset} was seen"
-            );
+            assert_eq!(there.get(offset), Some(number), "{bounds}: offset {offset} was seen");
         }
         // What is there was sent, once, and stands in the order of sending: retries follow later.
         let sent = 0..self.numbers_next[partition];
         let mut once = std::collections::BTreeSet::new();
         for (offset, number) in &found {
             assert!((log_start..visible).contains(offset), "{bounds}: {offset}");
-            assert!(
-                sent.contains(number),
-                "{bounds}: {offset} has {number}, never sent"
-            );
-            assert!(
-                once.insert(*number),
-                "{bounds}: record {number} is there twice"
-            );
+            assert!(sent.contains(number), "{bounds}: {offset} has {number}, never sent");
+            assert!(once.insert(*number), "{bounds}: record {number} is there twice");
             self.placed.insert((partition, *offset), *number);
             self.seen.insert((partition, *offset), *number);
         }
@@ -200,34 +179,20 @@ impl Model {
     /// Each producer's records follow each other without a gap; the others keep their order.
     fn check_order(&self, partition: usize, numbers: &[u64]) {
         let there = |sent: &[u64]| -> Vec<u64> {
-            numbers
-                .iter()
-                .copied()
-                .filter(|number| sent.contains(number))
-                .collect()
+            numbers.iter().copied().filter(|number| sent.contains(number)).collect()
         };
         let sent_by = |producer| -> Vec<u64> {
             let batches = self.batches.iter();
             let its = batches.filter(|b| b.partition == partition && b.producer == producer);
-            its.flat_map(|batch| batch.numbers.iter().copied())
-                .collect()
+            its.flat_map(|batch| batch.numbers.iter().copied()).collect()
         };
-        assert!(
-            there(&sent_by(None)).is_sorted(),
-            "{:?} is out of order",
-            PARTITIONS[partition]
-        );
+        assert!(there(&sent_by(None)).is_sorted(), "{:?} is out of order", PARTITIONS[partition]);
         for producer in (0..PRODUCERS.len()).filter(|p| PRODUCERS[*p] == partition) {
             let sent = sent_by(Some(producer));
             let found = there(&sent);
-            let from = found
-                .first()
-                .and_then(|first| sent.iter().position(|n| n == first));
+            let from = found.first().and_then(|first| sent.iter().position(|n| n == first));
             let expected = sent.iter().skip(from.unwrap_or(0)).take(found.len());
-            assert!(
-                expected.eq(&found),
-                "producer {producer}: {found:?} of {sent:?}"
-            );
+            assert!(expected.eq(&found), "producer {producer}: {found:?} of {sent:?}");
         }
     }
 }
@@ -236,19 +201,13 @@ impl Batch {
     /// Its bytes.
     pub fn bytes(&self) -> Vec<u8> {
         let from = match self.producer {
-            Some(producer) => Sequenced {
-                id: 100 + producer as i64,
-                epoch: 0,
-                first: self.sequence_first,
-            },
+            Some(producer) => {
+                Sequenced { id: 100 + producer as i64, epoch: 0, first: self.sequence_first }
+            }
             None => PLAIN,
         };
-        let values: Vec<Vec<u8>> = self
-            .numbers
-            .iter()
-            .zip(&self.lengths)
-            .map(|(n, length)| value(*n, *length))
-            .collect();
+        let values: Vec<Vec<u8>> =
+            self.numbers.iter().zip(&self.lengths).map(|(n, length)| value(*n, *length)).collect();
         let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
         batch(from, NOON_MS, &values)
     }
@@ -265,11 +224,7 @@ fn value(number: u64, length: usize) -> Vec<u8> {
 fn bounds(host: &Host, partition: usize) -> Option<(PartitionHandle, i64, i64)> {
     let (topic, index) = PARTITIONS[partition];
     let partition = host.broker.partition_asked(topic, index)?;
-    Some((
-        partition.handle,
-        partition.log_start.0,
-        partition.high_watermark.0,
-    ))
+    Some((partition.handle, partition.log_start.0, partition.high_watermark.0))
 }
 
 /// Offsets and numbers of all records of a partition.
@@ -286,10 +241,7 @@ fn read(host: &mut Host, partition: usize) -> Vec<(i64, u64)> {
                 let record = record.unwrap();
                 let value = record.value.expect("it has a value");
                 let number = u64::from_be_bytes(value[..8].try_into().unwrap());
-                assert!(
-                    value[8..].iter().all(|byte| *byte == number as u8),
-                    "mixed contents"
-                );
+                assert!(value[8..].iter().all(|byte| *byte == number as u8), "mixed contents");
                 if record.offset >= before {
                     found.push((record.offset, number));
                 }
@@ -309,8 +261,6 @@ fn committed(host: &Host) -> i64 {
     let state = host.broker.log.state();
     let handle = bounds(host, 0).map(|(handle, ..)| handle);
     let group = state.group_named("g");
-    let found = group
-        .zip(handle)
-        .and_then(|(group, handle)| state.offset_of(group, handle));
+    let found = group.zip(handle).and_then(|(group, handle)| state.offset_of(group, handle));
     found.map_or(0, |found| found.offset.0)
 }

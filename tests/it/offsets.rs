@@ -41,11 +41,7 @@ fn commit(group: &str, partitions: &[(i32, i64, &str)]) -> OffsetCommitRequest {
 
 fn codes(host: &mut Host, version: i16, request: &OffsetCommitRequest) -> Vec<i16> {
     let answer: OffsetCommitResponse = host.ask(ApiKey::OffsetCommit, version, request);
-    answer.topics[0]
-        .partitions
-        .iter()
-        .map(|p| p.error_code)
-        .collect()
+    answer.topics[0].partitions.iter().map(|p| p.error_code).collect()
 }
 
 /// Everything that a group committed: topic, index, offset, metadata.
@@ -59,12 +55,7 @@ fn committed(host: &mut Host, group: &str) -> Vec<(String, i32, i64, String)> {
     for topic in &answer.topics {
         for p in &topic.partitions {
             let metadata = p.metadata.clone().unwrap().to_string();
-            found.push((
-                topic.name.0.to_string(),
-                p.partition_index,
-                p.committed_offset,
-                metadata,
-            ));
+            found.push((topic.name.0.to_string(), p.partition_index, p.committed_offset, metadata));
         }
     }
     found
@@ -132,9 +123,7 @@ fn many_groups_are_found_at_once_whole_or_in_part() {
             .iter()
             .map(|group| {
                 let partitions = group.topics.iter().flat_map(|topic| &topic.partitions);
-                partitions
-                    .map(|p| (p.partition_index, p.committed_offset))
-                    .collect()
+                partitions.map(|p| (p.partition_index, p.committed_offset)).collect()
             })
             .collect();
         assert_eq!(groups, [vec![(1, 5)], vec![(1, -1), (2, 6)], vec![]]);
@@ -147,10 +136,7 @@ fn bad_commits_get_kafkas_codes() {
     let long = "m".repeat(65);
     let request = commit("g", &[(0, 1, ""), (3, 1, ""), (-1, 1, ""), (1, 1, &long)]);
     assert_eq!(codes(&mut host, 8, &request), [0, 3, 3, 12]);
-    assert_eq!(
-        codes(&mut host, 8, &commit(&"g".repeat(256), &[(0, 1, "")])),
-        [24]
-    );
+    assert_eq!(codes(&mut host, 8, &commit(&"g".repeat(256), &[(0, 1, "")])), [24]);
     let mut member = commit("g", &[(0, 2, "")]);
     member.generation_id_or_member_epoch = 1;
     member.member_id = string("m-1");
@@ -158,10 +144,7 @@ fn bad_commits_get_kafkas_codes() {
     member.group_id = GroupId(string("other"));
     assert_eq!(codes(&mut host, 8, &member), [22]);
     assert_eq!(codes(&mut host, 9, &member), [69]);
-    assert_eq!(
-        committed(&mut host, "g"),
-        [("t".into(), 0, 1, String::new())]
-    );
+    assert_eq!(committed(&mut host, "g"), [("t".into(), 0, 1, String::new())]);
     assert_eq!(committed(&mut host, "other"), []);
 }
 
@@ -171,9 +154,7 @@ fn an_unchanged_commit_writes_nothing_and_waits_while_it_is_on_its_way() {
     let request = frame(ApiKey::OffsetCommit, 8, &commit("g", &[(0, 5, "")]));
     let (first, _) = host.dispatch(&request);
     let (second, _) = host.dispatch(&request);
-    let Step::ReplyAfter { until, .. } = first else {
-        panic!("{first:?}")
-    };
+    let Step::ReplyAfter { until, .. } = first else { panic!("{first:?}") };
     assert_eq!(first, second);
     host.settle(&until);
     let writes = host.storage.counts().writes;
@@ -182,9 +163,7 @@ fn an_unchanged_commit_writes_nothing_and_waits_while_it_is_on_its_way() {
     let other = frame(ApiKey::OffsetCommit, 8, &commit("g", &[(0, 6, "")]));
     host.dispatch(&other);
     let (third, _) = host.dispatch(&request);
-    let Step::ReplyAfter { until, .. } = third else {
-        panic!("{third:?}")
-    };
+    let Step::ReplyAfter { until, .. } = third else { panic!("{third:?}") };
     host.settle(&until);
     assert!(host.storage.counts().writes > writes);
     assert_eq!(committed(&mut host, "g")[0].2, 5);
@@ -195,17 +174,11 @@ fn what_was_answered_survives_a_power_cut() {
     let config = config_small(4, 1 << 20);
     let mut host = Host::new(config.clone());
     create_topic(&mut host, "t", 3, &[]);
-    assert_eq!(
-        codes(&mut host, 8, &commit("g", &[(0, 5, "a"), (1, 6, "")])),
-        [0, 0]
-    );
+    assert_eq!(codes(&mut host, 8, &commit("g", &[(0, 5, "a"), (1, 6, "")])), [0, 0]);
     assert_eq!(codes(&mut host, 8, &commit("g", &[(1, 7, "b")])), [0]);
     host.storage.power_cut(Cut::None);
     let mut host = Host::open(host.storage, config, host.now).unwrap();
-    let expected = [
-        ("t".into(), 0, 5, "a".into()),
-        ("t".into(), 1, 7, "b".into()),
-    ];
+    let expected = [("t".into(), 0, 5, "a".into()), ("t".into(), 1, 7, "b".into())];
     assert_eq!(committed(&mut host, "g"), expected);
 }
 
@@ -216,22 +189,9 @@ fn full_tables_refuse_what_is_new_and_take_what_is_known() {
         assert_eq!(codes(&mut host, 8, &commit(group, &[(0, 1, "")])), [0]);
     }
     assert_eq!(codes(&mut host, 8, &commit("d", &[(0, 1, "")])), [81]);
-    assert_eq!(
-        codes(
-            &mut host,
-            8,
-            &commit("a", &[(0, 2, ""), (1, 1, ""), (2, 1, "")])
-        ),
-        [0; 3]
-    );
-    assert_eq!(
-        codes(&mut host, 8, &commit("b", &[(1, 1, ""), (2, 1, "")])),
-        [81, 81]
-    );
-    assert_eq!(
-        codes(&mut host, 8, &commit("b", &[(0, 9, ""), (1, 1, "")])),
-        [0, 0]
-    );
+    assert_eq!(codes(&mut host, 8, &commit("a", &[(0, 2, ""), (1, 1, ""), (2, 1, "")])), [0; 3]);
+    assert_eq!(codes(&mut host, 8, &commit("b", &[(1, 1, ""), (2, 1, "")])), [81, 81]);
+    assert_eq!(codes(&mut host, 8, &commit("b", &[(0, 9, ""), (1, 1, "")])), [0, 0]);
     assert_eq!(codes(&mut host, 8, &commit("c", &[(1, 9, "")])), [81]);
     assert_eq!(codes(&mut host, 8, &commit("c", &[(0, 9, "")])), [0]);
 }
@@ -267,11 +227,7 @@ fn the_coordinator_of_every_group_is_here_and_transactions_have_none() {
             }
             let answer: FindCoordinatorResponse =
                 host.ask(ApiKey::FindCoordinator, version, &request);
-            let (host, port) = if code == 0 {
-                ("127.0.0.1", 9092)
-            } else {
-                ("", -1)
-            };
+            let (host, port) = if code == 0 { ("127.0.0.1", 9092) } else { ("", -1) };
             if version < 4 {
                 assert_eq!((answer.error_code, answer.port), (code, port));
                 assert_eq!(answer.host, string(host));

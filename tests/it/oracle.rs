@@ -22,15 +22,8 @@ fn everything_that_is_served_is_proved_here() {
     for api in brooklet::api::APIS {
         let row = rows::all().into_iter().find(|row| row.key == api.key);
         let row = row.unwrap_or_else(|| panic!("{} has no row", api.name));
-        assert_eq!(
-            (row.name, row.flexible_since),
-            (api.name, api.flexible_since)
-        );
-        assert!(
-            row.versions.contains(&api.min) && row.versions.contains(&api.max),
-            "{}",
-            api.name
-        );
+        assert_eq!((row.name, row.flexible_since), (api.name, api.flexible_since));
+        assert!(row.versions.contains(&api.min) && row.versions.contains(&api.max), "{}", api.name);
     }
 }
 
@@ -61,10 +54,7 @@ fn every_response_encodes_to_the_oracles_bytes() {
                 let what = format!("{} response {version} {variant:?}", row.name);
                 let bytes = generate(&schema, version, variant);
                 let row::Encodings { theirs, ours } = (row.response)(&bytes, version);
-                assert_eq!(
-                    theirs, bytes,
-                    "{what}: the oracle disagrees with the schema"
-                );
+                assert_eq!(theirs, bytes, "{what}: the oracle disagrees with the schema");
                 assert_eq!(ours, bytes, "{what}");
             }
         }

@@ -7,11 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 /// A ring that is zero-filled in a moment.
-const SETTINGS: [&str; 3] = [
-    "ring.segments=3",
-    "ring.spares=1",
-    "ring.segment_bytes=4 MiB",
-];
+const SETTINGS: [&str; 3] = ["ring.segments=3", "ring.spares=1", "ring.segment_bytes=4 MiB"];
 /// How often readiness and the end are asked for, and how long one try waits.
 const TRIES_MAX: u32 = 3000;
 const TRY_PAUSE: Duration = Duration::from_millis(10);
@@ -32,11 +28,7 @@ impl Process {
         let address = free.local_addr().expect("its address");
         drop(free);
         let child = spawn(address, &data);
-        let mut process = Self {
-            address,
-            data,
-            child,
-        };
+        let mut process = Self { address, data, child };
         process.wait_until_ready();
         process
     }
@@ -79,19 +71,10 @@ impl Drop for Process {
 
 fn spawn(address: SocketAddr, data: &PathBuf) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_brooklet"));
-    command
-        .arg("serve")
-        .arg("--listen")
-        .arg(address.to_string())
-        .arg("--data")
-        .arg(data);
+    command.arg("serve").arg("--listen").arg(address.to_string()).arg("--data").arg(data);
     for setting in SETTINGS {
         command.arg("--set").arg(setting);
     }
     // What it says belongs to the test's output, which is shown when the test fails.
-    command
-        .env("RUST_LOG", "warn")
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("the brooklet binary")
+    command.env("RUST_LOG", "warn").stdin(Stdio::null()).spawn().expect("the brooklet binary")
 }

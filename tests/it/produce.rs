@@ -37,11 +37,7 @@ pub fn create_topic(host: &mut Host, name: &str, partitions: i32, configs: &[(&s
     let mut request = CreateTopicsRequest::default();
     request.topics.push(topic);
     let answer: CreateTopicsResponse = host.ask(ApiKey::CreateTopics, 7, &request);
-    assert_eq!(
-        answer.topics[0].error_code, 0,
-        "{:?}",
-        answer.topics[0].error_message
-    );
+    assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0].error_message);
 }
 
 /// A request for partitions of one topic.
@@ -69,10 +65,7 @@ fn partitions(answer: &ProduceResponse) -> &[PartitionProduceResponse] {
 fn one(host: &mut Host, topic: &str, records: Option<Vec<u8>>) -> (i16, i64) {
     let request = produce(-1, topic, &[(0, records)]);
     let answer: ProduceResponse = host.ask(ApiKey::Produce, 9, &request);
-    (
-        partitions(&answer)[0].error_code,
-        partitions(&answer)[0].base_offset,
-    )
+    (partitions(&answer)[0].error_code, partitions(&answer)[0].base_offset)
 }
 
 fn host() -> Host {
@@ -134,26 +127,15 @@ fn each_partition_gets_its_own_answer() {
         assert_eq!(partition.error_code != 0, partition.error_message.is_some());
     }
     assert_eq!(one(&mut host, "unknown", Some(values(1))), (3, -1));
-    assert_eq!(
-        one(&mut host, "__consumer_offsets", Some(values(1))),
-        (17, -1)
-    );
+    assert_eq!(one(&mut host, "__consumer_offsets", Some(values(1))), (17, -1));
 }
 
 #[test]
 fn without_acknowledgement_there_is_no_answer_and_an_error_closes() {
     let mut host = host();
-    let good = frame(
-        ApiKey::Produce,
-        9,
-        &produce(0, "t", &[(0, Some(values(1)))]),
-    );
+    let good = frame(ApiKey::Produce, 9, &produce(0, "t", &[(0, Some(values(1)))]));
     assert_eq!(host.exchange(&good), Ok(None));
-    let bad = frame(
-        ApiKey::Produce,
-        9,
-        &produce(0, "u", &[(0, Some(values(1)))]),
-    );
+    let bad = frame(ApiKey::Produce, 9, &produce(0, "u", &[(0, Some(values(1)))]));
     assert!(host.exchange(&bad).is_err());
     assert_eq!(one(&mut host, "t", Some(values(1))), (0, 1));
 }
@@ -170,11 +152,7 @@ fn other_acks_are_refused_for_every_partition() {
 #[test]
 fn versions_before_3_are_advertised_and_not_served() {
     let mut host = host();
-    let request = frame(
-        ApiKey::Produce,
-        3,
-        &produce(1, "t", &[(0, Some(values(1)))]),
-    );
+    let request = frame(ApiKey::Produce, 3, &produce(1, "t", &[(0, Some(values(1)))]));
     for version in 0..3 {
         let mut old = request.clone();
         old[3] = version;
@@ -236,91 +214,29 @@ fn a_wrong_newest_timestamp_is_corrected_in_what_is_stored() {
 #[test]
 fn idempotent_batches_are_stored_once_and_in_order() {
     let mut host = host();
-    let from = |first| Sequenced {
-        id: 77,
-        epoch: 0,
-        first,
-    };
+    let from = |first| Sequenced { id: 77, epoch: 0, first };
     let mut send = |from: Sequenced, count: usize| {
-        one(
-            &mut host,
-            "t",
-            Some(batch(from, NOON_MS, &vec![b"v".as_slice(); count])),
-        )
+        one(&mut host, "t", Some(batch(from, NOON_MS, &vec![b"v".as_slice(); count])))
     };
     assert_eq!(send(from(0), 2), (0, 0));
     assert_eq!(send(from(2), 3), (0, 2));
     assert_eq!(send(from(0), 2), (0, 0));
     assert_eq!(send(from(2), 3), (0, 2));
     assert_eq!(send(from(6), 1), (45, -1));
-    assert_eq!(
-        send(
-            Sequenced {
-                epoch: 1,
-                ..from(5)
-            },
-            1
-        ),
-        (45, -1)
-    );
-    assert_eq!(
-        send(
-            Sequenced {
-                epoch: 1,
-                ..from(0)
-            },
-            1
-        ),
-        (0, 5)
-    );
+    assert_eq!(send(Sequenced { epoch: 1, ..from(5) }, 1), (45, -1));
+    assert_eq!(send(Sequenced { epoch: 1, ..from(0) }, 1), (0, 5));
     assert_eq!(send(from(5), 1), (47, -1));
-    assert_eq!(
-        send(
-            Sequenced {
-                id: 78,
-                ..from(1000)
-            },
-            1
-        ),
-        (0, 6)
-    );
+    assert_eq!(send(Sequenced { id: 78, ..from(1000) }, 1), (0, 6));
     for first in 1..8 {
-        assert_eq!(
-            send(
-                Sequenced {
-                    epoch: 1,
-                    ..from(first)
-                },
-                1
-            )
-            .0,
-            0
-        );
+        assert_eq!(send(Sequenced { epoch: 1, ..from(first) }, 1).0, 0);
     }
-    assert_eq!(
-        send(
-            Sequenced {
-                epoch: 1,
-                ..from(1)
-            },
-            1
-        ),
-        (46, -1)
-    );
+    assert_eq!(send(Sequenced { epoch: 1, ..from(1) }, 1), (46, -1));
 }
 
 #[test]
 fn a_duplicate_waits_for_the_sync_of_the_first() {
     let mut host = host();
-    let records = batch(
-        Sequenced {
-            id: 5,
-            epoch: 0,
-            first: 0,
-        },
-        NOON_MS,
-        &[b"v"],
-    );
+    let records = batch(Sequenced { id: 5, epoch: 0, first: 0 }, NOON_MS, &[b"v"]);
     // Twice in one request, too.
     let twice = [(0, Some(records.clone())), (0, Some(records.clone()))];
     let request = frame(ApiKey::Produce, 9, &produce(1, "t", &twice));
@@ -332,11 +248,7 @@ fn a_duplicate_waits_for_the_sync_of_the_first() {
     };
     assert_eq!(until, same);
     let answer: ProduceResponse = read_answer(ApiKey::Produce, 9, &answer);
-    assert!(
-        partitions(&answer)
-            .iter()
-            .all(|p| (p.error_code, p.base_offset) == (0, 0))
-    );
+    assert!(partitions(&answer).iter().all(|p| (p.error_code, p.base_offset) == (0, 0)));
     host.settle(&until);
     let (third, _) = host.dispatch(&request);
     assert!(
@@ -349,15 +261,7 @@ fn a_failing_disk_is_a_storage_error_and_no_loss() {
     let mut host = host();
     assert_eq!(one(&mut host, "t", Some(values(1))), (0, 0));
     host.storage.fail(Op::Sync, Failing::From(0));
-    let records = batch(
-        Sequenced {
-            id: 5,
-            epoch: 0,
-            first: 0,
-        },
-        NOON_MS,
-        &[b"v"],
-    );
+    let records = batch(Sequenced { id: 5, epoch: 0, first: 0 }, NOON_MS, &[b"v"]);
     assert_eq!(one(&mut host, "t", Some(records.clone())), (56, -1));
     assert_eq!(one(&mut host, "t", Some(records.clone())), (56, -1));
     assert_eq!(one(&mut host, "t", Some(values(1))).0, 56);

@@ -48,10 +48,7 @@ fn each_partition_from_each_offset_gives_exactly_what_was_appended() {
                 let answer = answered(rig.fetch(&[(index as i32, offset)], ALL));
                 let expected = rig.expected(index, offset);
                 assert_eq!(answer[0].high_watermark, end);
-                assert!(
-                    answer[0].records == expected,
-                    "SEED={seed} {index} {offset}"
-                );
+                assert!(answer[0].records == expected, "SEED={seed} {index} {offset}");
             }
         }
     }
@@ -64,10 +61,7 @@ fn small_limits_give_whole_batches_that_add_up() {
     fill(&mut rig, &mut dice, 200, 20_000);
     for partition_max in [1, 1000, 5000, 30_000, 200_000] {
         for index in 0..3 {
-            let ask = Ask {
-                partition_max,
-                ..ALL
-            };
+            let ask = Ask { partition_max, ..ALL };
             let all = rig.consume(index, 0, ask);
             assert!(all == rig.expected(index, 0), "{partition_max} {index}");
         }
@@ -113,10 +107,7 @@ fn batches_larger_than_the_buffer_are_streamed() {
         rig.append(0, &batch(&stamps(1), value, 0));
     }
     rig.commit();
-    let one = Ask {
-        partition_max: 1,
-        ..ALL
-    };
+    let one = Ask { partition_max: 1, ..ALL };
     let answer = answered(rig.fetch(&[(0, 0)], one));
     assert_eq!(end_of(&answer[0].records), Some(1));
     assert!(rig.consume(0, 0, ALL) == rig.expected(0, 0));
@@ -145,17 +136,8 @@ fn after_a_wrap_what_is_left_is_read_and_what_is_gone_is_out_of_range() {
     rig.restart();
     for index in 0..4 {
         let start = rig.log_start(index);
-        for ask in [
-            ALL,
-            Ask {
-                partition_max: 1,
-                ..ALL
-            },
-        ] {
-            assert!(
-                rig.consume(index, start, ask) == rig.expected(index, start),
-                "{index}"
-            );
+        for ask in [ALL, Ask { partition_max: 1, ..ALL }] {
+            assert!(rig.consume(index, start, ask) == rig.expected(index, start), "{index}");
         }
     }
 }
@@ -211,10 +193,7 @@ fn random_fetch(rig: &mut Rig, dice: &mut Dice, place: &str) {
     for (part, (index, offset)) in answer.iter().zip(&from) {
         assert_eq!((part.error, part.index), (0, *index), "{place}");
         let expected = rig.expected(*index as u32, *offset);
-        assert!(
-            expected.starts_with(&part.records),
-            "{place} {index} {offset}"
-        );
+        assert!(expected.starts_with(&part.records), "{place} {index} {offset}");
         end_of(&part.records);
         readable |= part.high_watermark > *offset;
         let within = part.records.len() <= ask.partition_max as usize;
@@ -236,11 +215,7 @@ fn a_small_answer_at_the_tail_is_one_read() {
         let before = rig.reads();
         let from: Vec<_> = (0..4).map(|index| (index, offset)).collect();
         let answer = answered(rig.fetch(&from, ALL));
-        assert!(
-            answer
-                .iter()
-                .all(|a| end_of(&a.records) == Some(offset + 2))
-        );
+        assert!(answer.iter().all(|a| end_of(&a.records) == Some(offset + 2)));
         assert_eq!(rig.reads() - before, 1, "round {round}");
     }
 }
@@ -261,16 +236,9 @@ fn a_consumer_that_goes_on_uses_its_cursor_and_a_cold_one_skips_blocks() {
     let before = rig.reads();
     let answer = answered(rig.fetch(&[(1, 0)], ALL));
     assert!(answer[0].records == rig.expected(1, 0));
-    assert!(
-        rig.reads() - before <= 6,
-        "{} reads over 3 MB",
-        rig.reads() - before
-    );
+    assert!(rig.reads() - before <= 6, "{} reads over 3 MB", rig.reads() - before);
     let (hits, _) = rig.broker.reads.cursor_hits();
-    let ask = Ask {
-        partition_max: 100_000,
-        ..ALL
-    };
+    let ask = Ask { partition_max: 100_000, ..ALL };
     assert!(rig.consume(0, 0, ask) == rig.expected(0, 0));
     let (hits_after, _) = rig.broker.reads.cursor_hits();
     assert!(hits_after - hits >= 28, "{}", hits_after - hits);
@@ -288,13 +256,8 @@ fn a_damaged_batch_is_gone_round_and_the_rest_is_read() {
         let victim = rig.model[0][4].bytes.clone();
         let places = rig.disk.find(&victim);
         assert_eq!(places.len(), 1);
-        rig.disk
-            .flip(places[0].0, places[0].1 + victim.len() as u64 - 5);
-        let kept: Vec<Stored> = rig.model[0]
-            .iter()
-            .filter(|s| s.first != 12)
-            .cloned()
-            .collect();
+        rig.disk.flip(places[0].0, places[0].1 + victim.len() as u64 - 5);
+        let kept: Vec<Stored> = rig.model[0].iter().filter(|s| s.first != 12).cloned().collect();
         let expected: Vec<u8> = kept.iter().flat_map(|s| s.bytes.clone()).collect();
         let mut outcome = rig.fetch(&[(0, 0)], ALL);
         if large {
@@ -320,11 +283,7 @@ fn a_wrong_offset_is_noticed_though_no_crc_covers_it() {
         let answer = answered(rig.fetch(&[(0, 0)], ALL));
         // A length that is wrong, or no batch at all, hides what follows it in its run.
         let lost = |first: i64| {
-            if flipped < 8 {
-                first == 12
-            } else {
-                first >= 12
-            }
+            if flipped < 8 { first == 12 } else { first >= 12 }
         };
         let kept = rig.model[0].iter().filter(|stored| !lost(stored.first));
         let expected: Vec<u8> = kept.flat_map(|stored| stored.bytes.clone()).collect();
@@ -391,11 +350,7 @@ fn what_is_written_but_not_synced_is_not_seen_and_not_passed_over() {
     let first = rig.model[0][0].bytes.clone();
     assert!(answered(rig.fetch(&[(0, 0)], ALL))[0].records == first);
     assert!(answered(rig.fetch(&[(0, 1)], ALL))[0].records.is_empty());
-    let ask = Ask {
-        bytes_min: 500,
-        wait_ms: 5000,
-        ..ALL
-    };
+    let ask = Ask { bytes_min: 500, wait_ms: 5000, ..ALL };
     assert!(matches!(rig.fetch(&[(0, 1)], ask), Outcome::Sleep(_)));
     while rig.broker.woken().is_some() {
         assert!(matches!(rig.drive(0), Outcome::Sleep(_)));
@@ -410,11 +365,7 @@ fn what_is_written_but_not_synced_is_not_seen_and_not_passed_over() {
 #[test]
 fn a_long_poll_is_woken_by_its_own_partition_and_by_enough_bytes() {
     let mut rig = Rig::new(2, 4);
-    let ask = Ask {
-        bytes_min: 500,
-        wait_ms: 100,
-        ..ALL
-    };
+    let ask = Ask { bytes_min: 500, wait_ms: 100, ..ALL };
     let slept = rig.fetch(&[(0, 0)], ask);
     assert_eq!(slept, Outcome::Sleep(Mono(100_001)));
     assert_eq!(rig.broker.metrics.fetches_waiting, 1);
@@ -438,15 +389,8 @@ fn a_long_poll_ends_at_its_time_with_what_there_is() {
     let mut rig = Rig::new(2, 4);
     rig.append(0, &batch(&stamps(1), 10, 0));
     rig.commit();
-    let ask = Ask {
-        bytes_min: 100_000,
-        wait_ms: 100,
-        ..ALL
-    };
-    assert!(matches!(
-        rig.fetch(&[(0, 0), (1, 0)], ask),
-        Outcome::Sleep(_)
-    ));
+    let ask = Ask { bytes_min: 100_000, wait_ms: 100, ..ALL };
+    assert!(matches!(rig.fetch(&[(0, 0), (1, 0)], ask), Outcome::Sleep(_)));
     rig.now.mono = Mono(100_001);
     let answer = answered(rig.drive(0));
     assert!(answer[0].records == rig.expected(0, 0));
@@ -457,10 +401,7 @@ fn a_long_poll_ends_at_its_time_with_what_there_is() {
 fn what_does_not_fit_the_arena_is_answered_at_once_and_empty() {
     let mut rig = Rig::new(16, 4);
     let from: Vec<_> = (0..16).map(|index| (index, 0)).collect();
-    let ask = Ask {
-        wait_ms: 1000,
-        ..ALL
-    };
+    let ask = Ask { wait_ms: 1000, ..ALL };
     for conn in 0..4 {
         assert!(matches!(rig.fetch_by(conn, &from, ask), Outcome::Sleep(_)));
     }
@@ -476,23 +417,11 @@ fn unknown_partitions_are_answered_beside_those_that_are_read() {
     let mut rig = Rig::new(1, 4);
     rig.append(0, &batch(&stamps(1), 10, 0));
     rig.commit();
-    let topics: &[(&str, &[(i32, i64)])] = &[
-        ("no", &[(0, 0), (3, 0)]),
-        ("t", &[(7, 0), (0, 0)]),
-        ("nope", &[(0, 0)]),
-    ];
+    let topics: &[(&str, &[(i32, i64)])] =
+        &[("no", &[(0, 0), (3, 0)]), ("t", &[(7, 0), (0, 0)]), ("nope", &[(0, 0)])];
     let answer = answered(rig.request(0, &fetch_request(topics, ALL)));
-    let seen: Vec<_> = answer
-        .iter()
-        .map(|a| (&*a.topic, a.index, a.error))
-        .collect();
-    let expected = [
-        ("no", 0, 3),
-        ("no", 3, 3),
-        ("t", 7, 3),
-        ("t", 0, 0),
-        ("nope", 0, 3),
-    ];
+    let seen: Vec<_> = answer.iter().map(|a| (&*a.topic, a.index, a.error)).collect();
+    let expected = [("no", 0, 3), ("no", 3, 3), ("t", 7, 3), ("t", 0, 0), ("nope", 0, 3)];
     assert_eq!(seen, expected);
     assert!(answer[3].records == rig.expected(0, 0));
     let waits = Ask { wait_ms: 50, ..ALL };
@@ -518,10 +447,7 @@ fn what_is_being_overwritten_is_out_of_range_and_never_silently_passed_over() {
     let mut gone = 0;
     let mut look = |rig: &mut Rig| {
         let start = rig.log_start(0);
-        let one = Ask {
-            partition_max: 1,
-            ..ALL
-        };
+        let one = Ask { partition_max: 1, ..ALL };
         if start < rig::offset(rig, 0).0 {
             let answer = answered(rig.fetch(&[(0, start)], one));
             match answer[0].error {
@@ -565,9 +491,7 @@ fn a_topic_that_is_deleted_while_it_is_waited_for_closes_the_connection() {
     let mut rig = Rig::new(1, 4);
     let ask = Ask { wait_ms: 50, ..ALL };
     assert!(matches!(rig.fetch(&[(0, 0)], ask), Outcome::Sleep(_)));
-    let record = MetaRecord::TopicDelete {
-        id: TopicId([1; 16]),
-    };
+    let record = MetaRecord::TopicDelete { id: TopicId([1; 16]) };
     let staged = rig.broker.log.stage(RingIndex(0), &record, false, rig.now);
     staged.unwrap();
     rig.commit();

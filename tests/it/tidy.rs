@@ -16,10 +16,7 @@ const LAYERS: [&[&str]; 7] = [
 /// What may stand in which files only, as beginnings of their paths under `src/`.
 const CONFINED: [(&str, &[&str]); 6] = [
     // One seam to the disk; the command line and the status socket have files of their own.
-    (
-        "std::fs",
-        &["storage", "cli/", "net/status.rs", "net/start.rs"],
-    ),
+    ("std::fs", &["storage", "cli/", "net/status.rs", "net/start.rs"]),
     // The core is handed the time.
     ("Instant::now", &["clock.rs"]),
     ("SystemTime::now", &["clock.rs"]),
@@ -59,21 +56,14 @@ fn imports_point_down() {
         };
         for (at, line) in source.code() {
             for path in line.split("crate::").skip(1) {
-                let module = path
-                    .split(|c: char| !c.is_alphanumeric() && c != '_')
-                    .next()
-                    .unwrap();
+                let module = path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
                 if layer_of(module).is_some_and(|layer| layer > own) {
                     wrong.push(format!("src/{}:{at}: {}", source.path, line.trim()));
                 }
             }
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "imports that point up:\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "imports that point up:\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -97,11 +87,7 @@ fn the_library_forbids_unsafe_code_and_every_file_says_what_it_is() {
     assert!(manifest.contains("unsafe_code = \"forbid\""));
     for source in sources() {
         let first = source.lines.first().map(String::as_str).unwrap_or_default();
-        assert!(
-            first.starts_with("//! "),
-            "src/{} opens without a word about it",
-            source.path
-        );
+        assert!(first.starts_with("//! "), "src/{} opens without a word about it", source.path);
     }
 }
 
@@ -109,20 +95,14 @@ fn the_library_forbids_unsafe_code_and_every_file_says_what_it_is() {
 fn the_readme_is_short_and_names_only_files_that_are_there() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     assert!(readme.lines().count() <= 150);
-    let links = readme
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split(')').next());
+    let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     for link in links.filter(|link| !link.contains("://") && !link.starts_with('#')) {
         assert!(root().join(link).exists(), "README.md links to {link}");
     }
     for row in readme.lines().filter(|line| line.starts_with("| `")) {
         let name = row.trim_start_matches("| `").split('`').next().unwrap();
         let is_path = name.ends_with('/') || name.ends_with(".md");
-        assert!(
-            !is_path || root().join(name).exists(),
-            "README.md names {name}"
-        );
+        assert!(!is_path || root().join(name).exists(), "README.md names {name}");
     }
 }
 
@@ -134,22 +114,12 @@ fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     let src = root().join("src");
     visit(&src, &mut |path| {
-        let name = path
-            .strip_prefix(&src)
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_string();
-        let is_test = ["tests.rs", "testing.rs", "sim.rs"]
-            .iter()
-            .any(|end| name.ends_with(end));
+        let name = path.strip_prefix(&src).unwrap().to_str().unwrap().to_string();
+        let is_test = ["tests.rs", "testing.rs", "sim.rs"].iter().any(|end| name.ends_with(end));
         if name.ends_with(".rs") && !is_test && !name.contains("/tests/") {
             let text = std::fs::read_to_string(path).unwrap();
             let lines = text.lines().take_while(|line| *line != "mod tests {");
-            found.push(Source {
-                path: name,
-                lines: lines.map(str::to_string).collect(),
-            });
+            found.push(Source { path: name, lines: lines.map(str::to_string).collect() });
         }
     });
     assert!(found.len() > 30, "the sources are elsewhere");
@@ -159,11 +129,7 @@ fn sources() -> Vec<Source> {
 fn visit(folder: &Path, each: &mut dyn FnMut(&Path)) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
-            visit(&path, each)
-        } else {
-            each(&path)
-        }
+        if path.is_dir() { visit(&path, each) } else { each(&path) }
     }
 }
 

@@ -69,10 +69,7 @@ impl Entry {
         if self.flags & UNKNOWN == 0 {
             Target::Known(PartitionSlot(self.slot), self.handle)
         } else {
-            Target::Unknown {
-                name: self.slot,
-                index: self.handle.0 as i32,
-            }
+            Target::Unknown { name: self.slot, index: self.handle.0 as i32 }
         }
     }
 
@@ -170,10 +167,7 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) const EMPTY: List = List {
-        head: NIL,
-        tail: NIL,
-    };
+    pub(super) const EMPTY: List = List { head: NIL, tail: NIL };
 
     /// What follows from an entry on, to be walked only.
     pub(super) fn rest(head: At) -> List {

@@ -206,31 +206,15 @@ impl Job {
         let room = spans_from(buf.len()) - from;
         let few = if self.cautious { CAUTIOUS_BYTES } else { room };
         let bytes = wanted.bytes_max.min(few).max(wanted.bytes_min).min(room);
-        let window = Window {
-            ring: wanted.file.ring,
-            seq: wanted.seq,
-            at: wanted.at,
-            bytes,
-            broken: false,
-        };
+        let window =
+            Window { ring: wanted.file.ring, seq: wanted.seq, at: wanted.at, bytes, broken: false };
         self.window = None;
-        self.reading = Some(Reading {
-            window,
-            records: false,
-        });
-        JobStep::Read {
-            file: wanted.file,
-            at: wanted.at,
-            from,
-            to: from + bytes,
-        }
+        self.reading = Some(Reading { window, records: false });
+        JobStep::Read { file: wanted.file, at: wanted.at, from, to: from + bytes }
     }
 
     pub(super) fn view<'a>(&self, buf: &'a [u8]) -> View<'a> {
-        View {
-            window: self.window,
-            bytes: buf.get(window_from(buf.len())..).unwrap_or_default(),
-        }
+        View { window: self.window, bytes: buf.get(window_from(buf.len())..).unwrap_or_default() }
     }
 
     /// Notes that bytes of a segment are broken, and tells the log of it.
@@ -241,12 +225,7 @@ impl Job {
         seq: SegmentSeq,
         (from, to): (u64, u64),
     ) {
-        let range = Range {
-            ring,
-            seq,
-            from,
-            to,
-        };
+        let range = Range { ring, seq, from, to };
         if !context.damage.note(range) {
             return;
         }

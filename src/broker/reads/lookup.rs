@@ -165,11 +165,7 @@ impl Job {
                 } else if head.is_compressed() {
                     let wanted = context.arena.entry(self.at).lookup_wanted();
                     let newest = wanted == NEWEST;
-                    let timestamp_ms = if newest {
-                        head.newest_ms
-                    } else {
-                        head.first_ms
-                    };
+                    let timestamp_ms = if newest { head.newest_ms } else { head.first_ms };
                     self.lookup_found(context, from, timestamp_ms);
                 } else {
                     self.lookup.scan = Some(Scan {

@@ -95,13 +95,7 @@ impl Job {
             return Err(JobStep::Close("a topic was deleted while it was fetched"));
         };
         let (from, limit) = (partition.log_start, partition.high_watermark);
-        let walk = Walk::new(
-            partition.ring,
-            slot,
-            partition.handle,
-            entry.offset(),
-            limit,
-        );
+        let walk = Walk::new(partition.ring, slot, partition.handle, entry.offset(), limit);
         // What is overwritten is gone a moment before the log start says so.
         let index = context.source.index(partition.ring);
         let gone = |offset| index.first_offset(slot).is_none_or(|first| offset < first);
@@ -144,12 +138,8 @@ impl Job {
                     && found.run.offset >= want
                     && u64::from(found.run.bytes) <= self.room()
                     && !context.damage.overlaps(ring, seq, found.at, end);
-                let span = Span {
-                    seq,
-                    at: found.at,
-                    bytes: found.run.bytes,
-                    first: found.run.offset,
-                };
+                let span =
+                    Span { seq, at: found.at, bytes: found.run.bytes, first: found.run.offset };
                 if !whole {
                     let from = found.at + u64::from(found.skip);
                     let first = match found.skip {
@@ -192,12 +182,7 @@ impl Job {
                 let useless = self.want(context.arena) > head.last
                     || context.damage.overlaps(ring, seq, at, end);
                 let fits = u64::from(head.bytes) <= self.room() || self.plan.bytes_all == 0;
-                let span = Span {
-                    seq,
-                    at,
-                    bytes: head.bytes,
-                    first: head.first,
-                };
+                let span = Span { seq, at, bytes: head.bytes, first: head.first };
                 if useless || (fits && self.take(context, buf, &span)) {
                     self.plan_wanted(head.next());
                 } else {

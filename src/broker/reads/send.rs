@@ -276,23 +276,9 @@ impl Job {
         if filled + bytes > window_at {
             self.window = None;
         }
-        let window = Window {
-            ring,
-            seq: span.seq,
-            at,
-            bytes,
-            broken: false,
-        };
-        self.reading = Some(Reading {
-            window,
-            records: true,
-        });
-        Some(JobStep::Read {
-            file,
-            at,
-            from: filled,
-            to: filled + bytes,
-        })
+        let window = Window { ring, seq: span.seq, at, bytes, broken: false };
+        self.reading = Some(Reading { window, records: true });
+        Some(JobStep::Read { file, at, from: filled, to: filled + bytes })
     }
 
     /// How much to read at once: this stretch, and those of the same partition that follow closely
@@ -404,11 +390,7 @@ impl Check {
                     let taken = bytes.len() - rest.len();
                     // Stretches hold whole batches, so that the rest of this header can be read.
                     let stuck = !rest.is_empty() && position + rest.len() as u64 >= end;
-                    return if stuck {
-                        Err(Broken(position, end))
-                    } else {
-                        Ok(taken)
-                    };
+                    return if stuck { Err(Broken(position, end)) } else { Ok(taken) };
                 };
                 let fits = |start: &BatchStart| u64::from(start.bytes) <= end - position;
                 let start = BatchHead::start(head).filter(fits);

@@ -288,30 +288,16 @@ const fn key(
     default: Default,
     documentation: &'static str,
 ) -> Key {
-    Key {
-        number,
-        name,
-        kind,
-        default,
-        documentation,
-        effective: false,
-        broker: None,
-    }
+    Key { number, name, kind, default, documentation, effective: false, broker: None }
 }
 
 impl Key {
     const fn effective(self) -> Key {
-        Key {
-            effective: true,
-            ..self
-        }
+        Key { effective: true, ..self }
     }
 
     const fn broker(self, name: &'static str) -> Key {
-        Key {
-            broker: Some(name),
-            ..self
-        }
+        Key { broker: Some(name), ..self }
     }
 }
 

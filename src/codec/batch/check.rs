@@ -39,11 +39,7 @@ pub struct Refusal {
 /// What is uncompressed is checked record by record; of what is compressed only the header can be
 /// wrong. Null or empty payloads have no batch.
 pub fn check(payload: &[u8], rules: &Rules) -> Result<Checked, Refusal> {
-    let mut checked = Checked {
-        batches: 0,
-        records: 0,
-        max_timestamps_hold: true,
-    };
+    let mut checked = Checked { batches: 0, records: 0, max_timestamps_hold: true };
     let mut batches = batches(payload);
     for batch in batches.by_ref() {
         check_batch(&batch, rules)?;
@@ -57,10 +53,7 @@ pub fn check(payload: &[u8], rules: &Rules) -> Result<Checked, Refusal> {
         // The old formats' headers are shorter: their magic stands at the same place.
         return match batches.rest().get(MAGIC_AT) {
             Some(0 | 1) => Err(OLD_FORMAT),
-            _ => refuse(
-                ErrorCode::INVALID_RECORD,
-                "the records are not whole record batches",
-            ),
+            _ => refuse(ErrorCode::INVALID_RECORD, "the records are not whole record batches"),
         };
     }
     Ok(checked)
@@ -78,44 +71,26 @@ fn check_batch(batch: &Batch<'_>, rules: &Rules) -> Result<(), Refusal> {
         return refuse(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, message);
     }
     if header.base_offset != 0 {
-        return refuse(
-            ErrorCode::INVALID_RECORD,
-            "the base offset of a batch must be 0",
-        );
+        return refuse(ErrorCode::INVALID_RECORD, "the base offset of a batch must be 0");
     }
     if batch.bytes.len() > rules.batch_bytes_max {
-        return refuse(
-            ErrorCode::MESSAGE_TOO_LARGE,
-            "the batch exceeds max.message.bytes",
-        );
+        return refuse(ErrorCode::MESSAGE_TOO_LARGE, "the batch exceeds max.message.bytes");
     }
     if !batch.crc_holds() {
-        return refuse(
-            ErrorCode::CORRUPT_MESSAGE,
-            "the CRC of the batch does not hold",
-        );
+        return refuse(ErrorCode::CORRUPT_MESSAGE, "the CRC of the batch does not hold");
     }
     if header.is_control() {
-        return refuse(
-            ErrorCode::INVALID_RECORD,
-            "clients cannot write control records",
-        );
+        return refuse(ErrorCode::INVALID_RECORD, "clients cannot write control records");
     }
     if header.is_transactional() {
         let message = "there are no transactions";
         return refuse(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, message);
     }
     if header.records_count <= 0 || header.last_offset_delta != header.records_count - 1 {
-        return refuse(
-            ErrorCode::INVALID_RECORD,
-            "the record count of the batch is wrong",
-        );
+        return refuse(ErrorCode::INVALID_RECORD, "the record count of the batch is wrong");
     }
     if header.has_producer_id() && header.base_sequence < 0 {
-        return refuse(
-            ErrorCode::INVALID_RECORD,
-            "a producer id without a sequence number",
-        );
+        return refuse(ErrorCode::INVALID_RECORD, "a producer id without a sequence number");
     }
     if header.is_log_append_time() {
         let message = "clients cannot set the timestamp type to LogAppendTime";
@@ -132,25 +107,16 @@ fn check_records(batch: &Batch<'_>) -> Result<Option<i64>, Refusal> {
     let mut newest = i64::MIN;
     for (offset_expected, record) in (batch.header.base_offset..).zip(records.by_ref()) {
         let Ok(record) = record else {
-            return refuse(
-                ErrorCode::INVALID_RECORD,
-                "a record of the batch cannot be read",
-            );
+            return refuse(ErrorCode::INVALID_RECORD, "a record of the batch cannot be read");
         };
         if record.offset != offset_expected {
-            return refuse(
-                ErrorCode::INVALID_RECORD,
-                "the records' offsets are not 0, 1, 2 …",
-            );
+            return refuse(ErrorCode::INVALID_RECORD, "the records' offsets are not 0, 1, 2 …");
         }
         newest = newest.max(record.timestamp);
     }
     match records.reader.finish() {
         Ok(()) => Ok(Some(newest)),
-        Err(_) => refuse(
-            ErrorCode::INVALID_RECORD,
-            "bytes follow the batch's last record",
-        ),
+        Err(_) => refuse(ErrorCode::INVALID_RECORD, "bytes follow the batch's last record"),
     }
 }
 
@@ -172,10 +138,7 @@ mod tests {
     use crate::codec::batch::{CRC_AT, CRC_END, put, set_timestamps};
     use crate::codec::crc::crc32c;
 
-    const RULES: Rules = Rules {
-        batch_bytes_max: 1 << 20,
-        zstd_allowed: true,
-    };
+    const RULES: Rules = Rules { batch_bytes_max: 1 << 20, zstd_allowed: true };
 
     /// The code for a good batch that was changed at `at`, with its CRC made right again.
     fn code_after(at: usize, bytes: &[u8]) -> i16 {
@@ -189,23 +152,12 @@ mod tests {
     #[test]
     fn good_batches_pass_one_by_one_and_together() {
         let one = batch_of(&[(0, 0), (-5, 1), (70_000, 2)]);
-        let expected = Checked {
-            batches: 1,
-            records: 3,
-            max_timestamps_hold: true,
-        };
+        let expected = Checked { batches: 1, records: 3, max_timestamps_hold: true };
         assert_eq!(check(&one, &RULES), Ok(expected));
         let two = [one.clone(), batch_of(&[(1, 0)])].concat();
-        let expected = Checked {
-            batches: 2,
-            records: 4,
-            max_timestamps_hold: true,
-        };
+        let expected = Checked { batches: 2, records: 4, max_timestamps_hold: true };
         assert_eq!(check(&two, &RULES), Ok(expected));
-        assert_eq!(
-            batches(&two).map(|batch| batch.bytes.len()).sum::<usize>(),
-            two.len()
-        );
+        assert_eq!(batches(&two).map(|batch| batch.bytes.len()).sum::<usize>(), two.len());
     }
 
     #[test]
@@ -225,11 +177,7 @@ mod tests {
         assert_eq!(code_after(57, &[255, 255, 255, 255]), 87, "negative count");
         assert_eq!(code_after(23, &[0, 0, 0, 5]), 87, "last offset delta");
         assert_eq!(code_after(23, &[0, 0, 0, 2, 0]), 87, "last offset delta");
-        assert_eq!(
-            code_after(43, &[0; 8]),
-            87,
-            "a producer id without a sequence"
-        );
+        assert_eq!(code_after(43, &[0; 8]), 87, "a producer id without a sequence");
     }
 
     #[test]
@@ -239,21 +187,12 @@ mod tests {
             put(&mut batch, 23, &(count - 1).to_be_bytes());
             put(&mut batch, 57, &count.to_be_bytes());
             set_timestamps(&mut batch, false, 1007);
-            assert_eq!(
-                check(&batch, &RULES).unwrap_err().code,
-                ErrorCode::INVALID_RECORD
-            );
+            assert_eq!(check(&batch, &RULES).unwrap_err().code, ErrorCode::INVALID_RECORD);
         }
         let offsets_wrong = batch_of(&[(0, 0), (0, 2)]);
-        assert_eq!(
-            check(&offsets_wrong, &RULES).unwrap_err().code,
-            ErrorCode::INVALID_RECORD
-        );
+        assert_eq!(check(&offsets_wrong, &RULES).unwrap_err().code, ErrorCode::INVALID_RECORD);
         let empty = batch_of(&[]);
-        assert_eq!(
-            check(&empty, &RULES).unwrap_err().code,
-            ErrorCode::INVALID_RECORD
-        );
+        assert_eq!(check(&empty, &RULES).unwrap_err().code, ErrorCode::INVALID_RECORD);
     }
 
     #[test]
@@ -266,10 +205,7 @@ mod tests {
         }
         let mut batch = good;
         *batch.last_mut().unwrap() ^= 1;
-        assert_eq!(
-            check(&batch, &RULES).unwrap_err().code,
-            ErrorCode::CORRUPT_MESSAGE
-        );
+        assert_eq!(check(&batch, &RULES).unwrap_err().code, ErrorCode::CORRUPT_MESSAGE);
     }
 
     #[test]
@@ -287,25 +223,13 @@ mod tests {
     #[test]
     fn size_and_zstd_have_their_own_codes() {
         let mut batch = batch_of(&[(0, 0)]);
-        let rules = Rules {
-            batch_bytes_max: batch.len() - 1,
-            ..RULES
-        };
-        assert_eq!(
-            check(&batch, &rules).unwrap_err().code,
-            ErrorCode::MESSAGE_TOO_LARGE
-        );
-        let exactly = Rules {
-            batch_bytes_max: batch.len(),
-            ..RULES
-        };
+        let rules = Rules { batch_bytes_max: batch.len() - 1, ..RULES };
+        assert_eq!(check(&batch, &rules).unwrap_err().code, ErrorCode::MESSAGE_TOO_LARGE);
+        let exactly = Rules { batch_bytes_max: batch.len(), ..RULES };
         assert!(check(&batch, &exactly).is_ok());
         put(&mut batch, 22, &[4]);
         set_timestamps(&mut batch, false, 0);
-        let rules = Rules {
-            zstd_allowed: false,
-            ..RULES
-        };
+        let rules = Rules { zstd_allowed: false, ..RULES };
         let code = check(&batch, &rules).unwrap_err().code;
         assert_eq!(code, ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
         assert!(check(&batch, &RULES).is_ok());

@@ -26,11 +26,7 @@ pub fn batch_of(records: &[(i64, i32)]) -> Vec<u8> {
     put(&mut batch, 51, &(-1_i16).to_be_bytes());
     put(&mut batch, 53, &(-1_i32).to_be_bytes());
     put(&mut batch, 57, &count.to_be_bytes());
-    let newest = records
-        .iter()
-        .map(|record| 1000 + record.0)
-        .max()
-        .unwrap_or(0);
+    let newest = records.iter().map(|record| 1000 + record.0).max().unwrap_or(0);
     set_timestamps(&mut batch, false, newest);
     batch
 }

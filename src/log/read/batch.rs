@@ -79,11 +79,7 @@ impl BatchHead {
     fn moved_to(self, first: Offset) -> BatchHead {
         let records = self.last.0.wrapping_sub(self.first.0);
         let last = Offset(first.0.saturating_add(records));
-        BatchHead {
-            first,
-            last,
-            ..self
-        }
+        BatchHead { first, last, ..self }
     }
 
     /// The offset behind the last record.
@@ -143,14 +139,7 @@ pub enum Step {
 impl Batches {
     /// Those that stand from `at` to `end` of a segment, the first of them with this offset.
     pub fn new(file: FileRef, seq: SegmentSeq, (at, end): (u64, u64), first: Offset) -> Batches {
-        Batches {
-            file,
-            seq,
-            at,
-            end,
-            first,
-            large: end.saturating_sub(at) >= LARGE_BYTES as u64,
-        }
+        Batches { file, seq, at, end, first, large: end.saturating_sub(at) >= LARGE_BYTES as u64 }
     }
 
     /// Where the next one stands.

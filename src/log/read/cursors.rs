@@ -34,11 +34,7 @@ impl Cursors {
     /// A table for about `count` consumers' partitions.
     pub fn new(count: usize) -> Cursors {
         let sets = count.div_ceil(WAYS).max(1).next_power_of_two();
-        Cursors {
-            entries: vec![NONE; sets * WAYS],
-            hits: 0,
-            misses: 0,
-        }
+        Cursors { entries: vec![NONE; sets * WAYS], hits: 0, misses: 0 }
     }
 
     /// The memory that such a table takes.
@@ -49,9 +45,7 @@ impl Cursors {
     /// Where to look for `offset`.
     pub fn get(&mut self, handle: PartitionHandle, offset: Offset) -> Option<Cursor> {
         let set = self.set(handle, offset);
-        let found = set
-            .iter()
-            .position(|entry| entry.handle == handle && entry.offset == offset);
+        let found = set.iter().position(|entry| entry.handle == handle && entry.offset == offset);
         let Some(at) = found else {
             self.misses += 1;
             return None;
@@ -60,26 +54,16 @@ impl Cursors {
         set[..=at].rotate_right(1);
         let entry = set[0];
         self.hits += 1;
-        Some(Cursor {
-            place: entry.place,
-            skip: entry.skip,
-        })
+        Some(Cursor { place: entry.place, skip: entry.skip })
     }
 
     /// Whoever reads `offset` next should look there.
     pub fn put(&mut self, handle: PartitionHandle, offset: Offset, cursor: Cursor) {
         let set = self.set(handle, offset);
-        let found = set
-            .iter()
-            .position(|entry| entry.handle == handle && entry.offset == offset);
+        let found = set.iter().position(|entry| entry.handle == handle && entry.offset == offset);
         let at = found.unwrap_or(WAYS - 1);
         set[..=at].rotate_right(1);
-        set[0] = Entry {
-            handle,
-            skip: cursor.skip,
-            offset,
-            place: cursor.place,
-        };
+        set[0] = Entry { handle, skip: cursor.skip, offset, place: cursor.place };
     }
 
     fn set(&mut self, handle: PartitionHandle, offset: Offset) -> &mut [Entry] {
@@ -99,10 +83,7 @@ const NONE: Entry = Entry {
     handle: PartitionHandle(0),
     skip: 0,
     offset: Offset::NONE,
-    place: Place {
-        seq: SegmentSeq(0),
-        at: 0,
-    },
+    place: Place { seq: SegmentSeq(0), at: 0 },
 };
 
 #[cfg(test)]
@@ -112,13 +93,7 @@ mod tests {
     #[test]
     fn a_consumer_finds_where_it_stopped_until_others_need_the_place() {
         let mut cursors = Cursors::new(16);
-        let cursor = |at| Cursor {
-            place: Place {
-                seq: SegmentSeq(1),
-                at,
-            },
-            skip: 7,
-        };
+        let cursor = |at| Cursor { place: Place { seq: SegmentSeq(1), at }, skip: 7 };
         cursors.put(PartitionHandle(1), Offset(5), cursor(1));
         cursors.put(PartitionHandle(1), Offset(5), cursor(2));
         assert_eq!(cursors.get(PartitionHandle(1), Offset(5)), Some(cursor(2)));

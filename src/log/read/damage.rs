@@ -30,13 +30,7 @@ pub struct Range {
 impl Damage {
     /// An empty list.
     pub fn new() -> Damage {
-        Damage {
-            ranges: heapless::Vec::new(),
-            turn: 0,
-            said_at: None,
-            unsaid: 0,
-            found: 0,
-        }
+        Damage { ranges: heapless::Vec::new(), turn: 0, said_at: None, unsaid: 0, found: 0 }
     }
 
     /// Notes a range; true: it was not known. When the list is full the oldest is forgotten, and
@@ -98,12 +92,7 @@ mod tests {
     use super::*;
 
     fn range(from: u64, to: u64) -> Range {
-        Range {
-            ring: RingIndex(0),
-            seq: SegmentSeq(1),
-            from,
-            to,
-        }
+        Range { ring: RingIndex(0), seq: SegmentSeq(1), from, to }
     }
 
     #[test]

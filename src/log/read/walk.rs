@@ -131,10 +131,7 @@ impl Walk {
 
     /// Where the next group to look at stands.
     pub fn place(&self) -> Place {
-        Place {
-            seq: self.segment.seq,
-            at: self.at,
-        }
+        Place { seq: self.segment.seq, at: self.at }
     }
 
     /// The next run. Between a `Read` and the next call the segment may be gone: then the walk is
@@ -427,11 +424,7 @@ impl Walk {
 
     fn read(&self, at: u64, bytes_min: usize) -> Step {
         let useful = self.segment.end.saturating_sub(at) as usize;
-        let few = if self.probe.is_some() || self.large {
-            HEADER_READ_BYTES
-        } else {
-            useful
-        };
+        let few = if self.probe.is_some() || self.large { HEADER_READ_BYTES } else { useful };
         Step::Read(Wanted {
             file: self.segment.file,
             seq: self.segment.seq,
@@ -472,10 +465,7 @@ const LARGE_BYTES: u32 = 32 * 1024;
 
 const NOWHERE: SegmentView = SegmentView {
     seq: SegmentSeq(0),
-    file: crate::types::FileRef {
-        ring: RingIndex(0),
-        file: crate::types::FileIndex(0),
-    },
+    file: crate::types::FileRef { ring: RingIndex(0), file: crate::types::FileIndex(0) },
     groups_at: 0,
     end: 0,
 };

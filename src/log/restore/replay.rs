@@ -87,12 +87,8 @@ impl RingRecovery<'_> {
         file: FileIndex,
         state: &mut State,
     ) {
-        let contents = slot
-            .group
-            .map(|group| scan::contents(reader, &group.header));
-        let directory = contents
-            .as_ref()
-            .is_some_and(|c| c.runs.is_some() && c.meta.is_some());
+        let contents = slot.group.map(|group| scan::contents(reader, &group.header));
+        let directory = contents.as_ref().is_some_and(|c| c.runs.is_some() && c.meta.is_some());
         let stamp = slot.group.map_or(i64::MIN, |group| group.header.wall_ms);
         self.ring.stamp_newest_ms = self.ring.stamp_newest_ms.max(stamp);
         let mut replayed = Replayed::default();
@@ -231,15 +227,9 @@ impl RingRecovery<'_> {
         let mut end = walked.tail.first().map_or(walked.end, |slot| slot.at);
         let mut cut = false;
         for slot in &walked.tail {
-            let contents = slot
-                .group
-                .map(|group| scan::contents(&mut reader, &group.header));
-            let runs = contents
-                .as_ref()
-                .and_then(|contents| contents.runs.as_ref());
-            let meta = contents
-                .as_ref()
-                .and_then(|contents| contents.meta.as_ref());
+            let contents = slot.group.map(|group| scan::contents(&mut reader, &group.header));
+            let runs = contents.as_ref().and_then(|contents| contents.runs.as_ref());
+            let meta = contents.as_ref().and_then(|contents| contents.meta.as_ref());
             let finding = Finding {
                 header: slot.group.is_some(),
                 directory: runs.is_some() && meta.is_some(),

@@ -69,10 +69,7 @@ impl State {
     /// Something of `ring` was lost: from here on its producers may send any sequence.
     pub(in crate::log) fn producers_forget_sequences(&mut self, ring: RingIndex) {
         for (place, partition) in self.partitions.iter().enumerate() {
-            if partition
-                .as_ref()
-                .is_some_and(|partition| partition.ring == ring)
-            {
+            if partition.as_ref().is_some_and(|partition| partition.ring == ring) {
                 self.producers.forget_sequences(PartitionSlot(place as u16));
             }
         }

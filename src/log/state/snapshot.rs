@@ -10,11 +10,7 @@ impl State {
     pub fn snapshot_bytes_bound(&self, ring: RingIndex) -> usize {
         let tables = self.partitions_len() * PARTITION_BYTES_MAX
             + self.limits.producers_max * PRODUCER_BYTES_MAX;
-        let shared = if ring == RingIndex(0) {
-            self.shared_bytes
-        } else {
-            0
-        };
+        let shared = if ring == RingIndex(0) { self.shared_bytes } else { 0 };
         BOOT_BYTES_MAX + tables + shared
     }
 
@@ -26,14 +22,9 @@ impl State {
 
     /// The bytes of a snapshot's part that only the first ring holds.
     pub(super) fn shared_bytes_count(&self) -> usize {
-        let topics = self
-            .topics()
-            .map(|(_, t)| TOPIC_BYTES_MAX + t.name.len() + t.configs.len());
+        let topics = self.topics().map(|(_, t)| TOPIC_BYTES_MAX + t.name.len() + t.configs.len());
         let offsets = self.offsets.iter().map(|entry| {
-            let group = self
-                .groups
-                .get(usize::from(entry.group.0))
-                .and_then(Option::as_ref);
+            let group = self.groups.get(usize::from(entry.group.0)).and_then(Option::as_ref);
             OFFSET_BYTES_MAX + group.map_or(0, |group| group.name.len()) + entry.metadata.len()
         });
         // A topic whose partitions came in several steps has a record for each: one per partition
@@ -52,10 +43,7 @@ impl State {
     ) -> bool {
         let mut ok = put(&MetaRecord::Boot { boot: self.boot });
         if ring == RingIndex(0) {
-            ok = ok
-                && put(&MetaRecord::HandleNext {
-                    handle: self.handle_next,
-                });
+            ok = ok && put(&MetaRecord::HandleNext { handle: self.handle_next });
             for (slot, topic) in self.topics() {
                 ok = ok && self.snapshot_topic(slot, topic, put);
             }
@@ -69,29 +57,16 @@ impl State {
                     epochs: partition.epochs.clone(),
                 });
         }
-        self.producers
-            .snapshot(synced, &mut |slot, id, epoch, timestamp_ms, batches| {
-                let partition = self
-                    .partition(slot)
-                    .filter(|partition| partition.ring == ring);
-                if let Some(Partition { handle, .. }) = partition {
-                    let (handle, batches) = (*handle, batches.clone());
-                    ok = ok
-                        && put(&MetaRecord::Producer {
-                            id,
-                            epoch,
-                            handle,
-                            timestamp_ms,
-                            batches,
-                        });
-                }
-            });
+        self.producers.snapshot(synced, &mut |slot, id, epoch, timestamp_ms, batches| {
+            let partition = self.partition(slot).filter(|partition| partition.ring == ring);
+            if let Some(Partition { handle, .. }) = partition {
+                let (handle, batches) = (*handle, batches.clone());
+                ok = ok && put(&MetaRecord::Producer { id, epoch, handle, timestamp_ms, batches });
+            }
+        });
         if ring == RingIndex(0) {
             for entry in &self.offsets {
-                let group = self
-                    .groups
-                    .get(usize::from(entry.group.0))
-                    .and_then(Option::as_ref);
+                let group = self.groups.get(usize::from(entry.group.0)).and_then(Option::as_ref);
                 ok = ok
                     && put(&MetaRecord::OffsetCommit {
                         group: group.map_or("", |group| &group.name),
@@ -113,9 +88,7 @@ impl State {
         topic: &Topic,
         put: &mut dyn FnMut(&MetaRecord<'_>) -> bool,
     ) -> bool {
-        let mut handles = self
-            .partitions_of(slot)
-            .map(|(_, partition)| partition.handle);
+        let mut handles = self.partitions_of(slot).map(|(_, partition)| partition.handle);
         let mut first = true;
         let mut next = handles.next();
         while let Some(handle_first) = next {
@@ -135,11 +108,7 @@ impl State {
                     configs: &topic.configs,
                 })
             } else {
-                put(&MetaRecord::PartitionsAdd {
-                    id: topic.id,
-                    handle_first,
-                    partitions,
-                })
+                put(&MetaRecord::PartitionsAdd { id: topic.id, handle_first, partitions })
             };
             first = false;
             if !done {

@@ -84,20 +84,13 @@ impl Server {
             let ready = |address| ready.send(address).unwrap();
             serve(core, setup, Clock::start(), stop, ready).unwrap()
         });
-        Server {
-            address: address.recv().unwrap(),
-            disk,
-            stop,
-            thread: Some(thread),
-        }
+        Server { address: address.recv().unwrap(), disk, stop, thread: Some(thread) }
     }
 
     pub fn connect(&self) -> Client {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Client(stream)
     }
 
@@ -229,25 +222,18 @@ impl Core for Fake {
                 Step::ReplyAfter { bytes, until }
             }
             (FETCH, _) => {
-                self.jobs[usize::from(peer.conn.0)] = Some(Job {
-                    left: wanted,
-                    sleeps: version == 1,
-                    cold: version == 2,
-                });
+                self.jobs[usize::from(peer.conn.0)] =
+                    Some(Job { left: wanted, sleeps: version == 1, cold: version == 2 });
                 Step::Job
             }
-            (ECHO, _) => Step::Reply {
-                bytes: Fake::encode(id, wanted, out),
-            },
+            (ECHO, _) => Step::Reply { bytes: Fake::encode(id, wanted, out) },
             (WAKE, _) => {
                 let jobs = self.jobs.iter_mut().enumerate();
                 for (conn, job) in jobs.filter_map(|(i, job)| Some((i, job.as_mut()?))) {
                     job.sleeps = false;
                     self.woken.push_back(ConnId(conn as u16));
                 }
-                Step::Reply {
-                    bytes: Fake::encode(id, 0, out),
-                }
+                Step::Reply { bytes: Fake::encode(id, 0, out) }
             }
             _ => Step::Close("an unknown key"),
         }
@@ -328,12 +314,7 @@ impl Core for Fake {
         }
         if job.cold && read.is_none() {
             let to = buf.len();
-            return JobStep::Read {
-                file: FileRef::default(),
-                at: 7,
-                from: 0,
-                to,
-            };
+            return JobStep::Read { file: FileRef::default(), at: 7, from: 0, to };
         }
         let to = job.left.min(buf.len());
         if to == 0 {
@@ -398,10 +379,7 @@ impl Storage for Disk {
         self.syncs.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(Duration::from_micros(self.sync_us.load(Ordering::Relaxed)));
         if self.fails.load(Ordering::Relaxed) {
-            return Err(DiskError {
-                doing: "sync",
-                os: 5,
-            });
+            return Err(DiskError { doing: "sync", os: 5 });
         }
         Ok(())
     }

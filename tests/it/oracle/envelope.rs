@@ -23,9 +23,7 @@ fn every_request_header_decodes_to_the_oracles_values() {
                     .with_correlation_id(i32::MIN)
                     .with_client_id(client_id.map(StrBytes::from_static_str));
                 let mut bytes = BytesMut::new();
-                header
-                    .encode(&mut bytes, key.request_header_version(version))
-                    .unwrap();
+                header.encode(&mut bytes, key.request_header_version(version)).unwrap();
                 bytes.extend(b"body");
                 let mut r = Reader::new(&bytes);
                 let ours = RequestHeader::decode(&mut r, |_| row.flexible_since).unwrap();
@@ -50,9 +48,7 @@ fn every_response_header_encodes_to_the_oracles_bytes() {
         for version in row.versions.clone() {
             let header = theirs::ResponseHeader::default().with_correlation_id(77);
             let mut expected = BytesMut::new();
-            header
-                .encode(&mut expected, key.response_header_version(version))
-                .unwrap();
+            header.encode(&mut expected, key.response_header_version(version)).unwrap();
             let mut buffer = [0; 16];
             let mut w = Writer::new(&mut buffer);
             let flexible = frame::response_header_flexible(row.key, version, row.flexible_since);
@@ -69,10 +65,7 @@ fn every_response_header_encodes_to_the_oracles_bytes() {
 fn the_oracles_record_batches_pass_and_show_the_same_records() {
     for count in [1, 2, 63, 64, 300] {
         let (records, bytes) = record_batch(count);
-        let rules = Rules {
-            batch_bytes_max: bytes.len(),
-            zstd_allowed: true,
-        };
+        let rules = Rules { batch_bytes_max: bytes.len(), zstd_allowed: true };
         let checked = batch::check(&bytes, &rules).unwrap();
         assert_eq!((checked.batches, checked.records), (1, count as u64));
         assert!(checked.max_timestamps_hold);
@@ -94,22 +87,14 @@ fn the_oracles_record_batches_pass_and_show_the_same_records() {
 /// Some records, and the oracle's encoding of them.
 pub fn record_batch(count: i32) -> (Vec<Record>, BytesMut) {
     let records: Vec<_> = (0..count).map(record).collect();
-    let options = RecordEncodeOptions {
-        version: 2,
-        compression: Compression::None,
-    };
+    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
     let mut bytes = BytesMut::new();
     RecordBatchEncoder::encode(&mut bytes, &records, &options).unwrap();
     (records, bytes)
 }
 
 fn record(n: i32) -> Record {
-    let header = |n: i32| {
-        (
-            StrBytes::from_string(format!("h{n}")),
-            (n != 1).then(|| "v".into()),
-        )
-    };
+    let header = |n: i32| (StrBytes::from_string(format!("h{n}")), (n != 1).then(|| "v".into()));
     Record {
         transactional: false,
         control: false,

@@ -50,11 +50,7 @@ fn good_messages_with_a_few_wrong_bytes_never_panic() {
 /// decoding cannot allocate for it is in its types: it returns views.
 #[test]
 fn absurd_counts_at_every_place_are_errors_or_other_values() {
-    let absurd = [
-        &[0x7f, 0xff, 0xff, 0xff][..],
-        &[0xff, 0xff, 0xff, 0xff, 0x07],
-        &[0x7f, 0xff],
-    ];
+    let absurd = [&[0x7f, 0xff, 0xff, 0xff][..], &[0xff, 0xff, 0xff, 0xff, 0x07], &[0x7f, 0xff]];
     for row in rows::all() {
         let schema = schema::load(row.name, Side::Request);
         for version in row.versions.clone() {
@@ -75,10 +71,7 @@ fn absurd_counts_at_every_place_are_errors_or_other_values() {
 #[test]
 fn record_batches_with_a_few_wrong_bytes_are_refused_or_whole() {
     let mut random = Random::new("record_batches_with_a_few_wrong_bytes_are_refused_or_whole");
-    let rules = Rules {
-        batch_bytes_max: 1 << 20,
-        zstd_allowed: true,
-    };
+    let rules = Rules { batch_bytes_max: 1 << 20, zstd_allowed: true };
     let (_, good) = record_batch(12);
     let mut passed = 0;
     for _ in 0..50_000 {
@@ -88,17 +81,13 @@ fn record_batches_with_a_few_wrong_bytes_are_refused_or_whole() {
             bytes[index] = random.below(256) as u8;
         }
         if random.below(8) != 0 {
-            let newest = batches(&bytes)
-                .next()
-                .map_or(0, |batch| batch.header.max_timestamp);
+            let newest = batches(&bytes).next().map_or(0, |batch| batch.header.max_timestamp);
             batch::set_timestamps(&mut bytes, false, newest);
         }
         if let Ok(checked) = batch::check(&bytes, &rules) {
             passed += 1;
             let batch = batches(&bytes).next().unwrap();
-            let records = batch
-                .records()
-                .map(|records| records.filter(Result::is_ok).count());
+            let records = batch.records().map(|records| records.filter(Result::is_ok).count());
             assert!(records.is_none_or(|records| records as u64 == checked.records));
         }
     }
@@ -111,9 +100,7 @@ struct Random(u64);
 
 impl Random {
     fn new(test: &str) -> Random {
-        let given = std::env::var("SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok());
+        let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or(0x9e37_79b9_7f4a_7c15);
         println!("{test}: SEED={seed}");
         Random(seed)

@@ -18,13 +18,8 @@ pub enum Variant {
 }
 
 /// All of them.
-pub const VARIANTS: [Variant; 5] = [
-    Variant::Empty,
-    Variant::Typical,
-    Variant::Maximal,
-    Variant::Nulls,
-    Variant::NullArrays,
-];
+pub const VARIANTS: [Variant; 5] =
+    [Variant::Empty, Variant::Typical, Variant::Maximal, Variant::Nulls, Variant::NullArrays];
 
 /// The bytes of a message of this version.
 pub fn generate(schema: &Schema, version: i16, variant: Variant) -> Vec<u8> {
@@ -54,9 +49,7 @@ struct Generator {
 impl Generator {
     fn structure(&mut self, fields: &[Field], depth: u32) {
         let version = self.version;
-        let carried = fields
-            .iter()
-            .filter(|field| field.versions.contain(version));
+        let carried = fields.iter().filter(|field| field.versions.contain(version));
         let (tagged, plain): (Vec<_>, Vec<_>) = carried.partition(|field| field.tag.is_some());
         for field in plain {
             let null = field.nullable.contain(version);
@@ -111,18 +104,10 @@ impl Generator {
     fn scalar(&mut self, name: &str, null: bool) {
         let null = null && matches!(self.variant, Variant::Nulls | Variant::NullArrays);
         match name {
-            "bool" => self
-                .out
-                .push(u8::from(self.integer(i8::MAX.into()) & 1 != 0)),
-            "int8" => self
-                .out
-                .extend((self.integer(i8::MAX.into()) as i8).to_be_bytes()),
-            "int16" => self
-                .out
-                .extend((self.integer(i16::MAX.into()) as i16).to_be_bytes()),
-            "int32" => self
-                .out
-                .extend((self.integer(i32::MAX.into()) as i32).to_be_bytes()),
+            "bool" => self.out.push(u8::from(self.integer(i8::MAX.into()) & 1 != 0)),
+            "int8" => self.out.extend((self.integer(i8::MAX.into()) as i8).to_be_bytes()),
+            "int16" => self.out.extend((self.integer(i16::MAX.into()) as i16).to_be_bytes()),
+            "int32" => self.out.extend((self.integer(i32::MAX.into()) as i32).to_be_bytes()),
             "int64" => self.out.extend(self.integer(i64::MAX).to_be_bytes()),
             "uuid" => {
                 let byte = self.integer(i8::MAX.into()) as u8;

@@ -73,12 +73,7 @@ impl Parser<'_> {
         if self.rest.starts_with("b\"") {
             self.eat("b");
             let bytes = unescape_bytes(self.string());
-            return Value::List(
-                bytes
-                    .iter()
-                    .map(|byte| Value::Word(byte.to_string()))
-                    .collect(),
-            );
+            return Value::List(bytes.iter().map(|byte| Value::Word(byte.to_string())).collect());
         }
         if self.rest.starts_with('"') {
             return Value::Word(self.string().into());
@@ -96,12 +91,9 @@ impl Parser<'_> {
             return inner.remove(0);
         }
         match uuid(&word) {
-            Some(bytes) => Value::List(
-                bytes
-                    .iter()
-                    .map(|byte| Value::Word(byte.to_string()))
-                    .collect(),
-            ),
+            Some(bytes) => {
+                Value::List(bytes.iter().map(|byte| Value::Word(byte.to_string())).collect())
+            }
             None => Value::Word(word),
         }
     }
@@ -111,11 +103,7 @@ impl Parser<'_> {
         loop {
             let name = self.word();
             assert!(self.eat(": "), "{}", self.rest);
-            let value = if self.rest.starts_with('{') {
-                self.map()
-            } else {
-                self.value()
-            };
+            let value = if self.rest.starts_with('{') { self.map() } else { self.value() };
             fields.insert(name, value);
             if self.eat(" }") {
                 return fields;

@@ -68,12 +68,8 @@ pub fn load(api: &str, side: Side) -> Schema {
     let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     path.extend(["tests", "it", "schemas", &format!("{name}.json")]);
     let text = std::fs::read_to_string(path).unwrap();
-    let lines = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"));
-    let text: String = lines
-        .map(|line| line.split(" // ").next().unwrap_or(line))
-        .collect();
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let text: String = lines.map(|line| line.split(" // ").next().unwrap_or(line)).collect();
     let mut schema: Value = serde_json::from_str(&text).unwrap();
     add_what_is_newer(&name, &mut schema);
     Schema {
@@ -95,13 +91,8 @@ fn add_what_is_newer(name: &str, schema: &mut Value) {
             group.insert(1, message);
         }
         "FetchResponse" => {
-            let partition = schema["fields"][3]["fields"][2]["fields"]
-                .as_array_mut()
-                .unwrap();
-            let records = partition
-                .iter_mut()
-                .find(|field| field["name"] == "Records")
-                .unwrap();
+            let partition = schema["fields"][3]["fields"][2]["fields"].as_array_mut().unwrap();
+            let records = partition.iter_mut().find(|field| field["name"] == "Records").unwrap();
             records["nullableVersions"] = json!("none");
         }
         _ => {}

@@ -14,12 +14,7 @@ fn every_table_agrees_with_kafkas_schema() {
             assert_eq!(schema.key, i64::from(row.key), "{}", row.name);
             for version in row.versions.clone() {
                 let flexible = version >= row.flexible_since;
-                assert_eq!(
-                    schema.flexible.contain(version),
-                    flexible,
-                    "{} {version}",
-                    row.name
-                );
+                assert_eq!(schema.flexible.contain(version), flexible, "{} {version}", row.name);
             }
             let name = format!("{}{side:?}", row.name);
             let versions: Vec<_> = row.versions.clone().collect();
@@ -35,9 +30,7 @@ fn structure(row: &Row, side: Side, name: &str, fields: &[Field], versions: &[i1
     let plain = || fields.iter().filter(|field| field.tag.is_none());
     for &version in versions {
         let what = format!("{name} {version}");
-        let schema: Vec<_> = plain()
-            .filter(|field| field.versions.contain(version))
-            .collect();
+        let schema: Vec<_> = plain().filter(|field| field.versions.contain(version)).collect();
         let carried = |line: &&FieldTable| (line.since..=line.until).contains(&version);
         let ours: Vec<_> = table.iter().filter(carried).collect();
         let names: Vec<_> = ours.iter().map(|line| line.name).collect();
@@ -51,22 +44,14 @@ fn structure(row: &Row, side: Side, name: &str, fields: &[Field], versions: &[i1
         }
     }
     for field in plain() {
-        let carried: Vec<_> = versions
-            .iter()
-            .copied()
-            .filter(|v| field.versions.contain(*v))
-            .collect();
+        let carried: Vec<_> =
+            versions.iter().copied().filter(|v| field.versions.contain(*v)).collect();
         if carried.is_empty() {
             continue;
         }
         let line = table.iter().find(|line| line.name == field.name).unwrap();
         if side == Side::Request && carried.len() < versions.len() {
-            assert_eq!(
-                default(line),
-                default_expected(field),
-                "{name} {}",
-                line.name
-            );
+            assert_eq!(default(line), default_expected(field), "{name} {}", line.name);
         }
         let mut kind = &field.kind;
         while let Kind::Array(element) = kind {
@@ -82,9 +67,7 @@ fn structure(row: &Row, side: Side, name: &str, fields: &[Field], versions: &[i1
 fn kind(written: &str) -> String {
     ["&'a ", "'a, ", "<'a>", "<'static>"]
         .iter()
-        .fold(written.into(), |kind: String, lifetime| {
-            kind.replace(lifetime, "")
-        })
+        .fold(written.into(), |kind: String, lifetime| kind.replace(lifetime, ""))
 }
 
 /// Our type for a field of the schema.
@@ -102,11 +85,7 @@ fn kind_expected(field: &Field, side: Side) -> String {
         Kind::Scalar(_) if field.name.ends_with("error_code") => "ErrorCode".into(),
         other => element_expected(other),
     };
-    if field.nullable.0 <= field.nullable.1 {
-        format!("Option<{kind}>")
-    } else {
-        kind
-    }
+    if field.nullable.0 <= field.nullable.1 { format!("Option<{kind}>") } else { kind }
 }
 
 fn element_expected(kind: &Kind) -> String {

@@ -114,10 +114,7 @@ fn the_newest_timestamp_is_found_also_when_a_newer_record_was_deleted() {
     rig.commit();
     assert_eq!(look_up_newest(&mut rig), (900, 1));
     for (log_start, expected) in [(1, (900, 1)), (2, (80, 4)), (5, (80, 6)), (7, (70, 7))] {
-        let record = MetaRecord::LogStart {
-            handle: PartitionHandle(1),
-            offset: Offset(log_start),
-        };
+        let record = MetaRecord::LogStart { handle: PartitionHandle(1), offset: Offset(log_start) };
         let staged = rig.broker.log.stage(RingIndex(0), &record, false, rig.now);
         staged.unwrap();
         rig.commit();

@@ -71,12 +71,7 @@ pub struct Ask {
     pub wait_ms: i32,
 }
 
-pub const ALL: Ask = Ask {
-    bytes_max: i32::MAX,
-    partition_max: i32::MAX,
-    bytes_min: 1,
-    wait_ms: 0,
-};
+pub const ALL: Ask = Ask { bytes_max: i32::MAX, partition_max: i32::MAX, bytes_min: 1, wait_ms: 0 };
 
 impl Rig {
     /// One topic `t` with so many partitions, in a ring of so many segments of 4 MiB.
@@ -94,11 +89,7 @@ impl Rig {
             ..Config::default()
         };
         let disk = Arc::new(Memory::default());
-        let now = Now {
-            mono: Mono(1),
-            wall_ms: 1_000_000,
-            wall_synchronised: true,
-        };
+        let now = Now { mono: Mono(1), wall_ms: 1_000_000, wall_synchronised: true };
         let log = open(&config, &disk, now);
         let mut rig = Rig {
             broker: Broker::new(config, log),
@@ -165,11 +156,7 @@ impl Rig {
         bytes[12..16].copy_from_slice(&boot.to_be_bytes());
         let delta = i32::from_be_bytes(bytes[23..27].try_into().unwrap());
         let records = i64::from(delta) + 1;
-        self.model[index as usize].push(Stored {
-            first,
-            records,
-            bytes,
-        });
+        self.model[index as usize].push(Stored { first, records, bytes });
     }
 
     /// Carries out all that the log wants.
@@ -195,10 +182,7 @@ impl Rig {
         self.sent.clear();
         let peer = peer(conn);
         let mut out = vec![0; 64 * 1024];
-        let window = Window {
-            buf: &mut out,
-            from: 0,
-        };
+        let window = Window { buf: &mut out, from: 0 };
         match api::dispatch(&mut self.broker, &peer, frame, window, self.now) {
             Step::Job => self.drive(conn),
             Step::Reply { bytes } => {
@@ -215,9 +199,7 @@ impl Rig {
         let mut buf = std::mem::take(&mut self.buf);
         let mut read = None;
         let outcome = loop {
-            let step = self
-                .broker
-                .job_step(ConnId(conn), &mut buf, read.take(), self.now);
+            let step = self.broker.job_step(ConnId(conn), &mut buf, read.take(), self.now);
             match step {
                 JobStep::Read { file, at, from, to } => {
                     read = Some(self.disk.read(file, at, &mut buf[from..to]));
@@ -268,9 +250,7 @@ impl Rig {
         let mut offset = offset;
         loop {
             let outcome = self.fetch(&[(index as i32, offset)], ask);
-            let Outcome::Answer(answered) = outcome else {
-                panic!("{outcome:?}")
-            };
+            let Outcome::Answer(answered) = outcome else { panic!("{outcome:?}") };
             assert_eq!(answered[0].error, 0);
             let Some(next) = end_of(&answered[0].records) else {
                 return all;
@@ -284,22 +264,14 @@ impl Rig {
 fn open(config: &Config, disk: &Arc<Memory>, now: Now) -> Log {
     let mut entropy = |bytes: &mut [u8]| bytes.fill(7);
     let mut progress = |_: FileRef, _: u64, _: u64| {};
-    let mut opening = Opening {
-        now,
-        entropy: &mut entropy,
-        progress: &mut progress,
-    };
+    let mut opening = Opening { now, entropy: &mut entropy, progress: &mut progress };
     let storage: Arc<dyn Storage> = disk.clone();
     Log::open(&LogConfig::of(config), storage, &mut opening).unwrap()
 }
 
 pub fn peer(conn: u16) -> Peer {
     let address = "127.0.0.1:9092".parse().unwrap();
-    Peer {
-        conn: ConnId(conn),
-        local: address,
-        remote: address,
-    }
+    Peer { conn: ConnId(conn), local: address, remote: address }
 }
 
 /// The offset behind the last of whole batches; none without any.
@@ -447,9 +419,7 @@ impl Storage for Memory {
     fn files(&self, _ring: RingIndex) -> Result<Vec<(FileIndex, u64)>, DiskError> {
         let files = self.files.lock().unwrap();
         let files = files.iter();
-        Ok(files
-            .map(|(i, f)| (FileIndex(*i), f.len() as u64))
-            .collect())
+        Ok(files.map(|(i, f)| (FileIndex(*i), f.len() as u64)).collect())
     }
 
     fn create(&self, file: FileRef, bytes: u64, _: &mut dyn FnMut(u64)) -> Result<(), DiskError> {
@@ -467,21 +437,12 @@ impl Storage for Memory {
         self.reads.fetch_add(1, Ordering::Relaxed);
         let to = at + buf.len() as u64;
         let bad = self.bad.lock().unwrap();
-        if bad
-            .iter()
-            .any(|(i, place)| *i == file.file.0 && (at..to).contains(place))
-        {
-            return Err(DiskError {
-                doing: "read",
-                os: 5,
-            });
+        if bad.iter().any(|(i, place)| *i == file.file.0 && (at..to).contains(place)) {
+            return Err(DiskError { doing: "read", os: 5 });
         }
         let files = self.files.lock().unwrap();
         let bytes = files[&file.file.0].get(at as usize..to as usize);
-        buf.copy_from_slice(bytes.ok_or(DiskError {
-            doing: "read",
-            os: 0,
-        })?);
+        buf.copy_from_slice(bytes.ok_or(DiskError { doing: "read", os: 0 })?);
         Ok(())
     }
 
@@ -528,10 +489,5 @@ pub fn live(rig: &Rig) -> Vec<SegmentSeq> {
 
 pub fn offset(rig: &Rig, index: u32) -> Offset {
     let slot = rig.slot(index);
-    rig.broker
-        .log
-        .state()
-        .partition(slot)
-        .unwrap()
-        .high_watermark
+    rig.broker.log.state().partition(slot).unwrap().high_watermark
 }
