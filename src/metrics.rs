@@ -83,6 +83,9 @@ pub enum PoolKind {
     ProduceSmall,
     /// Larger ones.
     ProduceLarge,
+    /// Turns without a buffer: who has one may begin a large request in a small buffer. So large
+    /// requests that wait for a large buffer leave half of the small ones to small requests.
+    ProduceTurn,
     /// Other requests and their answers.
     Control,
     /// Records on their way out.
@@ -280,9 +283,10 @@ impl PoolKind {
     pub const COUNT: usize = PoolKind::ALL.len();
 
     /// All, in their order.
-    pub const ALL: [PoolKind; 5] = [
+    pub const ALL: [PoolKind; 6] = [
         PoolKind::ProduceSmall,
         PoolKind::ProduceLarge,
+        PoolKind::ProduceTurn,
         PoolKind::Control,
         PoolKind::Fetch,
         PoolKind::Reply,
@@ -293,6 +297,7 @@ impl PoolKind {
         match self {
             PoolKind::ProduceSmall => "produce_small",
             PoolKind::ProduceLarge => "produce_large",
+            PoolKind::ProduceTurn => "produce_turn",
             PoolKind::Control => "control",
             PoolKind::Fetch => "fetch",
             PoolKind::Reply => "reply",

@@ -251,7 +251,11 @@ impl Config {
     pub fn pools(&self) -> [(usize, usize); PoolKind::COUNT] {
         PoolKind::ALL.map(|kind| match kind {
             PoolKind::ProduceSmall => (self.produce_leases_small, limits::LEASE_BYTES),
-            PoolKind::ProduceLarge => (self.produce_leases_large, self.socket_request_max_bytes),
+            // It holds the frame's size prefix too.
+            PoolKind::ProduceLarge => {
+                (self.produce_leases_large, self.socket_request_max_bytes + 4)
+            }
+            PoolKind::ProduceTurn => ((self.produce_leases_small / 2).max(1), 0),
             PoolKind::Control => (self.control_leases, limits::LEASE_BYTES),
             PoolKind::Fetch => (self.fetch_leases, limits::LEASE_BYTES),
             PoolKind::Reply => (self.reply_leases, self.reply_lease_bytes),

@@ -46,6 +46,9 @@ pub struct Connection<C: Core> {
 #[derive(Default)]
 pub(super) struct Input {
     pub lease: Option<Lease>,
+    /// Held from before a large frame begins until it has a buffer of its own.
+    #[expect(dead_code, reason = "given back when it is dropped")]
+    turn: Option<Lease>,
     pub start: usize,
     pub end: usize,
     /// Receiving stops here: the end of a frame that is alone in its buffer, or of the buffer.
@@ -193,7 +196,12 @@ impl<C: Core> Connection<C> {
             Pool::Fetch => PoolKind::Fetch,
             Pool::Control => PoolKind::Control,
         };
-        let mut lease = self.take(kind).await?;
+        let large = kind == PoolKind::ProduceSmall && bytes > limits::LEASE_BYTES;
+        let turn = match large {
+            true => Some(self.take(PoolKind::ProduceTurn, bytes - HEAD_BYTES).await?),
+            false => None,
+        };
+        let mut lease = self.take(kind, bytes - HEAD_BYTES).await?;
         lease.buf[..HEAD_BYTES].copy_from_slice(&self.head);
         self.head_len = 0;
         // Small requests are read together with what follows them; large ones alone, and fetches,
@@ -204,6 +212,7 @@ impl<C: Core> Connection<C> {
             end: HEAD_BYTES,
             limit: if together { lease.buf.len() } else { bytes.min(lease.buf.len()) },
             lease: Some(lease),
+            turn,
         };
         Ok(())
     }
@@ -222,20 +231,22 @@ impl<C: Core> Connection<C> {
             return Ok(());
         }
         // It is large, and as much of it as fits a small buffer has arrived.
-        let mut lease = self.take(PoolKind::ProduceLarge).await?;
+        let missing = bytes - self.input.unread().len();
+        let mut lease = self.take(PoolKind::ProduceLarge, missing).await?;
         let unread = self.input.unread();
         lease.buf[..unread.len()].copy_from_slice(unread);
-        self.input = Input { start: 0, end: unread.len(), limit: bytes, lease: Some(lease) };
+        self.input =
+            Input { end: unread.len(), limit: bytes, lease: Some(lease), ..Input::default() };
         Ok(())
     }
 
-    /// A buffer; what is owed is settled before it is waited for.
-    pub(super) async fn take(&mut self, kind: PoolKind) -> Result<Lease, End> {
+    /// A buffer for `missing` bytes; what is owed is settled before it is waited for.
+    async fn take(&mut self, kind: PoolKind, missing: usize) -> Result<Lease, End> {
         match self.wire.try_take(kind) {
             Some(lease) => Ok(lease),
             None => {
                 self.settle_replies().await?;
-                self.wire.take(kind).await
+                self.wire.take(kind, missing).await
             }
         }
     }
@@ -265,7 +276,7 @@ impl<C: Core> Connection<C> {
                 self.settle_replies().await?;
             }
             if self.replies.wants_lease() {
-                let lease = self.take(PoolKind::Reply).await?;
+                let lease = self.take(PoolKind::Reply, 0).await?;
                 self.replies.add(lease);
             }
             match self.dispatch(&frame, 0) {
@@ -423,7 +434,7 @@ impl<C: Core> Drop for Held<C> {
 
 impl<C: Core> Drop for Connection<C> {
     fn drop(&mut self) {
-        self.input.lease = None;
+        self.input = Input::default();
         self.replies = Replies::default();
         let Wire { net, id, .. } = &self.wire;
         net.core.borrow_mut().job_cancel(*id);

@@ -80,7 +80,7 @@ impl<C: Core> Connection<C> {
         loop {
             let held = match lease.take() {
                 Some(lease) => lease,
-                None => self.wire.take(PoolKind::Fetch).await?,
+                None => self.wire.take(PoolKind::Fetch, 0).await?,
             };
             match self.job_awake(held).await? {
                 Some(deadline) => self.wire.sleep(deadline).await?,

@@ -1,7 +1,9 @@
 //! The pools of buffers: everything that requests and answers pass through, allocated at start.
 //!
-//! A pool lends to whoever asks while it has a buffer, else in the order in which they asked. Pools
-//! never lend to each other, so that requests of one kind cannot hold up those of another.
+//! A pool lends to whoever asks while it has a buffer. Of those who wait, the ones that will give it
+//! back soon go first, because all that they will put into it is there; else they are served in the
+//! order in which they asked. So senders that stall delay each other, and nobody else. Pools never
+//! lend to each other, so that requests of one kind cannot hold up those of another.
 
 use std::collections::VecDeque;
 
@@ -19,7 +21,9 @@ pub struct Pools {
 struct Pool {
     /// The last one returned is lent first, so that memory that was never needed is never touched.
     free: Vec<Box<[u8]>>,
+    /// Those who will be quick, then the others.
     waiting: VecDeque<ConnId>,
+    waiting_quick: usize,
     metrics: PoolMetrics,
 }
 
@@ -30,6 +34,7 @@ impl Pools {
             pools: sizes.map(|(count, bytes)| Pool {
                 free: (0..count).map(|_| vec![0; bytes].into()).collect(),
                 waiting: VecDeque::with_capacity(connections),
+                waiting_quick: 0,
                 metrics: PoolMetrics::default(),
             }),
         }
@@ -43,22 +48,32 @@ impl Pools {
         Some(buf)
     }
 
-    /// Puts a connection at the end of the waiting list.
-    pub fn wait(&mut self, kind: PoolKind, conn: ConnId) {
+    /// Puts a connection at the end of the waiting list. `quick`: of those on it who will be quick.
+    pub fn wait(&mut self, kind: PoolKind, conn: ConnId, quick: bool) {
         let pool = &mut self.pools[kind as usize];
         pool.metrics.waits += 1;
-        pool.waiting.push_back(conn);
+        if quick {
+            pool.waiting.insert(pool.waiting_quick, conn);
+            pool.waiting_quick += 1;
+        } else {
+            pool.waiting.push_back(conn);
+        }
     }
 
     /// Takes a connection off the waiting list.
     pub fn wait_end(&mut self, kind: PoolKind, conn: ConnId) {
-        self.pools[kind as usize].waiting.retain(|other| *other != conn);
+        let pool = &mut self.pools[kind as usize];
+        if let Some(place) = pool.waiting.iter().position(|other| *other == conn) {
+            pool.waiting.remove(place);
+            pool.waiting_quick -= usize::from(place < pool.waiting_quick);
+        }
     }
 
-    /// Takes a buffer back; it may go on at once to who waited longest.
+    /// Takes a buffer back; it may go on at once to the first of those who wait.
     pub fn give_back(&mut self, kind: PoolKind, buf: Box<[u8]>) -> Option<(ConnId, Box<[u8]>)> {
         let pool = &mut self.pools[kind as usize];
         if let Some(conn) = pool.waiting.pop_front() {
+            pool.waiting_quick = pool.waiting_quick.saturating_sub(1);
             return Some((conn, buf));
         }
         pool.metrics.returned();
@@ -107,7 +122,7 @@ mod tests {
         let mut pools = pools();
         let buf = pools.take(PoolKind::Fetch).unwrap();
         for conn in [3, 1, 2] {
-            pools.wait(PoolKind::Fetch, ConnId(conn));
+            pools.wait(PoolKind::Fetch, ConnId(conn), false);
         }
         pools.wait_end(PoolKind::Fetch, ConnId(1));
         let (conn, buf) = pools.give_back(PoolKind::Fetch, buf).unwrap();
@@ -117,5 +132,24 @@ mod tests {
         assert_eq!(conn, ConnId(2));
         assert!(pools.give_back(PoolKind::Fetch, buf).is_none());
         assert!(pools.take(PoolKind::Fetch).is_some());
+    }
+
+    #[test]
+    fn those_who_will_be_quick_go_before_those_who_may_not() {
+        let mut pools = pools();
+        let mut buf = pools.take(PoolKind::Fetch).unwrap();
+        for (conn, quick) in [(1, false), (2, true), (3, false), (4, true), (5, true)] {
+            pools.wait(PoolKind::Fetch, ConnId(conn), quick);
+        }
+        pools.wait_end(PoolKind::Fetch, ConnId(4));
+        pools.wait_end(PoolKind::Fetch, ConnId(3));
+        for expected in [2, 5, 1] {
+            let (conn, next) = pools.give_back(PoolKind::Fetch, buf).unwrap();
+            assert_eq!(conn, ConnId(expected));
+            buf = next;
+        }
+        pools.wait(PoolKind::Fetch, ConnId(1), false);
+        pools.wait(PoolKind::Fetch, ConnId(2), true);
+        assert_eq!(pools.give_back(PoolKind::Fetch, buf).unwrap().0, ConnId(2));
     }
 }

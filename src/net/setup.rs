@@ -5,8 +5,6 @@ use std::path::PathBuf;
 
 use super::pools::PoolSizes;
 use crate::config::Config;
-use crate::limits;
-use crate::metrics::PoolKind;
 
 /// The resolved values.
 #[derive(Debug, Clone)]
@@ -39,16 +37,6 @@ pub struct Setup {
 
 impl From<&Config> for Setup {
     fn from(config: &Config) -> Setup {
-        let mut pools = PoolSizes::default();
-        let mut pool = |kind, count, bytes| pools[kind as usize] = (count, bytes);
-        let request_bytes = config.socket_request_max_bytes;
-        let small_bytes = limits::LEASE_BYTES;
-        pool(PoolKind::ProduceSmall, config.produce_leases_small, small_bytes);
-        // A large frame's buffer holds its size prefix too.
-        pool(PoolKind::ProduceLarge, config.produce_leases_large, request_bytes + 4);
-        pool(PoolKind::Control, config.control_leases, small_bytes);
-        pool(PoolKind::Fetch, config.fetch_leases, small_bytes);
-        pool(PoolKind::Reply, config.reply_leases, config.reply_lease_bytes);
         Setup {
             listen: config.listen,
             status_socket: Some(config.data_dir.join("status.sock")),
@@ -57,8 +45,8 @@ impl From<&Config> for Setup {
             idle_ms_max: config.connections_max_idle_ms,
             lease_bytes_per_second_min: config.lease_bytes_per_second_min,
             in_flight_max: config.requests_in_flight_max,
-            request_bytes_max: request_bytes,
-            pools,
+            request_bytes_max: config.socket_request_max_bytes,
+            pools: config.pools(),
             rings: config.rings.len(),
             sync_inline_us_max: config.sync_inline_us_max,
             gather_sync_us_min: GATHER_SYNC_US_MIN,

@@ -48,10 +48,11 @@ pub struct Slot {
     pub settling: bool,
     /// Buffers that it holds, by [`PoolKind`].
     pub holds: [bool; PoolKind::COUNT],
-    /// Bytes that came or went since the connection began, and at the last look of the stall check.
+    /// Bytes that came or went since the connection began.
     pub moved: u64,
-    /// See `moved`; none: not looked at since it began to hold a buffer.
-    pub moved_seen: Option<u64>,
+    /// What `moved` was when the stall check last found it quick enough, and how many checks are
+    /// due since; none: not looked at since it began to hold a buffer.
+    pub moved_seen: Option<(u64, u8)>,
 }
 
 /// All of them.

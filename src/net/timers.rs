@@ -12,7 +12,8 @@ use super::slots::{Phase, Slot};
 use crate::clock::Mono;
 use crate::metrics::{CloseReason, PoolKind};
 
-/// While someone waits for a buffer: cuts off who holds one like it and is too slow with it.
+/// While someone waits for a buffer: cuts off who holds one like it and is too slow with it. A client
+/// that never completed a request has less time: it may be there to do just that.
 pub async fn check_stalls<C: Core>(net: Rc<Net<C>>) {
     loop {
         net.hub.wanted.rung().await;
@@ -35,9 +36,16 @@ fn cut_stalled(hub: &Hub, bytes_min: u64) {
         let wanted = |kind: PoolKind| slot.holds[kind as usize] && pools.is_wanted(kind);
         let waits_for_client = matches!(slot.phase, Phase::Reading | Phase::Writing);
         if waits_for_client && PoolKind::ALL.into_iter().any(wanted) {
-            match slot.moved_seen.replace(slot.moved) {
-                Some(seen) if slot.moved - seen < bytes_min => slot.end(CloseReason::Stalled),
-                _ => {}
+            let looks = if slot.completed { STALL_LOOKS } else { 1 };
+            let Some((seen, look)) = slot.moved_seen else {
+                slot.moved_seen = Some((slot.moved, 1));
+                continue;
+            };
+            let slow = slot.moved - seen < bytes_min * u64::from(look);
+            match (slow, look >= looks) {
+                (true, true) => slot.end(CloseReason::Stalled),
+                (true, false) => slot.moved_seen = Some((seen, look + 1)),
+                (false, _) => slot.moved_seen = Some((slot.moved, 1)),
             }
         } else {
             slot.moved_seen = None;
@@ -76,5 +84,7 @@ fn idle_until(slot: &mut Slot, now: Mono, idle_ms_max: u64) -> Mono {
     }
 }
 
-const STALL_CHECK_MS: u64 = 1000;
+const STALL_CHECK_MS: u64 = 250;
+/// So many checks a client that completed requests may be too slow.
+const STALL_LOOKS: u8 = 4;
 const IDLE_SLACK_MS: u64 = 100;

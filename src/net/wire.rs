@@ -134,14 +134,15 @@ impl<C: Core> Wire<C> {
         Lease::try_take(&self.net.hub, kind, self.id)
     }
 
-    /// A buffer, in the order in which it was asked for. To be awaited only by a connection that
-    /// owes no answers.
-    pub async fn take(&self, kind: PoolKind) -> Result<Lease, End> {
+    /// A buffer, for `missing` bytes that are to be received. To be awaited only by a connection
+    /// that owes no answers. Those whose bytes have all arrived go first.
+    pub async fn take(&self, kind: PoolKind, missing: usize) -> Result<Lease, End> {
         let hub = &self.net.hub;
         if let Some(lease) = self.try_take(kind) {
             return Ok(lease);
         }
-        hub.pools.borrow_mut().wait(kind, self.id);
+        let quick = missing == 0 || self.arrived() >= missing.min(QUICK_BYTES);
+        hub.pools.borrow_mut().wait(kind, self.id, quick);
         hub.wanted.ring();
         let granted = poll_fn(|context| {
             if let Some((_, buf)) = self.slot(|slot| slot.granted.take()) {
@@ -152,6 +153,12 @@ impl<C: Core> Wire<C> {
         });
         let buf = granted.await?;
         Ok(Lease::granted(hub, kind, self.id, buf))
+    }
+
+    /// Bytes that can be received at once.
+    fn arrived(&self) -> usize {
+        let bytes = rustix::io::ioctl_fionread(self.socket.get_ref());
+        bytes.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     /// Waits until `until` is settled, one way or the other.
@@ -229,6 +236,10 @@ impl<C: Core> Wire<C> {
         })
     }
 }
+
+/// A sender of whose frame so much is in the socket is not one that stalls: the kernel keeps no more
+/// than about twice that.
+const QUICK_BYTES: usize = 32 << 10;
 
 fn network(error: &std::io::Error) -> End {
     match error.kind() {

@@ -19,7 +19,7 @@ from harness import background, equal
 CROWD = 300
 # Senders that stall: several times what a small broker has buffers for, and not so many that
 # cutting them off one buffer after the other takes longer than a request may wait.
-STALLED = 30
+STALLED = 100
 # The versions from which a request's header is flexible, by key; others are flexible never here.
 FLEXIBLE_FROM = {0: 9, 1: 12, 2: 6, 3: 9, 8: 8, 9: 6, 10: 3, 18: 3, 19: 5, 20: 4, 21: 2, 22: 2}
 # What no request with garbage in it may do: change the state of the test's own cluster.
