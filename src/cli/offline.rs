@@ -12,7 +12,7 @@ use crate::config::value::Refusal;
 use crate::config::{Config, RingConfig};
 use crate::log::format::Run;
 use crate::log::open::{OpenError, Opening};
-use crate::log::recovery::{self, Proof, Start};
+use crate::log::recovery::{self, End, Proof, Start};
 use crate::log::scan::{self, Expect, FoundBatch, Group, Reader};
 use crate::log::{Log, LogConfig, SegmentView};
 use crate::storage::{FileStorage, Storage};
@@ -121,13 +121,8 @@ impl Offline {
         let storage: &dyn Storage = &**self.log.storage();
         for segment in self.log.segments(ring) {
             each(Found::Segment(segment));
-            let start = Start {
-                at: segment.groups_at,
-                limit: segment.end,
-                closed: true,
-                limit_known: true,
-                crc: 0,
-            };
+            let start =
+                Start { at: segment.groups_at, limit: segment.end, end: End::Limit, crc: 0 };
             let expect = Expect {
                 ring_id: self.log.ring_id(ring),
                 segment: segment.seq,

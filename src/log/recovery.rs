@@ -133,12 +133,22 @@ pub struct Start {
     pub at: u64,
     /// Where groups must end.
     pub limit: u64,
-    /// Whether everything in it was on flash once: a later segment was begun.
-    pub closed: bool,
-    /// Whether `limit` is where its groups end, as a foot or a later head says.
-    pub limit_known: bool,
+    /// Which groups of it count.
+    pub end: End,
     /// The CRC of the header before the first.
     pub crc: u32,
+}
+
+/// Where a segment's groups end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It is the newest segment: behind the last whole group.
+    Open,
+    /// A later segment begins with this group: all before it were on flash, and what bears this
+    /// sequence or a higher one here was given up, and written again there.
+    Before(GroupSeq),
+    /// At the limit, as a foot or a later head says; all of them were on flash.
+    Limit,
 }
 
 /// Walks a segment's groups in order. Calls `each` with every one whose fate is known, with its proof:
@@ -167,6 +177,9 @@ pub fn walk(
         }
         let Some(group) = group else { break };
         let header = group.header;
+        if matches!(start.end, End::Before(next) if header.seq >= next) {
+            break;
+        }
         // A copy that was cut short voids nothing: what it was to replace is all there is.
         let voids = header.supersedes > GroupSeq(0) && scan::is_whole(reader, &group);
         settle(reader, &mut pending, &mut walked, Some((&group, voids)), each);
@@ -179,9 +192,9 @@ pub fn walk(
         walked.boot = header.boot;
         walked.crc = group.crc;
     }
-    if start.closed {
-        if !start.limit_known {
-            // What stands behind the last group may be nothing at all.
+    if start.end != End::Open {
+        if start.end == End::Before(GroupSeq(walked.seq_last.0 + 1)) {
+            // None is missing: what stands behind the last group is nothing.
             pending.pop_if(|slot| slot.group.is_none());
         }
         settle(reader, &mut pending, &mut walked, None, each);

@@ -9,7 +9,7 @@ use crate::log::format::{Anchor, AnchorKind, AnchorPage, LIST_ENTRY_BYTES, ListE
 use crate::log::index::Index;
 use crate::log::open::{Damage, OpenError};
 use crate::log::record::Records;
-use crate::log::recovery::{self, Proof, Slot, Start};
+use crate::log::recovery::{self, End, Proof, Slot, Start};
 use crate::log::ring::{Ring, Segment};
 use crate::log::scan::{self, Expect, Reader};
 use crate::log::state::{State, TableFull};
@@ -245,16 +245,7 @@ impl<'a> RingRecovery<'a> {
             });
         }
         for found in files {
-            if let Some((seq, groups_at)) = self.later(found, base_seq, &live) {
-                live.push(Segment {
-                    seq,
-                    file: found.file,
-                    groups_at,
-                    end: groups_at,
-                    group_last: GroupSeq(0),
-                    given_up: false,
-                });
-            }
+            live.extend(self.later(found, base_seq, &live));
         }
         live.sort_by_key(|segment| segment.seq);
         live.dedup_by_key(|segment| segment.seq);
@@ -267,27 +258,41 @@ impl<'a> RingRecovery<'a> {
         anchor.map_or(PAGE_BYTES as u64, |anchor| anchor.groups_at)
     }
 
-    /// A segment behind the base, by its head, or by a group if its head is broken.
+    /// A segment behind the base, as found: where its groups start, and which one comes before them.
+    /// Its snapshot is broken, or it would be the base; so it is believed only if it has a group.
+    /// Without one its head was cut short or given up, and nothing was ever written behind it.
     fn later(
         &self,
         found: &FoundFile,
         base: Option<SegmentSeq>,
         live: &[Segment],
-    ) -> Option<(SegmentSeq, u64)> {
+    ) -> Option<Segment> {
         if live.iter().any(|segment| segment.file == found.file) {
             return None;
         }
-        let newer = |seq: SegmentSeq| base.is_none_or(|base| seq > base);
-        match &found.head {
-            AnchorPage::Valid(head) => newer(head.seq).then_some((head.seq, head.groups_at)),
-            AnchorPage::Blank if base.is_some() => None,
-            _ => {
-                let limit = self.ring.config.segment_bytes;
-                let mut reader = self.reader(found.file);
-                let group = scan::first_group(&mut reader, self.ring.id, base, limit)?;
-                Some((group.header.segment, group.header.position))
-            }
+        let head = match &found.head {
+            AnchorPage::Valid(head) if base.is_some_and(|base| head.seq <= base) => return None,
+            AnchorPage::Blank if base.is_some() => return None,
+            AnchorPage::Valid(head) => Some(head),
+            _ => None,
+        };
+        let mut reader = self.reader(found.file);
+        let above = head.map(|head| SegmentSeq(head.seq.0.saturating_sub(1))).or(base);
+        let limit = self.ring.config.segment_bytes;
+        let group = scan::first_group(&mut reader, self.ring.id, above, limit)?;
+        if head.is_some_and(|head| head.seq != group.header.segment) {
+            return None;
         }
+        let groups_at = head.map_or(group.header.position, |head| head.groups_at);
+        let group_next = head.map_or(group.header.seq, |head| head.group_next);
+        Some(Segment {
+            seq: group.header.segment,
+            file: found.file,
+            groups_at,
+            end: groups_at,
+            group_last: GroupSeq(group_next.0.saturating_sub(1)),
+            given_up: false,
+        })
     }
 
     fn note_highest(&mut self, files: &[FoundFile]) {
@@ -342,8 +347,7 @@ impl<'a> RingRecovery<'a> {
         let start = Start {
             at: segment.groups_at,
             limit: segment.end.max(segment.groups_at),
-            closed: true,
-            limit_known: true,
+            end: End::Limit,
             crc: 0,
         };
         let expect = Expect {

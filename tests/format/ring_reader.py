@@ -20,6 +20,8 @@ PAGE, SECTOR = 4096, 512
 ANCHOR_BYTES, GROUP_HEADER_BYTES, RUN_BYTES, ENTRY_BYTES = 192, 128, 32, 32
 FOOT = 2
 FLAG_SEAL = 1
+# A sequence that no segment begins with.
+NEVER = 1 << 64
 BATCH_HEADER_BYTES, BATCH_LENGTH_END, BATCH_CRC_END = 61, 12, 21
 
 
@@ -314,8 +316,10 @@ def group_of(data, at):
 class Segment:
     """A live segment."""
 
-    def __init__(self, seq, file, groups_at, end):
+    def __init__(self, seq, file, groups_at, end, first=0):
         self.seq, self.file, self.groups_at, self.end = seq, file, groups_at, end
+        # The sequence of its first group, if it is walked with those before it.
+        self.first = first
         # Its groups with their runs, once they were walked.
         self.taken = None
 
@@ -399,7 +403,9 @@ class Ring:
             own = [anchor for anchor in (head, foot) if anchor and anchor.seq == seq]
             live.append(Segment(seq, file, own[0].groups_at if own else PAGE, end))
         if base and base.kind != FOOT:
-            live.append(Segment(base.seq, base_file, base.groups_at, base.groups_at))
+            live.append(
+                Segment(base.seq, base_file, base.groups_at, base.groups_at, base.group_next)
+            )
         named = {segment.file for segment in live}
         live += filter(None, (
             self.later(base, above, file) for file in self.data if file not in named
@@ -414,14 +420,16 @@ class Ring:
     def later(self, base, above, file):
         """The segment in a file, if it is behind the base."""
         data, head = self.data[file], self.anchors[file][0]
-        if head:
-            later = head.seq > above
-            return Segment(head.seq, file, head.groups_at, head.groups_at) if later else None
-        for at in range(0, len(data), SECTOR) if not base or any(data[:ANCHOR_BYTES]) else ():
+        if head and head.seq <= above or base and not any(data[:ANCHOR_BYTES]):
+            return None
+        above = head.seq - 1 if head else above
+        for at in range(0, len(data), SECTOR):
             group = group_of(data, at)
             if group and group.ring_id == self.ring_id and group.position == at:
+                if head and group.segment == head.seq:
+                    return Segment(head.seq, file, head.groups_at, head.groups_at, head.group_next)
                 if group.segment > above:
-                    return Segment(group.segment, file, at, at)
+                    return None if head else Segment(group.segment, file, at, at, group.seq)
         return None
 
     def replay(self, base, live):
@@ -430,9 +438,9 @@ class Ring:
         for place, segment in enumerate(live):
             if base and (segment.seq < base.seq or base.kind == FOOT and segment.seq == base.seq):
                 continue
-            closed = place + 1 < len(live)
+            before = live[place + 1].first if place + 1 < len(live) else None
             length = len(self.data[segment.file])
-            slots, tail, seq = self.walk(segment, length, seq, boot, closed, False)
+            slots, tail, seq = self.walk(segment, length, seq, boot, before)
             segment.taken = []
             for slot in slots:
                 self.take(segment, slot, True)
@@ -452,7 +460,7 @@ class Ring:
                 if partition:
                     partition.next = max(partition.next, run[2] + run[1])
 
-    def walk(self, segment, limit, seq, boot, closed, limit_known):
+    def walk(self, segment, limit, seq, boot, before):
         """(the slots whose fate is known and that are not void, those that nothing proves, the
         sequence that comes next)."""
         data, at = self.data[segment.file], segment.groups_at
@@ -464,7 +472,7 @@ class Ring:
                 while group is None and at + 2 * SECTOR <= limit:
                     at += SECTOR
                     group = self.believed(segment, data, at, limit, seq, boot)
-            if group is None:
+            if group is None or before is not None and group.seq >= before:
                 break
             left = []
             for slot in pending:
@@ -476,8 +484,8 @@ class Ring:
             pending = left + [Slot(group.seq, group)]
             at = group.position + group.bytes
             seq, boot = group.seq + 1, group.boot
-        if closed:
-            if not limit_known and pending and pending[-1].group is None:
+        if before is not None:
+            if seq == before and pending and pending[-1].group is None:
                 pending.pop()
             known, pending = known + pending, []
         return known, pending, seq
@@ -558,8 +566,8 @@ class Ring:
         """The batches in the live segments, by partition."""
         for segment in live:
             if segment.taken is None:
-                slots, _, _ = self.walk(segment, max(segment.end, segment.groups_at), 1, 0, True,
-                                        True)
+                end = max(segment.end, segment.groups_at)
+                slots, _, _ = self.walk(segment, end, 1, 0, NEVER)
                 groups = [slot.group for slot in slots if slot.group]
                 segment.taken = [(group, self.directory(segment, group)) for group in groups]
             for group, runs in segment.taken:

@@ -11,7 +11,7 @@ use brooklet::clock::{Mono, Now};
 use brooklet::config::{Config, RingConfig};
 use brooklet::log::open::{OpenError, Opening};
 use brooklet::log::record::MetaRecord;
-use brooklet::log::recovery::{self, Proof, Start};
+use brooklet::log::recovery::{self, End, Proof, Start};
 use brooklet::log::scan::{self, Expect, Reader};
 use brooklet::log::{Log, LogConfig};
 use brooklet::storage::FileStorage;
@@ -126,13 +126,7 @@ fn found(log: &Log) -> BTreeSet<String> {
 fn walk(log: &Log, lines: &mut BTreeSet<String>) {
     let state = log.state();
     for segment in log.segments(RING) {
-        let start = Start {
-            at: segment.groups_at,
-            limit: segment.end,
-            closed: true,
-            limit_known: true,
-            crc: 0,
-        };
+        let start = Start { at: segment.groups_at, limit: segment.end, end: End::Limit, crc: 0 };
         let expect = Expect {
             ring_id: log.ring_id(RING),
             segment: segment.seq,

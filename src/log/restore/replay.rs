@@ -6,7 +6,7 @@ use crate::log::format::{AnchorKind, FLAG_SEAL, Run};
 use crate::log::index;
 use crate::log::open::epoch_of;
 use crate::log::record::{MetaRecord, Records};
-use crate::log::recovery::{self, Finding, Proof, Slot, Start, Verdict, Walked};
+use crate::log::recovery::{self, End, Finding, Proof, Slot, Start, Verdict, Walked};
 use crate::log::ring::Segment;
 use crate::log::scan::{self, Expect, Reader};
 use crate::log::state::State;
@@ -33,8 +33,9 @@ impl RingRecovery<'_> {
             let start = Start {
                 at: segment.groups_at,
                 limit: self.ring.config.segment_bytes,
-                closed: place + 1 < live.len(),
-                limit_known: false,
+                end: live.get(place + 1).map_or(End::Open, |later| {
+                    End::Before(GroupSeq(later.group_last.0.saturating_add(1)))
+                }),
                 crc,
             };
             let expect = Expect {
