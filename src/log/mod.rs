@@ -348,6 +348,7 @@ impl Log {
                 self.rings[place].closed_return(staging);
             }
             Done::Synced => self.all_visible(place),
+            Done::UnsyncedLost => self.written_is_lost(place),
             Done::Head => {
                 if let Some(current) = self.rings[place].current() {
                     self.indexes[place].segment_opened(current.file, current.seq);
@@ -454,6 +455,18 @@ impl Log {
                 log::error!("{} = {} is too small for what was stored", full.key, full.max);
             }
         }
+    }
+
+    /// What was written in the ring and not synced is lost. Its offsets become a gap with the next
+    /// group, if there is room to note it.
+    fn written_is_lost(&mut self, place: usize) {
+        let ring = &mut self.rings[place];
+        let index = ring.index;
+        self.state.written_is_lost(index, &mut |handle, next| {
+            let (log_start, epochs) = (Offset(0), heapless::Vec::new());
+            let gap = MetaRecord::Partition { handle, log_start, next, epochs };
+            let _ = ring.stage(true, None).push_meta(&gap);
+        });
     }
 
     /// Everything written in the ring is on flash: it may be seen.

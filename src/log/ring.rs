@@ -103,6 +103,9 @@ pub enum Done {
     },
     /// Everything written is on flash now.
     Synced,
+    /// What was written and not synced, of topics that relax it, may not be on flash, and counts as
+    /// not written: it is not to be seen.
+    UnsyncedLost,
     /// A new segment's head is on flash: log starts may move.
     Head,
     /// The group could be stored nowhere: those who wait get an error.
@@ -144,6 +147,8 @@ pub struct Ring {
     pub(super) current_bad: bool,
     /// Whether something is written that is not synced, and so not to be seen.
     pub(super) written_unseen: bool,
+    /// Where in the current segment that begins, and its first group.
+    unsynced: Option<(u64, GroupSeq)>,
     /// Segments up to this one go when the current one is full.
     evict_through: Option<SegmentSeq>,
     /// When the open group goes out though it is not urgent; none: it is, or it is empty.
@@ -196,6 +201,7 @@ impl Ring {
             closed_by_foot: false,
             current_bad: false,
             written_unseen: false,
+            unsynced: None,
             evict_through: None,
             linger: None,
             sync_due: None,
@@ -458,10 +464,7 @@ impl Ring {
     fn sync_or_seal(&mut self, state: &State, now: Now) -> Option<WriteJob> {
         let current = *self.current()?;
         if self.sync_due.is_some_and(|due| due <= now.mono) {
-            self.out = Some(Out::Sync);
-            let (buf, parts) = (Box::default(), Vec::new());
-            let file = self.file(current.file);
-            return Some(WriteJob { file, at: 0, buf, parts, padding: 0, sync: true });
+            return Some(self.sync_job(current));
         }
         if self.seal_due.is_some_and(|due| due <= now.mono) {
             self.seal_due = None;
@@ -471,6 +474,12 @@ impl Ring {
             }
         }
         None
+    }
+
+    fn sync_job(&mut self, current: Segment) -> WriteJob {
+        self.out = Some(Out::Sync);
+        let (buf, parts) = (Box::default(), Vec::new());
+        WriteJob { file: self.file(current.file), at: 0, buf, parts, padding: 0, sync: true }
     }
 
     /// A group of one page at the most, without batches.
@@ -499,6 +508,10 @@ impl Ring {
 
     fn foot_job(&mut self, state: &State, index: &mut Index, now: Now) -> Option<WriteJob> {
         let current = *self.current()?;
+        if self.unsynced.is_some() {
+            // Foot and head say that all before them is on flash, and their snapshot has it.
+            return Some(self.sync_job(current));
+        }
         let mut buffer = std::mem::take(&mut self.anchor);
         let fields = self.anchor_fields(AnchorKind::Foot, current, now);
         let bytes = buffer.put_foot(fields, self.list(None), self.index, state, self, index);
@@ -613,10 +626,13 @@ impl Ring {
                 let ticket = closed.map_or(Ticket(0), |closed| closed.ticket);
                 self.stats.payload_bytes += closed.map_or(0, |c| c.payload_bytes() as u64);
                 self.stats.groups += 1;
+                let first = self.group_next;
                 let (file, at) = self.advance(bytes, crc);
                 self.ticket_written = ticket;
                 if sync {
                     self.synced();
+                } else {
+                    self.unsynced.get_or_insert((at, first));
                 }
                 self.seal_due = Some(now.mono.plus_ms(self.seal_after_ms));
                 if self.closing {
@@ -664,6 +680,21 @@ impl Ring {
         self.group_synced = GroupSeq(self.group_next.0 - 1);
         self.ticket_synced = self.ticket_written;
         self.sync_due = None;
+        self.unsynced = None;
+    }
+
+    /// After a failed sync the kernel takes what it covered for clean, whether it is on flash or not.
+    /// So the segment ends before it, and the sequences are given again.
+    fn unsynced_drop(&mut self) -> Done {
+        let Some((at, first)) = self.unsynced.take() else {
+            return Done::Quiet;
+        };
+        let current = self.live.last_mut().expect("something was written to it");
+        current.end = at;
+        current.group_last = GroupSeq(first.0 - 1);
+        self.group_next = first;
+        self.written_unseen = false;
+        Done::UnsyncedLost
     }
 
     fn head_done(&mut self, segment: Segment) -> Done {
@@ -688,7 +719,7 @@ impl Ring {
         match out {
             Out::Foot => {
                 self.mode = Mode::Head { failover: false };
-                Done::Quiet
+                self.unsynced_drop()
             }
             Out::Head { segment } => {
                 // The file is tried again, but after the other free ones.
@@ -702,13 +733,13 @@ impl Ring {
             Out::Seal { .. } | Out::Sync => {
                 self.current_bad = true;
                 self.sync_due = None;
-                Done::Quiet
+                self.unsynced_drop()
             }
             Out::Group { .. } | Out::Evict { .. } => {
                 self.current_bad = true;
                 self.evict_through = None;
                 self.mode = Mode::Head { failover: true };
-                Done::Quiet
+                self.unsynced_drop()
             }
         }
     }

@@ -17,7 +17,7 @@ use kafka_protocol::messages::{ApiKey, GroupId, OffsetCommitRequest, ProduceResp
 use kafka_protocol::protocol::StrBytes;
 
 use crate::host::{Host, NOON_MS, config_small, frame, read_answer};
-use crate::model::{Batch, Model, PARTITIONS, PRODUCERS};
+use crate::model::{Batch, Model, PARTITIONS, PRODUCERS, RELAXED};
 use crate::produce::{create_topic, produce, topic_name};
 
 /// A workload under way: the broker, what is known of it, and answers that are still owed.
@@ -58,6 +58,7 @@ impl Run {
         run.model.boot(run.host.broker.log.state().boot);
         create_topic(&mut run.host, "a", 2, &[]);
         create_topic(&mut run.host, "b", 1, &[]);
+        create_topic(&mut run.host, RELAXED, 1, &[("flush.ms", "700")]);
         run
     }
 
@@ -175,7 +176,7 @@ impl Run {
             Settle::Failed => false,
         });
         self.owed = owed;
-        self.model.look(&self.host);
+        self.model.look(&mut self.host);
     }
 
     /// Works until nothing is owed, or only what cannot be.
@@ -334,9 +335,8 @@ fn whenever_the_power_is_cut_nothing_acknowledged_or_seen_is_lost() {
 }
 
 #[test]
-#[ignore = "SEED=11 finds a batch twice: it was dropped at one start and is back at the next"]
 fn what_a_process_served_after_failed_syncs_is_there_after_it_was_killed_and_the_power_cut() {
-    for seed in seeds(40) {
+    for seed in seeds(300) {
         let _hint = Hint(format!("SEED={seed}"));
         let mut run = Run::new(seed, false);
         for _ in 0..run.rng.below(60) {

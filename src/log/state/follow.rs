@@ -3,7 +3,7 @@
 use super::State;
 use crate::codec::batch::BatchHeader;
 use crate::log::format::Run;
-use crate::types::{Boot, Offset, PartitionSlot, RingIndex, Ticket};
+use crate::types::{Boot, Offset, PartitionHandle, PartitionSlot, RingIndex, Ticket};
 
 impl State {
     /// Everything written in `ring` is synced now. `moved` is called for each partition that has more
@@ -21,6 +21,34 @@ impl State {
                 partition.high_watermark = partition.written;
                 moved(PartitionSlot(place as u16));
             }
+        }
+    }
+
+    /// What was written in `ring` and not synced is lost: it is never seen, its offsets are not given
+    /// again, and its producers may send any sequence. `gap` is called for each partition, with the
+    /// offset behind.
+    pub(in crate::log) fn written_is_lost(
+        &mut self,
+        ring: RingIndex,
+        gap: &mut dyn FnMut(PartitionHandle, Offset),
+    ) {
+        for place in 0..self.partitions.len() {
+            let Some(partition) = &mut self.partitions[place] else { continue };
+            let (first, end) = (partition.high_watermark, partition.written);
+            if partition.ring != ring || end <= first {
+                continue;
+            }
+            partition.written = first;
+            gap(partition.handle, end);
+            let (topic, index) = (partition.topic, partition.index);
+            self.producers.forget_sequences(PartitionSlot(place as u16));
+            let topic = self.topic(topic).map_or("", |topic| &topic.name);
+            log::error!(
+                "{topic}-{index}: offsets {} to {} were acknowledged when written (flush.ms, \
+                 flush.messages), could not be synced, and are lost",
+                first.0,
+                end.0 - 1
+            );
         }
     }
 
