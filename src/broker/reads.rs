@@ -36,6 +36,7 @@ use job::{Context, Job, Phase};
 
 /// The jobs of all connections, and what they wait for.
 pub struct Reads {
+    /// By connection, as far as connections ever had one.
     jobs: Vec<Job>,
     arena: Arena,
     cursors: Cursors,
@@ -90,10 +91,8 @@ impl Reads {
     /// No jobs; allocates all that they will ever need.
     pub fn new(config: &Config) -> Reads {
         let connections = config.max_connections;
-        let mut jobs = Vec::new();
-        jobs.resize_with(connections, Job::default);
         Reads {
-            jobs,
+            jobs: Vec::with_capacity(connections),
             arena: Arena::new(config.fetch_waits_max, config.partitions_max),
             cursors: Cursors::new(limits::CURSORS_MAX),
             damage: Damage::new(),
@@ -132,14 +131,12 @@ impl Reads {
 
     /// Begins a fetch for a connection; its partitions follow.
     pub fn fetch(&mut self, conn: ConnId, terms: &Terms) {
-        self.cancel(conn);
-        self.jobs[usize::from(conn.0)].begin(Phase::Plan, *terms);
+        self.begin(conn, Phase::Plan, terms);
     }
 
     /// Begins a look-up for a connection; its partitions follow.
     pub fn lookup(&mut self, conn: ConnId, terms: &Terms) {
-        self.cancel(conn);
-        self.jobs[usize::from(conn.0)].begin(Phase::Lookup, *terms);
+        self.begin(conn, Phase::Lookup, terms);
     }
 
     /// Adds a partition to a fetch. `topic_first`: the answer's next topic begins with it. A
@@ -252,6 +249,16 @@ impl Reads {
         let conn = self.woken.pop()?;
         self.jobs[usize::from(conn.0)].woken = false;
         Some(conn)
+    }
+
+    fn begin(&mut self, conn: ConnId, phase: Phase, terms: &Terms) {
+        self.cancel(conn);
+        let at = usize::from(conn.0);
+        if at >= self.jobs.len() {
+            assert!(at < self.jobs.capacity(), "a connection beyond max_connections");
+            self.jobs.resize_with(at + 1, Job::default);
+        }
+        self.jobs[at].begin(phase, *terms);
     }
 
     fn push(&mut self, conn: ConnId, entry: Entry) -> Result<(), ArenaFull> {

@@ -3,8 +3,9 @@
 //! Kept per segment and partition: the first offset and the newest timestamp. Kept per block of
 //! [`limits::BLOCK_BYTES`]: where the first group that starts in it stands, and a small bitmap of the
 //! partitions in the groups that start in it. Kept per partition: its newest run. A reader learns the
-//! rest from the groups' directories. All memory is taken at the start; the first two kinds are
-//! written into the segment's foot, so that a start reads feet and one open segment.
+//! rest from the groups' directories. All memory is taken at the start, but touched only as slots and
+//! files come into use; the first two kinds are written into the segment's foot, so that a start reads
+//! feet and one open segment.
 
 use crate::limits;
 use crate::types::{FileIndex, Offset, PartitionHandle, PartitionSlot, SegmentSeq};
@@ -50,19 +51,20 @@ pub struct IndexBroken;
 
 /// The index of one ring.
 pub struct Index {
+    files: usize,
     partitions: usize,
     blocks: usize,
     /// The live segments, oldest first.
     segments: Vec<(SegmentSeq, FileIndex)>,
-    /// By file and slot.
+    /// By slot and file: as far as slots were ever in use.
     in_segments: Vec<InSegment>,
     /// By file and block.
     bitmaps: Vec<u64>,
-    /// By file and block: in units, or [`NO_GROUP`].
+    /// By file and block, as far as files were ever in use: in units, or [`NO_GROUP`].
     starts: Vec<u32>,
-    /// By slot; 0: no run of it was seen.
+    /// By slot, as far as slots were ever in use; 0: no run of it was seen.
     handles: Vec<PartitionHandle>,
-    /// By slot.
+    /// By slot, as `handles`.
     newest: Vec<Newest>,
     /// By slot: bytes synced that nobody took note of yet.
     fresh_bytes: Vec<u32>,
@@ -82,14 +84,15 @@ impl Index {
         assert!(files <= limits::SEGMENTS_MAX);
         let blocks = blocks_of(segment_bytes);
         Index {
+            files,
             partitions: partitions_max,
             blocks,
             segments: Vec::with_capacity(files),
-            in_segments: vec![ABSENT; files * partitions_max],
+            in_segments: Vec::with_capacity(files * partitions_max),
             bitmaps: vec![0; files * blocks],
-            starts: vec![NO_GROUP; files * blocks],
-            handles: vec![PartitionHandle(0); partitions_max],
-            newest: vec![NO_RUN; partitions_max],
+            starts: Vec::with_capacity(files * blocks),
+            handles: Vec::with_capacity(partitions_max),
+            newest: Vec::with_capacity(partitions_max),
             fresh_bytes: vec![0; partitions_max],
             fresh: Vec::with_capacity(partitions_max),
         }
@@ -108,6 +111,8 @@ impl Index {
         self.segment_evicted(file);
         let at = self.segments.partition_point(|(other, _)| *other < seq);
         self.segments.insert(at, (seq, file));
+        let starts = (usize::from(file.0) + 1) * self.blocks;
+        self.starts.resize(self.starts.len().max(starts), NO_GROUP);
     }
 
     /// A group that starts at `at` of the file is on flash, and holds these runs. Groups of a file
@@ -154,18 +159,23 @@ impl Index {
     pub fn segment_evicted(&mut self, file: FileIndex) {
         self.segments.retain(|(_, other)| *other != file);
         let file = usize::from(file.0);
-        self.in_segments[file * self.partitions..][..self.partitions].fill(ABSENT);
-        self.bitmaps[file * self.blocks..][..self.blocks].fill(0);
-        self.starts[file * self.blocks..][..self.blocks].fill(NO_GROUP);
+        for row in self.in_segments.chunks_exact_mut(self.files) {
+            row[file] = ABSENT;
+        }
+        // A file that was never in use has no rows yet.
+        if let Some(starts) = self.starts.get_mut(file * self.blocks..(file + 1) * self.blocks) {
+            starts.fill(NO_GROUP);
+            self.bitmaps[file * self.blocks..][..self.blocks].fill(0);
+        }
     }
 
     /// The partition is gone; its slot may be given to another one.
     pub fn partition_removed(&mut self, slot: PartitionSlot) {
         let slot = usize::from(slot.0);
-        self.handles[slot] = PartitionHandle(0);
-        self.newest[slot] = NO_RUN;
-        for row in self.in_segments.chunks_exact_mut(self.partitions) {
-            row[slot] = ABSENT;
+        if slot < self.handles.len() {
+            self.handles[slot] = PartitionHandle(0);
+            self.newest[slot] = NO_RUN;
+            self.in_segments[slot * self.files..][..self.files].fill(ABSENT);
         }
     }
 
@@ -188,7 +198,7 @@ impl Index {
 
     /// What is known of a partition in a file's segment; none: it is not in it.
     pub fn in_segment(&self, file: FileIndex, slot: PartitionSlot) -> Option<InSegment> {
-        let at = usize::from(file.0) * self.partitions + usize::from(slot.0);
+        let at = usize::from(slot.0) * self.files + usize::from(file.0);
         let entry = *self.in_segments.get(at)?;
         (entry != ABSENT).then_some(entry)
     }
@@ -258,7 +268,8 @@ impl Index {
     /// Where the first group stands that starts in a block from `block` on, whatever is in it.
     pub fn group_from(&self, file: FileIndex, block: usize) -> Option<u64> {
         let from = block.min(self.blocks);
-        let starts = &self.starts[usize::from(file.0) * self.blocks..][from..self.blocks];
+        let row = usize::from(file.0) * self.blocks;
+        let starts = self.starts.get(row + from..row + self.blocks)?;
         let start = starts.iter().find(|start| **start != NO_GROUP)?;
         Some(u64::from(*start) * UNIT_BYTES)
     }
@@ -347,8 +358,14 @@ impl Index {
 
     fn run_note(&mut self, file: FileIndex, run: &Run) {
         let slot = usize::from(run.slot.0);
+        if slot >= self.handles.len() {
+            assert!(slot < self.partitions, "a slot beyond the table of partitions");
+            self.handles.resize(slot + 1, PartitionHandle(0));
+            self.newest.resize(slot + 1, NO_RUN);
+            self.in_segments.resize((slot + 1) * self.files, ABSENT);
+        }
         self.handles[slot] = run.handle;
-        let entry = &mut self.in_segments[usize::from(file.0) * self.partitions + slot];
+        let entry = &mut self.in_segments[slot * self.files + usize::from(file.0)];
         entry.first = entry.first.min(run.base_offset);
         entry.newest_ms = entry.newest_ms.max(run.newest_ms);
     }

@@ -50,7 +50,9 @@ pub struct ProducerView {
 
 /// The table.
 pub struct Producers {
+    /// As far as places were ever in use.
     entries: Vec<Entry>,
+    max: usize,
     /// Open addressing: places in `entries`, or [`NONE`]. A power of two, at most half full.
     index: Vec<u32>,
     /// The entry used longest ago, and the one used last; [`NONE`] when there is none.
@@ -66,20 +68,16 @@ pub struct Producers {
 impl Producers {
     /// An empty table for `max` producer and partition pairs; allocates all that it will ever need.
     pub fn new(max: usize) -> Producers {
-        let mut producers = Producers {
-            entries: vec![Entry::default(); max],
+        Producers {
+            entries: Vec::with_capacity(max),
+            max,
             index: vec![NONE; (max * 2).next_power_of_two().max(2)],
             oldest: NONE,
             newest: NONE,
             free: NONE,
             len: 0,
             synced: [Ticket(0); limits::RINGS_MAX],
-        };
-        for place in (0..max).rev() {
-            producers.entries[place].newer = producers.free;
-            producers.free = place as u32;
         }
-        producers
     }
 
     /// How many producer and partition pairs are known.
@@ -256,7 +254,10 @@ impl Producers {
                 place
             }
             None => {
-                if self.free == NONE {
+                if self.free == NONE && self.entries.len() < self.max {
+                    self.free = self.entries.len() as u32;
+                    self.entries.push(Entry::default());
+                } else if self.free == NONE {
                     if self.oldest == NONE {
                         return None;
                     }

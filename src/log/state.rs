@@ -121,6 +121,7 @@ pub struct State {
     pub boot: Boot,
     /// The next partition handle to give.
     pub handle_next: PartitionHandle,
+    /// As far as places were ever in use, as are the other tables: what never was is not touched.
     topics: Vec<Option<Topic>>,
     topics_by_name: Vec<TopicSlot>,
     partitions: Vec<Option<Partition>>,
@@ -140,12 +141,12 @@ impl State {
             limits,
             boot: Boot(0),
             handle_next: PartitionHandle(1),
-            topics: vec![None; limits.topics_max],
+            topics: Vec::with_capacity(limits.topics_max),
             topics_by_name: Vec::with_capacity(limits.topics_max),
-            partitions: vec![None; limits.partitions_max],
+            partitions: Vec::with_capacity(limits.partitions_max),
             by_handle: Vec::with_capacity(limits.partitions_max),
             by_topic: Vec::with_capacity(limits.partitions_max),
-            groups: vec![None; limits.groups_max],
+            groups: Vec::with_capacity(limits.groups_max),
             offsets: Vec::with_capacity(limits.offsets_max),
             producers: Producers::new(limits.producers_max),
             shared_bytes: 0,
@@ -403,7 +404,7 @@ impl State {
             return Ok(slot);
         }
         let full = TableFull { key: "topics_max", max: self.limits.topics_max };
-        let place = self.topics.iter().position(Option::is_none).ok_or(full)?;
+        let place = vacant(&mut self.topics, full.max).ok_or(full)?;
         let slot = TopicSlot(place as u16);
         let configs = configs_from(configs);
         let name = string_from(name);
@@ -425,7 +426,7 @@ impl State {
             if self.partition_with_handle(handle).is_some() {
                 continue;
             }
-            let place = self.partitions.iter().position(Option::is_none).ok_or(full)?;
+            let place = vacant(&mut self.partitions, full.max).ok_or(full)?;
             let slot = PartitionSlot(place as u16);
             let Some(Some(entry)) = self.topics.get_mut(usize::from(topic.0)) else {
                 return Ok(());
@@ -468,7 +469,7 @@ impl State {
             return Ok(slot);
         }
         let full = TableFull { key: "groups_max", max: self.limits.groups_max };
-        let place = self.groups.iter().position(Option::is_none).ok_or(full)?;
+        let place = vacant(&mut self.groups, full.max).ok_or(full)?;
         self.groups[place] = Some(CommitGroup { name: string_from(name) });
         Ok(GroupSlot(place as u16))
     }
@@ -495,6 +496,16 @@ impl State {
     fn name_of(&self, slot: TopicSlot) -> &str {
         self.topic(slot).map_or("", |topic| &topic.name)
     }
+}
+
+/// The first free place of a table with at most `max`.
+fn vacant<T>(table: &mut Vec<Option<T>>, max: usize) -> Option<usize> {
+    let free = table.iter().position(Option::is_none);
+    if free.is_none() && table.len() < max {
+        table.push(None);
+        return Some(table.len() - 1);
+    }
+    free
 }
 
 impl Partition {

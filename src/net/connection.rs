@@ -201,7 +201,7 @@ impl<C: Core> Connection<C> {
             true => Some(self.take(PoolKind::ProduceTurn, bytes - HEAD_BYTES).await?),
             false => None,
         };
-        let mut lease = self.take(kind, bytes - HEAD_BYTES).await?;
+        let lease = self.take(kind, bytes - HEAD_BYTES).await?;
         lease.buf[..HEAD_BYTES].copy_from_slice(&self.head);
         self.head_len = 0;
         // Small requests are read together with what follows them; large ones alone, and fetches,
@@ -232,7 +232,7 @@ impl<C: Core> Connection<C> {
         }
         // It is large, and as much of it as fits a small buffer has arrived.
         let missing = bytes - self.input.unread().len();
-        let mut lease = self.take(PoolKind::ProduceLarge, missing).await?;
+        let lease = self.take(PoolKind::ProduceLarge, missing).await?;
         let unread = self.input.unread();
         lease.buf[..unread.len()].copy_from_slice(unread);
         self.input =

@@ -106,7 +106,7 @@ impl<C: Core> Connection<C> {
             let now = self.wire.net.look_at_clock();
             let step = {
                 let mut core = self.wire.net.core.borrow_mut();
-                core.job_step(self.wire.id, &mut lease.buf, read.take(), now)
+                core.job_step(self.wire.id, lease.buf, read.take(), now)
             };
             match step {
                 JobStep::Read { .. } => read = Some(self.job_read(&mut lease, step).await),

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::pools::{PoolSizes, Pools};
+use super::pools::{Buffer, PoolSizes, Pools};
 use super::slots::Slots;
 use crate::broker::ConnId;
 use crate::clock::Clock;
@@ -60,7 +60,7 @@ struct RingBell {
 /// A buffer on loan; it goes back when dropped.
 pub struct Lease {
     /// The buffer.
-    pub buf: Box<[u8]>,
+    pub buf: Buffer,
     /// Its pool.
     pub kind: PoolKind,
     conn: ConnId,
@@ -152,7 +152,7 @@ impl Hub {
         self.ended.ring();
     }
 
-    fn give_back(&self, kind: PoolKind, buf: Box<[u8]>) {
+    fn give_back(&self, kind: PoolKind, buf: Buffer) {
         let next = self.pools.borrow_mut().give_back(kind, buf);
         if let Some((conn, buf)) = next {
             let mut slots = self.slots.borrow_mut();
@@ -217,7 +217,7 @@ impl Lease {
     }
 
     /// A buffer that this connection waited for.
-    pub fn granted(hub: &Rc<Hub>, kind: PoolKind, conn: ConnId, buf: Box<[u8]>) -> Lease {
+    pub fn granted(hub: &Rc<Hub>, kind: PoolKind, conn: ConnId, buf: Buffer) -> Lease {
         let mut slots = hub.slots.borrow_mut();
         let slot = slots.get(conn);
         slot.holds[kind as usize] = true;

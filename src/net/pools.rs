@@ -4,6 +4,9 @@
 //! back soon go first, because all that they will put into it is there; else they are served in the
 //! order in which they asked. So senders that stall delay each other, and nobody else. Pools never
 //! lend to each other, so that requests of one kind cannot hold up those of another.
+//!
+//! The buffers of a pool are pieces of one allocation that is never given back: an allocator writes
+//! beside each of its blocks, and so would touch a page or two of every buffer that nobody needs.
 
 use std::collections::VecDeque;
 
@@ -13,6 +16,9 @@ use crate::metrics::{PoolKind, PoolMetrics};
 /// How many buffers of how many bytes each pool has, by [`PoolKind`].
 pub type PoolSizes = [(usize, usize); PoolKind::COUNT];
 
+/// A buffer of a pool.
+pub type Buffer = &'static mut [u8];
+
 /// All pools.
 pub struct Pools {
     pools: [Pool; PoolKind::COUNT],
@@ -20,7 +26,7 @@ pub struct Pools {
 
 struct Pool {
     /// The last one returned is lent first, so that memory that was never needed is never touched.
-    free: Vec<Box<[u8]>>,
+    free: Vec<Buffer>,
     /// Those who will be quick, then the others.
     waiting: VecDeque<ConnId>,
     waiting_quick: usize,
@@ -32,7 +38,7 @@ impl Pools {
     pub fn new(sizes: &PoolSizes, connections: usize) -> Pools {
         Pools {
             pools: sizes.map(|(count, bytes)| Pool {
-                free: (0..count).map(|_| vec![0; bytes].into()).collect(),
+                free: buffers(count, bytes),
                 waiting: VecDeque::with_capacity(connections),
                 waiting_quick: 0,
                 metrics: PoolMetrics::default(),
@@ -41,7 +47,7 @@ impl Pools {
     }
 
     /// A buffer, unless none is free. One that is free has nobody waiting for it.
-    pub fn take(&mut self, kind: PoolKind) -> Option<Box<[u8]>> {
+    pub fn take(&mut self, kind: PoolKind) -> Option<Buffer> {
         let pool = &mut self.pools[kind as usize];
         let buf = pool.free.pop()?;
         pool.metrics.taken();
@@ -70,7 +76,7 @@ impl Pools {
     }
 
     /// Takes a buffer back; it may go on at once to the first of those who wait.
-    pub fn give_back(&mut self, kind: PoolKind, buf: Box<[u8]>) -> Option<(ConnId, Box<[u8]>)> {
+    pub fn give_back(&mut self, kind: PoolKind, buf: Buffer) -> Option<(ConnId, Buffer)> {
         let pool = &mut self.pools[kind as usize];
         if let Some(conn) = pool.waiting.pop_front() {
             pool.waiting_quick = pool.waiting_quick.saturating_sub(1);
@@ -90,6 +96,16 @@ impl Pools {
     pub fn metrics(&self) -> [PoolMetrics; PoolKind::COUNT] {
         PoolKind::ALL.map(|kind| self.pools[kind as usize].metrics)
     }
+}
+
+fn buffers(count: usize, bytes: usize) -> Vec<Buffer> {
+    let mut rest: Buffer = vec![0; count * bytes].leak();
+    let buffers = (0..count).map(|_| {
+        let (buffer, others) = std::mem::take(&mut rest).split_at_mut(bytes);
+        rest = others;
+        buffer
+    });
+    buffers.collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::task::Waker;
 
+use super::pools::Buffer;
 use crate::broker::ConnId;
 use crate::clock::Mono;
 use crate::metrics::{CloseReason, PoolKind};
@@ -39,7 +40,7 @@ pub struct Slot {
     /// Set by others: it is to end.
     pub end: Option<CloseReason>,
     /// Set by others: a buffer that it waited for.
-    pub granted: Option<(PoolKind, Box<[u8]>)>,
+    pub granted: Option<(PoolKind, Buffer)>,
     /// Set by others: its job is to be stepped.
     pub woken: bool,
     /// What it waits for while it stands on the list of those who wait for a sync.
@@ -57,7 +58,9 @@ pub struct Slot {
 
 /// All of them.
 pub struct Slots {
+    /// As far as any were ever open.
     slots: Vec<Option<Slot>>,
+    open: usize,
     free: Vec<ConnId>,
     /// Who waits for a sync, in the order in which they began to.
     pub settling: Vec<ConnId>,
@@ -68,7 +71,8 @@ impl Slots {
     pub fn new(connections: usize) -> Slots {
         let ids = (0..connections).rev();
         Slots {
-            slots: (0..connections).map(|_| None).collect(),
+            slots: Vec::with_capacity(connections),
+            open: 0,
             free: ids.map(|id| ConnId(id as u16)).collect(),
             settling: Vec::with_capacity(connections),
         }
@@ -77,7 +81,12 @@ impl Slots {
     /// Takes a free slot for a connection from this address.
     pub fn open(&mut self, remote: IpAddr, now: Mono) -> Option<ConnId> {
         let id = self.free.pop()?;
-        self.slots[usize::from(id.0)] = Some(Slot {
+        let place = usize::from(id.0);
+        if place >= self.slots.len() {
+            self.slots.resize_with(place + 1, || None);
+        }
+        self.open += 1;
+        self.slots[place] = Some(Slot {
             waker: None,
             remote,
             phase: Phase::Idle,
@@ -102,6 +111,7 @@ impl Slots {
         assert!(!slot.holds.contains(&true) && slot.granted.is_none());
         self.settling.retain(|other| *other != id);
         self.free.push(id);
+        self.open -= 1;
     }
 
     /// Puts a connection on the list of those who wait for a sync.
@@ -115,7 +125,7 @@ impl Slots {
 
     /// Open connections.
     pub fn open_len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.open
     }
 
     /// Open connections of this address.

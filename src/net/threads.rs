@@ -12,6 +12,7 @@ use std::task::{Poll, Waker};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
+use super::pools::Buffer;
 use crate::broker::ConnId;
 use crate::clock::Clock;
 use crate::error::DiskError;
@@ -46,13 +47,13 @@ struct ReadTask {
     file: FileRef,
     at: u64,
     range: Range<usize>,
-    buf: Box<[u8]>,
+    buf: Buffer,
     waker: Waker,
 }
 
 struct ReadOutcome {
     conn: ConnId,
-    buf: Box<[u8]>,
+    buf: Buffer,
     result: Result<(), DiskError>,
 }
 
@@ -87,7 +88,7 @@ impl Flusher {
 impl Reader {
     /// Starts the thread.
     pub fn start(storage: Arc<dyn Storage>, reads: usize) -> std::io::Result<Reader> {
-        Desk::start("read", reads, move |mut task: ReadTask| {
+        Desk::start("read", reads, move |task: ReadTask| {
             let part = &mut task.buf[task.range];
             let result = storage.read(task.file, task.at, part);
             let outcome = ReadOutcome { conn: task.conn, buf: task.buf, result };
@@ -103,8 +104,8 @@ impl Reader {
         file: FileRef,
         at: u64,
         range: Range<usize>,
-        buf: Box<[u8]>,
-    ) -> (Box<[u8]>, Result<(), DiskError>) {
+        buf: Buffer,
+    ) -> (Buffer, Result<(), DiskError>) {
         let task = |waker, buf| ReadTask { conn, file, at, range: range.clone(), buf, waker };
         let outcome = self.0.carry_out(buf, task, |outcome| outcome.conn == conn).await;
         (outcome.buf, outcome.result)

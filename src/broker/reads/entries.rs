@@ -150,7 +150,9 @@ impl Entry {
 
 /// The arena.
 pub(super) struct Arena {
+    /// As far as places were ever in use.
     entries: Vec<Entry>,
+    count: usize,
     free: At,
     free_count: usize,
     /// By partition slot: the first that waits for it.
@@ -178,15 +180,10 @@ impl List {
 impl Arena {
     pub(super) fn new(count: usize, partitions_max: usize) -> Arena {
         let count = count.min(usize::from(NIL));
-        let target = Target::Known(PartitionSlot(0), PartitionHandle(0));
-        let blank = Entry::new(ConnId(0), target, false, ErrorCode::NONE);
-        let mut entries = vec![blank; count];
-        for (at, entry) in entries.iter_mut().enumerate() {
-            entry.next = if at + 1 < count { at as At + 1 } else { NIL };
-        }
         Arena {
-            entries,
-            free: if count > 0 { 0 } else { NIL },
+            entries: Vec::with_capacity(count),
+            count,
+            free: NIL,
             free_count: count,
             waits: vec![NIL; partitions_max],
             names: vec![TopicName::new(); limits::FETCH_NAMES_MAX],
@@ -226,14 +223,18 @@ impl Arena {
 
     /// Appends an entry to a list; false: the arena is full.
     pub(super) fn push(&mut self, list: &mut List, mut entry: Entry) -> bool {
-        let at = self.free;
-        if at == NIL {
+        entry.next = NIL;
+        let mut at = self.free;
+        if at != NIL {
+            self.free = self.entry(at).next;
+            *self.entry_mut(at) = entry;
+        } else if self.entries.len() < self.count {
+            at = self.entries.len() as At;
+            self.entries.push(entry);
+        } else {
             return false;
         }
-        self.free = self.entry(at).next;
         self.free_count -= 1;
-        entry.next = NIL;
-        *self.entry_mut(at) = entry;
         if list.head == NIL {
             list.head = at;
         } else {

@@ -15,7 +15,8 @@ pub struct Cursor {
 /// The table. Entries need no clean-up: handles and segments are never used twice, so one that is
 /// out of date is only forgotten when its place is needed.
 pub struct Cursors {
-    entries: Vec<Entry>,
+    /// [`Entry`]s as numbers, which are allocated as zeroes without being touched.
+    entries: Vec<[u64; 4]>,
     /// Searches that found their place here.
     pub hits: u64,
     /// Searches that did not.
@@ -34,25 +35,25 @@ impl Cursors {
     /// A table for about `count` consumers' partitions.
     pub fn new(count: usize) -> Cursors {
         let sets = count.div_ceil(WAYS).max(1).next_power_of_two();
-        Cursors { entries: vec![NONE; sets * WAYS], hits: 0, misses: 0 }
+        Cursors { entries: vec![[0; 4]; sets * WAYS], hits: 0, misses: 0 }
     }
 
     /// The memory that such a table takes.
     pub fn memory_bytes(count: usize) -> usize {
-        count.div_ceil(WAYS).max(1).next_power_of_two() * WAYS * size_of::<Entry>()
+        count.div_ceil(WAYS).max(1).next_power_of_two() * WAYS * size_of::<[u64; 4]>()
     }
 
     /// Where to look for `offset`.
     pub fn get(&mut self, handle: PartitionHandle, offset: Offset) -> Option<Cursor> {
         let set = self.set(handle, offset);
-        let found = set.iter().position(|entry| entry.handle == handle && entry.offset == offset);
+        let found = find(set, handle, offset);
         let Some(at) = found else {
             self.misses += 1;
             return None;
         };
         // The first of a set is the one used last; the last of it goes when a new one comes.
         set[..=at].rotate_right(1);
-        let entry = set[0];
+        let entry = Entry::of(&set[0]);
         self.hits += 1;
         Some(Cursor { place: entry.place, skip: entry.skip })
     }
@@ -60,13 +61,13 @@ impl Cursors {
     /// Whoever reads `offset` next should look there.
     pub fn put(&mut self, handle: PartitionHandle, offset: Offset, cursor: Cursor) {
         let set = self.set(handle, offset);
-        let found = set.iter().position(|entry| entry.handle == handle && entry.offset == offset);
+        let found = find(set, handle, offset);
         let at = found.unwrap_or(WAYS - 1);
         set[..=at].rotate_right(1);
-        set[0] = Entry { handle, skip: cursor.skip, offset, place: cursor.place };
+        set[0] = Entry { handle, skip: cursor.skip, offset, place: cursor.place }.numbers();
     }
 
-    fn set(&mut self, handle: PartitionHandle, offset: Offset) -> &mut [Entry] {
+    fn set(&mut self, handle: PartitionHandle, offset: Offset) -> &mut [[u64; 4]] {
         let mixed = (offset.0 as u64 ^ (u64::from(handle.0) << 40)).wrapping_mul(MIX);
         let sets = self.entries.len() / WAYS;
         let set = (mixed >> 32) as usize & (sets - 1);
@@ -74,17 +75,33 @@ impl Cursors {
     }
 }
 
+impl Entry {
+    fn numbers(&self) -> [u64; 4] {
+        let first = u64::from(self.handle.0) << 32 | u64::from(self.skip);
+        [first, self.offset.0.cast_unsigned(), self.place.seq.0, self.place.at]
+    }
+
+    fn of(numbers: &[u64; 4]) -> Entry {
+        let [first, offset, seq, at] = *numbers;
+        Entry {
+            handle: PartitionHandle((first >> 32) as u32),
+            skip: first as u32,
+            offset: Offset(offset.cast_signed()),
+            place: Place { seq: SegmentSeq(seq), at },
+        }
+    }
+}
+
+/// No partition has handle 0, so that an empty entry is never found.
+fn find(set: &[[u64; 4]], handle: PartitionHandle, offset: Offset) -> Option<usize> {
+    let mut entries = set.iter().map(Entry::of);
+    entries.position(|entry| entry.handle == handle && entry.offset == offset)
+}
+
 const WAYS: usize = 4;
 
 /// An odd number with bits all over, which spreads neighbouring offsets.
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
-
-const NONE: Entry = Entry {
-    handle: PartitionHandle(0),
-    skip: 0,
-    offset: Offset::NONE,
-    place: Place { seq: SegmentSeq(0), at: 0 },
-};
 
 #[cfg(test)]
 mod tests {
