@@ -1,5 +1,10 @@
 //! Time as a value: the core is handed a [`Now`] and never looks at a clock itself.
 
+use std::cell::Cell;
+use std::path::PathBuf;
+
+use crate::limits;
+
 /// Microseconds since the process started, from a clock that never jumps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Mono(pub u64);
@@ -23,7 +28,7 @@ pub struct Now {
     pub mono: Mono,
     /// Milliseconds since 1970 by the system's clock: for stamps only; it may be wrong and jump.
     pub wall_ms: i64,
-    /// Whether the kernel says that the system's clock is synchronised.
+    /// Whether the system's clock is known to be synchronised with another, see [`Synchronised`].
     pub wall_synchronised: bool,
 }
 
@@ -44,7 +49,7 @@ impl Clock {
         Mono(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
-    /// This moment.
+    /// This moment; nothing is known of whether the system's clock is synchronised.
     pub fn now(&self) -> Now {
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Now {
@@ -60,5 +65,53 @@ impl Clock {
         // No timer is meant to wait longer than a year.
         let year = std::time::Duration::from_secs(365 * 86_400);
         self.start + after.min(self.start.elapsed() + year)
+    }
+}
+
+/// Whether the system's clock is synchronised: so says a file that the system makes once it is. The
+/// kernel knows it too, but there is no safe call that asks it.
+pub struct Synchronised {
+    file: PathBuf,
+    /// When it was looked at last, and whether the file was there.
+    looked: Cell<Option<(Mono, bool)>>,
+}
+
+impl Synchronised {
+    /// Goes by this file; an empty path: nothing is ever known.
+    pub fn by(file: PathBuf) -> Synchronised {
+        Synchronised { file, looked: Cell::new(None) }
+    }
+
+    /// What is known at this moment, at most [`limits::CLOCK_LOOK_MS`] late. Only asking costs
+    /// anything: nothing wakes up for it.
+    pub fn at(&self, now: Mono) -> bool {
+        if let Some((when, found)) = self.looked.get()
+            && now < when.plus_ms(limits::CLOCK_LOOK_MS)
+        {
+            return found;
+        }
+        let found = !self.file.as_os_str().is_empty() && self.file.exists();
+        self.looked.set(Some((now, found)));
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_is_synchronised_while_the_file_is_there_which_is_looked_at_rarely() {
+        let file = std::env::temp_dir().join(format!("brooklet-clock-{}", std::process::id()));
+        let synchronised = Synchronised::by(file.clone());
+        let later = |looks: u64| Mono(0).plus_ms(looks * limits::CLOCK_LOOK_MS);
+        assert!(!synchronised.at(Mono(0)));
+        std::fs::write(&file, "").unwrap();
+        assert!(!synchronised.at(Mono(later(1).0 - 1)), "not looked at again yet");
+        assert!(synchronised.at(later(1)));
+        std::fs::remove_file(&file).unwrap();
+        assert!(synchronised.at(Mono(later(2).0 - 1)));
+        assert!(!synchronised.at(later(2)));
+        assert!(!Synchronised::by(PathBuf::new()).at(later(3)));
     }
 }

@@ -56,6 +56,10 @@ pub const WIRE_TAGS_MAX: usize = 64;
 /// walk over the partitions each. Records are hidden so much later at the most.
 pub const RETENTION_CHECK_MS: u64 = 30_000;
 
+/// Milliseconds between looks at whether the system's clock is synchronised. Costs a system call
+/// each, and only while there is something to do. It is noticed so much later at the most.
+pub const CLOCK_LOOK_MS: u64 = 60_000;
+
 /// Milliseconds from writing to syncing in a topic that is relaxed by `flush.messages` alone. Costs
 /// nothing. It is how long such records stay invisible, and what a power cut can take.
 pub const RELAXED_MS_DEFAULT: u64 = 1000;

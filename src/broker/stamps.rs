@@ -5,7 +5,7 @@ use super::Broker;
 use crate::clock::Now;
 
 impl Broker {
-    /// Whether the clock is right: the kernel says so, or it is not before the newest stamp of our
+    /// Whether the clock is right: the system says so, or it is not before the newest stamp of our
     /// own on flash. A client's timestamps never count.
     pub fn clock_right(&self, now: Now) -> bool {
         is_right(now, self.log.stamp_newest_ms())
@@ -36,7 +36,7 @@ mod tests {
     use crate::clock::Mono;
 
     #[test]
-    fn a_clock_is_right_when_the_kernel_says_so_or_when_it_goes_on_from_our_own_stamps() {
+    fn a_clock_is_right_when_the_system_says_so_or_when_it_goes_on_from_our_own_stamps() {
         let now = |wall_ms, wall_synchronised| Now { mono: Mono(0), wall_ms, wall_synchronised };
         let noon = WALL_MS_MIN + 43_200_000;
         assert!(is_right(now(noon, false), i64::MIN));

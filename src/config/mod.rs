@@ -103,6 +103,13 @@ keys! {
     offset_metadata_max_bytes: usize =
         Kind::bytes(0, OFFSET_METADATA_BYTES_MAX, 1, OFFSET_METADATA_BYTES_MAX);
 
+    /// While this file is there, the system's clock is taken for right whatever was written before,
+    /// also if it was ahead then. systemd-timesyncd makes the default one; have another time daemon
+    /// make one in /run once it has set the clock (chrony: after `chronyc waitsync`; busybox's ntpd:
+    /// in its script). Without it, a clock before the newest data is taken for wrong.
+    clock_synchronised_file: PathBuf =
+        Kind::text("a path or empty", value::is_path_or_empty, "/run/systemd/timesync/synchronized");
+
     // ---- tables ----
 
     /// Topics; beyond it their creation is refused with POLICY_VIOLATION (44).

@@ -322,6 +322,11 @@ pub fn is_path(text: &str) -> bool {
     !text.is_empty() && !text.contains('\0')
 }
 
+/// Empty, or a path.
+pub fn is_path_or_empty(text: &str) -> bool {
+    text.is_empty() || is_path(text)
+}
+
 /// A numeric address with its port.
 pub fn is_address(text: &str) -> bool {
     SocketAddr::from_str(text).is_ok()

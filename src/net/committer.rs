@@ -47,7 +47,7 @@ pub async fn commit<C: Core>(net: Rc<Net<C>>, ring: RingIndex) {
     let clock = net.hub.clock;
     loop {
         gather(&net, ring, &last, &mut alarm).await;
-        let job = net.core.borrow_mut().next_io(ring, clock.now());
+        let job = net.core.borrow_mut().next_io(ring, net.hub.now());
         if let Some(job) = job {
             let answered = net.hub.staged_take(ring);
             net.hub.set_gathering(ring, false);
@@ -119,7 +119,7 @@ async fn carry_out<C: Core>(net: &Net<C>, ring: RingIndex, job: WriteJob) {
         core.metrics().sync_us.add(took_us);
     }
     note_failure(net, ring, &result);
-    core.io_done(ring, job, result, clock.now());
+    core.io_done(ring, job, result, net.hub.now());
     net.wake_settled(&core);
     net.wake_jobs(&mut *core);
     net.hub.ended.ring();

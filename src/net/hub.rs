@@ -5,10 +5,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::pools::{Buffer, PoolSizes, Pools};
+use super::pools::{Buffer, Pools};
+use super::setup::Setup;
 use super::slots::Slots;
 use crate::broker::ConnId;
-use crate::clock::Clock;
+use crate::clock::{Clock, Now, Synchronised};
 use crate::limits;
 use crate::metrics::{Connections, Metrics, PoolKind};
 use crate::types::{RingIndex, Ticket, Until};
@@ -17,6 +18,8 @@ use crate::types::{RingIndex, Ticket, Until};
 pub struct Hub {
     /// The one clock.
     pub clock: Clock,
+    /// Whether it is right by the system's word.
+    synchronised: Synchronised,
     /// The connections.
     pub slots: RefCell<Slots>,
     /// The buffers.
@@ -69,11 +72,13 @@ pub struct Lease {
 
 impl Hub {
     /// Allocates slots and buffers.
-    pub fn new(clock: Clock, connections: usize, sizes: &PoolSizes) -> Hub {
+    pub fn new(clock: Clock, setup: &Setup) -> Hub {
+        let connections = setup.max_connections;
         Hub {
             clock,
+            synchronised: Synchronised::by(setup.clock_synchronised_file.clone()),
             slots: RefCell::new(Slots::new(connections)),
-            pools: RefCell::new(Pools::new(sizes, connections)),
+            pools: RefCell::new(Pools::new(&setup.pools, connections)),
             connections: RefCell::default(),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
@@ -84,6 +89,12 @@ impl Hub {
             opened: Bell::default(),
             ended: Bell::default(),
         }
+    }
+
+    /// This moment.
+    pub fn now(&self) -> Now {
+        let now = self.clock.now();
+        Now { wall_synchronised: self.synchronised.at(now.mono), ..now }
     }
 
     /// Tells the committers that something was staged that `until` waits for.

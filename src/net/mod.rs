@@ -73,7 +73,7 @@ impl<C: Core> Net<C> {
         let storage = Arc::clone(core.storage());
         let reads = setup.max_connections;
         Ok(Net {
-            hub: Rc::new(Hub::new(clock, setup.max_connections, &setup.pools)),
+            hub: Rc::new(Hub::new(clock, &setup)),
             core: RefCell::new(core),
             flusher: Flusher::start(Arc::clone(&storage), clock, setup.rings)?,
             reader: Reader::start(Arc::clone(&storage), reads)?,
@@ -90,7 +90,7 @@ impl<C: Core> Net<C> {
 
     /// This moment.
     fn look_at_clock(&self) -> Now {
-        let now = self.hub.clock.now();
+        let now = self.hub.now();
         self.now.set(now);
         now
     }

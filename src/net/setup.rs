@@ -13,6 +13,8 @@ pub struct Setup {
     pub listen: SocketAddr,
     /// Where the status socket is made; none: there is none.
     pub status_socket: Option<PathBuf>,
+    /// See [`crate::clock::Synchronised`].
+    pub clock_synchronised_file: PathBuf,
     /// Connections at a time.
     pub max_connections: usize,
     /// Connections of one address at a time.
@@ -40,6 +42,7 @@ impl From<&Config> for Setup {
         Setup {
             listen: config.listen,
             status_socket: Some(config.data_dir.join("status.sock")),
+            clock_synchronised_file: config.clock_synchronised_file.clone(),
             max_connections: config.max_connections,
             max_connections_per_ip: config.max_connections_per_ip,
             idle_ms_max: config.connections_max_idle_ms,

@@ -56,7 +56,7 @@ async fn answer<C: Core>(
     let asked = stream.read(buf).await?;
     let json = buf[..asked].starts_with(b"json");
     net.metrics_gather();
-    let now = net.hub.clock.now();
+    let now = net.hub.now();
     let bytes = net.core.borrow().status(now, json, buf);
     let bytes = bytes.ok_or(io::ErrorKind::OutOfMemory)?;
     stream.write_all(&buf[..bytes]).await

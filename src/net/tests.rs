@@ -305,3 +305,19 @@ fn a_connections_task_is_small() {
     assert!(bytes <= 2048, "{bytes} bytes");
     drop(task);
 }
+
+#[test]
+fn handlers_are_told_that_the_clock_is_right_while_the_configured_file_is_there() {
+    let now = |file: &str| {
+        let core = fake::Fake::new(std::sync::Arc::default(), 4);
+        let set = [format!("clock_synchronised_file={file}")];
+        let sources = crate::config::source::Sources { sets: &set, ..Default::default() };
+        let config = crate::config::source::load(sources).unwrap().config;
+        let net = Net::new(core, Setup::from(&config), Clock::start()).unwrap();
+        net.look_at_clock();
+        net.now.get()
+    };
+    assert!(now("/proc/self/status").wall_synchronised);
+    assert!(!now("/proc/self/nothing").wall_synchronised);
+    assert!(!now("").wall_synchronised);
+}
