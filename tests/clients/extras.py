@@ -1,16 +1,12 @@
 """Cases of one client alone, and of the bare protocol."""
 
-import json
 import struct
-import subprocess
 import time
 
-import brokers
-import install
 import rawkafka
-from clients import Confluent, Franz, JavaTools, Kcat, KafkaPython, Rec
+from clients import Confluent, KafkaPython, Kcat
 from features import numbered
-from harness import background, equal, run
+from harness import background, equal
 
 CASES = []
 
@@ -243,85 +239,7 @@ def closes_on_a_frame_that_cannot_be(t):
         broker.metadata([])
 
 
-# ---- producers that live through a crash -------------------------------------------------
-
-
-def _check_stream(t, topic, acknowledged):
-    """Every acknowledged number is there once, and all numbers are in order."""
-    values = [int(r.value) for found in t.stored(topic) for r in found.records()]
-    equal(values, sorted(set(values)), "numbers: in order and each once")
-    missing = sorted(set(acknowledged) - set(values))
-    if missing:
-        raise AssertionError(f"{len(missing)} acknowledged numbers are lost: {missing[:10]}")
-    if len(acknowledged) < 20:
-        raise AssertionError(f"only {len(acknowledged)} were acknowledged")
-
-
-def _restart_and_go_on(t, acknowledged):
-    """Kills the broker under the stream, and waits until the stream has gone on."""
-    t.wait_until("the stream runs", lambda: len(acknowledged) > 10)
-    t.restart("kill")
-    reached = len(acknowledged)
-    t.wait_until("the stream goes on", lambda: len(acknowledged) > reached + 10, 60)
-
-
-@case("confluent")
-def producer_lives_through_a_kill(t):
-    topic, acknowledged, failed = t.topic(), [], []
-    producer = Confluent(t)._producer(
-        enable_idempotence=True, reconnect_backoff_max_ms=500, retry_backoff_ms=50, linger_ms=1
-    )
-
-    def delivered(error, message):
-        (failed if error else acknowledged).append(error or int(message.value()))
-
-    restarted, number = background(_restart_and_go_on, t, acknowledged), 0
-    while not restarted.done():
-        producer.produce(topic, b"%d" % number, partition=0, on_delivery=delivered)
-        number += 1
-        producer.poll(0.002)
-    restarted()
-    equal((producer.flush(60), failed), (0, []), "left and failed")
-    equal(len(acknowledged), number, "acknowledged")
-    _check_stream(t, topic, acknowledged)
-
-
-@case("kafka-python")
-def producer_lives_through_a_kill(t):
-    from kafka import KafkaProducer
-
-    topic, acknowledged, failed = t.topic(), [], []
-    producer = KafkaProducer(bootstrap_servers=t.bootstrap, reconnect_backoff_max_ms=500)
-    restarted, number = background(_restart_and_go_on, t, acknowledged), 0
-    while not restarted.done():
-        future = producer.send(topic, b"%d" % number, partition=0)
-        future.add_callback(lambda _, number=number: acknowledged.append(number))
-        future.add_errback(failed.append)
-        number += 1
-        time.sleep(0.002)
-    restarted()
-    producer.flush(60)
-    equal((len(acknowledged), failed), (number, []), "acknowledged and failed")
-    _check_stream(t, topic, acknowledged)
-
-
-@case("franz-go", "franz")
-def producer_lives_through_a_kill(t):
-    topic = t.topic()
-    asked = {"topic": topic, "acks": "all", "idempotent": True, "codec": "none"}
-    stream = subprocess.Popen(
-        [install.FRANZ, "stream", t.bootstrap], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    stream.stdin.write(json.dumps(asked).encode() + b"\n")
-    stream.stdin.flush()
-    equal(stream.stdout.readline(), b"started\n", "the first line")
-    t.restart("kill")
-    reached = t.end_offset(topic)
-    t.wait_until("the stream goes on", lambda: t.end_offset(topic) > reached + 10, 60)
-    stream.stdin.close()
-    told = json.loads(stream.stdout.read())
-    equal(stream.wait(), 0, "exit code")
-    _check_stream(t, topic, range(told["acknowledged"]))
+# ---- librdkafka and kafka-python alone ---------------------------------------------------
 
 
 @case("confluent")
@@ -457,126 +375,3 @@ def produces_a_file_per_message(t):
     equal(values, [path.read_bytes() for path in paths], "values")
     for path in paths:
         path.unlink()
-
-
-# ---- Kafka's own tools -------------------------------------------------------------------
-
-
-def _performance(name, count, *properties):
-    def function(t):
-        topic = t.topic()
-        out = JavaTools(t)._tool(
-            "kafka-producer-perf-test",
-            *("--topic", topic, "--num-records", count, "--record-size", 100),
-            *("--throughput", -1, "--command-property", "linger.ms=5", *properties),
-        )
-        if f"{count} records sent" not in out:
-            raise AssertionError(out[-500:])
-        equal(t.end_offset(topic), count, "end offset")
-
-    function.__name__ = name
-    case("java", "java")(function)
-
-
-_performance("performance_test_idempotent", 50_000)
-_performance("performance_test_acks_1", 50_000, "acks=1", "enable.idempotence=false")
-_performance("performance_test_zstd", 50_000, "compression.type=zstd")
-
-
-@case("java", "java")
-def verifiable_producer(t):
-    topic = t.topic()
-    for acks in (1, -1):
-        options = ("--topic", topic, "--max-messages", 500, "--acks", acks)
-        out = JavaTools(t)._tool("kafka-verifiable-producer", *options)
-        events = [json.loads(line) for line in out.splitlines()]
-        sent = [event for event in events if event["name"] == "producer_send_success"]
-        equal(len(sent), 500, "acknowledged")
-    equal(t.end_offset(topic), 1000, "end offset")
-
-
-@case("java", "java")
-def shows_the_brokers_api_versions(t):
-    out = JavaTools(t)._tool("kafka-broker-api-versions")
-    for part in (t.bootstrap, "Produce(0)", "Fetch(1)", "ApiVersions(18)", "usable:"):
-        if part not in out:
-            raise AssertionError(f"no {part} in {out:.500}")
-
-
-@case("java", "java")
-def describes_log_dirs(t):
-    topic, client = t.topic(partitions=2), JavaTools(t)
-    Confluent(t).produce(topic, numbered(50, size=200))
-    out = client._tool("kafka-log-dirs", "--describe", "--topic-list", topic)
-    (told,) = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-    sizes = {
-        entry["partition"]: entry["size"]
-        for broker in told["brokers"]
-        for directory in broker["logDirs"]
-        for entry in directory["partitions"]
-    }
-    equal(sorted(sizes), [f"{topic}-0", f"{topic}-1"], "partitions")
-    if sizes[f"{topic}-0"] <= 0:
-        raise AssertionError(f"no bytes in {sizes}")
-
-
-@case("java", "java")
-def gets_offsets_of_all_topics(t):
-    topic, client = t.topic(partitions=2), JavaTools(t)
-    Confluent(t).produce(topic, numbered(7))
-    for time_asked, wanted in (("latest", 7), ("earliest", 0), ("earliest-local", 0)):
-        out = client._tool("kafka-get-offsets", "--time", time_asked).split()
-        if f"{topic}:0:{wanted}" not in out or f"{topic}:1:0" not in out:
-            raise AssertionError(f"{time_asked}: {out}")
-
-
-@case("java", "java")
-def deletes_a_config(t):
-    topic, client = t.topic(retention_ms="1000000", max_message_bytes="2000"), JavaTools(t)
-    alter = ("kafka-configs", "--alter", "--topic", topic, "--delete-config", "max.message.bytes")
-    client._tool(*alter)
-    t.wait_until("the default", lambda: client.configs(topic)["max.message.bytes"] == "1048588")
-    shown = client._tool("kafka-configs", "--describe", "--topic", topic)
-    if "retention.ms=1000000" not in shown or "max.message.bytes" in shown:
-        raise AssertionError(shown)
-
-
-@case("java", "java")
-def is_told_of_bad_configs(t):
-    topic, client = t.topic(), JavaTools(t)
-    for config in ("no.such.config=1", "retention.ms=soon"):
-        command = ("--alter", "--topic", topic, "--add-config", config)
-        told = client._tool("kafka-configs", *command, ok=False).encode()
-        if b"InvalidConfigurationException" not in told:
-            raise AssertionError(f"{config}: {told[-800:]}")
-
-
-@case("java", "java")
-def shows_the_cluster_id(t):
-    command = brokers.java("kafka-cluster", "cluster-id", "--bootstrap-server", t.bootstrap)
-    told = run(command).decode()
-    if not told.startswith("Cluster ID: ") or told.strip() == "Cluster ID:":
-        raise AssertionError(told)
-
-
-@case("java", "java")
-def consumes_committed_records_only(t):
-    topic = t.topic()
-    Confluent(t).produce(topic, numbered(5))
-    options = ("--topic", topic, "--partition", 0, "--offset", "earliest", "--max-messages", 5)
-    level = ("--isolation-level", "read_committed")
-    told = JavaTools(t)._tool("kafka-console-consumer", *options, *level)
-    equal(told.splitlines(), [r.value.decode() for r in numbered(5)], "values")
-
-
-@case("java", "java")
-def reads_what_others_wrote_and_is_read_by_them(t):
-    writers = {"java": JavaTools, "kcat": Kcat, "franz": Franz, "python": KafkaPython}
-    records = [Rec(b"key-%d" % n, b"value-%d" % n, (("h", b"%d" % n),)) for n in range(5)]
-    for name, writer in writers.items():
-        topic = t.topic()
-        writer(t).produce(topic, records, codec="lz4")
-        for reader in writers.values():
-            got = reader(t).consume(topic, "earliest", 5)
-            have = [Rec(entry.key, entry.value, entry.headers) for entry in got]
-            equal(have, records, f"{name}'s records read by {reader.name}")

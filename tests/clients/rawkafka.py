@@ -25,6 +25,7 @@ PRODUCE, FETCH, LIST_OFFSETS, METADATA = 0, 1, 2, 3
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
 API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, DELETE_RECORDS = 18, 19, 20, 21
 INIT_PRODUCER_ID = 22
+DESCRIBE_GROUPS, LIST_GROUPS, DELETE_GROUPS = 15, 16, 42
 
 # The codec bits (0-2) of a batch's attributes, by number.
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -545,6 +546,60 @@ class Connection:
         )
         answer = lambda: reader.unpack("ihqq")[1:]
         return reader.array(lambda: (reader.string(), reader.array(answer)))[0][1][0]
+
+    def describe_group(self, group):
+        """DescribeGroups 0: (error, state, {member id: {topic: [partition]}})."""
+        reader = self.request(DESCRIBE_GROUPS, 0, array([string(group)]))
+
+        def member():
+            name, _, _ = reader.string(), reader.string(), reader.string()
+            reader.bytes()
+            return name, assigned(reader.bytes())
+
+        def one():
+            error, _, state = reader.unpack("h"), reader.string(), reader.string()
+            reader.string(), reader.string()
+            return error, state, dict(reader.array(member))
+
+        return reader.array(one)[0]
+
+    def list_groups(self):
+        """ListGroups 0: (error, {group: protocol type})."""
+        reader = self.request(LIST_GROUPS, 0, b"")
+        error = reader.unpack("h")
+        return error, dict(reader.array(lambda: (reader.string(), reader.string())))
+
+    def delete_group(self, group):
+        """DeleteGroups 0: the error."""
+        reader = self.request(DELETE_GROUPS, 0, array([string(group)]))
+        reader.unpack("i")
+        return reader.array(lambda: (reader.string(), reader.unpack("h")))[0][1]
+
+    def find_coordinator(self, group):
+        """FindCoordinator 0: the error."""
+        return self.request(FIND_COORDINATOR, 0, string(group)).unpack("h")
+
+    def committed(self, group, topic, partition):
+        """OffsetFetch 1: (error, offset or -1)."""
+        body = string(group) + array([string(topic) + array([struct.pack(">i", partition)])])
+        reader = self.request(OFFSET_FETCH, 1, body)
+
+        def answer():
+            _, offset = reader.unpack("iq")
+            reader.string()
+            return reader.unpack("h"), offset
+
+        return reader.array(lambda: (reader.string(), reader.array(answer)))[0][1][0]
+
+
+def assigned(data):
+    """{topic: [partition]} of a member's assignment; empty when it has none yet."""
+    if not data:
+        return {}
+    reader = Reader(data)
+    reader.unpack("h")
+    topic = lambda: (reader.string(), reader.array(lambda: reader.unpack("i")))
+    return dict(reader.array(topic))
 
 
 def produce_prefix(topic, partition=0, acks=-1):

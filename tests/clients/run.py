@@ -6,11 +6,15 @@
     run.py --kafka              a real Kafka, started here: proves what the tests expect
     run.py --broker HOST:PORT   a broker that runs already (nothing is restarted)
 
+    run.py --fast                        the clients that every change is tried with, not all
     run.py --only java --only commit     cases whose name contains one of the words
     run.py --list                        the cases
+    run.py --table FILE                  writes clients × features into FILE, between its markers
+    run.py --check-table FILE            fails if that is not what stands there
 
 What the clients need is installed into target/clients. Each case is one line; the last line is
-`N passed, N failed`, and the exit code is 1 when anything failed.
+`N passed, N failed`, and the exit code is 1 when anything failed. What a client has not is a line
+too, `without`, with the reason.
 """
 
 import argparse
@@ -26,9 +30,12 @@ import brokers
 import clients
 import extras
 import features
+import group_features  # registers its features with the others
 import harness
 import hostile  # registers its cases with those of `extras`
 import install
+import table
+import tool_cases  # registers its cases with those of `extras`
 
 # A ring that is zero-filled in a moment, takes what one case produces, and laps during a run.
 BROOKLET_SETTINGS = ("ring.segments=16", "ring.segment_bytes=4 MiB")
@@ -37,11 +44,11 @@ BROOKLET_SETTINGS = ("ring.segments=16", "ring.segment_bytes=4 MiB")
 def main():
     """Installs, starts, runs, sums up."""
     options = arguments()
-    cases = [case for case in all_cases() if wanted(case[0], options.only)]
+    cases = [case for case in all_cases(options.fast) if wanted(case.name, options.only)]
     if options.list:
-        print("\n".join(name for name, _, _ in cases))
+        print("\n".join(case.name for case in cases))
         return 0
-    needs = {need for _, need, _ in cases} | ({"java"} if options.kafka else set())
+    needs = {case.need for case in cases} | ({"java"} if options.kafka else set())
     install.install(needs)
     # The cases run in forks of this process, so it must be the Python that has the clients.
     if pathlib.Path(sys.prefix).resolve() != (install.CACHE / "venv").resolve():
@@ -51,13 +58,21 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     try:
         broker.start()
-        return run_all(cases, broker)
+        failed = run_all(cases, broker)
     finally:
         broker.stop("kill")
         if options.keep:
             print(f"kept: {broker.home}")
         else:
             broker.remove()
+    if options.table:
+        table.write(options.table, cases)
+    if options.check_table and not table.is_current(options.check_table, cases):
+        print(f"the table in {options.check_table} is not what this run found: --table writes it")
+        failed += 1
+    passed = sum(case.outcome == "passed" for case in cases)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
 
 
 def arguments():
@@ -70,6 +85,9 @@ def arguments():
     which.add_argument("--kafka", action="store_true", help="start a real Kafka")
     which.add_argument("--broker", metavar="HOST:PORT", help="use a broker that runs already")
     parser.add_argument("--port", type=int, default=0, help="port of the broker started here")
+    parser.add_argument("--fast", action="store_true", help="the clients of every change")
+    parser.add_argument("--table", metavar="FILE", help="write the table into FILE")
+    parser.add_argument("--check-table", metavar="FILE", help="compare the table in FILE")
     parser.add_argument("--only", action="append", default=[], metavar="WORD")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
@@ -77,15 +95,26 @@ def arguments():
     return parser.parse_args()
 
 
-def all_cases():
-    """(name, what must be installed, function) of every case."""
-    needs = {"kcat": "kcat", "franz-go": "franz", "java": "java"}
-    out = list(extras.CASES)
-    for client in clients.ALL:
+class Case:
+    """One line of the output: a feature of a client, or a case of its own."""
+
+    def __init__(self, name, need, function, client=None, feature=None, without=None):
+        self.name, self.need, self.function = name, need, function
+        self.client, self.feature = client, feature
+        self.outcome, self.text = ("without", without) if without else (None, "")
+
+
+def all_cases(fast):
+    """Every case: with `fast`, of some clients."""
+    chosen = clients.FAST if fast else clients.ALL
+    needs = {client.need for client in chosen} | {"python"}
+    out = [Case(*case) for case in extras.CASES if case[1] in needs]
+    for client in chosen:
         for name, methods, function in features.FEATURES:
-            if all(hasattr(client, method) for method in methods):
-                need = needs.get(client.name, "python")
-                out.append((f"{client.name}.{name}", need, bind(function, client)))
+            without = client.missing(methods)
+            body = bind(function, client)
+            full = f"{client.name}.{name}"
+            out.append(Case(full, client.need, body, client, name, without))
     return out
 
 
@@ -113,36 +142,35 @@ def broker_of(options):
 
 
 def run_all(cases, broker):
-    """Runs the cases one after the other; a broker that died is started again for the next."""
+    """Runs the cases one after the other, and gives how many failed; a broker that died is started
+    again for the next."""
     logs = install.CACHE / "logs"
     logs.mkdir(exist_ok=True)
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
-    failures = []
-    for name, _, function in cases:
+    for case in cases:
+        if case.outcome == "without":
+            print(f"without {case.name} ({case.text})", flush=True)
+            continue
         started = time.monotonic()
-        log = logs / f"{name}.log"
-        outcome, text = harness.run_case(name.replace(".", "-"), function, broker, log)
+        log = logs / f"{case.name}.log"
+        name = case.name.replace(".", "-")
+        case.outcome, case.text = harness.run_case(name, case.function, broker, log)
         if not broker.alive():
-            outcome, text = "failed", f"the broker died\n{broker.tail()}\n{text}"
+            case.outcome, case.text = "failed", f"the broker died\n{broker.tail()}\n{case.text}"
             broker.start()
-        counts[outcome] += 1
         seconds = time.monotonic() - started
-        because = f"  ({text})" if outcome == "skipped" else ""
-        print(f"{outcome:7} {name} {seconds:.1f} s{because}", flush=True)
-        if outcome == "failed":
-            failures.append(name)
+        because = f"  ({case.text})" if case.outcome == "without" else ""
+        print(f"{case.outcome:7} {case.name} {seconds:.1f} s{because}", flush=True)
+        if case.outcome == "failed":
             tail = harness.log_tail(log)
             # A case that raised has its reason in its log already.
-            if text.splitlines()[0] not in tail:
-                print("\n".join("    " + line for line in text.splitlines()[:40]))
+            if case.text.splitlines()[0] not in tail:
+                print("\n".join("    " + line for line in case.text.splitlines()[:40]))
             print(tail, flush=True)
+    failures = [case.name for case in cases if case.outcome == "failed"]
     if failures:
         print("failed: " + " ".join(failures))
         print(f"the broker's last lines:\n{broker.tail()}")
-    if counts["skipped"]:
-        print(f"{counts['skipped']} skipped")
-    print(f"{counts['passed']} passed, {counts['failed']} failed")
-    return 1 if counts["failed"] or not counts["passed"] else 0
+    return len(failures)
 
 
 if __name__ == "__main__":
