@@ -16,13 +16,11 @@ use std::net::{IpAddr, SocketAddr};
 use crate::clock::{Mono, Now};
 use crate::config::Config;
 use crate::error::DiskError;
+use crate::group::{Groups, WaitStep};
 use crate::log::Log;
 use crate::metrics::Metrics;
+pub use crate::types::ConnId;
 use crate::types::FileRef;
-
-/// A connection's slot: 0 to `max_connections` − 1. Reused after it closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId(pub u16);
 
 /// What a handler may know of the connection that it serves.
 #[derive(Debug, Clone, Copy)]
@@ -54,13 +52,15 @@ pub struct Broker {
     pub metrics: Metrics,
     /// Fetches and look-ups under way.
     pub reads: reads::Reads,
+    /// Consumer groups and their members.
+    pub groups: Groups,
     cluster_id: heapless::String<64>,
     retention_next: Mono,
     /// The newest time that was given to arriving records.
     append_time_newest_ms: i64,
 }
 
-/// What a read job (a fetch, a look-up by timestamp) wants next. The connection carries it out with
+/// What a job (a fetch, a look-up by timestamp, a wait for other members of a group) wants next. The connection carries it out with
 /// one leased buffer and asks again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobStep {
@@ -95,6 +95,7 @@ impl Broker {
     /// A broker over an open log; allocates what its jobs will ever need.
     pub fn new(config: Config, log: Log) -> Broker {
         let reads = reads::Reads::new(&config);
+        let groups = Groups::new(&config);
         let cluster_id = match config.cluster_id.as_str() {
             "" => id_text(log.ring_id(topics::SHARED_RING)),
             own => own.try_into().expect("the configuration bounds it"),
@@ -106,6 +107,7 @@ impl Broker {
             log,
             metrics: Metrics::default(),
             reads,
+            groups,
             append_time_newest_ms: i64::MIN,
         }
     }
@@ -132,7 +134,7 @@ impl Broker {
         &self.cluster_id
     }
 
-    /// Goes on with the read job of a connection. `buf` is the leased buffer, whose contents are kept
+    /// Goes on with the job of a connection. `buf` is the leased buffer, whose contents are kept
     /// between steps except over a sleep; `read` is the outcome of the read asked for last.
     pub fn job_step(
         &mut self,
@@ -141,6 +143,17 @@ impl Broker {
         read: Option<Result<(), DiskError>>,
         now: Now,
     ) -> JobStep {
+        if self.groups.waits(conn) {
+            return match self.groups.step(conn, buf) {
+                WaitStep::Sleep => JobStep::Sleep(Mono(u64::MAX)),
+                WaitStep::Send(to, code) => {
+                    self.metrics.error(code.0);
+                    JobStep::Send { from: 0, to }
+                }
+                WaitStep::Done => JobStep::Done,
+                WaitStep::Close(why) => JobStep::Close(why),
+            };
+        }
         let step = self.reads.step(&self.log, conn, buf, read, now);
         self.metrics.fetches_waiting = self.reads.waiting();
         step
@@ -148,6 +161,7 @@ impl Broker {
 
     /// The connection is gone: so is its job.
     pub fn job_cancel(&mut self, conn: ConnId) {
+        self.groups.cancel(conn);
         self.reads.cancel(conn);
         self.metrics.fetches_waiting = self.reads.waiting();
     }
@@ -158,7 +172,26 @@ impl Broker {
         while let Some((slot, bytes)) = self.log.fresh_take() {
             self.reads.partition_synced(slot, bytes);
         }
-        self.reads.woken()
+        self.groups.woken().or_else(|| self.reads.woken())
+    }
+
+    /// Does what is due; see [`Broker::due`].
+    pub fn tick(&mut self, now: Now) {
+        self.groups.tick(now);
+    }
+
+    /// When [`Broker::tick`] is wanted, unless a request changes that.
+    pub fn due(&self) -> Mono {
+        self.groups.due()
+    }
+
+    /// 16 random bytes.
+    pub fn random(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let flags = rustix::rand::GetRandomFlags::empty();
+        let got = rustix::rand::getrandom(&mut bytes, flags);
+        assert_eq!(got, Ok(bytes.len()), "the kernel has random bytes");
+        bytes
     }
 }
 

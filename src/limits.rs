@@ -13,6 +13,29 @@ pub const TOPIC_CONFIG_BYTES_MAX: usize = 256;
 /// Bytes of a consumer group's name. Costs as much per group. Beyond: INVALID_GROUP_ID (24).
 pub const GROUP_ID_BYTES_MAX: usize = 255;
 
+/// Bytes of a name that a consumer group's member id begins with, and that is shown of its client.
+/// Costs as much per member. Beyond: it is cut.
+pub const GROUP_CLIENT_ID_BYTES_MAX: usize = 64;
+
+/// Bytes of a member id that was given here: a name, a hyphen and a UUID. Costs as much per member.
+pub const GROUP_MEMBER_ID_BYTES_MAX: usize = GROUP_CLIENT_ID_BYTES_MAX + 1 + 36;
+
+/// Bytes of the name of an assignment protocol, and of a type of them. Costs twice as much per
+/// group. Beyond: INCONSISTENT_GROUP_PROTOCOL (23).
+pub const GROUP_PROTOCOL_BYTES_MAX: usize = 64;
+
+/// Assignment protocols that one member offers. Costs time only: they are voted on. Beyond:
+/// INCONSISTENT_GROUP_PROTOCOL (23).
+pub const GROUP_PROTOCOLS_MAX: usize = 16;
+
+/// Milliseconds that a new member may wait for the others, as in Kafka: its client may be gone, and
+/// then nobody knows its id. Beyond: UNKNOWN_MEMBER_ID (25), and the client joins again.
+pub const GROUP_JOIN_MS_MAX: u64 = 300_000;
+
+/// Milliseconds that a group without members and offsets is shown. Costs nothing: its place is
+/// given away sooner where it is wanted.
+pub const GROUP_EMPTY_MS: u64 = 600_000;
+
 /// Bytes of the metadata string that goes with a committed offset. Costs as much per committed
 /// offset. Beyond: OFFSET_METADATA_TOO_LARGE (12).
 pub const OFFSET_METADATA_BYTES_MAX: usize = 64;

@@ -155,6 +155,17 @@ pub struct DamageMetrics {
     pub read: u64,
 }
 
+/// What is counted of consumer groups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupMetrics {
+    /// Requests that wait for other members now.
+    pub waiting: u64,
+    /// Generations that got their assignments.
+    pub rebalances: u64,
+    /// Members that were removed because nothing was heard of them in time.
+    pub expired: u64,
+}
+
 /// Bytes per second over the last 10 to 20 minutes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rate {

@@ -8,6 +8,7 @@ use std::fmt;
 use crate::broker::reads::Reads;
 use crate::config::value::{Bytes, Refusal};
 use crate::config::{Config, RingConfig};
+use crate::group::Groups;
 use crate::limits;
 use crate::log::LogConfig;
 use crate::log::index::Index;
@@ -140,6 +141,8 @@ fn plan_tables(memory: &mut Vec<Item>, config: &Config) {
     let partition = size_of::<Option<state::Partition>>() + 8 + 12;
     memory.push(item("partitions", config.partitions_max, partition));
     memory.push(item("groups", config.groups_max, size_of::<Option<state::CommitGroup>>()));
+    memory.push(item("members of groups", 1, Groups::memory_bytes(config)));
+    memory.push(item("what members say", 1, config.group_members_bytes));
     memory.push(item("committed offsets", config.offsets_max, size_of::<state::CommittedOffset>()));
     memory.push(item("producers", config.producers_max, limits::PRODUCER_BYTES));
 }

@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+/// A connection's slot: 0 to `max_connections` − 1. Reused after it closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u16);
+
 /// A record's place in its partition, counted from 0; −1 where Kafka says "none".
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,

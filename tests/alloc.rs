@@ -17,7 +17,7 @@ use brooklet::plan::Plan;
 use brooklet::storage::FileStorage;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{Encodable, StrBytes};
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use kafka_protocol::records::{
     Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
@@ -142,6 +142,25 @@ fn the_heap_is_no_larger_after_many_requests_than_after_few() {
     println!("{kinds} kinds of requests");
 }
 
+#[test]
+fn the_heap_is_no_larger_after_many_generations_than_after_few() {
+    let _alone = ALONE.lock();
+    let server = Server::start();
+    let mut client = server.connect();
+    let topics = (create_topic(), metadata());
+    for (key, kind) in [(19, topics.0), (3, topics.1)] {
+        client.rounds(&request(api_of(key).unwrap(), kind), 1);
+    }
+    client.generations(200);
+    drop(client);
+    let before = server.live_bytes(None);
+    let mut client = server.connect();
+    client.generations(2000);
+    drop(client);
+    let after = server.live_bytes(Some(before));
+    assert!(after <= before, "{} bytes more after many generations", after - before);
+}
+
 /// One request of a key that does the most usual thing.
 fn kind_of(key: i16) -> Option<RequestKind> {
     Some(match key {
@@ -150,10 +169,17 @@ fn kind_of(key: i16) -> Option<RequestKind> {
         2 => list_offsets(),
         3 => metadata(),
         8 => offset_commit(),
-        9 => RequestKind::OffsetFetch(
-            OffsetFetchRequest::default().with_group_id(GroupId(text("group"))),
-        ),
+        9 => RequestKind::OffsetFetch(OffsetFetchRequest::default().with_group_id(group())),
         10 => RequestKind::FindCoordinator(FindCoordinatorRequest::default()),
+        // Told an id each time, which makes way for the next one.
+        11 => RequestKind::JoinGroup(join("")),
+        12 => RequestKind::Heartbeat(HeartbeatRequest::default().with_group_id(group())),
+        13 => RequestKind::LeaveGroup(LeaveGroupRequest::default().with_group_id(group())),
+        14 => RequestKind::SyncGroup(SyncGroupRequest::default().with_group_id(group())),
+        15 => {
+            RequestKind::DescribeGroups(DescribeGroupsRequest::default().with_groups(vec![group()]))
+        }
+        16 => RequestKind::ListGroups(ListGroupsRequest::default()),
         18 => versions(),
         19 => create_topic(),
         20 => RequestKind::DeleteTopics(DeleteTopicsRequest::default()),
@@ -167,8 +193,12 @@ fn kind_of(key: i16) -> Option<RequestKind> {
         33 => RequestKind::AlterConfigs(AlterConfigsRequest::default()),
         35 => RequestKind::DescribeLogDirs(DescribeLogDirsRequest::default()),
         37 => RequestKind::CreatePartitions(CreatePartitionsRequest::default()),
+        42 => RequestKind::DeleteGroups(
+            DeleteGroupsRequest::default().with_groups_names(vec![group()]),
+        ),
         44 => RequestKind::IncrementalAlterConfigs(IncrementalAlterConfigsRequest::default()),
         46 => RequestKind::ListPartitionReassignments(Default::default()),
+        47 => RequestKind::OffsetDelete(OffsetDeleteRequest::default().with_group_id(group())),
         60 => RequestKind::DescribeCluster(DescribeClusterRequest::default()),
         61 => RequestKind::DescribeProducers(DescribeProducersRequest::default()),
         _ => return None,
@@ -181,6 +211,23 @@ fn text(text: &'static str) -> StrBytes {
 
 fn topic() -> TopicName {
     TopicName(text("telemetry"))
+}
+
+fn group() -> GroupId {
+    GroupId(text("group"))
+}
+
+fn join(member_id: &str) -> JoinGroupRequest {
+    let protocol = join_group_request::JoinGroupRequestProtocol::default()
+        .with_name(text("range"))
+        .with_metadata(Bytes::from_static(&[3; 200]));
+    JoinGroupRequest::default()
+        .with_group_id(group())
+        .with_session_timeout_ms(10_000)
+        .with_rebalance_timeout_ms(10_000)
+        .with_member_id(StrBytes::from_string(member_id.to_string()))
+        .with_protocol_type(text("consumer"))
+        .with_protocols(vec![protocol])
 }
 
 fn versions() -> RequestKind {
@@ -260,9 +307,7 @@ fn offset_commit() -> RequestKind {
         .with_name(topic())
         .with_partitions(vec![partition]);
     RequestKind::OffsetCommit(
-        OffsetCommitRequest::default()
-            .with_group_id(GroupId(text("group")))
-            .with_topics(vec![committed]),
+        OffsetCommitRequest::default().with_group_id(group()).with_topics(vec![committed]),
     )
 }
 
@@ -299,6 +344,7 @@ impl Server {
     fn config() -> Config {
         let mut config =
             Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Config::default() };
+        config.group_initial_rebalance_delay_ms = 0;
         config.rings[0].segments = 4;
         config.rings[0].spares = 1;
         config.rings[0].segment_bytes = 8 << 20;
@@ -376,6 +422,57 @@ struct Client {
 }
 
 impl Client {
+    /// Joins a group, asks for its assignment, shows that it is alive, commits and leaves, so many
+    /// times.
+    fn generations(&mut self, count: usize) {
+        for _ in 0..count {
+            let told: JoinGroupResponse = self.ask(11, RequestKind::JoinGroup(join("")));
+            let id = told.member_id;
+            let joined: JoinGroupResponse = self.ask(11, RequestKind::JoinGroup(join(&id)));
+            assert_eq!(joined.error_code, 0);
+            let assignment = sync_group_request::SyncGroupRequestAssignment::default()
+                .with_member_id(id.clone())
+                .with_assignment(Bytes::from_static(&[5; 300]));
+            let sync = SyncGroupRequest::default()
+                .with_group_id(group())
+                .with_generation_id(joined.generation_id)
+                .with_member_id(id.clone())
+                .with_protocol_type(Some(text("consumer")))
+                .with_protocol_name(Some(text("range")))
+                .with_assignments(vec![assignment]);
+            let synced: SyncGroupResponse = self.ask(14, RequestKind::SyncGroup(sync));
+            assert_eq!((synced.error_code, synced.assignment.len()), (0, 300));
+            let heartbeat = HeartbeatRequest::default()
+                .with_group_id(group())
+                .with_generation_id(joined.generation_id)
+                .with_member_id(id.clone());
+            let alive: HeartbeatResponse = self.ask(12, RequestKind::Heartbeat(heartbeat));
+            assert_eq!(alive.error_code, 0);
+            let RequestKind::OffsetCommit(commit) = offset_commit() else { unreachable!() };
+            let commit = commit
+                .with_generation_id_or_member_epoch(joined.generation_id)
+                .with_member_id(id.clone());
+            let stored: OffsetCommitResponse = self.ask(8, RequestKind::OffsetCommit(commit));
+            assert_eq!(stored.topics[0].partitions[0].error_code, 0);
+            let who = leave_group_request::MemberIdentity::default().with_member_id(id);
+            let leave = LeaveGroupRequest::default().with_group_id(group()).with_members(vec![who]);
+            let left: LeaveGroupResponse = self.ask(13, RequestKind::LeaveGroup(leave));
+            assert_eq!(left.members[0].error_code, 0);
+        }
+    }
+
+    fn ask<R: Decodable>(&mut self, key: i16, kind: RequestKind) -> R {
+        let api = api_of(key).unwrap();
+        self.stream.write_all(&request(api, kind)).unwrap();
+        let mut size = [0; 4];
+        self.stream.read_exact(&mut size).unwrap();
+        let size = u32::from_be_bytes(size) as usize;
+        self.stream.read_exact(&mut self.answer[..size]).unwrap();
+        let head = if api.response_header_flexible(api.max) { 5 } else { 4 };
+        let mut body = Bytes::copy_from_slice(&self.answer[head..size]);
+        R::decode(&mut body, api.max).unwrap()
+    }
+
     /// Sends a request so many times, some at a time, and reads the answers.
     fn rounds(&mut self, frame: &[u8], count: usize) {
         let mut left = count;

@@ -122,6 +122,11 @@ impl Pass {
         self.refusal.is_none()
     }
 
+    /// Whether changes are made in this walk, not only looked at.
+    pub fn is_final(&self) -> bool {
+        self.now.is_some()
+    }
+
     /// A good change, which takes so many bytes in `ring`. `stage` makes it, unless this walk only
     /// looks.
     pub fn change<T: Default>(

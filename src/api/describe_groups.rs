@@ -3,9 +3,18 @@
 //! - 1 adds the throttle time; 3 authorized operations; 4 static members; 5 is flexible; 6 adds a
 //!   message and answers GROUP_ID_NOT_FOUND (69) for a group that is not there (before it: state
 //!   Dead).
-//! - Authorized operations are not kept: `i32::MIN`.
+//! - What members say is shown of a stable group only, as in Kafka.
+//! - Without ACLs, everyone is authorized to all operations.
 
-use crate::codec::{Array, ErrorCode, List, message};
+use std::fmt::Write;
+
+use crate::api::{Malformed, Request, Step, Window};
+use crate::broker::Broker;
+use crate::broker::refusal::Note;
+use crate::clock::Now;
+use crate::codec::{Array, ErrorCode, List, ListWriter, message};
+use crate::group::GroupShown;
+use crate::group::states::State;
 
 message! {
     /// Which groups.
@@ -42,3 +51,84 @@ message! {
         member_assignment: &'a [u8], 0+;
     }
 }
+
+/// Shows groups with their members.
+pub fn handle(
+    broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    _now: Now,
+) -> Result<Step, Malformed> {
+    let ask = DescribeGroupsRequest::decode(&mut request.reader(), request.version)?;
+    let operations =
+        if ask.include_authorized_operations { GROUP_OPERATIONS_ALL } else { i32::MIN };
+    let bytes = request.answer(out, |w| {
+        DescribeGroupsResponse {
+            throttle_time_ms: 0,
+            groups: &mut |list| {
+                for name in ask.groups {
+                    group(broker, name, operations, list);
+                }
+            },
+        }
+        .encode(w, request.version);
+    });
+    Ok(Step::Reply { bytes })
+}
+
+fn group(
+    broker: &Broker,
+    name: &str,
+    authorized_operations: i32,
+    list: &mut ListWriter<'_, '_, DescribedGroup<'static>>,
+) {
+    let shown = broker.groups.show(name);
+    let has_offsets = broker.log.state().group_named(name).is_some();
+    let state = match shown {
+        Some(shown) => shown.state(),
+        None if has_offsets => State::Empty,
+        None => State::Dead,
+    };
+    let missing = state == State::Dead && list.version() >= NOT_FOUND_SINCE;
+    let note = missing.then(|| Note::new(format_args!("Group {name} not found.")));
+    let is_stable = state == State::Stable;
+    list.push(DescribedGroup {
+        error_code: if missing { ErrorCode::GROUP_ID_NOT_FOUND } else { ErrorCode::NONE },
+        error_message: note.as_ref().map(Note::as_str),
+        group_id: name,
+        group_state: state.name(),
+        protocol_type: shown.map_or("", |shown| shown.protocol_type()),
+        protocol_data: shown.filter(|_| is_stable).map_or("", |shown| shown.protocol()),
+        members: &mut |list| {
+            if let Some(shown) = shown {
+                members(shown, is_stable, list);
+            }
+        },
+        authorized_operations: if missing { i32::MIN } else { authorized_operations },
+    });
+}
+
+fn members(
+    group: GroupShown<'_>,
+    is_stable: bool,
+    list: &mut ListWriter<'_, '_, DescribedGroupMember<'static>>,
+) {
+    for member in group.members() {
+        let mut host = heapless::String::<48>::new();
+        write!(host, "/{}", member.remote).expect("an address has at most 45 characters");
+        list.push(DescribedGroupMember {
+            member_id: member.id,
+            group_instance_id: member.instance_id,
+            client_id: member.client_id,
+            client_host: &host,
+            member_metadata: if is_stable { member.metadata } else { &[] },
+            member_assignment: member.assignment,
+        });
+    }
+}
+
+/// A group that is not there is an error since this version.
+const NOT_FOUND_SINCE: i16 = 6;
+
+/// Read, delete, describe, and describe and alter configs.
+const GROUP_OPERATIONS_ALL: i32 = 3400;

@@ -1,8 +1,13 @@
 //! Heartbeat (12): a member is alive. Versions 0–4.
 //!
 //! - 1 adds the throttle time; 3 static members; 4 is flexible.
+//! - REBALANCE_IN_PROGRESS (27) calls the member to join again; it prolongs its session all the same.
 
+use crate::api::{Malformed, Request, Step, Window};
+use crate::broker::Broker;
+use crate::clock::Now;
 use crate::codec::{ErrorCode, message};
+use crate::group::Who;
 
 message! {
     /// Who is alive.
@@ -18,4 +23,21 @@ message! {
         throttle_time_ms: i32, 1+;
         error_code: ErrorCode, 0+;
     }
+}
+
+/// Prolongs a member's session.
+pub fn handle(
+    broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    now: Now,
+) -> Result<Step, Malformed> {
+    let ask = HeartbeatRequest::decode(&mut request.reader(), request.version)?;
+    let who = Who { member_id: ask.member_id, instance_id: ask.group_instance_id };
+    let alive = broker.groups.heartbeat(ask.group_id, who, ask.generation_id, now);
+    let error_code = alive.err().unwrap_or_default();
+    let bytes = request.answer(out, |w| {
+        HeartbeatResponse { throttle_time_ms: 0, error_code }.encode(w, request.version);
+    });
+    Ok(Step::Reply { bytes })
 }

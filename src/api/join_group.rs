@@ -4,8 +4,21 @@
 //!   4 makes a new member ask twice, the second time with the id it was given; 5 adds static
 //!   members; 6 is flexible; 7 answers the protocol type; 8 adds a reason; 9 may tell the leader
 //!   not to assign.
+//! - The answer comes when all members have joined, or their time is over; meanwhile nothing is
+//!   held but the connection. The table of what happens when is in [`crate::group::states`].
+//! - A group of its first members waits `group.initial.rebalance.delay.ms` for more.
+//! - Full: too many groups, or members in one group, are GROUP_MAX_SIZE_REACHED (81), which clients
+//!   show; no room for one more member is COORDINATOR_NOT_AVAILABLE (15), which they retry.
+//! - A static leader that comes back to a stable group follows from then on, unless it knows
+//!   version 9: it is told of no leader, where Kafka names its old self.
+//! - A member that asks again on a new connection has the old one closed.
+//! - Reasons are ignored.
 
-use crate::codec::{Array, ErrorCode, List, message};
+use crate::api::{Malformed, Request, Step, Window, answer_late};
+use crate::broker::Broker;
+use crate::clock::Now;
+use crate::codec::{Array, ErrorCode, List, Writer, message};
+use crate::group::{Answer, Groups, Join, Refused, Who};
 
 message! {
     /// Who enters, and what it can do.
@@ -46,3 +59,95 @@ message! {
         metadata: &'a [u8], 0+;
     }
 }
+
+/// Has a member join.
+pub fn handle(
+    broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    now: Now,
+) -> Result<Step, Malformed> {
+    let ask = JoinGroupRequest::decode(&mut request.reader(), request.version)?;
+    let random = broker.random();
+    let room = broker.group_room(ask.group_id, ask.member_id.is_empty());
+    let join = Join {
+        group: ask.group_id,
+        who: Who { member_id: ask.member_id, instance_id: ask.group_instance_id },
+        client_id: request.client_id.unwrap_or_default(),
+        remote: request.peer.remote.ip().to_canonical(),
+        session_ms: ask.session_timeout_ms,
+        rebalance_ms: match request.version {
+            0 => ask.session_timeout_ms,
+            _ => ask.rebalance_timeout_ms,
+        },
+        protocol_type: ask.protocol_type,
+        protocols: &|each| ask.protocols.iter().for_each(|p| each(p.name, p.metadata)),
+        id_first: request.version >= ID_FIRST_SINCE,
+        may_skip: request.version >= SKIP_SINCE,
+        random,
+    };
+    let waiter = request.waiter(write);
+    let joined = match room {
+        Ok(()) => broker.groups.join(&join, &waiter, now),
+        Err(code) => Err(Refused { code, member_id: None }),
+    };
+    let Err(refused) = joined else {
+        return Ok(Step::Job);
+    };
+    let member_id = refused.member_id.as_deref().unwrap_or(ask.member_id);
+    let bytes = request.answer(out, |w| refuse(refused.code, member_id, w, request.version));
+    Ok(Step::Reply { bytes })
+}
+
+/// Writes the answer for one who joined, or waited in vain.
+fn write(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize {
+    answer_late(JoinGroupRequest::KEY, answer, Window { buf, from }, |w| {
+        if !answer.code.is_none() {
+            return refuse(answer.code, "", w, answer.version);
+        }
+        let joined = groups.joined(answer);
+        JoinGroupResponse {
+            throttle_time_ms: 0,
+            error_code: ErrorCode::NONE,
+            generation_id: joined.generation,
+            protocol_type: Some(joined.protocol_type),
+            protocol_name: Some(joined.protocol),
+            leader: joined.leader,
+            skip_assignment: joined.skip_assignment,
+            member_id: joined.member_id,
+            members: &mut |list| {
+                let members = groups.answered(answer).members();
+                for member in members.filter(|_| joined.leads) {
+                    list.push(JoinGroupResponseMember {
+                        member_id: member.id,
+                        group_instance_id: member.instance_id,
+                        metadata: member.metadata,
+                    });
+                }
+            },
+        }
+        .encode(w, answer.version);
+    })
+}
+
+/// Writes an answer that says no.
+fn refuse(code: ErrorCode, member_id: &str, w: &mut Writer<'_>, version: i16) {
+    JoinGroupResponse {
+        throttle_time_ms: 0,
+        error_code: code,
+        generation_id: -1,
+        protocol_type: None,
+        protocol_name: None,
+        leader: "",
+        skip_assignment: false,
+        member_id,
+        members: &mut |_| {},
+    }
+    .encode(w, version);
+}
+
+/// New members are told their id first since this version.
+const ID_FIRST_SINCE: i16 = 4;
+
+/// Leaders may be told not to assign since this version.
+const SKIP_SINCE: i16 = 9;

@@ -1,9 +1,14 @@
 //! ListGroups (16): all groups. Versions 0–5.
 //!
 //! - 1 adds the throttle time; 3 is flexible; 4 adds states, 5 types, as filters and in the answer.
-//! - An empty filter lets all through.
+//! - An empty filter lets all through; upper and lower case are the same.
+//! - Groups that have only offsets are Empty, and of no protocol type after a restart.
 
+use crate::api::{Malformed, Request, Step, Window};
+use crate::broker::Broker;
+use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, message};
+use crate::group::states::State;
 
 message! {
     /// Which groups.
@@ -27,3 +32,49 @@ message! {
         group_type: &'a str, 5+;
     }
 }
+
+/// Shows the groups.
+pub fn handle(
+    broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    _now: Now,
+) -> Result<Step, Malformed> {
+    let ask = ListGroupsRequest::decode(&mut request.reader(), request.version)?;
+    let passes = |filter: Array<'_, &str>, name: &str| {
+        filter.is_empty() || filter.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
+    };
+    let broker = &*broker;
+    let bytes = request.answer(out, |w| {
+        ListGroupsResponse {
+            throttle_time_ms: 0,
+            error_code: ErrorCode::NONE,
+            groups: &mut |list| {
+                let mut list_one = |group_id: &str, protocol_type: &str, state: State| {
+                    if passes(ask.states_filter, state.name()) && passes(ask.types_filter, CLASSIC)
+                    {
+                        list.push(ListedGroup {
+                            group_id,
+                            protocol_type,
+                            group_state: state.name(),
+                            group_type: CLASSIC,
+                        });
+                    }
+                };
+                for group in broker.groups.shown() {
+                    list_one(group.name(), group.protocol_type(), group.state());
+                }
+                for (_, group) in broker.log.state().groups() {
+                    if broker.groups.show(&group.name).is_none() {
+                        list_one(&group.name, "", State::Empty);
+                    }
+                }
+            },
+        }
+        .encode(w, request.version);
+    });
+    Ok(Step::Reply { bytes })
+}
+
+/// The type of groups whose members assign partitions to each other.
+const CLASSIC: &str = "classic";

@@ -44,6 +44,7 @@ use crate::clock::Now;
 use crate::codec::frame::{self, RequestHeader};
 use crate::codec::{self, Array, ErrorsSeen, Reader, Writer};
 use crate::config::Config;
+use crate::group::{Answer, Waiter, WriteAnswer};
 use crate::types::Until;
 use Pool::Control;
 
@@ -59,6 +60,12 @@ pub static APIS: &[Api] = &[
     Api::new(8, "OffsetCommit", (2, 9), 8, Control, offset_commit::handle),
     Api::new(9, "OffsetFetch", (1, 9), 6, Control, offset_fetch::handle),
     Api::new(10, "FindCoordinator", (0, 6), 3, Control, find_coordinator::handle),
+    Api::new(11, "JoinGroup", (0, 9), 6, Pool::Group, join_group::handle),
+    Api::new(12, "Heartbeat", (0, 4), 4, Control, heartbeat::handle),
+    Api::new(13, "LeaveGroup", (0, 5), 4, Control, leave_group::handle),
+    Api::new(14, "SyncGroup", (0, 5), 4, Pool::Group, sync_group::handle),
+    Api::new(15, "DescribeGroups", (0, 6), 5, Control, describe_groups::handle),
+    Api::new(16, "ListGroups", (0, 5), 3, Control, list_groups::handle),
     Api::new(18, "ApiVersions", (0, 4), 3, Control, api_versions::handle),
     Api::new(19, "CreateTopics", (2, 7), 5, Control, create_topics::handle),
     Api::new(20, "DeleteTopics", (1, 6), 4, Control, delete_topics::handle),
@@ -72,8 +79,10 @@ pub static APIS: &[Api] = &[
     Api::new(33, "AlterConfigs", (0, 2), 2, Control, alter_configs::handle),
     Api::new(35, "DescribeLogDirs", (1, 4), 2, Control, describe_log_dirs::handle),
     Api::new(37, "CreatePartitions", (0, 3), 2, Control, create_partitions::handle),
+    Api::new(42, "DeleteGroups", (0, 2), 2, Control, delete_groups::handle),
     Api::new(44, "IncrementalAlterConfigs", (0, 1), 1, Control, incremental_alter_configs::handle),
     Api::new(46, "ListPartitionReassignments", (0, 0), 0, Control, list_partition_reassignments::handle),
+    Api::new(47, "OffsetDelete", (0, 0), i16::MAX, Control, offset_delete::handle),
     Api::new(60, "DescribeCluster", (0, 1), 0, Control, describe_cluster::handle),
     Api::new(61, "DescribeProducers", (0, 0), 0, Control, describe_producers::handle),
 ];
@@ -110,6 +119,8 @@ pub enum Pool {
     Fetch,
     /// Everything else.
     Control,
+    /// The same buffers, for requests that may wait for other members of a group.
+    Group,
 }
 
 /// Answers a request: reads and checks all of `request.body`, then does all of it, and writes the
@@ -267,13 +278,19 @@ impl<'a> Request<'a> {
     /// the whole answer's length.
     pub fn answer(&self, out: Window<'_>, encode: impl FnOnce(&mut Writer<'_>)) -> usize {
         let mut w = Writer::window(out.buf, out.from);
-        let header_flexible = self.api.response_header_flexible(self.version);
-        frame::response_begin(&mut w, self.correlation_id, header_flexible);
-        encode(&mut w);
-        // An answer that is longer than the window is no error: the rest follows.
-        let _ = frame::response_end(&mut w);
+        answer_write(&mut w, self.api, self.version, self.correlation_id, encode);
         self.errors.set(w.errors());
         w.len()
+    }
+
+    /// Who waits for the answer that `write` will write once other members of a group came.
+    fn waiter(&self, write: WriteAnswer) -> Waiter {
+        Waiter {
+            conn: self.peer.conn,
+            version: self.version,
+            correlation_id: self.correlation_id,
+            write,
+        }
     }
 
     /// The length of the answer that `encode` would write.
@@ -281,6 +298,33 @@ impl<'a> Request<'a> {
         let out = Window { buf: &mut [], from: 0 };
         self.answer(out, encode)
     }
+}
+
+/// Writes a whole answer, from its header on.
+fn answer_write(
+    w: &mut Writer<'_>,
+    api: &Api,
+    version: i16,
+    correlation_id: i32,
+    encode: impl FnOnce(&mut Writer<'_>),
+) {
+    frame::response_begin(w, correlation_id, api.response_header_flexible(version));
+    encode(w);
+    // An answer that is longer than the window is no error: the rest follows.
+    let _ = frame::response_end(w);
+}
+
+/// The window's part of an answer for which a member of a group waited; gives the whole length.
+fn answer_late(
+    key: i16,
+    answer: &Answer,
+    out: Window<'_>,
+    encode: impl FnOnce(&mut Writer<'_>),
+) -> usize {
+    let api = api_of(key).expect("it was served when it was asked");
+    let mut w = Writer::window(out.buf, out.from);
+    answer_write(&mut w, api, answer.version, answer.correlation_id, encode);
+    w.len()
 }
 
 /// Whether all replicas that a client wants for a partition can be here.

@@ -5,8 +5,9 @@
 //!   (69).
 //! - The answer waits until the offsets are on flash, unless nothing changed.
 //! - Committed offsets never expire: `retention_time_ms` is ignored.
-//! - There are no members yet: a generation is ILLEGAL_GENERATION (22; from 9 on
-//!   GROUP_ID_NOT_FOUND) for a group without offsets, else UNKNOWN_MEMBER_ID (25), as in Kafka.
+//! - Members commit in their generation, and that is a sign of life; others while the group has no
+//!   members. A generation of a group that is not there is ILLEGAL_GENERATION (22), from 9 on
+//!   GROUP_ID_NOT_FOUND.
 //! - Kafka's codes are those that consumers know: a failing disk is NOT_COORDINATOR (16), which is
 //!   retried; more than fits a commit group is INVALID_COMMIT_OFFSET_SIZE (28). Full tables are
 //!   GROUP_MAX_SIZE_REACHED (81), which is not retried.
@@ -17,6 +18,7 @@ use crate::broker::offsets::{Commit, CommitCheck};
 use crate::broker::topics::{Busy, SHARED_RING};
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, message};
+use crate::group::Who;
 use crate::types::{Offset, Settle, Until};
 
 message! {
@@ -71,10 +73,14 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = OffsetCommitRequest::decode(&mut request.reader(), request.version)?;
-    let mut look = Pass { refusal: member_check(broker, &ask, request.version), ..Pass::default() };
+    let refusal = member_check(broker, &ask, request.version, now);
+    let mut look = Pass { refusal, ..Pass::default() };
     let answer_bytes = request.answer_bytes(|w| look.encode(broker, &ask, request.version, w));
     if look.changes > 0 && answer_bytes > out.buf.len() {
         return Err(Malformed("more partitions than an answer has room for"));
+    }
+    if look.wait != Until::default() {
+        return Ok(Step::Again(look.wait));
     }
     let mut pass = Pass { refusal: look.refusal, ..Pass::default() };
     if look.changes > 0 {
@@ -101,20 +107,23 @@ pub fn handle(
     })
 }
 
-/// Whether this may come from a consumer that is in no group.
-fn member_check(broker: &Broker, ask: &OffsetCommitRequest<'_>, version: i16) -> Option<ErrorCode> {
+/// Whether this may come from whom it says it comes from.
+fn member_check(
+    broker: &mut Broker,
+    ask: &OffsetCommitRequest<'_>,
+    version: i16,
+    now: Now,
+) -> Option<ErrorCode> {
     if let Err(refusal) = Broker::group_id_check(ask.group_id) {
         return Some(refusal.code);
     }
-    let known = broker.log.state().group_named(ask.group_id).is_some();
-    if ask.generation_id_or_member_epoch < 0 {
-        None
-    } else if known {
-        Some(ErrorCode::UNKNOWN_MEMBER_ID)
-    } else if version >= NEW_PROTOCOL_SINCE {
-        Some(ErrorCode::GROUP_ID_NOT_FOUND)
-    } else {
-        Some(ErrorCode::ILLEGAL_GENERATION)
+    let has_offsets = broker.log.state().group_named(ask.group_id).is_some();
+    let who = Who { member_id: ask.member_id, instance_id: ask.group_instance_id };
+    let generation = ask.generation_id_or_member_epoch;
+    match broker.groups.commit(ask.group_id, who, generation, has_offsets, now) {
+        Some(allowed) => allowed.err(),
+        None if version >= NEW_PROTOCOL_SINCE => Some(ErrorCode::GROUP_ID_NOT_FOUND),
+        None => Some(ErrorCode::ILLEGAL_GENERATION),
     }
 }
 
@@ -129,6 +138,8 @@ struct Pass {
     changes: usize,
     new: usize,
     meta_bytes: usize,
+    /// What has to be settled before it can be said what changes.
+    wait: Until,
     until: Until,
 }
 
@@ -201,6 +212,13 @@ impl Pass {
                     return Err(ErrorCode::NOT_COORDINATOR);
                 }
                 self.until.merge(&until);
+                return Ok(());
+            }
+            CommitCheck::Wait(until) => {
+                if broker.log.settled(&until) == Settle::Failed {
+                    return Err(ErrorCode::NOT_COORDINATOR);
+                }
+                self.wait.merge(&until);
                 return Ok(());
             }
             CommitCheck::Changed => {}

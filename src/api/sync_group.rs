@@ -2,8 +2,14 @@
 //!
 //! - 1 adds the throttle time; 3 static members; 4 is flexible; 5 names the protocol's type and
 //!   name, and answers them.
+//! - Members that the leader does not name are assigned nothing. Assignments that do not fit are
+//!   COORDINATOR_NOT_AVAILABLE (15) for all: they join again, and find room or not.
 
-use crate::codec::{Array, ErrorCode, message};
+use crate::api::{Malformed, Request, Step, Window, answer_late};
+use crate::broker::Broker;
+use crate::clock::Now;
+use crate::codec::{Array, ErrorCode, Writer, message};
+use crate::group::{Answer, Groups, Sync, Who};
 
 message! {
     /// Who asks, and (from the leader) all assignments.
@@ -31,4 +37,57 @@ message! {
         protocol_name: Option<&'a str>, 5+, nullable 5+;
         assignment: &'a [u8], 0+;
     }
+}
+
+/// Has a member ask for its assignment.
+pub fn handle(
+    broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    now: Now,
+) -> Result<Step, Malformed> {
+    let ask = SyncGroupRequest::decode(&mut request.reader(), request.version)?;
+    let sync = Sync {
+        group: ask.group_id,
+        who: Who { member_id: ask.member_id, instance_id: ask.group_instance_id },
+        generation: ask.generation_id,
+        protocol_type: ask.protocol_type,
+        protocol: ask.protocol_name,
+        assignments: &|each| ask.assignments.iter().for_each(|a| each(a.member_id, a.assignment)),
+    };
+    let Err(code) = broker.groups.sync(&sync, &request.waiter(write), now) else {
+        return Ok(Step::Job);
+    };
+    let bytes = request.answer(out, |w| refuse(code, w, request.version));
+    Ok(Step::Reply { bytes })
+}
+
+/// Writes the answer for one who asked and is a member, or waited in vain.
+fn write(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize {
+    answer_late(SyncGroupRequest::KEY, answer, Window { buf, from }, |w| {
+        if !answer.code.is_none() {
+            return refuse(answer.code, w, answer.version);
+        }
+        let group = groups.answered(answer);
+        SyncGroupResponse {
+            throttle_time_ms: 0,
+            error_code: ErrorCode::NONE,
+            protocol_type: Some(group.protocol_type()),
+            protocol_name: Some(group.protocol()),
+            assignment: groups.assignment(answer),
+        }
+        .encode(w, answer.version);
+    })
+}
+
+/// Writes an answer that says no.
+fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
+    SyncGroupResponse {
+        throttle_time_ms: 0,
+        error_code,
+        protocol_type: None,
+        protocol_name: None,
+        assignment: &[],
+    }
+    .encode(w, version);
 }

@@ -1,10 +1,11 @@
-//! Committed offsets: whether one may be stored, and what there is of a group.
+//! Committed offsets: whether one may be stored or deleted, and what there is of a group.
 
 use super::Broker;
 use super::refusal::Refusal;
-use super::topics::SHARED_RING;
+use super::topics::{Busy, SHARED_RING};
 use crate::clock::Now;
 use crate::codec::ErrorCode;
+use crate::group::states::{self, Act, Event, State};
 use crate::limits;
 use crate::log::StageError;
 use crate::log::record::MetaRecord;
@@ -34,6 +35,8 @@ pub enum CommitCheck {
     OnItsWay(Ticket),
     /// It is new.
     Changed,
+    /// What the disk has in hand decides that, and cannot be looked at: ask again then.
+    Wait(Until),
 }
 
 impl Commit<'_> {
@@ -50,24 +53,38 @@ impl Commit<'_> {
 impl Broker {
     /// Whether this is what the group committed last, be it synced or on its way.
     pub fn commit_check(&self, commit: &Commit<'_>) -> CommitCheck {
-        let newest = self
-            .commits_staged()
-            .filter(|(_, group, handle, ..)| (*group, *handle) == (commit.group, commit.handle));
-        if let Some((ticket, _, _, offset, leader_epoch, metadata)) = newest.last() {
-            return if commit.is(offset, leader_epoch, metadata) {
-                CommitCheck::OnItsWay(ticket)
-            } else {
-                CommitCheck::Changed
-            };
+        let mut staged = None;
+        for (ticket, record) in self.log.staged(SHARED_RING) {
+            match record {
+                MetaRecord::OffsetCommit {
+                    group, handle, offset, leader_epoch, metadata, ..
+                } if (group, handle) == (commit.group, commit.handle) => {
+                    let is_same = commit.is(offset, leader_epoch, metadata);
+                    staged = Some(is_same.then_some(ticket));
+                }
+                MetaRecord::OffsetDelete { group, handle }
+                    if (group, handle) == (commit.group, commit.handle) =>
+                {
+                    staged = Some(None);
+                }
+                MetaRecord::GroupDelete { group } if group == commit.group => staged = Some(None),
+                _ => {}
+            }
+        }
+        match staged {
+            Some(Some(ticket)) => return CommitCheck::OnItsWay(ticket),
+            Some(None) => return CommitCheck::Changed,
+            None => {}
         }
         let state = self.log.state();
         let group = state.group_named(commit.group);
         let stored = group.and_then(|group| state.offset_of(group, commit.handle));
-        match stored {
-            Some(stored) if commit.is(stored.offset, stored.leader_epoch, &stored.metadata) => {
-                CommitCheck::Unchanged
-            }
-            _ => CommitCheck::Changed,
+        let is_same = stored
+            .is_some_and(|stored| commit.is(stored.offset, stored.leader_epoch, &stored.metadata));
+        match self.log.staged_out(SHARED_RING) {
+            _ if !is_same => CommitCheck::Changed,
+            Some(ticket) => CommitCheck::Wait(Until::synced(SHARED_RING, ticket)),
+            None => CommitCheck::Unchanged,
         }
     }
 
@@ -85,25 +102,35 @@ impl Broker {
     }
 
     /// Whether the tables have room for so many more offsets of this group. Counted is what is
-    /// stored and, too high rather than too low, what is on its way: when that decides, it is
-    /// waited for.
+    /// stored and, too high rather than too low, what is on its way: when that decides, or cannot
+    /// be looked at, it is waited for.
     pub fn commit_room(&self, group: &str, new: usize) -> Result<Result<(), Refusal>, Until> {
+        if new == 0 {
+            return Ok(Ok(()));
+        }
         let state = self.log.state();
         let (mut groups, mut offsets) = (0, 0);
         let mut until = Until::default();
-        for (ticket, other, handle, ..) in self.commits_staged() {
+        if let Some(ticket) = self.log.staged_out(SHARED_RING) {
+            until.add(SHARED_RING, ticket);
+            if self.log.settled(&until) == Settle::Pending {
+                return Err(until);
+            }
+        }
+        for (ticket, other, handle) in self.commits_staged() {
             until.add(SHARED_RING, ticket);
             let slot = state.group_named(other);
             groups += usize::from(slot.is_none() && other != group);
             offsets += usize::from(slot.is_none_or(|s| state.offset_of(s, handle).is_none()));
         }
         let limits = state.limits();
-        let is_new = usize::from(new > 0 && state.group_named(group).is_none());
+        let is_new = usize::from(state.group_named(group).is_none());
+        let others = self.groups_len(group);
         let fits = |groups, offsets| {
-            state.groups().count() + groups + is_new <= limits.groups_max
+            others + groups + is_new <= limits.groups_max
                 && state.offsets_len() + offsets + new <= limits.offsets_max
         };
-        if new == 0 || fits(groups, offsets) {
+        if fits(groups, offsets) {
             return Ok(Ok(()));
         }
         if fits(0, 0) && self.log.settled(&until) == Settle::Pending {
@@ -117,6 +144,100 @@ impl Broker {
         Ok(Err(Refusal::new(ErrorCode::GROUP_MAX_SIZE_REACHED, why)))
     }
 
+    /// How many groups there are: those with offsets, and those with members or that expect some,
+    /// unless only `except` has those.
+    pub fn groups_len(&self, except: &str) -> usize {
+        let state = self.log.state();
+        let live = self.groups.shown().filter(|group| {
+            let is_used = group.state() != State::Empty || group.is_expecting();
+            is_used && group.name() != except && state.group_named(group.name()).is_none()
+        });
+        state.groups().count() + live.count()
+    }
+
+    /// Whether a member may join this group, as far as there may be a group at all: one that exists,
+    /// or, for a new member, a new one.
+    pub fn group_room(&self, group: &str, is_new: bool) -> Result<(), ErrorCode> {
+        let state = self.log.state();
+        let exists = state.group_named(group).is_some() || self.groups.show(group).is_some();
+        if !is_new || exists || self.groups_len(group) < state.limits().groups_max {
+            Ok(())
+        } else {
+            Err(ErrorCode::GROUP_MAX_SIZE_REACHED)
+        }
+    }
+
+    /// Whether nothing is on its way of a group for which `concerns` is true. What the disk has in
+    /// hand cannot be looked at, so it is waited for whatever it is about.
+    pub fn groups_settled(&self, concerns: impl Fn(&str) -> bool) -> Result<(), Busy> {
+        let out = self.log.staged_out(SHARED_RING);
+        let mut until = out.map(|ticket| Until::synced(SHARED_RING, ticket));
+        for (ticket, record) in self.log.staged(SHARED_RING) {
+            if let MetaRecord::OffsetCommit { group, .. }
+            | MetaRecord::OffsetDelete { group, .. }
+            | MetaRecord::GroupDelete { group } = record
+                && concerns(group)
+            {
+                until.get_or_insert_default().add(SHARED_RING, ticket);
+            }
+        }
+        self.busy_until(until)
+    }
+
+    /// Whether a group may be deleted.
+    pub fn group_delete_check(&self, group: &str) -> Result<(), ErrorCode> {
+        match states::act(self.group_state(group), Event::Delete) {
+            Act::Refuse(code) => Err(code),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether offsets of a group may be deleted, of topics that its members do not use.
+    pub fn offsets_delete_check(&self, group: &str) -> Result<(), ErrorCode> {
+        match states::act(self.group_state(group), Event::DeleteOffsets) {
+            Act::Refuse(code) => Err(code),
+            // Only consumers say which topics they use.
+            Act::AcceptUnsubscribed
+                if !self.groups.show(group).is_some_and(|g| g.has_consumers()) =>
+            {
+                Err(ErrorCode::NON_EMPTY_GROUP)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A group's state, be it known by its members or by its offsets alone.
+    pub fn group_state(&self, group: &str) -> State {
+        match self.groups.state(group) {
+            State::Dead if self.log.state().group_named(group).is_some() => State::Empty,
+            state => state,
+        }
+    }
+
+    /// Stages the deletion of a group that has offsets; it is without members.
+    pub fn group_delete(&mut self, group: &str, now: Now) -> Result<((), Ticket), StageError> {
+        let record = MetaRecord::GroupDelete { group };
+        let ticket = self.log.stage(SHARED_RING, &record, true, now)?;
+        self.groups.forget(group);
+        Ok(((), ticket))
+    }
+
+    /// Stages the deletion of one committed offset.
+    pub fn offset_delete(
+        &mut self,
+        group: &str,
+        handle: PartitionHandle,
+        now: Now,
+    ) -> Result<((), Ticket), StageError> {
+        let record = MetaRecord::OffsetDelete { group, handle };
+        Ok(((), self.log.stage(SHARED_RING, &record, true, now)?))
+    }
+
+    /// The most that such a deletion takes in the ring.
+    pub fn group_delete_bytes(group: &str) -> usize {
+        group.len() + RECORD_BYTES
+    }
+
     /// Whether a group of this name may have offsets at all.
     pub fn group_id_check(group: &str) -> Result<(), Refusal> {
         if group.len() <= limits::GROUP_ID_BYTES_MAX {
@@ -128,14 +249,9 @@ impl Broker {
         }
     }
 
-    #[allow(clippy::type_complexity)] // The record's fields, one by one.
-    fn commits_staged(
-        &self,
-    ) -> impl Iterator<Item = (Ticket, &str, PartitionHandle, Offset, i32, &str)> {
+    fn commits_staged(&self) -> impl Iterator<Item = (Ticket, &str, PartitionHandle)> {
         self.log.staged(SHARED_RING).filter_map(|(ticket, record)| match record {
-            MetaRecord::OffsetCommit { group, handle, offset, leader_epoch, metadata, .. } => {
-                Some((ticket, group, handle, offset, leader_epoch, metadata))
-            }
+            MetaRecord::OffsetCommit { group, handle, .. } => Some((ticket, group, handle)),
             _ => None,
         })
     }

@@ -11,7 +11,7 @@ use bytes::{BufMut, BytesMut};
 use kafka_protocol::messages::{RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
-use super::{Broker, ConnId, Peer};
+use super::{Broker, ConnId, JobStep, Peer};
 use crate::api::{Step, Window, dispatch};
 use crate::clock::{Mono, Now};
 use crate::config::Config;
@@ -104,6 +104,41 @@ impl Bench {
         dispatch(&mut self.broker, &self.peer, frame, window, self.now)
     }
 
+    /// Asks on a connection of its own; none: it waits there, see [`Bench::receive`].
+    pub fn send<R: Request>(&mut self, conn: u16, version: i16, ask: &R) -> Option<R::Response> {
+        self.peer.conn = ConnId(conn);
+        let mut buf = vec![0; 64 * 1024];
+        match self.step_raw(&frame_of(version, ask), &mut buf) {
+            Step::Job => self.receive::<R>(conn, version),
+            Step::Reply { bytes } => {
+                buf.truncate(bytes);
+                Some(decoded::<R>(version, buf))
+            }
+            step => panic!("{step:?}"),
+        }
+    }
+
+    /// The answer that a connection waits for, if it is there.
+    pub fn receive<R: Request>(&mut self, conn: u16, version: i16) -> Option<R::Response> {
+        let mut buf = vec![0; 64 * 1024];
+        let mut whole = Vec::new();
+        loop {
+            match self.broker.job_step(ConnId(conn), &mut buf, None, self.now) {
+                JobStep::Sleep(_) => return None,
+                JobStep::Send { from, to } => whole.extend_from_slice(&buf[from..to]),
+                JobStep::Done => return Some(decoded::<R>(version, whole)),
+                step => panic!("{step:?}"),
+            }
+        }
+    }
+
+    /// Time passes.
+    pub fn pass_ms(&mut self, ms: u64) {
+        self.now.mono = self.now.mono.plus_ms(ms);
+        self.broker.tick(self.now);
+        assert!(self.broker.due() > self.now.mono, "nothing that is due is left undone");
+    }
+
     /// Carries out what there is to do for the disk.
     pub fn drive(&mut self) {
         self.now.mono = self.now.mono.plus_ms(100);
@@ -135,15 +170,19 @@ impl Bench {
             whole.extend_from_slice(&buf);
         }
         whole.truncate(bytes);
-        let mut rest = bytes::Bytes::from(whole);
-        let length = bytes::Buf::get_u32(&mut rest);
-        assert_eq!(length as usize, rest.len());
-        let header = ResponseHeader::decode(&mut rest, R::Response::header_version(version));
-        assert_eq!(header.unwrap().correlation_id, 77);
-        let message = R::Response::decode(&mut rest, version).unwrap();
-        assert!(rest.is_empty());
-        message
+        decoded::<R>(version, whole)
     }
+}
+
+fn decoded<R: Request>(version: i16, whole: Vec<u8>) -> R::Response {
+    let mut rest = bytes::Bytes::from(whole);
+    let length = bytes::Buf::get_u32(&mut rest);
+    assert_eq!(length as usize, rest.len());
+    let header = ResponseHeader::decode(&mut rest, R::Response::header_version(version));
+    assert_eq!(header.unwrap().correlation_id, 77);
+    let message = R::Response::decode(&mut rest, version).unwrap();
+    assert!(rest.is_empty());
+    message
 }
 
 /// A request with its header.

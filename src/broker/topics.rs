@@ -86,6 +86,11 @@ impl Broker {
             let wait = until.get_or_insert_default();
             wait.add(SHARED_RING, staged.ticket);
         }
+        self.busy_until(until)
+    }
+
+    /// What is to be waited for, if anything.
+    pub(super) fn busy_until(&self, until: Option<Until>) -> Result<(), Busy> {
         match until {
             Some(until) if self.log.settled(&until) == Settle::Failed => Err(Busy::Storage),
             Some(until) => Err(Busy::Wait(until)),

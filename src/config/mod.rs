@@ -122,11 +122,37 @@ keys! {
     /// forgotten, and accepted again with any sequence number.
     producers_max: usize = Kind::int("", 1, 65_536, 512);
 
-    /// Consumer groups with committed offsets; beyond it new ones get GROUP_MAX_SIZE_REACHED (81).
-    groups_max: usize = Kind::int("", 1, 4096, 32);
+    /// Consumer groups with members or committed offsets; beyond it new ones get
+    /// GROUP_MAX_SIZE_REACHED (81).
+    groups_max: usize = Kind::int("", 1, 4096, 64);
 
     /// Committed offsets of all groups together; beyond it as with `groups_max`. They never expire.
     offsets_max: usize = Kind::int("", 1, 65_536, 1024);
+
+    /// Members of all groups together; beyond it who joins gets COORDINATOR_NOT_AVAILABLE (15), and
+    /// tries again.
+    group_members_max: usize = Kind::int("", 1, 4096, 128);
+
+    /// Bytes for the names, subscriptions and assignments of all groups and members together;
+    /// beyond it as with `group_members_max`.
+    group_members_bytes: usize = Kind::bytes(4096, 64 << 20, 1, 96 << 10);
+
+    // ---- consumer groups ----
+
+    /// How long a group's first member waits for more of them, so that they are not assigned
+    /// partitions one after the other. Kafka's default; 0 lets a lone consumer start at once.
+    group_initial_rebalance_delay_ms: u64 = Kind::int("ms", 0, 2_147_483_647, 3000);
+
+    /// The shortest session that a member may ask for. Kafka's default.
+    group_min_session_timeout_ms: u32 = Kind::int("ms", 1, 2_147_483_647, 6000);
+
+    /// The longest session that a member may ask for: so long, its partitions are left alone when
+    /// it dies. Kafka's default.
+    group_max_session_timeout_ms: u32 = Kind::int("ms", 1, 2_147_483_647, 1_800_000);
+
+    /// Members of one group; beyond it who joins gets GROUP_MAX_SIZE_REACHED (81), and gives up.
+    /// Kafka's default: as many as there may be at all.
+    group_max_size: u32 = Kind::int("", 1, 2_147_483_647, 2_147_483_647);
 
     // ---- connections ----
 

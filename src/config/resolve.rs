@@ -40,6 +40,13 @@ fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
             config.commit_group_max_bytes, config.socket_request_max_bytes
         )));
     }
+    if config.group_min_session_timeout_ms > config.group_max_session_timeout_ms {
+        return Err(Refusal::new(format!(
+            "group_min_session_timeout_ms = {} is not allowed: it takes at most \
+             group_max_session_timeout_ms ({})",
+            config.group_min_session_timeout_ms, config.group_max_session_timeout_ms
+        )));
+    }
     if config.topics_max > config.partitions_max {
         return Err(Refusal::new(format!(
             "topics_max = {} is not allowed: it takes at most partitions_max ({})",

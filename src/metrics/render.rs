@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{CloseReason, DamageMetrics, Metrics, PoolKind, RingMetrics};
+use super::{CloseReason, DamageMetrics, GroupMetrics, Metrics, PoolKind, RingMetrics};
 use crate::clock::Mono;
 
 /// What is shown.
@@ -19,6 +19,8 @@ pub struct Status<'a> {
     pub rings: &'a [RingStatus<'a>],
     /// What was broken at the start.
     pub damage: DamageMetrics,
+    /// Consumer groups.
+    pub groups: GroupMetrics,
     /// How full the bounded tables are.
     pub tables: &'a [TableStatus],
     /// Bytes that the plan allows.
@@ -80,6 +82,11 @@ fn walk(status: &Status<'_>, out: &mut Out<'_>) -> fmt::Result {
     walk_damage(&status.damage, out)?;
     walk_metrics(status.metrics, out)?;
     walk_counts(status, out)?;
+    out.begin(Some("groups"))?;
+    out.int("waiting", status.groups.waiting)?;
+    out.int("rebalances", status.groups.rebalances)?;
+    out.int("members_expired", status.groups.expired)?;
+    out.end()?;
     out.begin(Some("tables"))?;
     for table in status.tables {
         out.begin(Some(table.name))?;
@@ -332,6 +339,7 @@ mod tests {
                 RingStatus { name: "alarms", data_bytes: 1, metrics: &RingMetrics::default() },
             ],
             damage: DamageMetrics { records: 3, ..DamageMetrics::default() },
+            groups: GroupMetrics { rebalances: 9, ..GroupMetrics::default() },
             tables: &[TableStatus { name: "topics", used: 1, max: 128 }],
             memory_planned: 1,
             api_name: |key| (key == 0).then_some("Produce"),
@@ -356,6 +364,7 @@ mod tests {
             "  key_77: 1",
             "  -1: 1",
             "  p99: 120",
+            "  rebalances: 9",
         ] {
             assert!(text.lines().any(|have| have == line), "no line {line:?} in\n{text}");
         }

@@ -135,13 +135,13 @@ fn note_failure<C: Core>(net: &Net<C>, ring: RingIndex, result: &Result<(), Disk
 /// A timer that is set again only when it has to ring earlier: deadlines that move on with every
 /// group would else cost system calls for each.
 #[derive(Default)]
-struct Alarm {
+pub struct Alarm {
     timer: Option<(Mono, smol::Timer)>,
 }
 
 impl Alarm {
     /// Waits until the bell rings or the deadline has come; may return early.
-    async fn wait(&mut self, clock: &Clock, bell: &Bell, deadline: Option<Mono>) {
+    pub async fn wait(&mut self, clock: &Clock, bell: &Bell, deadline: Option<Mono>) {
         match (deadline, &self.timer) {
             (Some(deadline), Some((set, _))) if *set <= deadline => {}
             (Some(deadline), _) => {

@@ -122,7 +122,7 @@ impl<C: Core> Connection<C> {
         let [_, _, _, _, k0, k1, ..] = *head;
         let max = match self.pool_of(i16::from_be_bytes([k0, k1])) {
             Pool::Produce => self.wire.net.setup.request_bytes_max,
-            Pool::Fetch | Pool::Control => limits::LEASE_BYTES - SIZE_BYTES,
+            Pool::Fetch | Pool::Control | Pool::Group => limits::LEASE_BYTES - SIZE_BYTES,
         };
         if size <= max { Ok(size + SIZE_BYTES) } else { Err(TOO_LARGE) }
     }
@@ -145,7 +145,7 @@ impl<C: Core> Connection<C> {
         self.wire.net.core.borrow().pool_of(key)
     }
 
-    fn pool_at(&self, frame: &Range<usize>) -> Pool {
+    pub(super) fn pool_at(&self, frame: &Range<usize>) -> Pool {
         let (key, _) = self.input.key_and_version(frame);
         self.pool_of(key)
     }
@@ -194,7 +194,7 @@ impl<C: Core> Connection<C> {
         let kind = match pool {
             Pool::Produce => PoolKind::ProduceSmall,
             Pool::Fetch => PoolKind::Fetch,
-            Pool::Control => PoolKind::Control,
+            Pool::Control | Pool::Group => PoolKind::Control,
         };
         let large = kind == PoolKind::ProduceSmall && bytes > limits::LEASE_BYTES;
         let turn = match large {
@@ -204,9 +204,9 @@ impl<C: Core> Connection<C> {
         let lease = self.take(kind, bytes - HEAD_BYTES).await?;
         lease.buf[..HEAD_BYTES].copy_from_slice(&self.head);
         self.head_len = 0;
-        // Small requests are read together with what follows them; large ones alone, and fetches,
-        // so that nothing is left to be kept while they wait for records.
-        let together = pool != Pool::Fetch && bytes <= lease.buf.len();
+        // Small produce requests are read together with what follows them; large ones alone, and all
+        // others, so that nothing is left to be kept while one waits for records or for others.
+        let together = pool == Pool::Produce && bytes <= lease.buf.len();
         self.input = Input {
             start: 0,
             end: HEAD_BYTES,
@@ -259,11 +259,11 @@ impl<C: Core> Connection<C> {
         };
         self.input.start = end;
         if self.input.start == self.input.end {
-            // A small produce buffer may be wanted again at once; a fetch has none behind it.
+            // A small produce buffer may be wanted again at once; behind others is rarely more.
             if lease.kind == PoolKind::ProduceSmall && !self.drained {
                 (self.input.start, self.input.end) = (0, 0);
             } else {
-                self.drained |= lease.kind == PoolKind::Fetch;
+                self.drained |= matches!(lease.kind, PoolKind::Fetch | PoolKind::Control);
                 self.input = Input::default();
             }
         }

@@ -48,6 +48,10 @@ pub trait Core: 'static {
     fn job_cancel(&mut self, conn: ConnId);
     /// See [`Broker::woken`].
     fn woken(&mut self) -> Option<ConnId>;
+    /// See [`Broker::tick`].
+    fn tick(&mut self, now: Now);
+    /// See [`Broker::due`].
+    fn due(&self) -> Mono;
     /// See [`Broker::metrics`].
     fn metrics(&mut self) -> &mut Metrics;
     /// Writes what `status` shows; none where `buf` is too small.
@@ -113,6 +117,14 @@ impl Core for Broker {
         Broker::woken(self)
     }
 
+    fn tick(&mut self, now: Now) {
+        Broker::tick(self, now);
+    }
+
+    fn due(&self) -> Mono {
+        Broker::due(self)
+    }
+
     fn metrics(&mut self) -> &mut Metrics {
         &mut self.metrics
     }
@@ -134,6 +146,7 @@ impl Core for Broker {
             metrics: &self.metrics,
             rings: &rings,
             damage: damage(self),
+            groups: self.groups.counts,
             tables: &tables(self),
             memory_planned: Plan::of(&self.config).memory_bytes(),
             api_name: |key| api::api_of(key).map(|api| api.name),
@@ -181,12 +194,15 @@ fn damage(broker: &Broker) -> DamageMetrics {
     }
 }
 
-fn tables(broker: &Broker) -> [TableStatus; 3] {
+fn tables(broker: &Broker) -> [TableStatus; 6] {
     let (state, config) = (broker.log.state(), &broker.config);
     let table = |name, used, max| TableStatus { name, used, max };
     [
         table("topics", state.topics_len(), config.topics_max),
         table("partitions", state.partitions_len(), config.partitions_max),
+        table("groups", broker.groups_len(""), config.groups_max),
         table("offsets", state.offsets_len(), config.offsets_max),
+        table("group_members", broker.groups.members_len(), config.group_members_max),
+        table("group_bytes", broker.groups.bytes_used(), config.group_members_bytes),
     ]
 }

@@ -6,7 +6,7 @@ use super::connection::Connection;
 use super::core::Core;
 use super::hub::Lease;
 use super::wire::End;
-use crate::api::Step;
+use crate::api::{Pool, Step};
 use crate::broker::JobStep;
 use crate::clock::Mono;
 use crate::error::DiskError;
@@ -76,11 +76,16 @@ impl<C: Core> Connection<C> {
 
     /// Drives the job that a request started. The request itself is no longer needed.
     async fn job(&mut self, frame: Range<usize>) -> Result<(), End> {
-        let mut lease = self.job_lease(&frame);
+        // Who waits for other members of a group has a short answer, and does not read.
+        let kind = match self.pool_at(&frame) {
+            Pool::Group => PoolKind::Control,
+            _ => PoolKind::Fetch,
+        };
+        let mut lease = self.job_lease(&frame, kind);
         loop {
             let held = match lease.take() {
                 Some(lease) => lease,
-                None => self.wire.take(PoolKind::Fetch, 0).await?,
+                None => self.wire.take(kind, 0).await?,
             };
             match self.job_awake(held).await? {
                 Some(deadline) => self.wire.sleep(deadline).await?,
@@ -90,13 +95,13 @@ impl<C: Core> Connection<C> {
     }
 
     /// The buffer that the request came in, if it is of the right kind and holds nothing else.
-    fn job_lease(&mut self, frame: &Range<usize>) -> Option<Lease> {
+    fn job_lease(&mut self, frame: &Range<usize>, kind: PoolKind) -> Option<Lease> {
         let alone = frame.end == self.input.end;
         if !alone {
             return None;
         }
         let lease = std::mem::take(&mut self.input).lease?;
-        (lease.kind == PoolKind::Fetch).then_some(lease)
+        (lease.kind == kind).then_some(lease)
     }
 
     /// Steps the job until it is done, or has to sleep until the moment that it gives.

@@ -38,6 +38,8 @@ pub struct Hub {
     pub slot_free: Bell,
     /// Rung when someone has to wait for a buffer.
     pub wanted: Bell,
+    /// Rung when something is due sooner than was known.
+    pub due_sooner: Bell,
     /// Rung when a connection opened.
     pub opened: Bell,
     /// Rung when the log may be closed, and when the last connection ended.
@@ -86,6 +88,7 @@ impl Hub {
             rings: Default::default(),
             slot_free: Bell::default(),
             wanted: Bell::default(),
+            due_sooner: Bell::default(),
             opened: Bell::default(),
             ended: Bell::default(),
         }

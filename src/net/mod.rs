@@ -55,6 +55,8 @@ pub struct Net<C> {
     window: RefCell<Box<[u8]>>,
     /// The time of the last look at the clock: all requests that came in one piece have one time.
     now: Cell<Now>,
+    /// When the broker is looked at for what is due.
+    tick_at: Cell<Mono>,
     reads_cached: Cell<u64>,
     reads_cold: Cell<u64>,
     complaints: Complaints,
@@ -82,6 +84,7 @@ impl<C: Core> Net<C> {
             sync_mean: SyncMean::default(),
             window: RefCell::new(vec![0; limits::ANSWER_WINDOW_BYTES].into()),
             now: Cell::new(clock.now()),
+            tick_at: Cell::new(Mono(u64::MAX)),
             reads_cached: Cell::new(0),
             reads_cold: Cell::new(0),
             complaints: Complaints::default(),
@@ -101,6 +104,9 @@ impl<C: Core> Net<C> {
         let buf = &mut self.window.borrow_mut();
         let step = core.dispatch(peer, frame, Window { buf, from }, self.now.get());
         self.wake_jobs(&mut *core);
+        if core.due() < self.tick_at.get() {
+            self.hub.due_sooner.ring();
+        }
         step
     }
 

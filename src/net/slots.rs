@@ -21,8 +21,11 @@ pub enum Phase {
     Reading,
     /// It waits for the client to read its answer.
     Writing,
-    /// It waits for a sync, a buffer, records, or for its turn.
+    /// It waits for a sync, a buffer, or for its turn.
     Busy,
+    /// It waits for records, or for other members of a group. It holds a buffer only if requests
+    /// behind that one came with it.
+    Waiting,
 }
 
 /// One connection.
@@ -190,7 +193,7 @@ impl Slot {
         match self.phase {
             Phase::Idle => true,
             Phase::Reading => !self.completed,
-            Phase::Writing | Phase::Busy => false,
+            Phase::Writing | Phase::Busy | Phase::Waiting => false,
         }
     }
 }

@@ -161,6 +161,7 @@ pub fn serve<C: Core>(
         let mut tasks = vec![
             executor.spawn(timers::check_stalls(Rc::clone(&net))),
             executor.spawn(timers::check_idle(Rc::clone(&net))),
+            executor.spawn(timers::tick(Rc::clone(&net))),
         ];
         if let Some(path) = &net.setup.status_socket {
             let socket = status::bind(path);

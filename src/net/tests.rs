@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::metrics::PoolKind;
-use fake::{COMMIT, ECHO, FETCH, PRODUCE, Server, WAKE, pool, request};
+use fake::{COMMIT, ECHO, FETCH, JOIN, PRODUCE, Server, WAKE, pool, request};
 
 #[test]
 fn pipelined_produces_are_answered_in_order_on_the_executor_and_on_the_flush_thread() {
@@ -138,6 +138,43 @@ fn a_job_sleeps_without_a_buffer_until_it_is_woken() {
         client.send(&request(ECHO, 0, 5, 1, 0));
         assert_eq!(client.answer(), (5, 1));
     }
+}
+
+#[test]
+fn members_that_wait_for_others_hold_no_buffer_and_are_all_answered() {
+    let server = Server::start(|setup| {
+        pool(setup, PoolKind::Control, 1);
+        pool(setup, PoolKind::Fetch, 0);
+    });
+    let mut members: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    for member in &mut members {
+        // The next request comes with it, and is answered after it.
+        member.send(&[request(JOIN, 1, 3, 28, 0), request(ECHO, 0, 4, 5, 0)].concat());
+    }
+    let mut other = server.connect();
+    other.send(&request(ECHO, 0, 1, 10, 0));
+    assert_eq!(other.answer(), (1, 10));
+    for member in &mut members {
+        other.send(&request(WAKE, 0, 2, 0, 0));
+        assert_eq!(other.answer(), (2, 0));
+        let mut job = [0; 28];
+        member.0.read_exact(&mut job).unwrap();
+        assert_eq!((job, member.answer()), ([7; 28], (4, 5)));
+    }
+}
+
+#[test]
+fn who_waits_with_a_buffer_is_cut_off_when_another_waits_for_it() {
+    let server = Server::start(|setup| pool(setup, PoolKind::ProduceSmall, 1));
+    let mut holder = server.connect();
+    let frames =
+        [request(PRODUCE, 0, 1, 0, 0), request(JOIN, 1, 2, 9, 0), request(ECHO, 0, 3, 5, 0)];
+    holder.send(&frames.concat());
+    assert_eq!(holder.answer(), (1, 0));
+    let mut other = server.connect();
+    other.send(&request(PRODUCE, 0, 4, 0, 0));
+    assert_eq!(other.answer(), (4, 0));
+    assert!(holder.is_closed());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The two checks that go by time. Neither wakes a broker that has nothing to check.
+//! The checks that go by time. None wakes a broker that has nothing to check.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use smol::Timer;
 
 use super::Net;
+use super::committer::Alarm;
 use super::core::Core;
 use super::hub::Hub;
 use super::slots::{Phase, Slot};
@@ -34,8 +35,8 @@ fn cut_stalled(hub: &Hub, bytes_min: u64) {
     let pools = hub.pools.borrow();
     for slot in hub.slots.borrow_mut().iter_mut() {
         let wanted = |kind: PoolKind| slot.holds[kind as usize] && pools.is_wanted(kind);
-        let waits_for_client = matches!(slot.phase, Phase::Reading | Phase::Writing);
-        if waits_for_client && PoolKind::ALL.into_iter().any(wanted) {
+        let may_wait_long = matches!(slot.phase, Phase::Reading | Phase::Writing | Phase::Waiting);
+        if may_wait_long && PoolKind::ALL.into_iter().any(wanted) {
             let looks = if slot.completed { STALL_LOOKS } else { 1 };
             let Some((seen, look)) = slot.moved_seen else {
                 slot.moved_seen = Some((slot.moved, 1));
@@ -72,9 +73,27 @@ pub async fn check_idle<C: Core>(net: Rc<Net<C>>) {
     }
 }
 
+/// Has the broker do what is due: sessions of group members end, rebalances go on.
+pub async fn tick<C: Core>(net: Rc<Net<C>>) {
+    let mut alarm = Alarm::default();
+    let clock = net.hub.clock;
+    loop {
+        let due = {
+            let mut core = net.core.borrow_mut();
+            core.tick(clock.now());
+            net.wake_jobs(&mut *core);
+            core.due()
+        };
+        net.tick_at.set(due);
+        // A moment that is past, though there was nothing to do, must not keep us busy.
+        let due = (due < Mono(u64::MAX)).then(|| due.max(clock.mono().plus_ms(1)));
+        alarm.wait(&clock, &net.hub.due_sooner, due).await;
+    }
+}
+
 fn idle_until(slot: &mut Slot, now: Mono, idle_ms_max: u64) -> Mono {
     let until = slot.since.plus_ms(idle_ms_max);
-    if slot.phase == Phase::Busy || slot.end.is_some() {
+    if matches!(slot.phase, Phase::Busy | Phase::Waiting) || slot.end.is_some() {
         now.plus_ms(idle_ms_max)
     } else if until <= now {
         slot.end(CloseReason::Idle);

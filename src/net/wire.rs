@@ -202,7 +202,8 @@ impl<C: Core> Wire<C> {
     pub async fn sleep(&self, deadline: Mono) -> Result<(), End> {
         let mut timer = smol::Timer::at(self.net.hub.clock.instant(deadline));
         let mut watching = true;
-        poll_fn(|context| {
+        self.slot(|slot| slot.phase = Phase::Waiting);
+        let woken = poll_fn(|context| {
             if self.slot(|slot| std::mem::take(&mut slot.woken)) {
                 return Poll::Ready(Ok(()));
             }
@@ -218,8 +219,10 @@ impl<C: Core> Wire<C> {
             }
             let timer = std::pin::Pin::new(&mut timer);
             std::future::Future::poll(timer, context).map(|_| Ok(()))
-        })
-        .await
+        });
+        let woken = woken.await;
+        self.slot(|slot| slot.phase = Phase::Busy);
+        woken
     }
 
     /// Whether others told it to end; keeps the waker for them. `stoppable`: nothing is owed, so a

@@ -25,6 +25,8 @@ pub const PRODUCE: i16 = 0;
 pub const FETCH: i16 = 1;
 /// Answered at once, with a body as long as the request's body says.
 pub const ECHO: i16 = 3;
+/// The same as a fetch, with the buffers of all other requests.
+pub const JOIN: i16 = 11;
 /// Answered after a sync.
 pub const COMMIT: i16 = 8;
 /// Wakes all sleeping jobs.
@@ -221,7 +223,7 @@ impl Core for Fake {
                 let until = self.stage();
                 Step::ReplyAfter { bytes, until }
             }
-            (FETCH, _) => {
+            (FETCH | JOIN, _) => {
                 self.jobs[usize::from(peer.conn.0)] =
                     Some(Job { left: wanted, sleeps: version == 1, cold: version == 2 });
                 Step::Job
@@ -247,6 +249,7 @@ impl Core for Fake {
         match key {
             PRODUCE => Pool::Produce,
             FETCH => Pool::Fetch,
+            JOIN => Pool::Group,
             _ => Pool::Control,
         }
     }
@@ -334,6 +337,12 @@ impl Core for Fake {
 
     fn woken(&mut self) -> Option<ConnId> {
         self.woken.pop_front()
+    }
+
+    fn tick(&mut self, _now: Now) {}
+
+    fn due(&self) -> Mono {
+        Mono(u64::MAX)
     }
 
     fn metrics(&mut self) -> &mut Metrics {

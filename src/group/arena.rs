@@ -1,0 +1,158 @@
+//! One buffer for all that is of any length: names, what members say, what they are assigned.
+//!
+//! Blocks stand one behind the other without gaps: what is freed is closed up at once, so that room
+//! is a sum and nothing else. Joining is rare enough for that.
+
+/// A block's number: fixed, whatever it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockId(pub u16);
+
+/// The buffer and where its blocks are.
+pub struct Arena {
+    buf: Box<[u8]>,
+    used: usize,
+    blocks: Vec<Block>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Block {
+    start: u32,
+    len: u32,
+}
+
+impl Arena {
+    /// Room for so many bytes in so many blocks, all of them empty.
+    pub fn new(bytes: usize, blocks: usize) -> Arena {
+        Arena { buf: vec![0; bytes].into(), used: 0, blocks: vec![Block::default(); blocks] }
+    }
+
+    /// The memory that this takes.
+    pub fn memory_bytes(bytes: usize, blocks: usize) -> usize {
+        bytes + blocks * size_of::<Block>()
+    }
+
+    /// All the bytes that it could hold.
+    pub fn capacity(&self) -> usize {
+        self.buf.len()
+    }
+
+    /// The bytes that it holds.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    /// How many bytes a block has.
+    pub fn len_of(&self, id: BlockId) -> usize {
+        self.blocks[usize::from(id.0)].len as usize
+    }
+
+    /// What a block holds.
+    pub fn bytes(&self, id: BlockId) -> &[u8] {
+        let Block { start, len } = self.blocks[usize::from(id.0)];
+        &self.buf[start as usize..(start + len) as usize]
+    }
+
+    /// Whether a block may hold so many bytes in place of what it has.
+    pub fn has_room(&self, id: BlockId, len: usize) -> bool {
+        self.used - self.len_of(id) + len <= self.buf.len()
+    }
+
+    /// Gives a block so many bytes, which are to be filled, in place of what it had.
+    pub fn put(&mut self, id: BlockId, len: usize) -> Option<&mut [u8]> {
+        if !self.has_room(id, len) {
+            return None;
+        }
+        self.free(id);
+        let start = self.used;
+        self.blocks[usize::from(id.0)] = Block { start: start as u32, len: len as u32 };
+        self.used += len;
+        Some(&mut self.buf[start..start + len])
+    }
+
+    /// Empties a block.
+    pub fn free(&mut self, id: BlockId) {
+        let Block { start, len } = std::mem::take(&mut self.blocks[usize::from(id.0)]);
+        if len == 0 {
+            return;
+        }
+        self.buf.copy_within((start + len) as usize..self.used, start as usize);
+        self.used -= len as usize;
+        for block in self.blocks.iter_mut().filter(|block| block.start > start) {
+            block.start -= len;
+        }
+    }
+}
+
+/// Fills a block with fields, each behind its length.
+pub struct Filler<'a>(pub &'a mut [u8]);
+
+impl Filler<'_> {
+    /// Appends a field.
+    pub fn push(&mut self, field: &[u8]) {
+        let len = u16::try_from(field.len()).expect("no field is longer than a control request");
+        let rest = std::mem::take(&mut self.0);
+        let (head, rest) = rest.split_at_mut(FIELD_BYTES);
+        head.copy_from_slice(&len.to_le_bytes());
+        let (body, rest) = rest.split_at_mut(field.len());
+        body.copy_from_slice(field);
+        self.0 = rest;
+    }
+}
+
+/// Reads the fields of a block.
+#[derive(Debug, Clone, Copy)]
+pub struct Fields<'a>(pub &'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_first_chunk::<FIELD_BYTES>()?;
+        let (field, rest) = rest.split_at(usize::from(u16::from_le_bytes(*head)));
+        self.0 = rest;
+        Some(field)
+    }
+}
+
+/// What a field takes beside itself.
+pub const FIELD_BYTES: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(arena: &mut Arena, id: u16, text: &str) -> bool {
+        let block = arena.put(BlockId(id), text.len());
+        block.map(|block| block.copy_from_slice(text.as_bytes())).is_some()
+    }
+
+    #[test]
+    fn blocks_keep_what_they_hold_while_others_come_and_go() {
+        let mut arena = Arena::new(12, 4);
+        assert!(
+            put(&mut arena, 0, "abc") && put(&mut arena, 1, "defg") && put(&mut arena, 2, "hi")
+        );
+        assert!(!put(&mut arena, 3, "jklm"), "there is room for three");
+        assert!(put(&mut arena, 0, "ABCDE"), "with its own place there is room for more");
+        assert_eq!(arena.bytes(BlockId(1)), b"defg");
+        assert_eq!(arena.bytes(BlockId(2)), b"hi");
+        assert_eq!(arena.bytes(BlockId(0)), b"ABCDE");
+        arena.free(BlockId(1));
+        assert_eq!((arena.used(), arena.bytes(BlockId(1))), (7, &b""[..]));
+        assert_eq!(arena.bytes(BlockId(0)), b"ABCDE");
+        assert!(put(&mut arena, 3, "jklmn"));
+        assert_eq!(arena.bytes(BlockId(2)), b"hi");
+        assert_eq!(arena.used(), arena.capacity());
+    }
+
+    #[test]
+    fn fields_come_back_as_they_went_in() {
+        let mut buf = [0; 9];
+        let mut filler = Filler(&mut buf);
+        for field in [&b"ab"[..], b"", b"c"] {
+            filler.push(field);
+        }
+        let fields: Vec<&[u8]> = Fields(&buf).collect();
+        assert_eq!(fields, [&b"ab"[..], b"", b"c"]);
+    }
+}
