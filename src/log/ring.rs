@@ -397,6 +397,10 @@ impl Ring {
         let contents = self.closed.as_ref().map_or(0, Staging::contents_bytes);
         let bytes = self.group_bytes(contents);
         if self.current_bad || self.live.is_empty() || self.closed_by_foot {
+            if self.closed_by_foot {
+                // The start read the foot, not the note of the eviction that stands before it.
+                self.evict_through = self.evict_due();
+            }
             self.mode = Mode::Head { failover: !self.closed_by_foot };
             self.head_job(state, index, now)
         } else if self.fits(bytes, state) {
@@ -414,9 +418,7 @@ impl Ring {
     }
 
     fn roll(&mut self, state: &State, index: &mut Index, now: Now) -> Option<WriteJob> {
-        let evict = (self.live.len() + 1).saturating_sub(usize::from(self.config.segments));
-        let last = self.live.len().saturating_sub(1);
-        self.evict_through = evict.min(last).checked_sub(1).map(|at| self.live[at].seq);
+        self.evict_through = self.evict_due();
         if self.evict_through.is_some() {
             self.mode = Mode::Evict;
             self.evict_job(now)
@@ -424,6 +426,13 @@ impl Ring {
             self.mode = Mode::Foot;
             self.foot_job(state, index, now)
         }
+    }
+
+    /// The newest segment that has to go before another one is begun.
+    fn evict_due(&self) -> Option<SegmentSeq> {
+        let evict = (self.live.len() + 1).saturating_sub(usize::from(self.config.segments));
+        let last = self.live.len().saturating_sub(1);
+        evict.min(last).checked_sub(1).map(|at| self.live[at].seq)
     }
 
     fn group_job(&mut self, bytes: u64, now: Now) -> WriteJob {

@@ -12,4 +12,5 @@ mod oracle;
 mod process;
 mod produce;
 mod reads;
+mod roll;
 mod tidy;
