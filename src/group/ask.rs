@@ -138,8 +138,8 @@ impl Groups {
         match self.group(at).state {
             State::Empty | State::Dead => true,
             State::PreparingRebalance => {
-                known.is_some_and(|known| known.awaits == Awaits::Join)
-                    || members.filter(|(_, m)| m.awaits == Awaits::Join).count()
+                known.is_some_and(|known| known.waits_for == Awaits::Join)
+                    || members.filter(|(_, m)| m.waits_for == Awaits::Join).count()
                         < self.terms.size_max
             }
             State::CompletingRebalance | State::Stable => {
@@ -265,7 +265,7 @@ impl Groups {
             return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE.into());
         }
         self.answer(at, ErrorCode::FENCED_INSTANCE_ID);
-        self.members.get_mut(at).awaits = Awaits::Nothing;
+        self.members.get_mut(at).waits_for = Awaits::Nothing;
         self.texts_set(at, id, ask)?;
         self.timeouts_set(at, ask);
         self.session_renew(at, now);
@@ -302,7 +302,7 @@ impl Groups {
     fn join_act(&mut self, at: MemberAt, act: Act, waiter: &Waiter, now: Now) {
         self.wait(at, waiter);
         let member = self.members.get_mut(at);
-        member.awaits = Awaits::Join;
+        member.waits_for = Awaits::Join;
         let group = member.group;
         self.carry_out(group, act, now);
     }
@@ -327,7 +327,7 @@ impl Groups {
             is_static: ask.who.instance_id.is_some(),
             is_new: true,
             sync_pending: false,
-            awaits: Awaits::Nothing,
+            waits_for: Awaits::Nothing,
             conn: None,
             deadline: now.mono.plus_ms(wait_ms),
             session_ms: ask.session_ms as u32,

@@ -43,7 +43,7 @@ pub struct Member {
     /// It did not ask for its assignment in this generation.
     pub sync_pending: bool,
     /// What it waits for.
-    pub awaits: Awaits,
+    pub waits_for: Awaits,
     /// The connection on which it does, if that is still there.
     pub conn: Option<ConnId>,
     /// It is gone after this moment.

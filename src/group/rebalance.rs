@@ -57,7 +57,7 @@ impl Groups {
 
     /// Goes on if all have joined. A first rebalance waits for its time to be over.
     fn gather(&mut self, at: GroupAt, now: Now) {
-        let joined = self.members.of(at).all(|(_, member)| member.awaits == Awaits::Join);
+        let joined = self.members.of(at).all(|(_, member)| member.waits_for == Awaits::Join);
         if joined && !self.group(at).initial && !self.is_expecting(at) {
             self.complete(at, now);
         }
@@ -124,7 +124,7 @@ impl Groups {
             }
             self.answer(place, ErrorCode::NONE);
             let member = self.members.get_mut(place);
-            (member.awaits, member.is_new, member.sync_pending) = (Awaits::Nothing, false, true);
+            (member.waits_for, member.is_new, member.sync_pending) = (Awaits::Nothing, false, true);
             self.session_renew(place, now);
         }
     }
@@ -160,9 +160,9 @@ impl Groups {
 
     /// Answers a member that waits for its assignment.
     pub(super) fn sync_answer(&mut self, at: MemberAt, code: ErrorCode, now: Now) {
-        if self.members.get(at).awaits == Awaits::Assignment {
+        if self.members.get(at).waits_for == Awaits::Assignment {
             self.answer(at, code);
-            self.members.get_mut(at).awaits = Awaits::Nothing;
+            self.members.get_mut(at).waits_for = Awaits::Nothing;
             self.session_renew(at, now);
         }
     }
@@ -175,13 +175,13 @@ impl Groups {
     /// A dynamic member that did not join again.
     fn missing(&self, at: GroupAt) -> Option<MemberAt> {
         let mut members = self.members.of(at);
-        let missing = |member: &Member| member.awaits != Awaits::Join && !member.is_static;
+        let missing = |member: &Member| member.waits_for != Awaits::Join && !member.is_static;
         members.find(|(_, member)| missing(member)).map(|(member, _)| member)
     }
 
     /// The leader is someone who joined; false: there are members and none of them did.
     fn leader_elect(&mut self, at: GroupAt) -> bool {
-        let joined = |member: &Member| member.awaits == Awaits::Join;
+        let joined = |member: &Member| member.waits_for == Awaits::Join;
         let leader = self.group(at).leader;
         if leader.is_none_or(|leader| joined(self.members.get(leader))) {
             return true;

@@ -35,7 +35,7 @@ impl Groups {
             }
             act => {
                 self.wait(member, waiter);
-                self.members.get_mut(member).awaits = Awaits::Assignment;
+                self.members.get_mut(member).waits_for = Awaits::Assignment;
                 self.synced(group, member);
                 if act == Act::Assign {
                     self.assign(group, ask.assignments, now);

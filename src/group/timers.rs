@@ -40,7 +40,7 @@ impl Groups {
         let Some(member) = self.members.find_mut(at).filter(|m| m.deadline <= now.mono) else {
             return;
         };
-        if member.awaits != Awaits::Nothing && !member.is_new {
+        if member.waits_for != Awaits::Nothing && !member.is_new {
             // It cannot do more than wait: its session goes on when it is answered.
             member.deadline = Mono(u64::MAX);
             return;
