@@ -11,7 +11,7 @@ pub(crate) mod sample;
 pub use check::{Checked, Refusal, Rules, check};
 
 use super::crc::crc32c;
-use super::{Decode, Error, Reader};
+use super::{Error, Reader};
 
 /// The header of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,24 @@ pub struct BatchHeader {
 impl BatchHeader {
     /// Reads a header; `None` if there are too few bytes for one. Nothing else is checked.
     pub fn read(bytes: &[u8]) -> Option<BatchHeader> {
-        BatchHeader::decode_from(&mut Reader::new(bytes)).ok()
+        // The length is known, so that no field costs another check: this is the way of every batch.
+        let mut rest: &[u8] = bytes.first_chunk::<HEADER_BYTES>()?;
+        let r = &mut rest;
+        Some(BatchHeader {
+            base_offset: i64::from_be_bytes(field(r)?),
+            batch_length: i32::from_be_bytes(field(r)?),
+            partition_leader_epoch: i32::from_be_bytes(field(r)?),
+            magic: i8::from_be_bytes(field(r)?),
+            crc: u32::from_be_bytes(field(r)?),
+            attributes: i16::from_be_bytes(field(r)?),
+            last_offset_delta: i32::from_be_bytes(field(r)?),
+            base_timestamp: i64::from_be_bytes(field(r)?),
+            max_timestamp: i64::from_be_bytes(field(r)?),
+            producer_id: i64::from_be_bytes(field(r)?),
+            producer_epoch: i16::from_be_bytes(field(r)?),
+            base_sequence: i32::from_be_bytes(field(r)?),
+            records_count: i32::from_be_bytes(field(r)?),
+        })
     }
 
     /// The whole batch's length, if `batch_length` could be one.
@@ -84,26 +101,6 @@ impl BatchHeader {
     /// Whether its producer is idempotent.
     pub fn has_producer_id(&self) -> bool {
         self.producer_id >= 0
-    }
-}
-
-impl<'a> Decode<'a> for BatchHeader {
-    fn decode_from(r: &mut Reader<'a>) -> Result<Self, Error> {
-        Ok(BatchHeader {
-            base_offset: i64::decode_from(r)?,
-            batch_length: i32::decode_from(r)?,
-            partition_leader_epoch: i32::decode_from(r)?,
-            magic: i8::decode_from(r)?,
-            crc: i32::decode_from(r)?.cast_unsigned(),
-            attributes: i16::decode_from(r)?,
-            last_offset_delta: i32::decode_from(r)?,
-            base_timestamp: i64::decode_from(r)?,
-            max_timestamp: i64::decode_from(r)?,
-            producer_id: i64::decode_from(r)?,
-            producer_epoch: i16::decode_from(r)?,
-            base_sequence: i32::decode_from(r)?,
-            records_count: i32::decode_from(r)?,
-        })
     }
 }
 
@@ -214,14 +211,14 @@ pub struct Records<'a> {
 
 impl<'a> Records<'a> {
     fn record(&mut self) -> Result<Record<'a>, Error> {
-        let length = usize::try_from(self.reader.varint()?).map_err(|_| Error::Length)?;
+        let length = usize::try_from(self.reader.varint_inline()?).map_err(|_| Error::Length)?;
         let mut r = Reader::new(self.reader.take(length)?);
-        i8::decode_from(&mut r)?; // Attributes: none is defined.
-        let timestamp = self.header.base_timestamp.wrapping_add(r.varlong()?);
-        let offset = self.header.base_offset.wrapping_add(r.varint()?.into());
+        r.take(1)?; // Attributes: none is defined.
+        let timestamp = self.header.base_timestamp.wrapping_add(r.varlong_inline()?);
+        let offset = self.header.base_offset.wrapping_add(r.varint_inline()?.into());
         let key = nullable_bytes(&mut r)?;
         let value = nullable_bytes(&mut r)?;
-        let headers_count = u32::try_from(r.varint()?).map_err(|_| Error::Length)?;
+        let headers_count = u32::try_from(r.varint_inline()?).map_err(|_| Error::Length)?;
         for _ in 0..headers_count {
             nullable_bytes(&mut r)?.ok_or(Error::Null)?;
             nullable_bytes(&mut r)?;
@@ -250,11 +247,20 @@ impl<'a> Iterator for Records<'a> {
 }
 
 /// Bytes whose length is a varint; −1 is null.
+#[inline(always)]
 fn nullable_bytes<'a>(r: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Error> {
-    match r.varint()? {
+    match r.varint_inline()? {
         -1 => Ok(None),
         length => r.take(usize::try_from(length).map_err(|_| Error::Length)?).map(Some),
     }
+}
+
+/// Takes the next field off the front.
+#[inline(always)]
+fn field<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (field, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(*field)
 }
 
 fn put(batch: &mut [u8], at: usize, bytes: &[u8]) {

@@ -50,40 +50,52 @@ impl<'a> Reader<'a> {
 
     /// Reads an unsigned variable-length integer of at most 32 bits.
     pub fn uvarint(&mut self) -> Result<u32, Error> {
-        let mut value = 0;
-        for shift in [0, 7, 14, 21, 28] {
-            let [byte] = self.chunk()?;
-            if shift == 28 && byte > 0x0f {
-                return Err(Error::Varint);
-            }
-            value |= u32::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(Error::Varint)
+        self.uvarint_inline()
     }
 
     /// Reads a zigzag variable-length integer of at most 32 bits.
     pub fn varint(&mut self) -> Result<i32, Error> {
-        let raw = self.uvarint()?;
-        Ok((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
+        self.varint_inline()
     }
 
     /// Reads a zigzag variable-length integer of at most 64 bits.
     pub fn varlong(&mut self) -> Result<i64, Error> {
-        let mut raw = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let [byte] = self.chunk()?;
-            if shift == 63 && byte > 1 {
-                return Err(Error::Varint);
+        self.varlong_inline()
+    }
+
+    /// [`Reader::varint`] in the caller's code: a record has five of them.
+    #[inline(always)]
+    pub(super) fn varint_inline(&mut self) -> Result<i32, Error> {
+        let raw = self.uvarint_inline()?;
+        Ok((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
+    }
+
+    #[inline(always)]
+    pub(super) fn varlong_inline(&mut self) -> Result<i64, Error> {
+        let raw = self.varint_raw(VARLONG_BYTES_MAX)?;
+        Ok((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
+    }
+
+    #[inline(always)]
+    fn uvarint_inline(&mut self) -> Result<u32, Error> {
+        u32::try_from(self.varint_raw(VARINT_BYTES_MAX)?).map_err(|_| Error::Varint)
+    }
+
+    /// Nearly all are a byte or two long.
+    #[inline(always)]
+    fn varint_raw(&mut self, bytes_max: usize) -> Result<u64, Error> {
+        let (raw, rest) = match self.rest {
+            [first @ 0..=0x7f, rest @ ..] => (u64::from(*first), rest),
+            [first, second @ 0..=0x7f, rest @ ..] => {
+                (u64::from(first & 0x7f) | u64::from(*second) << 7, rest)
             }
-            raw |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed());
+            _ => {
+                let (raw, bytes) = varint_long(self.rest, bytes_max)?;
+                (raw, self.rest.get(bytes..).unwrap_or_default())
             }
-        }
-        Err(Error::Varint)
+        };
+        self.rest = rest;
+        Ok(raw)
     }
 
     /// Skips the tagged fields that end a flexible structure; nothing that is served needs one.
@@ -133,6 +145,29 @@ impl<'a> Reader<'a> {
         if length <= self.rest.len() { Ok(Some(length)) } else { Err(Error::Truncated) }
     }
 }
+
+/// A variable-length integer, and of how many bytes it is: seven bits from each, the least
+/// significant ones first, until one has no continuation bit.
+#[inline(never)]
+fn varint_long(bytes: &[u8], bytes_max: usize) -> Result<(u64, usize), Error> {
+    let mut raw = 0_u64;
+    for (at, byte) in bytes.iter().enumerate().take(bytes_max) {
+        let shift = 7 * at;
+        if shift == 63 && *byte > 1 {
+            return Err(Error::Varint);
+        }
+        raw |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok((raw, at + 1));
+        }
+    }
+    Err(if bytes.len() < bytes_max { Error::Truncated } else { Error::Varint })
+}
+
+/// Of an integer of 32 bits.
+const VARINT_BYTES_MAX: usize = 5;
+/// Of an integer of 64 bits.
+const VARLONG_BYTES_MAX: usize = 10;
 
 /// A value of a request: how its bytes are read.
 pub trait Decode<'a>: Sized {
