@@ -81,8 +81,19 @@ pub struct WriteJob {
 impl WriteJob {
     /// Carries the job out.
     pub fn run(&self, storage: &dyn Storage) -> Result<(), DiskError> {
+        if self.parts.len() < PARTS_FEW {
+            self.run_in(storage, &mut [IoSlice::new(&[]); PARTS_FEW])
+        } else {
+            self.run_in(storage, &mut [IoSlice::new(&[]); PARTS_PER_WRITE])
+        }
+    }
+
+    fn run_in<'a>(
+        &'a self,
+        storage: &dyn Storage,
+        chunk: &mut [IoSlice<'a>],
+    ) -> Result<(), DiskError> {
         let mut at = self.at;
-        let mut chunk: [IoSlice<'_>; PARTS_PER_WRITE] = [IoSlice::new(&[]); PARTS_PER_WRITE];
         let mut filled = 0;
         let mut bytes = 0;
         for part in &self.parts {
@@ -91,7 +102,7 @@ impl WriteJob {
             chunk[filled] = IoSlice::new(piece);
             filled += 1;
             bytes += u64::from(part.bytes);
-            if filled == PARTS_PER_WRITE - 1 {
+            if filled == chunk.len() - 1 {
                 storage.write(self.file, at, &chunk[..filled])?;
                 at += bytes;
                 (filled, bytes) = (0, 0);
@@ -319,6 +330,9 @@ fn file_index_of(name: &str) -> Option<usize> {
     let index: usize = digits.parse().ok()?;
     (index < crate::limits::SEGMENTS_MAX && digits.len() == 4).then_some(index)
 }
+
+/// What most groups have at the most: to make room for many takes longer than to write a few.
+const PARTS_FEW: usize = 8;
 
 /// Parts per system call, well under the kernel's bound of 1,024; costs stack.
 const PARTS_PER_WRITE: usize = 256;

@@ -101,12 +101,14 @@ pub fn handle(
     let encode = |w: &mut crate::codec::Writer<'_>| {
         ProduceResponse {
             responses: &mut |list| {
-                for topic in ask.topic_data {
+                for topic in walk(ask.topic_data, demand.only.map(|only| only.0)) {
                     let rules = produce.rules(broker, topic.name);
                     list.push(TopicProduceResponse {
                         name: topic.name,
                         partition_responses: &mut |list| {
-                            produce.topic(broker, &rules, topic.partition_data, list);
+                            let only = demand.only.map(|only| only.1);
+                            let partitions = walk(topic.partition_data, only);
+                            produce.topic(broker, &rules, partitions, list);
                         },
                     });
                 }
@@ -131,15 +133,17 @@ pub fn handle(
 
 /// What a request needs at the most.
 #[derive(Default)]
-struct Demand {
+struct Demand<'a> {
+    /// All that there is, if that is one partition: as most requests are, it is not decoded again.
+    only: Option<(TopicProduceData<'a>, PartitionProduceData<'a>)>,
     answer_bytes: usize,
     partitions: usize,
     payload_bytes: [usize; limits::RINGS_MAX],
     runs: [usize; limits::RINGS_MAX],
 }
 
-impl Demand {
-    fn of(broker: &Broker, ask: &ProduceRequest<'_>) -> Demand {
+impl<'a> Demand<'a> {
+    fn of(broker: &Broker, ask: &ProduceRequest<'a>) -> Demand<'a> {
         let mut demand = Demand { answer_bytes: ANSWER_AROUND_BYTES, ..Demand::default() };
         for topic in ask.topic_data {
             let found = broker.log.state().topic_named(topic.name);
@@ -152,10 +156,18 @@ impl Demand {
                     demand.payload_bytes[ring] += records.len();
                     demand.runs[ring] += 1;
                 }
+                demand.only = (ask.topic_data.len() == 1).then_some((topic, partition));
             }
         }
+        demand.only.take_if(|_| demand.partitions != 1);
         demand
     }
+}
+
+/// Walks an array; `only` is its one element, if it was decoded before.
+fn walk<'a, T: Decode<'a>>(array: Array<'a, T>, only: Option<T>) -> impl Iterator<Item = T> {
+    let rest = if only.is_some() { Array::default() } else { array };
+    only.into_iter().chain(rest)
 }
 
 /// What one topic's settings say of what may be produced to it.
@@ -208,7 +220,7 @@ impl Produce {
     }
 
     /// Whether all that is good of the request can be staged now; else what to wait for.
-    fn check_room(&mut self, broker: &Broker, demand: &Demand) -> Result<(), Until> {
+    fn check_room(&mut self, broker: &Broker, demand: &Demand<'_>) -> Result<(), Until> {
         for (place, runs) in demand.runs.iter().enumerate().filter(|(_, runs)| **runs > 0) {
             let ring = RingIndex(place as u8);
             match broker.log.room(ring, demand.payload_bytes[place], *runs) {
@@ -257,11 +269,11 @@ impl Produce {
     }
 
     /// Appends to the partitions of a topic, and answers.
-    fn topic(
+    fn topic<'a>(
         &mut self,
         broker: &mut Broker,
         rules: &Result<Rules, batch::Refusal>,
-        partitions: Array<'_, PartitionProduceData<'_>>,
+        partitions: impl Iterator<Item = PartitionProduceData<'a>>,
         list: &mut ListWriter<'_, '_, PartitionProduceResponse<'static>>,
     ) {
         for partition in partitions {

@@ -358,6 +358,9 @@ fn list_push(list: &mut List, item: &str) -> Result<(), Refusal> {
 }
 
 fn own(configs: &[u8], number: u8) -> Option<&str> {
+    if configs.is_empty() {
+        return None;
+    }
     let mut entries = Entries(configs);
     entries.find(|entry| entry.0 == number).map(|entry| entry.1)
 }

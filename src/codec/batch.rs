@@ -46,6 +46,7 @@ pub struct BatchHeader {
 
 impl BatchHeader {
     /// Reads a header; `None` if there are too few bytes for one. Nothing else is checked.
+    #[inline(always)]
     pub fn read(bytes: &[u8]) -> Option<BatchHeader> {
         // The length is known, so that no field costs another check: this is the way of every batch.
         let mut rest: &[u8] = bytes.first_chunk::<HEADER_BYTES>()?;

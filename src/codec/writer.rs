@@ -79,6 +79,18 @@ impl<'b> Writer<'b> {
         self.put(at, bytes);
     }
 
+    /// The same for numbers, which need no copy.
+    fn fixed<const N: usize>(&mut self, bytes: [u8; N]) {
+        let at = self.len;
+        self.len = at.saturating_add(N);
+        let kept_at = at.checked_sub(self.from);
+        let target = kept_at.and_then(|at| self.out.get_mut(at..)?.first_chunk_mut());
+        match target {
+            Some(target) => *target = bytes,
+            None => self.put_in_part(at, &bytes),
+        }
+    }
+
     /// Leaves room for `count` bytes, whose content is whatever the buffer had.
     pub fn gap(&mut self, count: usize) {
         self.len = self.len.saturating_add(count);
@@ -92,6 +104,9 @@ impl<'b> Writer<'b> {
 
     /// Appends an unsigned variable-length integer.
     pub fn uvarint(&mut self, value: u32) {
+        if let Ok(byte @ 0..=0x7f) = u8::try_from(value) {
+            return self.fixed([byte]);
+        }
         let (bytes, count) = uvarint_bytes(value);
         self.raw(bytes.get(..count).unwrap_or_default());
     }
@@ -99,7 +114,7 @@ impl<'b> Writer<'b> {
     /// Ends a flexible structure: no answer carries a tagged field.
     pub fn no_tags(&mut self) {
         if self.flexible {
-            self.raw(&[0]);
+            self.fixed([0]);
         }
     }
 
@@ -122,7 +137,7 @@ impl<'b> Writer<'b> {
             self.compact_length(length);
         } else {
             let length = length.map_or(Ok(-1), i16::try_from);
-            self.raw(&length.expect("a string that we write has a length").to_be_bytes());
+            self.fixed(length.expect("a string that we write has a length").to_be_bytes());
         }
     }
 
@@ -131,7 +146,7 @@ impl<'b> Writer<'b> {
             self.compact_length(length);
         } else {
             let length = length.map_or(Ok(-1), i32::try_from);
-            self.raw(&length.expect("an array that we write has a count").to_be_bytes());
+            self.fixed(length.expect("an array that we write has a count").to_be_bytes());
         }
     }
 
@@ -338,7 +353,7 @@ impl Encode for bool {
     type Kind = bool;
 
     fn encode_to(self, w: &mut Writer<'_>) {
-        w.raw(&[self.into()]);
+        w.fixed([self.into()]);
     }
 }
 
@@ -346,7 +361,7 @@ impl Encode for i8 {
     type Kind = i8;
 
     fn encode_to(self, w: &mut Writer<'_>) {
-        w.raw(&self.to_be_bytes());
+        w.fixed(self.to_be_bytes());
     }
 }
 
@@ -354,7 +369,7 @@ impl Encode for i16 {
     type Kind = i16;
 
     fn encode_to(self, w: &mut Writer<'_>) {
-        w.raw(&self.to_be_bytes());
+        w.fixed(self.to_be_bytes());
     }
 }
 
@@ -362,7 +377,7 @@ impl Encode for i32 {
     type Kind = i32;
 
     fn encode_to(self, w: &mut Writer<'_>) {
-        w.raw(&self.to_be_bytes());
+        w.fixed(self.to_be_bytes());
     }
 }
 
@@ -370,7 +385,7 @@ impl Encode for i64 {
     type Kind = i64;
 
     fn encode_to(self, w: &mut Writer<'_>) {
-        w.raw(&self.to_be_bytes());
+        w.fixed(self.to_be_bytes());
     }
 }
 
