@@ -220,10 +220,8 @@ impl Key {
                 Ok(n) if n < min => bad(format_args!("it must be at least {min}")),
                 Ok(_) => Ok(()),
             },
-            Kind::Ratio => match text.parse::<f64>() {
-                Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(()),
-                _ => bad(format_args!("it must be a number from 0 to 1")),
-            },
+            Kind::Ratio if is_ratio(text) => Ok(()),
+            Kind::Ratio => bad(format_args!("it must be a number from 0 to 1")),
             Kind::GzipLevel => match text.parse::<i32>() {
                 Ok(-1 | 1..=9) => Ok(()),
                 _ => bad(format_args!("it must be -1, or 1 to 9")),
@@ -380,6 +378,30 @@ fn is_replica(item: &str) -> bool {
     item.split_once(':').is_some_and(|(partition, broker)| digits(partition) && digits(broker))
 }
 
+/// Whether this is a decimal number from 0 to 1. Floating point is nowhere else: its parser alone
+/// would be 20 KB of the program.
+fn is_ratio(text: &str) -> bool {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let mantissa = mantissa.strip_prefix('+').unwrap_or(mantissa);
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = || whole.bytes().chain(fraction.bytes());
+    let Ok(exponent) = exponent.parse::<i16>() else {
+        return false;
+    };
+    if digits().next().is_none() || !digits().all(|digit| digit.is_ascii_digit()) {
+        return false;
+    }
+    // The value is 0.d…, with `d` not 0, times ten to this.
+    let zeroes = digits().take_while(|digit| *digit == b'0').count();
+    let tens = whole.len() as i64 - zeroes as i64 + i64::from(exponent);
+    let mut rest = digits().skip(zeroes);
+    match rest.next() {
+        None => true,
+        Some(b'1') if tens == 1 => rest.all(|digit| digit == b'0'),
+        Some(_) => tens <= 0,
+    }
+}
+
 fn truth(text: &str) -> Option<bool> {
     if text.eq_ignore_ascii_case("true") {
         Some(true)
@@ -489,7 +511,14 @@ mod tests {
             ("segment.bytes", &["1048576"], &["1048575"]),
             ("min.insync.replicas", &["1", "2"], &["0"]),
             ("preallocate", &["TRUE", "false"], &["1", "", "yes"]),
-            ("min.cleanable.dirty.ratio", &["0", "0.7", "1"], &["1.5", "NaN", "-1"]),
+            (
+                "min.cleanable.dirty.ratio",
+                &["0", "0.7", "1", ".5", "+1.0", "1.", "00.10", "5e-1", "10E-1", "0e9"],
+                &[
+                    "1.5", "NaN", "-1", "", ".", "2", "1.01", "1e1", "0.2e1", "e-1", "0.5x", "1e",
+                    "--1",
+                ],
+            ),
             ("compression.gzip.level", &["-1", "9"], &["0", "10"]),
             ("compression.zstd.level", &["-5", "22"], &["23"]),
             ("compression.type", &["zstd", "producer"], &["ZSTD", ""]),

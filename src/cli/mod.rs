@@ -11,6 +11,7 @@ mod progress;
 mod status;
 #[cfg(test)]
 mod tests;
+mod utc;
 
 use std::io::Write;
 use std::path::Path;
@@ -25,6 +26,7 @@ use crate::log::open::OpenError;
 use crate::net::StartError;
 use crate::plan::{Mib, Plan};
 use args::{Args, Command, Common};
+use utc::Utc;
 
 /// Why the program ends without having done its work.
 #[derive(Debug)]
@@ -183,7 +185,7 @@ fn log_init() {
     let default = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(default)
         .format(|out, record| {
-            writeln!(out, "{} {:5} {}", out.timestamp(), record.level(), record.args())
+            writeln!(out, "{} {:5} {}", Utc::now(), record.level(), record.args())
         })
         .init();
 }
