@@ -51,12 +51,7 @@ impl Clock {
 
     /// This moment; nothing is known of whether the system's clock is synchronised.
     pub fn now(&self) -> Now {
-        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Now {
-            mono: self.mono(),
-            wall_ms: wall.map_or(0, |wall| i64::try_from(wall.as_millis()).unwrap_or(0)),
-            wall_synchronised: false,
-        }
+        Now { mono: self.mono(), wall_ms: wall_ms(), wall_synchronised: false }
     }
 
     /// For timers: when this will be, or was.
@@ -66,6 +61,12 @@ impl Clock {
         let year = std::time::Duration::from_secs(365 * 86_400);
         self.start + after.min(self.start.elapsed() + year)
     }
+}
+
+/// Milliseconds since 1970 by the system's clock, right or wrong; 0 before that.
+pub fn wall_ms() -> i64 {
+    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    wall.map_or(0, |wall| i64::try_from(wall.as_millis()).unwrap_or(0))
 }
 
 /// Whether the system's clock is synchronised: so says a file that the system makes once it is. The

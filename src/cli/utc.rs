@@ -1,7 +1,8 @@
 //! A moment as people read it, for the log.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::clock;
 
 /// Seconds since 1970, shown as in `2026-02-28T12:00:59Z`.
 pub struct Utc(u64);
@@ -9,8 +10,7 @@ pub struct Utc(u64);
 impl Utc {
     /// By the system's clock, right or wrong; one before 1970 shows 1970.
     pub fn now() -> Utc {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        Utc(since.map_or(0, |since| since.as_secs()))
+        Utc(clock::wall_ms().unsigned_abs() / 1000)
     }
 }
 
