@@ -546,7 +546,7 @@ impl Ring {
         let failover = matches!(self.mode, Mode::Head { failover: true });
         let Some(file) = self.file_for_head(index, failover) else {
             self.mode = self.failing_from(now);
-            self.ticket_failed = self.open.ticket;
+            self.fail_staged();
             return None;
         };
         // A failed try may have left a head with its sequence on flash: none is used twice.
@@ -736,7 +736,7 @@ impl Ring {
                 self.free.push(segment.file);
                 self.current_bad |= self.mode == Mode::Head { failover: true };
                 self.mode = self.failing_from(now);
-                self.ticket_failed = self.open.ticket;
+                self.fail_staged();
                 Done::Failing
             }
             Out::Seal { .. } | Out::Sync => {
@@ -751,6 +751,13 @@ impl Ring {
                 self.unsynced_drop()
             }
         }
+    }
+
+    /// Those who wait are failed. What is staged goes out all the same once something can be stored
+    /// again, and who joins it then is not failed with those who came before.
+    fn fail_staged(&mut self) {
+        self.ticket_failed = self.open.ticket;
+        self.open.ticket = Ticket(self.open.ticket.0 + 1);
     }
 
     fn failing_from(&mut self, now: Now) -> Mode {

@@ -258,6 +258,11 @@ fn a_disk_that_fails_for_long_fails_answers_and_stores_everything_later() {
     drive(&mut log, 3000);
     assert_eq!(log.settled(&until), Settle::Done);
     assert_eq!(contents(&log, slot0), BTreeMap::from([(0, crc_of(&batch0))]));
+    let later = append(&mut log, slot0, &batch0).unwrap();
+    let until = Until::synced(RING, later.ticket);
+    assert_eq!(log.settled(&until), Settle::Pending, "it is not failed with those before");
+    drive(&mut log, 3001);
+    assert_eq!(log.settled(&until), Settle::Done);
 }
 
 #[test]
