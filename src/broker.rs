@@ -1,5 +1,7 @@
 //! The state behind the handlers; knows no wire format and no socket.
 
+pub mod hold;
+mod mirror;
 pub mod offsets;
 pub mod reads;
 pub mod refusal;
@@ -31,6 +33,8 @@ pub struct Peer {
     pub local: SocketAddr,
     /// The client's address.
     pub remote: SocketAddr,
+    /// Its produce request has waited for room as long as it may.
+    pub waited_out: bool,
 }
 
 /// An address that clients are told.
@@ -56,6 +60,8 @@ pub struct Broker {
     pub groups: Groups,
     cluster_id: heapless::String<64>,
     retention_next: Mono,
+    holds: hold::Holds,
+    mirror_compressed_told: bool,
     /// The newest time that was given to arriving records.
     append_time_newest_ms: i64,
 }
@@ -100,7 +106,7 @@ impl Broker {
             "" => id_text(log.ring_id(topics::SHARED_RING)),
             own => own.try_into().expect("the configuration bounds it"),
         };
-        Broker {
+        let broker = Broker {
             cluster_id,
             retention_next: Mono::default(),
             config,
@@ -108,8 +114,12 @@ impl Broker {
             metrics: Metrics::default(),
             reads,
             groups,
+            holds: hold::Holds::default(),
+            mirror_compressed_told: false,
             append_time_newest_ms: i64::MIN,
-        }
+        };
+        broker.hold_warn_at_start();
+        broker
     }
 
     /// Where clients shall connect to: what the configuration says, or else the address that this

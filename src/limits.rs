@@ -4,6 +4,22 @@
 /// refused.
 pub const RINGS_MAX: usize = 4;
 
+/// Holders of one ring (`hold_for`). Costs a look at each committed position whenever a segment may
+/// have to go. Beyond: the configuration is refused.
+pub const HOLDERS_MAX: usize = 4;
+
+/// Bytes of MirrorMaker's name for a cluster. Costs as much per partition in the first ring's
+/// snapshots, for mirrors that a ring is held for. Beyond: the configuration is refused.
+pub const MIRROR_ALIAS_BYTES_MAX: usize = 64;
+
+/// Segments of a held ring that hold no records when it is full: two in which metadata alternates,
+/// and one for a failure.
+pub const HOLD_SPARES: u16 = 3;
+
+/// Positions that are taken from one batch of a mirror's reports. Costs nothing: MirrorMaker has ten
+/// on their way. Beyond: they are passed over.
+pub const MIRROR_REPORTS_MAX: usize = 64;
+
 /// Bytes of a topic's name, as in Kafka. Beyond: INVALID_TOPIC_EXCEPTION (17).
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 

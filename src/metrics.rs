@@ -6,6 +6,7 @@
 pub mod render;
 
 use crate::clock::Mono;
+use crate::limits::RINGS_MAX;
 
 /// What sockets and handlers count.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Metrics {
     pub bytes_out: u64,
     /// Produce requests that wait now because the ring has no room for them.
     pub producers_held: u64,
+    /// Those of them that wait for a ring that is full and held, by ring.
+    pub producers_held_by_ring: [u64; RINGS_MAX],
     /// Produce requests that ever had to wait for that reason.
     pub producers_held_total: u64,
     /// Fetch requests that wait for records now.
@@ -132,6 +135,8 @@ pub struct RingMetrics {
     pub failing: bool,
     /// Segments overwritten since the start.
     pub segments_evicted: u64,
+    /// Segments that were free before their turn since then.
+    pub segments_freed: u64,
     /// How fast space is taken.
     pub rate: Rate,
 }
@@ -225,6 +230,7 @@ impl Default for Metrics {
             bytes_in: 0,
             bytes_out: 0,
             producers_held: 0,
+            producers_held_by_ring: [0; RINGS_MAX],
             producers_held_total: 0,
             fetches_waiting: 0,
             sync_us: Histogram::default(),

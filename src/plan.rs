@@ -13,7 +13,7 @@ use crate::limits;
 use crate::log::LogConfig;
 use crate::log::index::Index;
 use crate::log::staging::Staging;
-use crate::log::state;
+use crate::log::state::{self, mirrors::Mirrors};
 use crate::metrics::PoolKind;
 
 /// What a configuration takes.
@@ -145,6 +145,11 @@ fn plan_tables(memory: &mut Vec<Item>, config: &Config) {
     memory.push(item("what members say", 1, config.group_members_bytes));
     memory.push(item("committed offsets", config.offsets_max, size_of::<state::CommittedOffset>()));
     memory.push(item("producers", config.producers_max, limits::PRODUCER_BYTES));
+    let mirrors = crate::config::mirrors(&config.rings).len();
+    if mirrors > 0 {
+        let each = Mirrors::memory_bytes(1, config.partitions_max);
+        memory.push(item("positions of mirrors", mirrors, each));
+    }
 }
 
 fn plan_connections(memory: &mut Vec<Item>, config: &Config) {

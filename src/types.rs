@@ -117,6 +117,16 @@ impl Until {
     }
 }
 
+/// A produce request that is held back, for a ring is full of what its holders have not had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldBack {
+    /// The ring.
+    pub ring: RingIndex,
+    /// How long it may be held back: a little less than its client waits. None: its client waits for
+    /// nothing, and it for as long as it takes.
+    pub wait_ms: Option<u64>,
+}
+
 /// Whether what an answer waits for has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settle {

@@ -45,7 +45,7 @@ use crate::codec::frame::{self, RequestHeader};
 use crate::codec::{self, Array, ErrorsSeen, Reader, Writer};
 use crate::config::Config;
 use crate::group::{Answer, Waiter, WriteAnswer};
-use crate::types::Until;
+use crate::types::{HeldBack, Until};
 use Pool::Control;
 
 /// Every key that is served, in ascending order. A key stands here only when its handler works, so
@@ -169,6 +169,9 @@ pub enum Step {
     },
     /// Nothing was done: dispatch the same frame again once this is settled, in whatever way.
     Again(Until),
+    /// Nothing was done: dispatch the same frame again when there is room, or with
+    /// [`Peer::waited_out`] set when it was held back long enough.
+    Held(HeldBack),
     /// There is no answer (acks=0), ever.
     NoReply,
     /// A read job was started for this connection: see [`Broker::job_step`].
@@ -201,7 +204,7 @@ pub fn dispatch(broker: &mut Broker, peer: &Peer, frame: &[u8], out: Window<'_>,
         } else {
             Err(Malformed("the version of the API is not served"))
         }?;
-        if first && !matches!(step, Step::Again(_)) {
+        if first && !matches!(step, Step::Again(_) | Step::Held(_)) {
             broker.metrics.request(api.key);
             for code in request.errors.get() {
                 if !code.is_none() {

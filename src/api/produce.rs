@@ -13,7 +13,13 @@
 //! - Idempotent producers: a duplicate is answered with the offset of the first, once that is
 //!   synced; gaps are 45, what is older than is remembered 46, old epochs 47.
 //! - Timestamps too far ahead are INVALID_TIMESTAMP (32) only while our clock is right.
-//! - `timeout_ms` is ignored: a sync is waited for as long as it takes.
+//! - A sync is waited for as long as it takes. But where a ring is full of what its holders have not
+//!   had, a request for it waits for `timeout_ms`, and is answered with NOT_ENOUGH_REPLICAS (19)
+//!   shortly before that is over; without acknowledgement it waits for ever.
+
+mod held;
+
+pub use held::held_back;
 
 use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::{Broker, topic_config, topics};
@@ -24,7 +30,7 @@ use crate::limits;
 use crate::log::producers::{Check, batch_of};
 use crate::log::state::Topic;
 use crate::log::{Append, StageError};
-use crate::types::{Offset, RingIndex, Ticket, TopicSlot, Until};
+use crate::types::{HeldBack, Offset, RingIndex, Ticket, TopicSlot, Until};
 
 message! {
     /// Batches per partition.
@@ -94,8 +100,8 @@ pub fn handle(
     produce.explains = demand.answer_bytes + demand.partitions * WHY_BYTES_MAX <= out.buf.len();
     if !(-1..=1).contains(&ask.acks) {
         produce.refusal = Some(refusal(ErrorCode::INVALID_REQUIRED_ACKS, "acks is not -1, 0 or 1"));
-    } else if let Err(until) = produce.check_room(broker, &demand) {
-        return Ok(Step::Again(until));
+    } else if let Err(step) = produce.check_room(broker, &demand, request.peer.waited_out) {
+        return Ok(step);
     }
 
     let encode = |w: &mut crate::codec::Writer<'_>| {
@@ -140,6 +146,10 @@ struct Demand<'a> {
     partitions: usize,
     payload_bytes: [usize; limits::RINGS_MAX],
     runs: [usize; limits::RINGS_MAX],
+    /// Whether some of that is kept for the ring's holders.
+    kept: [bool; limits::RINGS_MAX],
+    /// What the reports of mirrors take in the shared ring.
+    meta_bytes: usize,
 }
 
 impl<'a> Demand<'a> {
@@ -155,6 +165,8 @@ impl<'a> Demand<'a> {
                 if let (Some(ring), Some(records)) = (ring, partition.records) {
                     demand.payload_bytes[ring] += records.len();
                     demand.runs[ring] += 1;
+                    demand.kept[ring] |= broker.log.keeps(RingIndex(ring as u8), topic.name);
+                    demand.meta_bytes += broker.mirror_meta_bytes(topic.name, records);
                 }
                 demand.only = (ask.topic_data.len() == 1).then_some((topic, partition));
             }
@@ -182,6 +194,8 @@ struct Rules {
     timestamp_ms_max: i64,
     relaxed_ms: Option<u64>,
     replicas_missing: bool,
+    /// Whether a mirror reports there what it has.
+    reports: bool,
 }
 
 /// Where one batch is.
@@ -194,6 +208,7 @@ struct Placed {
 /// A request while it is carried out.
 struct Produce {
     acks: i16,
+    timeout_ms: i32,
     version: i16,
     now: Now,
     explains: bool,
@@ -201,6 +216,8 @@ struct Produce {
     refusal: Option<batch::Refusal>,
     /// Rings that can take nothing, and why.
     closed: [Option<batch::Refusal>; limits::RINGS_MAX],
+    /// Why reports of mirrors cannot be taken, if so.
+    reports_closed: Option<batch::Refusal>,
     until: Until,
     failed: bool,
 }
@@ -209,25 +226,51 @@ impl Produce {
     fn new(ask: &ProduceRequest<'_>, version: i16, now: Now) -> Produce {
         Produce {
             acks: ask.acks,
+            timeout_ms: ask.timeout_ms,
             version,
             now,
             explains: false,
             refusal: None,
             closed: [None; limits::RINGS_MAX],
+            reports_closed: None,
             until: Until { written: true, ..Until::default() },
             failed: false,
         }
     }
 
     /// Whether all that is good of the request can be staged now; else what to wait for.
-    fn check_room(&mut self, broker: &Broker, demand: &Demand<'_>) -> Result<(), Until> {
+    /// `waited_out`: it has waited for room in a held ring as long as it may.
+    fn check_room(
+        &mut self,
+        broker: &mut Broker,
+        demand: &Demand<'_>,
+        waited_out: bool,
+    ) -> Result<(), Step> {
         for (place, runs) in demand.runs.iter().enumerate().filter(|(_, runs)| **runs > 0) {
             let ring = RingIndex(place as u8);
-            match broker.log.room(ring, demand.payload_bytes[place], *runs) {
+            match broker.log.room(ring, demand.payload_bytes[place], *runs, demand.kept[place]) {
                 Ok(()) => {}
-                Err(StageError::Full(ticket)) => return Err(Until::synced(ring, ticket)),
+                Err(StageError::Full(ticket)) => {
+                    return Err(Step::Again(Until::synced(ring, ticket)));
+                }
                 Err(StageError::Storage) => self.closed[place] = Some(STORAGE),
                 Err(StageError::TooLarge) => self.closed[place] = Some(TOO_LARGE),
+                Err(StageError::Held) if waited_out => self.closed[place] = Some(HELD),
+                Err(StageError::Held) => {
+                    broker.hold_begins(ring, self.now);
+                    let wait_ms = held::wait_ms(self.acks, self.timeout_ms);
+                    return Err(Step::Held(HeldBack { ring, wait_ms }));
+                }
+            }
+        }
+        if demand.meta_bytes > 0 {
+            match broker.log.room_meta(topics::SHARED_RING, demand.meta_bytes) {
+                Err(StageError::Full(ticket)) => {
+                    return Err(Step::Again(Until::synced(topics::SHARED_RING, ticket)));
+                }
+                // What cannot be stored is sent again, and its reports with it.
+                Err(_) => self.reports_closed = Some(STORAGE),
+                Ok(()) => {}
             }
         }
         Ok(())
@@ -255,6 +298,7 @@ impl Produce {
             timestamp_ms_min: bound(self.now.wall_ms.saturating_sub(before_ms), i64::MIN),
             timestamp_ms_max: bound(self.now.wall_ms.saturating_add(after_ms), i64::MAX),
             relaxed_ms: topic_config::relaxed_ms(topic),
+            reports: broker.is_mirror_topic(name),
             replicas_missing: self.acks == ACKS_ALL && topic_config::insync_replicas_min(topic) > 1,
         };
         let append_time_ms = appends.then(|| broker.append_time_ms(self.now));
@@ -323,9 +367,6 @@ impl Produce {
             let why = "min.insync.replicas is above 1, and there is one replica";
             return Err(refusal(ErrorCode::NOT_ENOUGH_REPLICAS, why));
         }
-        if let Some(closed) = self.closed[usize::from(rules.ring.0)] {
-            return Err(closed);
-        }
         // Judged here and not before: the request may have another batch of the same producer.
         let sequenced = batch_of(&header, Offset::NONE);
         let (id, epoch) = (header.producer_id, header.producer_epoch);
@@ -335,12 +376,17 @@ impl Produce {
                 Check::Append => {}
                 Check::Duplicate { offset, ticket } => {
                     self.wait(rules, ticket);
+                    self.reports(broker, rules, batches);
                     return Ok(Placed { offset, append_time_ms: None, log_start });
                 }
                 Check::DuplicateOld => return Err(DUPLICATE_OLD),
                 Check::OutOfOrder => return Err(OUT_OF_ORDER),
                 Check::EpochOld => return Err(EPOCH_OLD),
             }
+        }
+        let closed = self.closed[usize::from(rules.ring.0)];
+        if let Some(closed) = closed.or(self.reports_closed.filter(|_| rules.reports)) {
+            return Err(closed);
         }
         let append = Append {
             slot,
@@ -356,8 +402,22 @@ impl Produce {
             broker.log.producer_staged(slot, id, epoch, batch, newest_ms, appended.ticket);
         }
         self.wait(rules, appended.ticket);
+        self.reports(broker, rules, batches);
         let append_time_ms = rules.append_time_ms;
         Ok(Placed { offset: appended.offset, append_time_ms, log_start })
+    }
+
+    /// A mirror's reports are on flash before it is told that they are.
+    fn reports(&mut self, broker: &mut Broker, rules: &Rules, batches: &[u8]) {
+        if !rules.reports {
+            return;
+        }
+        let topic = broker.log.state().topic(rules.slot).map(|topic| topic.name.clone());
+        let ticket = topic.and_then(|topic| broker.mirror_reports(&topic, batches, self.now));
+        if let Some(ticket) = ticket {
+            self.until.add(topics::SHARED_RING, ticket);
+            self.until.written = false;
+        }
     }
 
     fn wait(&mut self, rules: &Rules, ticket: Ticket) {
@@ -404,6 +464,10 @@ const STORAGE: batch::Refusal =
     refusal(ErrorCode::KAFKA_STORAGE_ERROR, "the broker's storage is failing");
 const TOO_LARGE: batch::Refusal =
     refusal(ErrorCode::MESSAGE_TOO_LARGE, "the request exceeds commit_group_max_bytes");
+const HELD: batch::Refusal = refusal(
+    ErrorCode::NOT_ENOUGH_REPLICAS,
+    "the ring is full, and held for who has not had its records",
+);
 const OUT_OF_ORDER: batch::Refusal = refusal(
     ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
     "sequence numbers are missing before this batch",

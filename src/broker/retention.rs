@@ -61,6 +61,9 @@ impl Broker {
             .filter_map(|(_, file)| index.in_segment(*file, slot))
             .find(|there| !expired(there.newest_ms));
         let start = kept.map_or(partition.high_watermark, |there| there.first);
+        // Whoever a ring is held for gets all of it, however long that takes.
+        let floor = self.log.hold(partition.ring).floor(slot, partition);
+        let start = floor.map_or(start, |floor| start.min(floor));
         (start > partition.log_start).then_some(start)
     }
 }

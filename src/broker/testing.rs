@@ -64,6 +64,7 @@ impl Bench {
             conn: ConnId(0),
             local: address,
             remote: SocketAddr::from(([10, 0, 0, 8], 50_000)),
+            waited_out: false,
         };
         let broker = Broker::new(config, log);
         Bench { broker, disk, peer, now }

@@ -103,7 +103,7 @@ impl Broker {
         self.log.room_meta(ring, bytes).map_err(|error| match error {
             StageError::Full(ticket) => Busy::Wait(Until::synced(ring, ticket)),
             StageError::Storage => Busy::Storage,
-            StageError::TooLarge => Busy::TooMuch,
+            StageError::TooLarge | StageError::Held => Busy::TooMuch,
         })
     }
 

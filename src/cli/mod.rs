@@ -155,13 +155,17 @@ fn run_broker(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<(), Fa
 }
 
 fn log_ring(ring: &RingConfig, config: &Config) {
-    let RingConfig { name, segments, spares, segment_bytes, topics } = ring;
+    let RingConfig { name, segments, spares, segment_bytes, topics, hold_for } = ring;
     log::info!(
         "ring {name}: {segments} segments of {} and {spares} spares in {}, for topics {}",
         Bytes(*segment_bytes as i64),
         config.data_dir.display(),
         topics.join(", ")
     );
+    for holder in hold_for {
+        let kept = ring.data_segments();
+        log::info!("ring {name}: {kept} segments of records are kept for {holder}");
+    }
 }
 
 /// `brooklet plan`.

@@ -95,7 +95,8 @@ fn ring_found(config: &Config, place: usize) -> Option<RingConfig> {
     let count = u16::try_from(files.len()).ok()?;
     let spares = configured.map_or(0, |ring| ring.spares).min(count.saturating_sub(1));
     let topics = configured.map_or_else(Vec::new, |ring| ring.topics.clone());
-    Some(RingConfig { name, topics, segments: count - spares, segment_bytes, spares })
+    let hold_for = configured.map_or_else(Vec::new, |ring| ring.hold_for.clone());
+    Some(RingConfig { name, topics, segments: count - spares, segment_bytes, spares, hold_for })
 }
 
 impl Offline {

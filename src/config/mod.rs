@@ -9,6 +9,7 @@
 mod field;
 pub mod file;
 mod glob;
+mod holder;
 mod resolve;
 pub mod source;
 pub mod value;
@@ -20,6 +21,7 @@ use crate::limits;
 use crate::metrics::PoolKind;
 use crate::types::RingIndex;
 use field::{Field, keys};
+pub use holder::{Holder, mirrors};
 pub use value::{Key, Kind, Refusal};
 
 keys! {
@@ -235,7 +237,8 @@ keys! {
     /// Which topics it holds, by name; * stands for anything, ? for one character. The first ring
     /// that matches takes the topic when it is created, for ever; the first ring of all takes what
     /// no ring matches, and holds what is shared.
-    topics: Vec<String> = Kind::list("topic names with * and ?", &["*"]);
+    topics: Vec<String> =
+        Kind::list("topic names with * and ?", value::are_globs, &["*"]);
 
     /// Segments that hold data; the oldest is overwritten when all are full.
     segments: u16 = Kind::int("", 3, limits::SEGMENTS_MAX as i64 - 64, 16);
@@ -246,6 +249,13 @@ keys! {
 
     /// Segments beside those, for failures and for metadata while the ring is full.
     spares: u16 = Kind::int("", 1, 64, 2);
+
+    /// For whom records are kept: `group:NAME` until this consumer group has committed past them,
+    /// `mirror:ALIAS` until MirrorMaker 2 has reported that they are in the cluster that it calls
+    /// ALIAS. When the ring is full of what one of them has not had, producers wait. Three segments
+    /// are kept free of records then: with `spares` below 3, so many less of `segments` hold data.
+    hold_for: Vec<Holder> =
+        Kind::list("at most 4 of group:NAME and mirror:ALIAS", holder::are_holders, &[]);
 }
 
 const OFFSET_METADATA_BYTES_MAX: i64 = limits::OFFSET_METADATA_BYTES_MAX as i64;
@@ -303,6 +313,15 @@ impl Default for Config {
 }
 
 impl RingConfig {
+    /// How many segments may hold records. A ring that is held keeps two free in which metadata can
+    /// alternate for as long as it takes, and one for a failure.
+    pub fn data_segments(&self) -> u16 {
+        if self.hold_for.is_empty() {
+            return self.segments;
+        }
+        self.segments.min((self.segments + self.spares).saturating_sub(limits::HOLD_SPARES))
+    }
+
     /// Bytes that the ring's files take, spares included.
     pub fn flash_bytes(&self) -> u64 {
         self.segment_bytes * u64::from(self.segments + self.spares)

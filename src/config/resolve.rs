@@ -76,6 +76,14 @@ fn resolve_rings(config: &Config) -> Result<(), Refusal> {
                 "ring.name = {name:?} is not allowed: it takes a name that is not a key's"
             )));
         }
+        if !ring.hold_for.is_empty() && ring.data_segments() < 2 {
+            return Err(Refusal::new(format!(
+                "ring.{name}.spares = {} is not allowed: with hold_for, segments and spares take at \
+                 least {} together",
+                ring.spares,
+                limits::HOLD_SPARES + 2
+            )));
+        }
         // A quarter leaves room for head, foot and a few groups whatever their sizes.
         if config.commit_group_max_bytes as u64 > ring.segment_bytes / 2 {
             return Err(Refusal::new(format!(

@@ -74,6 +74,8 @@ pub enum Kind {
     List {
         /// What the items are, in words.
         what: &'static str,
+        /// Whether they are that.
+        check: fn(&[String]) -> bool,
         /// Unless said otherwise.
         default: &'static [&'static str],
     },
@@ -161,8 +163,12 @@ impl Kind {
     }
 
     /// A list of text.
-    pub const fn list(what: &'static str, default: &'static [&'static str]) -> Kind {
-        Kind::List { what, default }
+    pub const fn list(
+        what: &'static str,
+        check: fn(&[String]) -> bool,
+        default: &'static [&'static str],
+    ) -> Kind {
+        Kind::List { what, check, default }
     }
 
     /// The value unless said otherwise.
@@ -218,7 +224,9 @@ impl Kind {
                 Ok(Value::Text(text))
             }
             (Kind::Text { check, .. }, Value::Text(text)) if check(&text) => Ok(Value::Text(text)),
-            (Kind::List { .. }, Value::List(items)) if items_hold(&items) => Ok(Value::List(items)),
+            (Kind::List { check, .. }, Value::List(items)) if check(&items) => {
+                Ok(Value::List(items))
+            }
             (_, value) => Err(self.refusal(&value)),
         }
     }
@@ -302,7 +310,8 @@ fn or(index: usize, len: usize) -> &'static str {
     }
 }
 
-fn items_hold(items: &[String]) -> bool {
+/// Globs of topics, at least one.
+pub fn are_globs(items: &[String]) -> bool {
     let topic = |c: char| c.is_ascii_alphanumeric() || "._-*?".contains(c);
     !items.is_empty() && items.iter().all(|item| !item.is_empty() && item.chars().all(topic))
 }

@@ -8,7 +8,7 @@ use crate::limits::PAGE_BYTES;
 use crate::types::{Boot, FileIndex, GroupSeq, Offset, PartitionHandle, SegmentSeq};
 
 /// The format that this build writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What every anchor page starts with.
 pub const ANCHOR_MAGIC: [u8; 8] = *b"brooklet";
@@ -521,8 +521,8 @@ mod tests {
         broken[100] ^= 1;
         assert_eq!(Anchor::decode(&broken), AnchorPage::Invalid);
         let mut newer = page;
-        newer[8] = 2;
-        assert_eq!(Anchor::decode(&newer), AnchorPage::Newer(2));
+        newer[8] = VERSION as u8 + 1;
+        assert_eq!(Anchor::decode(&newer), AnchorPage::Newer(VERSION + 1));
     }
 
     #[test]

@@ -218,6 +218,17 @@ impl Index {
         oldest
     }
 
+    /// The offset behind a partition's last record in a file's segment, which begins with `first`,
+    /// as far as later segments tell; none: they have nothing of it.
+    pub fn end_in(&self, file: FileIndex, slot: PartitionSlot, first: Offset) -> Option<Offset> {
+        let seq = self.seq_of(file)?;
+        let from = self.segments.partition_point(|(other, _)| *other <= seq);
+        let later =
+            self.segments[from..].iter().filter_map(|(_, file)| self.in_segment(*file, slot));
+        // A copy of what is older says nothing.
+        later.map(|there| there.first).find(|other| *other > first)
+    }
+
     /// The next segment after `seq` that has anything of the partition.
     pub fn segment_after(&self, slot: PartitionSlot, seq: SegmentSeq) -> Option<SegmentSeq> {
         let from = self.segments.partition_point(|(other, _)| *other <= seq);

@@ -5,6 +5,7 @@
 
 pub mod anchor;
 pub mod format;
+pub mod hold;
 pub mod index;
 pub mod open;
 pub mod producers;
@@ -35,6 +36,7 @@ use index::Index;
 use record::{MetaRecord, ProducerBatch, Records};
 use ring::{Done, Ring, RingStats};
 use staging::{Staging, run_of};
+use state::mirrors::Mirrors;
 use state::{State, StateLimits};
 
 /// The log's part of the configuration.
@@ -76,13 +78,19 @@ impl LogConfig {
         }
     }
 
+    /// The mirrors that a ring is held for.
+    pub fn mirrors(&self) -> Vec<String> {
+        crate::config::mirrors(&self.rings)
+    }
+
     /// The size of the buffer in which a ring's anchors are made.
     pub fn anchor_bytes_max(&self, ring: &RingConfig) -> usize {
+        let mirrored = Mirrors::snapshot_bytes(&self.mirrors(), self.state.partitions_max);
         anchor::anchor_bytes_max(
             usize::from(ring.segments) + usize::from(ring.spares),
             ring.segment_bytes,
             self.state.partitions_max,
-            self.state.snapshot_bytes_max,
+            self.state.snapshot_bytes_max + mirrored,
         )
     }
 }
@@ -120,6 +128,9 @@ pub enum StageError {
     Storage,
     /// It can never fit a group, or not the snapshots: MESSAGE_TOO_LARGE (10), POLICY_VIOLATION (44).
     TooLarge,
+    /// The ring is full of what its holders have not had: try again when one has come on. Records
+    /// that are kept for somebody only.
+    Held,
 }
 
 /// A live segment, as readers see it.
@@ -173,7 +184,44 @@ impl Log {
 
     /// Whether a request with `payload_bytes` in `runs` batches fits the open group of `ring`.
     /// A handler asks this before it stages anything, so that a request is staged whole or not.
+    /// `kept`: some of it is of topics that the ring's holders want kept (see [`Log::keeps`]).
     pub fn room(
+        &mut self,
+        ring: RingIndex,
+        payload_bytes: usize,
+        runs: usize,
+        kept: bool,
+    ) -> Result<(), StageError> {
+        self.room_in_group(ring, payload_bytes, runs)?;
+        let place = usize::from(ring.0);
+        let (ring, state, index) = (&mut self.rings[place], &self.state, &self.indexes[place]);
+        if kept && !ring.room_kept(payload_bytes, runs, state, index) {
+            return Err(StageError::Held);
+        }
+        if !kept && !ring.room_beside(payload_bytes, runs, 0, state, index) {
+            return Err(full(ring));
+        }
+        Ok(())
+    }
+
+    /// Whether the ring's holders want a topic's records kept.
+    pub fn keeps(&self, ring: RingIndex, topic: &str) -> bool {
+        hold::keeps(&self.ring(ring).config.hold_for, topic)
+    }
+
+    /// Whether a held ring would take so many bytes of kept records now.
+    pub fn takes_kept(&mut self, ring: RingIndex, payload_bytes: usize) -> bool {
+        let place = usize::from(ring.0);
+        self.rings[place].room_kept(payload_bytes, 1, &self.state, &self.indexes[place])
+    }
+
+    /// The ring's holders, and where they stand.
+    pub fn hold(&self, ring: RingIndex) -> hold::Hold<'_> {
+        let place = usize::from(ring.0);
+        self.rings[place].hold(&self.state, &self.indexes[place])
+    }
+
+    fn room_in_group(
         &self,
         ring: RingIndex,
         payload_bytes: usize,
@@ -195,12 +243,15 @@ impl Log {
     /// Whether so many bytes of metadata records fit the open group of `ring`, and, in the first ring,
     /// the snapshots.
     pub fn room_meta(&self, ring: RingIndex, bytes: usize) -> Result<(), StageError> {
+        let index = self.index(ring);
         let ring = self.ring(ring);
         let staged = ring.open().meta_bytes() + ring.closed().map_or(0, Staging::meta_bytes);
         if ring.is_failing() {
             Err(StageError::Storage)
         } else if !self.state.room_for_shared(staged + bytes) {
             Err(StageError::TooLarge)
+        } else if !ring.room_beside(0, 0, bytes, &self.state, index) {
+            Err(full(ring))
         } else if ring.open().has_room_meta(bytes) {
             Ok(())
         } else if bytes > limits::GROUP_META_BYTES_MAX {
@@ -214,6 +265,7 @@ impl Log {
     /// epoch, and their append time. After [`Log::room`] it cannot fail for lack of room.
     pub fn append(&mut self, append: &Append<'_>, now: Now) -> Result<Appended, StageError> {
         let boot = self.state.boot;
+        let kept = self.is_kept(append.slot);
         let Some(partition) = self.state.partition_mut(append.slot) else {
             return Err(StageError::TooLarge);
         };
@@ -228,11 +280,12 @@ impl Log {
             ring.sync_by(now.mono.plus_ms(relaxed_ms));
         }
         let staging = ring.stage(append.relaxed_ms.is_none(), None);
+        staging.kept |= kept;
         let offset = partition.next;
         let (records, newest_ms) = stretch_of(append);
         let run = run_of(partition.handle, offset, records, newest_ms);
         let copy = staging.push(append.slot, boot, run, append.batches);
-        place(copy, offset, boot, append);
+        place_batches(copy, offset, boot, append);
         partition.next = offset.plus(records);
         partition.ticket_last = staging.ticket;
         Ok(Appended { offset, ticket: staging.ticket })
@@ -350,6 +403,7 @@ impl Log {
             Done::Synced => self.all_visible(place),
             Done::UnsyncedLost => self.written_is_lost(place),
             Done::Head => {
+                self.rings[place].freeing_done(&mut self.indexes[place]);
                 if let Some(current) = self.rings[place].current() {
                     self.indexes[place].segment_opened(current.file, current.seq);
                 }
@@ -405,6 +459,15 @@ impl Log {
     /// Whether this segment is still there: to be asked after reading from its file.
     pub fn is_live(&self, ring: RingIndex, seq: SegmentSeq) -> bool {
         self.ring(ring).segments().iter().any(|segment| segment.seq == seq)
+    }
+
+    /// Whether a partition's records are kept for somebody.
+    fn is_kept(&self, slot: PartitionSlot) -> bool {
+        let Some(partition) = self.state.partition(slot) else {
+            return false;
+        };
+        let topic = self.state.topic(partition.topic);
+        topic.is_some_and(|topic| self.keeps(partition.ring, &topic.name))
     }
 
     fn ring(&self, ring: RingIndex) -> &Ring {
@@ -508,7 +571,7 @@ fn stretch_of(append: &Append<'_>) -> (u32, i64) {
 }
 
 /// Gives staged batches what the broker gives: offset, leader epoch, and append time.
-fn place(batches: &mut [u8], first: Offset, boot: Boot, append: &Append<'_>) {
+fn place_batches(batches: &mut [u8], first: Offset, boot: Boot, append: &Append<'_>) {
     let mut offset = first;
     let mut rest = batches;
     while let Some(header) = BatchHeader::read(rest)

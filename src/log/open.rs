@@ -101,7 +101,7 @@ impl Log {
         opening: &mut Opening<'_>,
     ) -> Result<Log, OpenError> {
         let mut log = Log {
-            state: State::new(config.state),
+            state: State::with_mirrors(config.state, config.mirrors()),
             rings: Vec::new(),
             indexes: Vec::new(),
             storage: Arc::clone(&storage),
@@ -163,6 +163,7 @@ impl Log {
         let ring = &mut self.rings[place];
         ring.flags = 0;
         ring.supersedes = GroupSeq(0);
+        ring.current_look(&self.state, &self.indexes[place]);
         if fresh {
             self.twin_write(place);
         }

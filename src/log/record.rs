@@ -121,6 +121,15 @@ pub enum MetaRecord<'a> {
         /// The next handle to give.
         handle: PartitionHandle,
     },
+    /// A mirror has a partition's records below this offset. First ring only.
+    Mirrored {
+        /// What the mirror calls the cluster that it writes to.
+        mirror: &'a str,
+        /// The partition.
+        handle: PartitionHandle,
+        /// The first offset that it may not have.
+        offset: Offset,
+    },
 }
 
 /// What is remembered of a batch of an idempotent producer, to tell duplicates and gaps.

@@ -5,6 +5,8 @@
 //! failed is never tried again on the same pages: the segment is given up, and its group goes to a
 //! spare.
 
+mod space;
+
 use crate::clock::{Mono, Now};
 use crate::config::RingConfig;
 use crate::error::DiskError;
@@ -53,6 +55,8 @@ pub struct RingStats {
     pub segments: u64,
     /// Segments overwritten.
     pub evicted: u64,
+    /// Segments that were free before their turn, since nothing in them was kept.
+    pub freed: u64,
     /// Segments given up after a failure.
     pub given_up: u64,
     /// Jobs that failed.
@@ -151,6 +155,16 @@ pub struct Ring {
     unsynced: Option<(u64, GroupSeq)>,
     /// Segments up to this one go when the current one is full.
     evict_through: Option<SegmentSeq>,
+    /// Segments that the head on its way leaves out.
+    freeing: Vec<SegmentSeq>,
+    /// In a held ring: segments up to this one have been had by all.
+    had_through: SegmentSeq,
+    /// Whether the current segment holds kept records.
+    current_kept: bool,
+    /// When there was no room for kept records, by [`State::changes`]; none: that is not known.
+    full_at: Option<u64>,
+    anchor_bytes_max: u64,
+    told: space::Told,
     /// When the open group goes out though it is not urgent; none: it is, or it is empty.
     linger: Option<Mono>,
     sync_due: Option<Mono>,
@@ -203,6 +217,12 @@ impl Ring {
             written_unseen: false,
             unsynced: None,
             evict_through: None,
+            freeing: Vec::with_capacity(files + 1),
+            had_through: SegmentSeq(0),
+            current_kept: false,
+            full_at: None,
+            anchor_bytes_max: anchor_bytes_max as u64,
+            told: space::Told::default(),
             linger: None,
             sync_due: None,
             seal_due: None,
@@ -399,7 +419,7 @@ impl Ring {
         if self.current_bad || self.live.is_empty() || self.closed_by_foot {
             if self.closed_by_foot {
                 // The start read the foot, not the note of the eviction that stands before it.
-                self.evict_through = self.evict_due();
+                self.evict_through = self.evict_due(state, index);
             }
             self.mode = Mode::Head { failover: !self.closed_by_foot };
             self.head_job(state, index, now)
@@ -418,7 +438,7 @@ impl Ring {
     }
 
     fn roll(&mut self, state: &State, index: &mut Index, now: Now) -> Option<WriteJob> {
-        self.evict_through = self.evict_due();
+        self.evict_through = self.evict_due(state, index);
         if self.evict_through.is_some() {
             self.mode = Mode::Evict;
             self.evict_job(now)
@@ -428,11 +448,10 @@ impl Ring {
         }
     }
 
-    /// The newest segment that has to go before another one is begun.
-    fn evict_due(&self) -> Option<SegmentSeq> {
-        let evict = (self.live.len() + 1).saturating_sub(usize::from(self.config.segments));
-        let last = self.live.len().saturating_sub(1);
-        evict.min(last).checked_sub(1).map(|at| self.live[at].seq)
+    /// The newest segment that has to go, and may, before another one is begun.
+    fn evict_due(&self, state: &State, index: &Index) -> Option<SegmentSeq> {
+        let (evict, _) = self.evictable(state, index);
+        evict.checked_sub(1).map(|at| self.live[at].seq)
     }
 
     fn group_job(&mut self, bytes: u64, now: Now) -> WriteJob {
@@ -542,9 +561,9 @@ impl Ring {
     }
 
     fn head_job(&mut self, state: &State, index: &mut Index, now: Now) -> Option<WriteJob> {
-        self.forget_evicted(index);
+        self.forget_evicted(state, index, now);
         let failover = matches!(self.mode, Mode::Head { failover: true });
-        let Some(file) = self.file_for_head(index, failover) else {
+        let Some(file) = self.file_for_head(state, index, failover, now) else {
             self.mode = self.failing_from(now);
             self.fail_staged();
             return None;
@@ -560,6 +579,7 @@ impl Ring {
             group_last: self.group_synced,
             given_up: false,
         };
+        self.freeing_find(state, index);
         let mut buffer = std::mem::take(&mut self.anchor);
         let fields = self.anchor_fields(AnchorKind::Head, segment, now);
         let bytes = buffer.put_head(fields, self.list(Some(failover)), self.index, state, self);
@@ -573,7 +593,7 @@ impl Ring {
     }
 
     /// What was noted as evicted stops being read before its file is written to.
-    fn forget_evicted(&mut self, index: &mut Index) {
+    fn forget_evicted(&mut self, state: &State, index: &mut Index, now: Now) {
         let Some(through) = self.evict_through.take() else {
             return;
         };
@@ -581,27 +601,42 @@ impl Ring {
             && oldest.seq <= through
         {
             self.live.remove(0);
+            self.tell_evicted(oldest, state, index, now);
             index.segment_evicted(oldest.file);
             self.free.insert(0, oldest.file);
             self.stats.evicted += 1;
-            log::info!("ring {}: segment {} is overwritten", self.config.name, oldest.seq.0);
         }
     }
 
     /// The next free file. When a failure used up all spares, and not before, the oldest segment
-    /// makes room.
-    fn file_for_head(&mut self, index: &mut Index, failover: bool) -> Option<FileIndex> {
-        if self.free.is_empty() && failover && self.live.len() > 1 {
-            self.evict_through = self.live.first().map(|oldest| oldest.seq);
-            self.forget_evicted(index);
+    /// makes room, unless it is kept for somebody.
+    fn file_for_head(
+        &mut self,
+        state: &State,
+        index: &mut Index,
+        failover: bool,
+        now: Now,
+    ) -> Option<FileIndex> {
+        if self.free.is_empty()
+            && failover
+            && self.live.len() > 1
+            && let Some(oldest) = self.live.first().copied()
+            && self.may_go(oldest, state, index)
+        {
+            self.evict_through = Some(oldest.seq);
+            self.forget_evicted(state, index, now);
         }
         self.free.first().copied()
     }
 
-    /// The live segments as an anchor lists them. `head`: whether the current one is given up.
+    /// The live segments as an anchor lists them. `head`: whether the current one is given up; a head
+    /// leaves out those that are free.
     fn list(&self, head: Option<bool>) -> impl Iterator<Item = ListEntry> + '_ {
         let last = self.live.len().saturating_sub(1);
-        self.live.iter().enumerate().map(move |(i, segment)| ListEntry {
+        let listed =
+            move |segment: &Segment| head.is_none() || !self.freeing.contains(&segment.seq);
+        let live = self.live.iter().enumerate().filter(move |(_, segment)| listed(segment));
+        live.map(move |(i, segment)| ListEntry {
             seq: segment.seq,
             end: segment.end,
             group_last: segment.group_last,
@@ -634,6 +669,7 @@ impl Ring {
                 let closed = self.closed.as_ref();
                 let ticket = closed.map_or(Ticket(0), |closed| closed.ticket);
                 self.stats.payload_bytes += closed.map_or(0, |c| c.payload_bytes() as u64);
+                self.current_kept |= closed.is_some_and(|closed| closed.kept);
                 self.stats.groups += 1;
                 let first = self.group_next;
                 let (file, at) = self.advance(bytes, crc);
@@ -715,6 +751,8 @@ impl Ring {
         self.free.retain(|file| *file != segment.file);
         self.live.push(segment);
         self.stats.segments += 1;
+        self.current_kept = false;
+        self.full_at = None;
         self.mode = Mode::Append;
         self.pause_ms = 0;
         self.current_bad = false;

@@ -36,6 +36,8 @@ pub struct Staging {
     pub ticket: Ticket,
     /// Whether somebody waits for the sync; else written is enough for all in it.
     pub strict: bool,
+    /// Whether it holds records that a ring's holders want kept.
+    pub kept: bool,
 }
 
 /// Why a piece does not fit.
@@ -54,6 +56,7 @@ impl Staging {
             runs: 0,
             ticket: Ticket(0),
             strict: false,
+            kept: false,
         }
     }
 
@@ -72,6 +75,7 @@ impl Staging {
         self.runs = 0;
         self.ticket = ticket;
         self.strict = false;
+        self.kept = false;
     }
 
     /// Whether nothing is in it.
@@ -195,6 +199,13 @@ impl Staging {
     /// Bytes on flash without the padding.
     pub fn contents_bytes(&self) -> usize {
         GROUP_HEADER_BYTES + self.runs as usize * RUN_BYTES + self.meta + self.payload
+    }
+
+    /// The most that they would be with so much more in it.
+    pub fn contents_bytes_bound(&self, bytes: usize, runs: usize, meta_bytes: usize) -> usize {
+        let runs = self.entries.len() + runs;
+        let contents = self.meta + meta_bytes + self.payload + bytes;
+        GROUP_HEADER_BYTES + runs * RUN_BYTES + contents
     }
 
     /// Writes the header of the closed group; what it says of lengths and CRCs is filled in here.

@@ -5,6 +5,7 @@
 //! [`crate::log::Log::staged`]. Tables are allocated once, with the configuration's bounds.
 
 mod follow;
+pub mod mirrors;
 mod snapshot;
 
 use crate::limits;
@@ -13,6 +14,7 @@ use crate::log::record::MetaRecord;
 use crate::types::{
     Boot, GroupSlot, Offset, PartitionHandle, PartitionSlot, RingIndex, Ticket, TopicId, TopicSlot,
 };
+use mirrors::Mirrors;
 
 /// A topic's own settings: entries of {key number, value length, value}, see
 /// `broker::topic_config` for the keys.
@@ -131,12 +133,20 @@ pub struct State {
     offsets: Vec<CommittedOffset>,
     /// Idempotent producers.
     pub producers: Producers,
+    /// How far mirrors have come.
+    pub mirrors: Mirrors,
     shared_bytes: usize,
+    changes: u64,
 }
 
 impl State {
     /// An empty state; allocates all that it will ever need.
     pub fn new(limits: StateLimits) -> State {
+        State::with_mirrors(limits, Vec::new())
+    }
+
+    /// The same, with room for what these mirrors report.
+    pub fn with_mirrors(limits: StateLimits, mirrors: Vec<String>) -> State {
         State {
             limits,
             boot: Boot(0),
@@ -149,8 +159,16 @@ impl State {
             groups: Vec::with_capacity(limits.groups_max),
             offsets: Vec::with_capacity(limits.offsets_max),
             producers: Producers::new(limits.producers_max),
+            mirrors: Mirrors::new(mirrors, limits.partitions_max),
             shared_bytes: 0,
+            changes: 0,
         }
+    }
+
+    /// Counts changes: while it stays, what hangs on offsets that were committed, on log starts and
+    /// on which topics there are stays as well.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The tables' sizes.
@@ -289,6 +307,7 @@ impl State {
         removed: &mut dyn FnMut(PartitionSlot),
     ) -> Result<(), TableFull> {
         let done = self.apply_one(ring, record, removed);
+        self.changes += 1;
         self.shared_bytes = self.shared_bytes_count();
         done
     }
@@ -368,6 +387,11 @@ impl State {
             MetaRecord::Producer { id, epoch, handle, timestamp_ms, batches } => {
                 if let Some(slot) = self.partition_with_handle(*handle) {
                     self.producers.restore(*id, *epoch, slot, *timestamp_ms, batches);
+                }
+            }
+            MetaRecord::Mirrored { mirror, handle, offset } => {
+                if let Some(slot) = self.partition_with_handle(*handle) {
+                    self.mirrors.report(mirror, slot, *offset);
                 }
             }
             MetaRecord::Evict { .. } => {}
@@ -453,6 +477,7 @@ impl State {
                 let handle = self.partition(entry.2).map(|partition| partition.handle);
                 self.offsets.retain(|offset| Some(offset.handle) != handle);
                 self.producers.forget_partition(entry.2);
+                self.mirrors.forget_partition(entry.2);
                 self.partitions[usize::from(entry.2.0)] = None;
                 removed(entry.2);
             }

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use super::{CloseReason, DamageMetrics, GroupMetrics, Metrics, PoolKind, RingMetrics};
 use crate::clock::Mono;
+use crate::limits;
 
 /// What is shown.
 pub struct Status<'a> {
@@ -37,6 +38,32 @@ pub struct RingStatus<'a> {
     pub data_bytes: u64,
     /// What its log counted.
     pub metrics: &'a RingMetrics,
+    /// Set where it is held for somebody.
+    pub hold: Option<&'a HoldStatus<'a>>,
+}
+
+/// A ring's hold.
+pub struct HoldStatus<'a> {
+    /// Bytes of segments that may not be overwritten.
+    pub held_bytes: u64,
+    /// For how long the ring has been full; none: it is not.
+    pub waiting_us: Option<u64>,
+    /// Produce requests that wait for room in it.
+    pub producers: u64,
+    /// For whom it is held.
+    pub holders: heapless::Vec<HolderStatus<'a>, { limits::HOLDERS_MAX }>,
+}
+
+/// One for whom a ring is held.
+pub struct HolderStatus<'a> {
+    /// As the configuration names it.
+    pub name: &'a dyn fmt::Display,
+    /// Records that it has not had, as far as offsets tell.
+    pub records: u64,
+    /// Partitions that these are of.
+    pub partitions: u64,
+    /// Those of them of which it never said anything.
+    pub unreported: u64,
 }
 
 /// How full a bounded table is.
@@ -114,17 +141,49 @@ fn walk_ring(ring: &RingStatus<'_>, now: Mono, out: &mut Out<'_>) -> fmt::Result
     let rate = m.rate.per_second(now).filter(|rate| *rate > 0);
     out.int("bytes_per_second", rate.unwrap_or(0))?;
     out.maybe("seconds_to_overwrite", rate.map(|rate| ring.data_bytes / rate))?;
+    if let Some(hold) = ring.hold {
+        walk_hold(hold, ring.data_bytes, rate, out)?;
+    }
     out.begin(Some("wear"))?;
     out.int("payload_bytes", m.payload_bytes)?;
     out.int("written_bytes", m.written_bytes)?;
     out.int("groups", m.groups)?;
     out.int("seals", m.seals)?;
     out.int("syncs", m.syncs)?;
+    out.int("segments_overwritten", m.segments_evicted)?;
+    out.int("segments_freed", m.segments_freed)?;
     out.end()?;
     out.begin(Some("failures"))?;
     out.int("now", u64::from(m.failing))?;
     out.int("writes_and_syncs", m.failures)?;
     out.int("segments_given_up", m.segments_given_up)?;
+    out.end()
+}
+
+fn walk_hold(
+    hold: &HoldStatus<'_>,
+    data_bytes: u64,
+    rate: Option<u64>,
+    out: &mut Out<'_>,
+) -> fmt::Result {
+    let free_bytes = data_bytes.saturating_sub(hold.held_bytes);
+    out.begin(Some("hold"))?;
+    out.int("held_bytes", hold.held_bytes)?;
+    out.int("full_percent", hold.held_bytes * 100 / data_bytes.max(1))?;
+    out.maybe("seconds_to_full", rate.map(|rate| free_bytes / rate))?;
+    out.int("is_full", u64::from(hold.waiting_us.is_some()))?;
+    out.int("full_seconds", hold.waiting_us.unwrap_or(0) / 1_000_000)?;
+    out.int("producers_waiting", hold.producers)?;
+    out.begin(Some("for"))?;
+    for holder in &hold.holders {
+        out.name(holder.name)?;
+        out.open()?;
+        out.int("lag_records", holder.records)?;
+        out.int("lag_partitions", holder.partitions)?;
+        out.int("never_reported_partitions", holder.unreported)?;
+        out.end()?;
+    }
+    out.end()?;
     out.end()
 }
 
@@ -219,12 +278,19 @@ impl Out<'_> {
     fn begin(&mut self, name: Option<&str>) -> fmt::Result {
         if let Some(name) = name {
             self.name(&name)?;
+            return self.open();
         }
-        match self.form {
-            Form::Json => self.write_char('{')?,
-            Form::Text if name.is_some() => self.write_char('\n')?,
-            Form::Text => {}
+        if self.form == Form::Json {
+            self.write_char('{')?;
         }
+        self.depth += 1;
+        self.first = true;
+        Ok(())
+    }
+
+    /// Begins what the name before it is of.
+    fn open(&mut self) -> fmt::Result {
+        self.write_char(if self.form == Form::Json { '{' } else { '\n' })?;
         self.depth += 1;
         self.first = true;
         Ok(())
@@ -329,14 +395,33 @@ mod tests {
         metrics.sync_us.add(120);
         let mut ring = RingMetrics { laps_milli: 1250, ..RingMetrics::default() };
         ring.rate.add(4096 * 3600, Mono(0));
+        let mut hold = HoldStatus {
+            held_bytes: 64 << 20,
+            waiting_us: Some(5_000_000),
+            producers: 2,
+            holders: heapless::Vec::new(),
+        };
+        let name = &"mirror:up";
+        let holder = HolderStatus { name, records: 9, partitions: 3, unreported: 1 };
+        assert!(hold.holders.push(holder).is_ok());
         let status = Status {
             now: Mono(3_600_000_000),
             listen: &"0.0.0.0:9092",
             boot: 7,
             metrics: &metrics,
             rings: &[
-                RingStatus { name: "main", data_bytes: 256 << 20, metrics: &ring },
-                RingStatus { name: "alarms", data_bytes: 1, metrics: &RingMetrics::default() },
+                RingStatus {
+                    name: "main",
+                    data_bytes: 256 << 20,
+                    metrics: &ring,
+                    hold: Some(&hold),
+                },
+                RingStatus {
+                    name: "alarms",
+                    data_bytes: 1,
+                    metrics: &RingMetrics::default(),
+                    hold: None,
+                },
             ],
             damage: DamageMetrics { records: 3, ..DamageMetrics::default() },
             groups: GroupMetrics { rebalances: 9, ..GroupMetrics::default() },
@@ -360,6 +445,12 @@ mod tests {
             "    bytes_per_second: 4096",
             "    seconds_to_overwrite: 65536",
             "    seconds_to_overwrite: unknown",
+            "    hold:",
+            "      full_percent: 25",
+            "      seconds_to_full: 49152",
+            "      full_seconds: 5",
+            "        mirror:up:",
+            "          never_reported_partitions: 1",
             "  Produce: 1",
             "  key_77: 1",
             "  -1: 1",

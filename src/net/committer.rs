@@ -121,6 +121,7 @@ async fn carry_out<C: Core>(net: &Net<C>, ring: RingIndex, job: WriteJob) {
     note_failure(net, ring, &result);
     core.io_done(ring, job, result, net.hub.now());
     net.wake_settled(&core);
+    net.wake_held(&mut *core);
     net.wake_jobs(&mut *core);
     net.hub.ended.ring();
 }

@@ -19,12 +19,14 @@ use smol::Async;
 
 use super::Net;
 use super::core::Core;
+use super::held::Held;
 use super::hub::Lease;
 use super::replies::Replies;
 use super::slots::Phase;
 use super::wire::{End, Wire};
 use crate::api::{Pool, Step};
 use crate::broker::{ConnId, Peer};
+use crate::clock::Mono;
 use crate::limits;
 use crate::metrics::{CloseReason, PoolKind};
 use crate::types::{Settle, Until};
@@ -34,10 +36,12 @@ pub struct Connection<C: Core> {
     pub(super) wire: Wire<C>,
     pub(super) peer: Peer,
     /// The beginning of a frame that has no buffer yet.
-    head: [u8; HEAD_BYTES],
+    pub(super) head: [u8; HEAD_BYTES],
     head_len: usize,
     pub(super) input: Input,
     replies: Replies,
+    /// Since when requests that came together wait for room in a ring; none: they do not.
+    pub(super) held_since: Option<Mono>,
     /// Nothing more was in the socket when last looked at.
     drained: bool,
 }
@@ -65,6 +69,7 @@ impl<C: Core> Connection<C> {
             head_len: 0,
             input: Input::default(),
             replies: Replies::default(),
+            held_since: None,
             drained: false,
         }
     }
@@ -82,6 +87,9 @@ impl<C: Core> Connection<C> {
             while let Some(frame) = self.next_frame()? {
                 if self.pool_at(&frame) == Pool::Produce {
                     self.produce(frame.clone()).await?;
+                    if !std::mem::take(&mut self.peer.waited_out) {
+                        self.held_since = None;
+                    }
                 } else {
                     self.settle_replies().await?;
                     self.exchange(frame.clone()).await?;
@@ -101,6 +109,9 @@ impl<C: Core> Connection<C> {
                 let phase = if idle { Phase::Idle } else { Phase::Reading };
                 self.wire.readable(phase).await?;
                 self.drained = false;
+                if idle {
+                    self.held_since = None;
+                }
             }
         }
     }
@@ -196,6 +207,10 @@ impl<C: Core> Connection<C> {
             Pool::Fetch => PoolKind::Fetch,
             Pool::Control | Pool::Group => PoolKind::Control,
         };
+        let holding = pool == Pool::Produce && self.wire.net.core.borrow().is_holding();
+        if holding {
+            self.wait_unread(bytes).await?;
+        }
         let large = kind == PoolKind::ProduceSmall && bytes > limits::LEASE_BYTES;
         let turn = match large {
             true => Some(self.take(PoolKind::ProduceTurn, bytes - HEAD_BYTES).await?),
@@ -205,8 +220,9 @@ impl<C: Core> Connection<C> {
         lease.buf[..HEAD_BYTES].copy_from_slice(&self.head);
         self.head_len = 0;
         // Small produce requests are read together with what follows them; large ones alone, and all
-        // others, so that nothing is left to be kept while one waits for records or for others.
-        let together = pool == Pool::Produce && bytes <= lease.buf.len();
+        // others, so that nothing is left to be kept while one waits for records, for others or for
+        // room.
+        let together = pool == Pool::Produce && !holding && bytes <= lease.buf.len();
         self.input = Input {
             start: 0,
             end: HEAD_BYTES,
@@ -289,10 +305,11 @@ impl<C: Core> Connection<C> {
                 }
                 Step::Again(until) => {
                     self.settle_replies().await?;
-                    let held = Held::new(&self.wire.net);
+                    let held = Held::new(&self.wire.net, None);
                     self.again(until).await?;
                     drop(held);
                 }
+                Step::Held(held_back) => self.wait_read(held_back).await?,
                 Step::NoReply => {
                     self.wire.net.hub.staged_somewhere();
                     return Ok(());
@@ -355,7 +372,7 @@ impl<C: Core> Connection<C> {
     }
 
     /// Sends every answer that is owed, when it is due; gives the reply lease back.
-    async fn settle_replies(&mut self) -> Result<(), End> {
+    pub(super) async fn settle_replies(&mut self) -> Result<(), End> {
         let mut sent = 0;
         while let Some(owed) = self.replies.first_from(sent) {
             let settle = self.wire.settle(owed.until).await;
@@ -414,24 +431,6 @@ impl<C: Core> Connection<C> {
     }
 }
 
-/// Counts a produce request that is held back, while it is.
-struct Held<C: Core>(Rc<Net<C>>);
-
-impl<C: Core> Held<C> {
-    fn new(net: &Rc<Net<C>>) -> Held<C> {
-        let mut core = net.core.borrow_mut();
-        core.metrics().producers_held += 1;
-        core.metrics().producers_held_total += 1;
-        Held(Rc::clone(net))
-    }
-}
-
-impl<C: Core> Drop for Held<C> {
-    fn drop(&mut self) {
-        self.0.core.borrow_mut().metrics().producers_held -= 1;
-    }
-}
-
 impl<C: Core> Drop for Connection<C> {
     fn drop(&mut self) {
         self.input = Input::default();
@@ -476,7 +475,7 @@ const TOO_LARGE: End = End {
 pub(super) const SIZE_BYTES: usize = 4;
 
 /// The size prefix, the API key and the version.
-const HEAD_BYTES: usize = 8;
+pub(super) const HEAD_BYTES: usize = 8;
 
 /// The only requests that are pipelined.
 const PRODUCE_KEY: i16 = 0;

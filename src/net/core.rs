@@ -7,11 +7,13 @@ use crate::broker::{Broker, ConnId, JobStep, Peer};
 use crate::clock::{Mono, Now};
 use crate::error::DiskError;
 use crate::limits;
-use crate::metrics::render::{Form, RingStatus, Status, TableStatus, render};
+use crate::metrics::render::{
+    Form, HoldStatus, HolderStatus, RingStatus, Status, TableStatus, render,
+};
 use crate::metrics::{DamageMetrics, Metrics, RingMetrics};
 use crate::plan::Plan;
 use crate::storage::{Storage, WriteJob};
-use crate::types::{RingIndex, Settle, Until};
+use crate::types::{HeldBack, RingIndex, Settle, Until};
 
 /// The synchronous broker behind the sockets. The methods are those of [`Broker`], [`api`] and
 /// [`crate::log::Log`], where they are explained.
@@ -52,6 +54,12 @@ pub trait Core: 'static {
     fn tick(&mut self, now: Now);
     /// See [`Broker::due`].
     fn due(&self) -> Mono;
+    /// See [`Broker::is_holding`].
+    fn is_holding(&self) -> bool;
+    /// See [`api::produce::held_back`].
+    fn held_back(&mut self, frame: &[u8], frame_bytes: usize, now: Now) -> Option<HeldBack>;
+    /// See [`Broker::hold_ends`].
+    fn hold_ends(&mut self, now: Now) -> bool;
     /// See [`Broker::metrics`].
     fn metrics(&mut self) -> &mut Metrics;
     /// Writes what `status` shows; none where `buf` is too small.
@@ -81,6 +89,7 @@ impl Core for Broker {
 
     fn io_done(&mut self, ring: RingIndex, job: WriteJob, result: Result<(), DiskError>, now: Now) {
         self.log.io_done(ring, job, result, now);
+        self.hold_warn_as_it_fills(ring);
     }
 
     fn deadline(&self, ring: RingIndex) -> Option<Mono> {
@@ -125,6 +134,18 @@ impl Core for Broker {
         Broker::due(self)
     }
 
+    fn is_holding(&self) -> bool {
+        Broker::is_holding(self)
+    }
+
+    fn held_back(&mut self, frame: &[u8], frame_bytes: usize, now: Now) -> Option<HeldBack> {
+        api::produce::held_back(self, frame, frame_bytes, now)
+    }
+
+    fn hold_ends(&mut self, now: Now) -> bool {
+        Broker::hold_ends(self, now)
+    }
+
     fn metrics(&mut self) -> &mut Metrics {
         &mut self.metrics
     }
@@ -132,11 +153,14 @@ impl Core for Broker {
     fn status(&self, now: Now, json: bool, buf: &mut [u8]) -> Option<usize> {
         let form = if json { Form::Json } else { Form::Text };
         let rings = ring_metrics(self);
-        let named = self.config.rings.iter().zip(&rings);
-        let rings = named.map(|(ring, metrics)| RingStatus {
+        let holds: heapless::Vec<_, { limits::RINGS_MAX }> =
+            (0..self.config.rings.len()).map(|place| hold_status(self, place, now)).collect();
+        let named = self.config.rings.iter().zip(&rings).zip(&holds);
+        let rings = named.map(|((ring, metrics), hold)| RingStatus {
             name: &ring.name,
-            data_bytes: u64::from(ring.segments) * ring.segment_bytes,
+            data_bytes: u64::from(ring.data_segments()) * ring.segment_bytes,
             metrics,
+            hold: hold.as_ref(),
         });
         let rings: heapless::Vec<RingStatus<'_>, { limits::RINGS_MAX }> = rings.collect();
         let status = Status {
@@ -176,9 +200,32 @@ fn ring_metrics(broker: &Broker) -> heapless::Vec<RingMetrics, { limits::RINGS_M
             failures: stats.failures,
             segments_given_up: stats.given_up,
             segments_evicted: stats.evicted,
+            segments_freed: stats.freed,
         }
     });
     rings.collect()
+}
+
+/// What a ring that is held looks like now.
+fn hold_status(broker: &Broker, place: usize, now: Now) -> Option<HoldStatus<'_>> {
+    let ring = RingIndex(place as u8);
+    let holders = &broker.config.rings[place].hold_for;
+    let holder_status = |holder| {
+        let lag = broker.hold_lag(ring, holder);
+        HolderStatus {
+            name: holder,
+            records: lag.records,
+            partitions: lag.partitions,
+            unreported: lag.unreported,
+        }
+    };
+    let hold = broker.hold_now(ring, now.mono);
+    (!holders.is_empty()).then(|| HoldStatus {
+        held_bytes: hold.held_bytes,
+        waiting_us: hold.waiting_us,
+        producers: broker.metrics.producers_held_by_ring[place],
+        holders: holders.iter().map(holder_status).collect(),
+    })
 }
 
 fn damage(broker: &Broker) -> DamageMetrics {

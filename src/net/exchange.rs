@@ -30,6 +30,7 @@ impl<C: Core> Connection<C> {
                     }
                 }
                 Step::Again(until) => self.again(until).await?,
+                Step::Held(_) => return Err(End::protocol("only producers are held back")),
                 Step::NoReply => {
                     self.wire.net.hub.staged_somewhere();
                     return Ok(());

@@ -62,7 +62,8 @@ async fn admit<C: Core>(
     net.hub.connections.borrow_mut().opened();
     match socket_from(stream) {
         Ok((socket, local)) => {
-            let peer = Peer { conn: id, local: canonical(local), remote: canonical(remote) };
+            let (local, remote) = (canonical(local), canonical(remote));
+            let peer = Peer { conn: id, local, remote, waited_out: false };
             let connection = Connection::new(Rc::clone(net), id, socket, peer);
             executor.spawn(connection.serve()).detach();
             net.hub.opened.ring();

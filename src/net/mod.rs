@@ -8,6 +8,7 @@ mod committer;
 mod connection;
 pub mod core;
 mod exchange;
+mod held;
 mod hub;
 mod listener;
 mod pools;

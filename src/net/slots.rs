@@ -26,6 +26,8 @@ pub enum Phase {
     /// It waits for records, or for other members of a group. It holds a buffer only if requests
     /// behind that one came with it.
     Waiting,
+    /// It waits for room in a ring that is held.
+    Held,
 }
 
 /// One connection.
@@ -193,7 +195,7 @@ impl Slot {
         match self.phase {
             Phase::Idle => true,
             Phase::Reading => !self.completed,
-            Phase::Writing | Phase::Busy | Phase::Waiting => false,
+            Phase::Writing | Phase::Busy | Phase::Waiting | Phase::Held => false,
         }
     }
 }

@@ -178,6 +178,71 @@ fn who_waits_with_a_buffer_is_cut_off_when_another_waits_for_it() {
 }
 
 #[test]
+fn producers_for_a_full_ring_hold_no_buffer_and_go_on_when_there_is_room() {
+    let server = Server::start(|setup| {
+        pool(setup, PoolKind::ProduceSmall, 2);
+        pool(setup, PoolKind::ProduceLarge, 1);
+    });
+    server.disk.full.store(true, Ordering::Relaxed);
+    let mut other = server.connect();
+    // The first finds out that the ring is full, with a buffer. The others stay unread.
+    let mut producers: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    for (id, producer) in (0..).zip(&mut producers) {
+        let padding = [10, 60_000, 300_000][id as usize % 3];
+        let sender = producer.0.try_clone().unwrap();
+        let frames = [request(PRODUCE, 4, id, 0, 10), request(PRODUCE, 4, id, 0, padding)];
+        std::thread::spawn(move || (&sender).write_all(&frames.concat()));
+        other.send(&request(ECHO, 0, 1, 10, 0));
+        assert_eq!(other.answer(), (1, 10));
+    }
+    for id in 100..110 {
+        other.send(&request(PRODUCE, 0, id, 0, 10));
+        assert_eq!(other.answer(), (id, 0));
+    }
+    server.disk.full.store(false, Ordering::Relaxed);
+    other.send(&request(COMMIT, 0, 7, 0, 0));
+    assert_eq!(other.answer(), (7, 0));
+    for (id, producer) in (0..).zip(&mut producers) {
+        assert_eq!((producer.answer(), producer.answer()), ((id, 0), (id, 0)));
+    }
+}
+
+#[test]
+fn a_producer_that_waited_for_room_long_enough_is_told_so_with_all_that_came_with_it() {
+    let server = Server::start(|_| {});
+    server.disk.full.store(true, Ordering::Relaxed);
+    server.disk.hold_wait_ms.store(300, Ordering::Relaxed);
+    let mut producer = server.connect();
+    for _ in 0..2 {
+        let frames: Vec<_> = (0..5).map(|id| request(PRODUCE, 4, id, 0, 10)).collect();
+        producer.send(&frames.concat());
+        for _ in 0..5 {
+            assert_eq!(producer.answer(), (19, 0));
+        }
+    }
+    server.disk.full.store(false, Ordering::Relaxed);
+    producer.send(&request(PRODUCE, 4, 9, 0, 10));
+    assert_eq!(producer.answer(), (9, 0));
+}
+
+#[test]
+fn a_clean_stop_does_not_wait_for_those_who_wait_for_room() {
+    let server = Server::start(|_| {});
+    server.disk.full.store(true, Ordering::Relaxed);
+    let mut producers: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for producer in &mut producers {
+        producer.send(&request(PRODUCE, 4, 1, 0, 10));
+        let mut other = server.connect();
+        other.send(&request(ECHO, 0, 1, 10, 0));
+        assert_eq!(other.answer(), (1, 10));
+    }
+    assert!(server.stop());
+    for producer in &mut producers {
+        assert!(producer.is_closed());
+    }
+}
+
+#[test]
 fn a_client_that_goes_away_while_its_job_sleeps_gives_its_slot_back() {
     let server = Server::start(|setup| setup.max_connections = 1);
     let mut sleeper = server.connect();
@@ -335,7 +400,7 @@ fn a_connections_task_is_small() {
     let address = listener.local_addr().unwrap();
     let stream = std::net::TcpStream::connect(address).unwrap();
     let id = net.hub.slots.borrow_mut().open(address.ip(), Mono(0));
-    let peer = Peer { conn: id.unwrap(), local: address, remote: address };
+    let peer = Peer { conn: id.unwrap(), local: address, remote: address, waited_out: false };
     let socket = smol::Async::new(stream).unwrap();
     let task = connection::Connection::new(Rc::clone(&net), peer.conn, socket, peer).serve();
     let bytes = std::mem::size_of_val(&task);

@@ -35,6 +35,10 @@ fn cut_stalled(hub: &Hub, bytes_min: u64) {
     let pools = hub.pools.borrow();
     for slot in hub.slots.borrow_mut().iter_mut() {
         let wanted = |kind: PoolKind| slot.holds[kind as usize] && pools.is_wanted(kind);
+        if slot.phase == Phase::Held && PoolKind::ALL.into_iter().any(wanted) {
+            // It looks for itself whether it has waited long enough.
+            slot.wake();
+        }
         let may_wait_long = matches!(slot.phase, Phase::Reading | Phase::Writing | Phase::Waiting);
         if may_wait_long && PoolKind::ALL.into_iter().any(wanted) {
             let looks = if slot.completed { STALL_LOOKS } else { 1 };
@@ -93,7 +97,7 @@ pub async fn tick<C: Core>(net: Rc<Net<C>>) {
 
 fn idle_until(slot: &mut Slot, now: Mono, idle_ms_max: u64) -> Mono {
     let until = slot.since.plus_ms(idle_ms_max);
-    if matches!(slot.phase, Phase::Busy | Phase::Waiting) || slot.end.is_some() {
+    if matches!(slot.phase, Phase::Busy | Phase::Waiting | Phase::Held) || slot.end.is_some() {
         now.plus_ms(idle_ms_max)
     } else if until <= now {
         slot.end(CloseReason::Idle);

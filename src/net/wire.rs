@@ -227,7 +227,7 @@ impl<C: Core> Wire<C> {
 
     /// Whether others told it to end; keeps the waker for them. `stoppable`: nothing is owed, so a
     /// stop of the broker ends it too.
-    fn poll_end(&self, context: &Context<'_>, stoppable: bool) -> Result<(), End> {
+    pub(super) fn poll_end(&self, context: &Context<'_>, stoppable: bool) -> Result<(), End> {
         let stopping = self.net.hub.stopping.get();
         self.slot(|slot| {
             super::hub::keep(&mut slot.waker, context);

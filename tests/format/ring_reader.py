@@ -5,7 +5,7 @@
 
 Prints a line for each batch that a consumer would get: topic, partition, base offset, records, and
 the batch's CRC-32C in hexadecimal. With --json one object: topics with partitions, settings and
-batches, and committed offsets. Nothing is written. Exit 1: the directory cannot be read.
+batches, committed offsets, and what mirrors have. Nothing is written. Exit 1: the directory cannot be read.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import pathlib
 import struct
 import sys
 
-VERSION = 1
+VERSION = 2
 PAGE, SECTOR = 4096, 512
 ANCHOR_BYTES, GROUP_HEADER_BYTES, RUN_BYTES, ENTRY_BYTES = 192, 128, 32, 32
 FOOT = 2
@@ -135,6 +135,7 @@ RECORDS = (
     ("producer", (("id", D.signed), ("epoch", D.signed), ("handle", D.unsigned),
                   ("time", D.signed), ("batches", D.batches))),
     ("handle_next", (("handle", D.unsigned),)),
+    ("mirrored", (("mirror", D.text), ("handle", D.unsigned), ("offset", D.signed))),
 )
 
 
@@ -196,6 +197,7 @@ class State:
 
     def __init__(self):
         self.topics, self.partitions, self.offsets, self.handle_next = {}, {}, {}, 1
+        self.mirrored = {}
 
     def apply(self, ring, name, record):
         """Makes the change that a record says; what is not of interest here is left out."""
@@ -214,6 +216,9 @@ class State:
                 self.offsets = {
                     key: value for key, value in self.offsets.items() if key[1] not in handles
                 }
+                self.mirrored = {
+                    key: value for key, value in self.mirrored.items() if key[1] not in handles
+                }
         elif name == "partitions_add":
             for topic in self.named(record["id"]):
                 self.partitions_add(topic, record["handle_first"], record["partitions"])
@@ -231,6 +236,8 @@ class State:
         elif name == "offset_commit":
             key = record["group"], record["handle"]
             self.offsets[key] = record["offset"], record["metadata"]
+        elif name == "mirrored":
+            self.mirrored[record["mirror"], record["handle"]] = record["offset"]
         elif name == "offset_delete":
             self.offsets.pop((record["group"], record["handle"]), None)
         elif name == "group_delete":
@@ -629,7 +636,13 @@ def as_json(state):
         for (group, handle), (offset, metadata) in sorted(state.offsets.items())
         for partition in (state.partitions.get(handle),) if partition
     ]
-    return {"topics": topics, "offsets": offsets}
+    mirrored = [
+        {"mirror": mirror, "topic": partition.topic, "partition": partition.index,
+         "offset": offset}
+        for (mirror, handle), offset in sorted(state.mirrored.items())
+        for partition in (state.partitions.get(handle),) if partition
+    ]
+    return {"topics": topics, "offsets": offsets, "mirrored": mirrored}
 
 
 def main():

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use brooklet::broker::topic_config::{KEYS, own_value};
 use brooklet::clock::{Mono, Now};
 use brooklet::config::{Config, RingConfig};
+use brooklet::log::format::VERSION;
 use brooklet::log::open::{OpenError, Opening};
 use brooklet::log::record::MetaRecord;
 use brooklet::log::recovery::{self, End, Proof, Start};
@@ -217,10 +218,11 @@ fn an_image_of_a_newer_format_is_refused_and_left_untouched() {
         let segment = with_anchor(&image, at);
         let mut file = std::fs::OpenOptions::new().write(true).open(segment).unwrap();
         file.seek(SeekFrom::Start(at)).unwrap();
-        file.write_all(&2u32.to_le_bytes()).unwrap();
+        let version = VERSION + 1;
+        file.write_all(&version.to_le_bytes()).unwrap();
         let before: Vec<_> = image.segments().iter().map(std::fs::read).collect();
         let refused = image.open().map(|_| ());
-        assert_eq!(refused, Err(OpenError::Newer { version: 2 }));
+        assert_eq!(refused, Err(OpenError::Newer { version }));
         for (path, bytes) in image.segments().iter().zip(before) {
             assert!(std::fs::read(path).unwrap() == bytes.unwrap());
         }

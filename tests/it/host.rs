@@ -25,6 +25,8 @@ pub struct Host {
     pub storage: Arc<SimStorage>,
     pub broker: Broker,
     pub now: Now,
+    /// The next produce requests have waited for room as long as they may.
+    pub waited_out: bool,
 }
 
 /// A configuration with small tables, and a ring of `segments` times `segment_bytes`.
@@ -57,7 +59,7 @@ impl Host {
         let mut opening = Opening { now, entropy: &mut entropy, progress: &mut |_, _, _| {} };
         let disk: Arc<dyn Storage> = Arc::clone(&storage) as _;
         let log = Log::open(&LogConfig::of(&config), disk, &mut opening)?;
-        Ok(Host { storage, broker: Broker::new(config, log), now })
+        Ok(Host { storage, broker: Broker::new(config, log), now, waited_out: false })
     }
 
     /// Over a new disk.
@@ -70,7 +72,8 @@ impl Host {
     /// Handles one frame; gives the step and, where there is one, the answer.
     pub fn dispatch(&mut self, frame: &[u8]) -> (Step, Vec<u8>) {
         let address = "127.0.0.1:9092".parse().unwrap();
-        let peer = Peer { conn: ConnId(0), local: address, remote: address };
+        let waited_out = self.waited_out;
+        let peer = Peer { conn: ConnId(0), local: address, remote: address, waited_out };
         let mut buf = vec![0; 64 << 10];
         let out = Window { buf: &mut buf, from: 0 };
         let step = api::dispatch(&mut self.broker, &peer, frame, out, self.now);
@@ -146,6 +149,7 @@ impl Host {
                     self.settle(&until);
                 }
                 Step::NoReply => return Ok(None),
+                Step::Held(_) => return Err("held"),
                 Step::Close(why) => return Err(why),
                 Step::Job => return self.read().map(Some),
             }

@@ -5,6 +5,7 @@ mod client_rskafka;
 mod crash;
 mod docs;
 mod golden;
+mod hold;
 mod host;
 mod model;
 mod offsets;

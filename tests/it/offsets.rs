@@ -205,7 +205,9 @@ fn a_failing_disk_sends_the_client_to_find_the_coordinator_again() {
     assert_eq!(codes(&mut host, 8, &request), [16]);
     assert_eq!(committed(&mut host, "g"), []);
     host.storage.fail(Op::Sync, Failing::Never);
-    while host.work() || host.sleep() && host.broker.log.room(Default::default(), 1, 1).is_err() {}
+    while host.work()
+        || host.sleep() && host.broker.log.room(Default::default(), 1, 1, false).is_err()
+    {}
     assert_eq!(codes(&mut host, 8, &request), [0]);
     assert_eq!(committed(&mut host, "g")[0].2, 5);
 }

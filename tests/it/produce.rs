@@ -266,7 +266,9 @@ fn a_failing_disk_is_a_storage_error_and_no_loss() {
     assert_eq!(one(&mut host, "t", Some(records.clone())), (56, -1));
     assert_eq!(one(&mut host, "t", Some(values(1))).0, 56);
     host.storage.fail(Op::Sync, Failing::Never);
-    while host.work() || host.sleep() && host.broker.log.room(Default::default(), 1, 1).is_err() {}
+    while host.work()
+        || host.sleep() && host.broker.log.room(Default::default(), 1, 1, false).is_err()
+    {}
     let (code, offset) = one(&mut host, "t", Some(records));
     assert_eq!((code, offset), (0, 1));
 }

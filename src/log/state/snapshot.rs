@@ -10,8 +10,11 @@ impl State {
     pub fn snapshot_bytes_bound(&self, ring: RingIndex) -> usize {
         let tables = self.partitions_len() * PARTITION_BYTES_MAX
             + self.limits.producers_max * PRODUCER_BYTES_MAX;
-        let shared = if ring == RingIndex(0) { self.shared_bytes } else { 0 };
-        BOOT_BYTES_MAX + tables + shared
+        if ring != RingIndex(0) {
+            return BOOT_BYTES_MAX + tables;
+        }
+        let mirrored = self.mirrors.snapshot_bytes_bound(self.partitions_len());
+        BOOT_BYTES_MAX + tables + self.shared_bytes + mirrored
     }
 
     /// Whether so many more bytes of metadata records fit the first ring's snapshots.
@@ -76,6 +79,12 @@ impl State {
                         metadata: &entry.metadata,
                         timestamp_ms: entry.timestamp_ms,
                     });
+            }
+            for (slot, partition) in self.partitions() {
+                let handle = partition.handle;
+                for (mirror, offset) in self.mirrors.positions(slot) {
+                    ok = ok && put(&MetaRecord::Mirrored { mirror, handle, offset });
+                }
             }
         }
         ok

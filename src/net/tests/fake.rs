@@ -16,10 +16,10 @@ use crate::metrics::{Metrics, PoolKind};
 use crate::net::core::Core;
 use crate::net::{Setup, serve};
 use crate::storage::{Storage, WriteJob};
-use crate::types::{FileIndex, FileRef, RingIndex, Settle, Ticket, Until};
+use crate::types::{FileIndex, FileRef, HeldBack, RingIndex, Settle, Ticket, Until};
 
 /// Answered after a sync with its correlation id; version 1: never answered; 2: the first try is
-/// put off; 3: with a body as long as the request's body says.
+/// put off; 3: with a body as long as the request's body says; 4: it waits while the ring is full.
 pub const PRODUCE: i16 = 0;
 /// A job: body = bytes to send; version 1: only once [`WAKE`] came; 2: with a cold read.
 pub const FETCH: i16 = 1;
@@ -38,10 +38,16 @@ pub struct Disk {
     pub fails: AtomicBool,
     pub syncs: AtomicU64,
     pub sync_us: AtomicU64,
+    /// Set: there is no room for [`PRODUCE`] in version 4.
+    pub full: AtomicBool,
+    /// So long such a request waits.
+    pub hold_wait_ms: AtomicU64,
 }
 
 pub struct Fake {
     disk: Arc<dyn Storage>,
+    knobs: Arc<Disk>,
+    holding: bool,
     metrics: Metrics,
     open: Ticket,
     staged: bool,
@@ -163,7 +169,9 @@ fn pattern(at: usize) -> u8 {
 impl Fake {
     pub fn new(disk: Arc<Disk>, connections: usize) -> Fake {
         Fake {
+            knobs: Arc::clone(&disk),
             disk,
+            holding: false,
             metrics: Metrics::default(),
             open: Ticket(1),
             staged: false,
@@ -180,6 +188,11 @@ impl Fake {
     fn stage(&mut self) -> Until {
         self.staged = true;
         Until::synced(RingIndex(0), self.open)
+    }
+
+    fn hold_back(&self) -> HeldBack {
+        let wait_ms = Some(self.knobs.hold_wait_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0);
+        HeldBack { ring: RingIndex(0), wait_ms }
     }
 
     /// The window's part of an answer of 8 bytes of head and a body in [`pattern`].
@@ -212,6 +225,13 @@ impl Core for Fake {
             }
             (PRODUCE, 2) if !std::mem::replace(&mut self.put_off, true) => {
                 Step::Again(self.stage())
+            }
+            (PRODUCE, 4) if self.knobs.full.load(Ordering::Relaxed) => {
+                self.holding = true;
+                match peer.waited_out {
+                    true => Step::Reply { bytes: Fake::encode(19, 0, out) },
+                    false => Step::Held(self.hold_back()),
+                }
             }
             (PRODUCE | COMMIT, _) => {
                 let failing = self.failed.is_some() && key == COMMIT;
@@ -343,6 +363,20 @@ impl Core for Fake {
 
     fn due(&self) -> Mono {
         Mono(u64::MAX)
+    }
+
+    fn is_holding(&self) -> bool {
+        self.holding
+    }
+
+    fn held_back(&mut self, frame: &[u8], _bytes: usize, _now: Now) -> Option<HeldBack> {
+        let full = self.knobs.full.load(Ordering::Relaxed);
+        (full && frame[..4] == [0, 0, 0, 4]).then(|| self.hold_back())
+    }
+
+    fn hold_ends(&mut self, _now: Now) -> bool {
+        let full = self.knobs.full.load(Ordering::Relaxed);
+        std::mem::replace(&mut self.holding, full) && !full
     }
 
     fn metrics(&mut self) -> &mut Metrics {

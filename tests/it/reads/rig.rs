@@ -271,7 +271,7 @@ fn open(config: &Config, disk: &Arc<Memory>, now: Now) -> Log {
 
 pub fn peer(conn: u16) -> Peer {
     let address = "127.0.0.1:9092".parse().unwrap();
-    Peer { conn: ConnId(conn), local: address, remote: address }
+    Peer { conn: ConnId(conn), local: address, remote: address, waited_out: false }
 }
 
 /// The offset behind the last of whole batches; none without any.

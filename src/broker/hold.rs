@@ -1,0 +1,208 @@
+//! Rings that are full of what their holders have not had: who waits, and what is said of it.
+
+use std::fmt::Write;
+
+use super::Broker;
+use crate::clock::{Mono, Now};
+use crate::config::Holder;
+use crate::limits;
+use crate::log::hold::Lag;
+use crate::types::{PartitionSlot, RingIndex};
+
+/// What is known of the rings' holds.
+#[derive(Debug, Default)]
+pub struct Holds {
+    rings: [RingHold; limits::RINGS_MAX],
+}
+
+#[derive(Debug, Default)]
+struct RingHold {
+    /// Since when producers wait; none: they do not.
+    since: Option<Mono>,
+    /// When it was last said that they do.
+    told: Option<Mono>,
+    /// Segments begun when it was last looked how full the ring is.
+    segments_seen: u64,
+    /// The last of [`FULL_PERCENT`] that was warned of.
+    warned: usize,
+}
+
+/// What a ring's hold looks like now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HoldNow {
+    /// Bytes of segments that may not be overwritten.
+    pub held_bytes: u64,
+    /// Bytes that there are for such.
+    pub data_bytes: u64,
+    /// Microseconds for which producers have been waiting; none: they are not.
+    pub waiting_us: Option<u64>,
+}
+
+impl Broker {
+    /// A request found no room for records that are kept.
+    pub fn hold_begins(&mut self, ring: RingIndex, now: Now) {
+        let place = usize::from(ring.0);
+        let hold = &mut self.holds.rings[place];
+        if hold.since.is_some() {
+            return;
+        }
+        hold.since = Some(now.mono);
+        if hold.told.is_some_and(|told| now.mono.since_us(told) < TELL_US) {
+            return;
+        }
+        hold.told = Some(now.mono);
+        for holder in &self.config.rings[place].hold_for {
+            let lag = self.hold_lag(ring, holder);
+            if lag.records > 0 {
+                log::warn!(
+                    "ring {} is full, and producers wait: {}",
+                    self.config.rings[place].name,
+                    self.hold_text(holder, &lag)
+                );
+            }
+        }
+    }
+
+    /// Whether requests may be waiting for room in any ring.
+    pub fn is_holding(&self) -> bool {
+        self.holds.rings.iter().any(|hold| hold.since.is_some())
+    }
+
+    /// Whether a ring for which requests were waiting has room again.
+    pub fn hold_ends(&mut self, now: Now) -> bool {
+        let mut ended = false;
+        for place in 0..self.log.rings_len() {
+            let ring = RingIndex(place as u8);
+            let Some(since) = self.holds.rings[place].since else { continue };
+            if !self.log.takes_kept(ring, 0) {
+                continue;
+            }
+            let hold = &mut self.holds.rings[place];
+            (hold.since, ended) = (None, true);
+            let waited_us = now.mono.since_us(since);
+            if hold.told == Some(since) || waited_us > TELL_US {
+                hold.told = Some(now.mono);
+                let name = &self.config.rings[place].name;
+                log::info!("ring {name} takes records again after {} s", waited_us / 1_000_000);
+            }
+        }
+        ended
+    }
+
+    /// Warns of holders that never said anything, at the start.
+    pub(super) fn hold_warn_at_start(&self) {
+        for (place, ring) in self.config.rings.iter().enumerate() {
+            let hold = self.log.hold(RingIndex(place as u8));
+            for holder in ring.hold_for.iter().filter(|holder| !hold.has_reported(holder)) {
+                log::warn!(
+                    "ring {} is held for {holder}, which has {} yet: when the ring is full, \
+                     producers will wait for it",
+                    ring.name,
+                    verb(holder)
+                );
+            }
+        }
+    }
+
+    /// Warns of the same whenever a ring has become half full, and more, of what is held.
+    pub fn hold_warn_as_it_fills(&mut self, ring: RingIndex) {
+        let place = usize::from(ring.0);
+        let config = &self.config.rings[place];
+        let segments = self.log.stats(ring).segments;
+        if config.hold_for.is_empty() || self.holds.rings[place].segments_seen == segments {
+            return;
+        }
+        self.holds.rings[place].segments_seen = segments;
+        let now = self.hold_now(ring, Mono(0));
+        let percent = now.held_bytes * 100 / now.data_bytes.max(1);
+        let reached = FULL_PERCENT.iter().take_while(|full| percent >= **full).count();
+        let warned = std::mem::replace(&mut self.holds.rings[place].warned, reached);
+        if reached <= warned {
+            return;
+        }
+        let hold = self.log.hold(ring);
+        for holder in config.hold_for.iter().filter(|holder| !hold.has_reported(holder)) {
+            let lag = self.hold_lag(ring, holder);
+            log::warn!(
+                "ring {} is {percent} % full: {}",
+                config.name,
+                self.hold_text(holder, &lag)
+            );
+        }
+    }
+
+    /// How full a ring is of what is held.
+    pub fn hold_now(&self, ring: RingIndex, now: Mono) -> HoldNow {
+        let place = usize::from(ring.0);
+        let config = &self.config.rings[place];
+        let hold = self.log.hold(ring);
+        let segment_bytes = config.segment_bytes;
+        let mut held_bytes = 0;
+        let mut segments = self.log.segments(ring).peekable();
+        while let Some(segment) = segments.next() {
+            let file = segment.file.file;
+            let last = segments.peek().is_none();
+            if held_bytes == 0 && (hold.is_free(file) || !last && hold.has_been_had(file)) {
+                continue;
+            }
+            held_bytes += if last { segment.end } else { segment_bytes };
+        }
+        HoldNow {
+            held_bytes,
+            data_bytes: u64::from(config.data_segments()) * segment_bytes,
+            waiting_us: self.holds.rings[place].since.map(|since| now.since_us(since)),
+        }
+    }
+
+    /// What a holder has not had in a ring.
+    pub fn hold_lag(&self, ring: RingIndex, holder: &Holder) -> Lag {
+        let state = self.log.state();
+        let slots = state.partitions().filter(|(_, partition)| partition.ring == ring);
+        self.log.hold(ring).lag(holder, slots.map(|(slot, _)| slot))
+    }
+
+    fn hold_text(&self, holder: &Holder, lag: &Lag) -> heapless::String<TEXT_BYTES> {
+        let mut text = heapless::String::new();
+        // What does not fit is left out.
+        let _ = write!(
+            text,
+            "{holder} has not had {} records of {} partitions",
+            lag.records, lag.partitions
+        );
+        if let Some((slot, first)) = lag.first {
+            let name = self.partition_name(slot);
+            let _ = write!(text, ", {name} from offset {} on", first.0);
+        }
+        if lag.unreported > 0 {
+            let verb = verb(holder);
+            let _ = write!(text, "; of {} partitions it has {verb} yet", lag.unreported);
+        }
+        text
+    }
+
+    fn partition_name(&self, slot: PartitionSlot) -> heapless::String<TEXT_BYTES> {
+        let mut name = heapless::String::new();
+        let state = self.log.state();
+        if let Some(partition) = state.partition(slot) {
+            let topic = state.topic(partition.topic).map_or("", |topic| &topic.name);
+            let _ = write!(name, "{topic}-{}", partition.index);
+        }
+        name
+    }
+}
+
+/// What it has not done.
+fn verb(holder: &Holder) -> &'static str {
+    match holder {
+        Holder::Group(_) => "committed nothing",
+        Holder::Mirror(_) => "reported nothing",
+    }
+}
+
+const FULL_PERCENT: [u64; 3] = [50, 75, 90];
+
+/// Said again no sooner.
+const TELL_US: u64 = 60_000_000;
+
+/// A topic's name, a holder's, and some words.
+const TEXT_BYTES: usize = 640;

@@ -1,0 +1,216 @@
+//! Room in a ring: which segments go when another is begun, and what may be staged in one that is
+//! held.
+//!
+//! Records that are kept for somebody are let into a held ring only when they are sure to find room
+//! without anything going that has not been had. Everything else (metadata, and records that are kept
+//! for nobody, such as a mirror's reports) is always let in: it goes to segments beyond those that
+//! may hold kept records, and these alternate, since a segment with nothing kept in it is given back
+//! as soon as the head behind it is on flash.
+
+use std::fmt::Write;
+
+use super::{Ring, Segment};
+use crate::clock::{Mono, Now};
+use crate::limits::PAGE_BYTES;
+use crate::log::hold::Hold;
+use crate::log::index::Index;
+use crate::log::state::State;
+use crate::types::{Offset, PartitionSlot};
+
+/// What was said of overwritten segments, and what was left out since.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    at: Option<Mono>,
+    segments: u64,
+    records: u64,
+}
+
+impl Ring {
+    /// Whether the ring is kept for somebody.
+    pub fn is_held(&self) -> bool {
+        !self.config.hold_for.is_empty()
+    }
+
+    /// The ring's holders, and where they stand.
+    pub fn hold<'a>(&'a self, state: &'a State, index: &'a Index) -> Hold<'a> {
+        Hold { holders: &self.config.hold_for, state, index }
+    }
+
+    /// Whether kept records of so many bytes in so many runs may join the open group.
+    pub fn room_kept(&mut self, bytes: usize, runs: usize, state: &State, index: &Index) -> bool {
+        if !self.is_held() {
+            return true;
+        }
+        let pending = self.open.kept || self.closed.as_ref().is_some_and(|closed| closed.kept);
+        if (self.current_kept || pending) && self.fits_all(bytes, runs, 0) {
+            return true;
+        }
+        if self.full_at == Some(state.changes()) {
+            return false;
+        }
+        let (count, enough) = self.evictable(state, index);
+        self.full_at = (!enough).then_some(state.changes());
+        if enough && let Some(last) = count.checked_sub(1) {
+            // They go, also if a group goes back behind them meanwhile: room is promised by that.
+            self.had_through = self.had_through.max(self.live[last].seq);
+        }
+        enough
+    }
+
+    /// Whether something that is kept for nobody may join the open group. Where kept records wait in
+    /// it, it may not take their room; it is staged behind them then.
+    pub fn room_beside(
+        &self,
+        bytes: usize,
+        runs: usize,
+        meta_bytes: usize,
+        state: &State,
+        index: &Index,
+    ) -> bool {
+        !self.is_held()
+            || !self.open.kept
+            || self.fits_all(bytes, runs, meta_bytes)
+            || self.evictable(state, index).1
+    }
+
+    /// Whether all that is staged and so much more fits the current segment, whatever its foot takes.
+    fn fits_all(&self, bytes: usize, runs: usize, meta_bytes: usize) -> bool {
+        let Some(current) = self.current() else {
+            return false;
+        };
+        let closed = self.closed.as_ref().map_or(0, |c| self.group_bytes(c.contents_bytes()));
+        let open = self.group_bytes(self.open.contents_bytes_bound(bytes, runs, meta_bytes));
+        let evict = self.alignment.max(PAGE_BYTES as u64);
+        let end = current.end + closed + open + evict + self.anchor_bytes_max;
+        !self.current_bad && !self.closed_by_foot && end <= self.config.segment_bytes
+    }
+
+    /// How many of the oldest segments may go so that one more may hold kept records, and whether
+    /// those are enough.
+    pub(super) fn evictable(&self, state: &State, index: &Index) -> (usize, bool) {
+        let mut excess = self.excess(state, index);
+        let last = self.live.len().saturating_sub(1);
+        let mut count = 0;
+        while excess > 0 && count < last {
+            let segment = self.live[count];
+            if !self.may_go(segment, state, index) {
+                break;
+            }
+            excess -= usize::from(!self.is_free(segment, state, index));
+            count += 1;
+        }
+        (count, excess == 0)
+    }
+
+    /// Whether a segment's records need not be kept any more.
+    pub(super) fn may_go(&self, segment: Segment, state: &State, index: &Index) -> bool {
+        let known = segment.seq <= self.had_through;
+        known || !self.is_held() || self.hold(state, index).has_been_had(segment.file)
+    }
+
+    /// How many segments would hold kept records beyond those that may, with one more.
+    fn excess(&self, state: &State, index: &Index) -> usize {
+        let free = |segment: &&Segment| self.is_free(**segment, state, index);
+        let kept = self.live.len() - self.live.iter().filter(free).count();
+        // What is staged will be in the current segment, or the next.
+        let staged = self.open.kept || self.closed.as_ref().is_some_and(|closed| closed.kept);
+        let current_free = self.current().is_none_or(|s| self.is_free(*s, state, index));
+        let more = 1 + usize::from(staged && current_free);
+        (kept + more).saturating_sub(usize::from(self.config.data_segments()))
+    }
+
+    fn is_free(&self, segment: Segment, state: &State, index: &Index) -> bool {
+        self.is_held() && self.hold(state, index).is_free(segment.file)
+    }
+
+    /// Finds the segments that the next head need not list.
+    pub(super) fn freeing_find(&mut self, state: &State, index: &Index) {
+        self.freeing.clear();
+        for place in 0..self.live.len() {
+            let segment = self.live[place];
+            if self.is_free(segment, state, index) {
+                self.freeing.push(segment.seq);
+            }
+        }
+    }
+
+    /// Once that head is on flash: their files are free.
+    pub fn freeing_done(&mut self, index: &mut Index) {
+        while let Some(seq) = self.freeing.pop() {
+            if let Some(place) = self.live.iter().position(|segment| segment.seq == seq) {
+                let segment = self.live.remove(place);
+                index.segment_evicted(segment.file);
+                self.free.push(segment.file);
+                self.stats.freed += 1;
+                log::debug!("ring {}: segment {} is free again", self.config.name, seq.0);
+            }
+        }
+    }
+
+    /// Says what is overwritten: not more often than people can read.
+    pub(super) fn tell_evicted(
+        &mut self,
+        segment: Segment,
+        state: &State,
+        index: &Index,
+        now: Now,
+    ) {
+        let mut records = 0;
+        let mut named: heapless::String<NAMED_BYTES> = heapless::String::new();
+        let mut more = 0;
+        for (slot, partition) in state.partitions() {
+            let Some((first, end)) = in_segment(segment, slot, partition.written, index) else {
+                continue;
+            };
+            let first = first.max(partition.log_start);
+            if first >= end {
+                continue;
+            }
+            records += end.0.abs_diff(first.0);
+            let topic = state.topic(partition.topic).map_or("", |topic| &topic.name);
+            let (partition, last) = (partition.index, end.0 - 1);
+            let whole = named.len();
+            if write!(named, ", {topic}-{partition} from {} to {last}", first.0).is_err() {
+                named.truncate(whole);
+                more += 1;
+            }
+        }
+        let told = &mut self.told;
+        if told.at.is_some_and(|at| now.mono.since_us(at) < TELL_US) {
+            told.segments += 1;
+            told.records += records;
+            return;
+        }
+        log::info!(
+            "ring {}: segment {} is overwritten: {records} records{named}, and {more} more \
+             partitions; {} segments of {} records since this was last said",
+            self.config.name,
+            segment.seq.0,
+            told.segments,
+            told.records
+        );
+        *told = Told { at: Some(now.mono), ..Told::default() };
+    }
+
+    /// Whether the current segment holds kept records, as it was found.
+    pub fn current_look(&mut self, state: &State, index: &Index) {
+        let current = self.current().copied();
+        self.current_kept = current.is_some_and(|current| !self.is_free(current, state, index));
+    }
+}
+
+/// A partition's first offset in a segment, and the one behind its last.
+fn in_segment(
+    segment: Segment,
+    slot: PartitionSlot,
+    written: Offset,
+    index: &Index,
+) -> Option<(Offset, Offset)> {
+    let first = index.in_segment(segment.file, slot)?.first;
+    Some((first, index.end_in(segment.file, slot, first).unwrap_or(written)))
+}
+
+const TELL_US: u64 = 10_000_000;
+
+/// Room for the names of the partitions in a line of the log.
+const NAMED_BYTES: usize = 256;

@@ -1,0 +1,158 @@
+//! Produce requests for a ring that is full of what its holders have not had.
+//!
+//! They wait for room until shortly before their clients give up. Once a ring is full, requests for
+//! it are left unread in their sockets, so that they hold no buffer: of each only the beginning is
+//! looked at. Those that had been read already wait with theirs, but not for long when somebody
+//! else needs it; a mirror's report, by which the ring gets room again, must not wait for them.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::Net;
+use super::connection::{Connection, HEAD_BYTES, SIZE_BYTES};
+use super::core::Core;
+use super::slots::Phase;
+use super::wire::End;
+use crate::clock::Mono;
+use crate::metrics::PoolKind;
+use crate::types::{HeldBack, RingIndex};
+
+impl<C: Core> Connection<C> {
+    /// Waits while the request whose head is there, and which is so long, is one for a full ring. It
+    /// is not read meanwhile; `waited_out` is set when it has waited long enough.
+    pub(super) async fn wait_unread(&mut self, frame_bytes: usize) -> Result<(), End> {
+        let mut held = None;
+        while let Some(held_back) = self.held_back(frame_bytes) {
+            self.settle_replies().await?;
+            held.get_or_insert_with(|| Held::new(&self.wire.net, Some(held_back.ring)));
+            if !self.wait_for_room(held_back).await? {
+                self.peer.waited_out = true;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for room with the request in a buffer; `waited_out` is set when it has waited enough.
+    pub(super) async fn wait_read(&mut self, held_back: HeldBack) -> Result<(), End> {
+        self.settle_replies().await?;
+        let _held = Held::new(&self.wire.net, Some(held_back.ring));
+        self.peer.waited_out = !self.wait_for_room(held_back).await?;
+        Ok(())
+    }
+
+    /// Whether the request in the socket should be left there.
+    fn held_back(&self, frame_bytes: usize) -> Option<HeldBack> {
+        let net = &self.wire.net;
+        let mut core = net.core.borrow_mut();
+        if !core.is_holding() {
+            return None;
+        }
+        let mut window = net.window.borrow_mut();
+        let begin = HEAD_BYTES - SIZE_BYTES;
+        let (head, rest) = window.get_mut(..BEGINNING_BYTES)?.split_at_mut(begin);
+        head.copy_from_slice(&self.head[SIZE_BYTES..]);
+        let peeked = self.wire.socket.get_ref().peek(rest).unwrap_or(0);
+        core.held_back(&window[..begin + peeked], frame_bytes, net.look_at_clock())
+    }
+
+    /// Waits until there is room again; false: not in time. The time is that from when the first of
+    /// the requests that came together had to wait: they all had.
+    async fn wait_for_room(&mut self, held_back: HeldBack) -> Result<bool, End> {
+        let now = self.wire.net.hub.clock.mono();
+        let since = *self.held_since.get_or_insert(now);
+        let deadline = held_back.wait_ms.map(|wait_ms| since.plus_ms(wait_ms));
+        self.wire.room(now, deadline).await
+    }
+}
+
+impl<C: Core> super::wire::Wire<C> {
+    /// Waits until there is room in a ring again; false: not until `deadline`, or before somebody
+    /// needs the buffer that this connection holds.
+    async fn room(&self, began: Mono, deadline: Option<Mono>) -> Result<bool, End> {
+        let hub = &self.net.hub;
+        let mut timer = deadline.map(|deadline| smol::Timer::at(hub.clock.instant(deadline)));
+        self.slot(|slot| (slot.phase, slot.woken) = (Phase::Held, false));
+        let room = poll_fn(|context| {
+            if self.slot(|slot| std::mem::take(&mut slot.woken)) {
+                return Poll::Ready(Ok(true));
+            }
+            self.poll_end(context, true)?;
+            if let Some(timer) = &mut timer
+                && Pin::new(timer).poll(context).is_ready()
+            {
+                return Poll::Ready(Ok(false));
+            }
+            let waited_ms = hub.clock.mono().since_us(began) / 1000;
+            if waited_ms >= LEASE_MS_MIN && self.holds_what_is_wanted() {
+                return Poll::Ready(Ok(false));
+            }
+            Poll::Pending
+        });
+        let room = room.await;
+        self.slot(|slot| slot.phase = Phase::Busy);
+        room
+    }
+
+    fn holds_what_is_wanted(&self) -> bool {
+        let pools = self.net.hub.pools.borrow();
+        let holds = self.slot(|slot| slot.holds);
+        PoolKind::ALL.into_iter().any(|kind| holds[kind as usize] && pools.is_wanted(kind))
+    }
+}
+
+impl<C: Core> Net<C> {
+    /// Wakes those who wait for room in a ring, if there is some.
+    pub(super) fn wake_held(&self, core: &mut C) {
+        if !core.is_holding() || !core.hold_ends(self.hub.clock.now()) {
+            return;
+        }
+        for slot in self.hub.slots.borrow_mut().iter_mut() {
+            if slot.phase == Phase::Held {
+                slot.woken = true;
+                slot.wake();
+            }
+        }
+    }
+}
+
+/// Counts a produce request that is held back, while it is.
+pub(super) struct Held<C: Core> {
+    net: Rc<Net<C>>,
+    ring: Option<RingIndex>,
+}
+
+impl<C: Core> Held<C> {
+    /// `ring`: the one that is full; none: it waits for a sync only.
+    pub(super) fn new(net: &Rc<Net<C>>, ring: Option<RingIndex>) -> Held<C> {
+        let mut core = net.core.borrow_mut();
+        let metrics = core.metrics();
+        metrics.producers_held += 1;
+        metrics.producers_held_total += 1;
+        if let Some(ring) = ring {
+            metrics.producers_held_by_ring[usize::from(ring.0)] += 1;
+        }
+        drop(core);
+        Held { net: Rc::clone(net), ring }
+    }
+}
+
+impl<C: Core> Drop for Held<C> {
+    fn drop(&mut self) {
+        let mut core = self.net.core.borrow_mut();
+        let metrics = core.metrics();
+        metrics.producers_held -= 1;
+        if let Some(ring) = self.ring {
+            metrics.producers_held_by_ring[usize::from(ring.0)] -= 1;
+        }
+    }
+}
+
+/// So much of a request is looked at: its header and the first topic's name.
+const BEGINNING_BYTES: usize = 1024;
+
+/// So long a request keeps its buffer, though others need it: an error at once would use up its
+/// client's retries.
+const LEASE_MS_MIN: u64 = 1000;
