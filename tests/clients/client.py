@@ -6,11 +6,11 @@ Starts of consumption are "earliest", "latest", an offset, or ("timestamp", ms);
 for by "earliest", "latest", "max_timestamp" or a number of milliseconds.
 """
 
+import base64
 import json
 import queue
 import subprocess
 import threading
-import time
 from collections import namedtuple
 
 # A record to be produced; the timestamp is in milliseconds, None for now.
@@ -61,6 +61,8 @@ class Client:
     repeats_headers = True
     # What the client calls a record that is too large, here or at the broker.
     too_large = "TOOLARGE"
+    # Members tell what they were assigned.
+    tells_assignment = True
     # Whether a stream of `stream()` has each record once, also over a crash of the broker.
     stream_once = True
 
@@ -137,7 +139,9 @@ class Member(Process):
         if message["event"] == "record":
             self.records.append(got_of(message["record"]))
         elif message["event"] == "assigned":
-            self.assigned, self.changes = sorted(message["partitions"]), self.changes + 1
+            held = sorted(message["partitions"])
+            self.changes += held != self.assigned
+            self.assigned = held
 
     def commit(self):
         """Commits what was received so far, and waits for it."""
@@ -171,15 +175,11 @@ class Stream(Process):
 
 def encoded(data):
     """Bytes on a worker's line."""
-    import base64
-
     return None if data is None else base64.b64encode(data).decode()
 
 
 def decoded(text):
     """Bytes from a worker's line."""
-    import base64
-
     return None if text is None else base64.b64decode(text)
 
 
@@ -204,8 +204,3 @@ def wire_of(record):
         "value": encoded(record.value),
         "headers": [{"name": name, "value": encoded(value)} for name, value in record.headers],
     }
-
-
-def seconds_left(until):
-    """How long until a moment of the monotonic clock, at least nothing."""
-    return max(0.0, until - time.monotonic())

@@ -403,9 +403,9 @@ class KafkaPython(PythonClient):
         return {"state": told["group_state"], "members": members}
 
     def delete_group(self, group):
-        ((_, outcome),) = dict(self._admin().delete_groups([group])).items()
-        if str(outcome) not in ("OK", "[Error 0] NoError") and getattr(outcome, "errno", 0):
-            raise outcome if isinstance(outcome, Exception) else AssertionError(str(outcome))
+        outcome = dict(self._admin().delete_groups([group]))[group]
+        if outcome != "OK":
+            raise AssertionError(outcome)
 
     def delete_offset(self, group, topic, partition=0):
         from kafka import TopicPartition

@@ -39,6 +39,8 @@ import tool_cases  # registers its cases with those of `extras`
 
 # A ring that is zero-filled in a moment, takes what one case produces, and laps during a run.
 BROOKLET_SETTINGS = ("ring.segments=16", "ring.segment_bytes=4 MiB")
+# As the real Kafka is started here: a group of one need not wait for company.
+GROUP_SETTINGS = ("group_initial_rebalance_delay_ms=0",)
 
 
 def main():
@@ -137,7 +139,7 @@ def broker_of(options):
     binary = pathlib.Path(options.binary)
     if not binary.exists():
         raise SystemExit(f"{binary} is not there: cargo build --release")
-    settings = [*BROOKLET_SETTINGS, *options.settings]
+    settings = [*BROOKLET_SETTINGS, *GROUP_SETTINGS, *options.settings]
     return brokers.Brooklet(binary, options.port, settings=settings)
 
 

@@ -67,8 +67,9 @@ class KcatMember(ToolMember):
     def error(self, line):
         if "rebalanced" in line:
             held = line.rsplit("assigned:", 1)[1] if "assigned:" in line else ""
-            self.assigned = sorted(int(index) for index in re.findall(r"\[(\d+)\]", held))
-            self.changes += 1
+            held = sorted(int(index) for index in re.findall(r"\[(\d+)\]", held))
+            self.changes += held != self.assigned
+            self.assigned = held
 
 
 class ConsoleMember(ToolMember):
@@ -199,6 +200,7 @@ class JavaTools(Client):
 
     name = "java-tools"
     need = "java"
+    tells_assignment = False
     text_only = True
     picks_partition = False
     sets_timestamp = False
@@ -207,6 +209,7 @@ class JavaTools(Client):
     lacks = {
         "explicit_commit": "kafka-console-consumer commits by itself only",
         "stream": "kafka-verifiable-producer has a case of its own",
+        "consumer_protocol": "it shows no assignment to check; java does",
     }
 
     def _tool(self, tool, *arguments, stdin=b"", ok=True):

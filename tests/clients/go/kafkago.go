@@ -211,6 +211,8 @@ func (m *kafkaGoMember) commit(ctx context.Context) error {
 			return err
 		}
 	}
+	// What another member gets meanwhile is no longer this one's to commit.
+	clear(m.last)
 	return nil
 }
 
@@ -328,8 +330,8 @@ func (c *kafkaGoWorker) committed(ctx context.Context, in *input) (any, error) {
 		GroupID: in.Group, Topics: map[string][]int{in.Topic: {int(in.Partition)}},
 	}
 	answer, err := c.client.OffsetFetch(ctx, asked)
-	// The connection in its pool may be one to a broker that was restarted since.
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	// The connections in its pool may be to a broker that was restarted since.
+	for errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		answer, err = c.client.OffsetFetch(ctx, asked)
 	}
 	if err != nil {
