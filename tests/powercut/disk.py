@@ -1,0 +1,223 @@
+"""A disk with a volatile write cache, in memory, over an image file: what a power cut can be aimed at.
+
+A write is *pending* until a flush (or with FUA), sector by sector; the image holds what is durable. A
+cut lets some of the pending sectors reach the image, and from then on the disk is silent, as a disk
+without power is. `fuse.py` and `nbd.py` put one of these behind a file and behind a socket.
+
+The disk looks at what is written, by the magics that FORMAT.md names, and so knows which part of a ring
+a write was: a cut can wait for the second foot, and says where it fell.
+"""
+
+import json
+import os
+import random
+import struct
+
+SECTOR, PAGE = 512, 4096
+KEEPS = ("none", "all", "prefix", "subset", "garble")
+# Anchors (FORMAT.md): the kind behind magic, version, CRC and ring id.
+ANCHOR_MAGIC, ANCHOR_KINDS = b"brooklet", {1: "head", 2: "foot", 3: "twin"}
+# Commit groups: the flags behind magic, CRC, ring id, segment, sequence, position and boot.
+GROUP_MAGIC, GROUP_FLAGS = b"bkGr", {0: "group", 1: "seal"}
+# Zeroes of this length are a segment file that is being filled.
+FILL_BYTES_MIN = 32 << 10
+
+
+class Disk:
+    """The disk. `answer` of a request that came after the cut is for the caller to withhold."""
+
+    def __init__(self, image, seed=0):
+        self.image = os.open(image, os.O_RDWR)
+        self.bytes = os.fstat(self.image).st_size
+        self.random = random.Random(seed)
+        # (position, bytes, kinds) in order of arrival, and the newest contents by sector.
+        self.pending, self.live = [], {}
+        self.counts = {"reads": 0, "writes": 0, "flushes": 0, "flushes_ignored": 0}
+        # Where the last ring write ended, for pieces of it that follow without a magic.
+        self.ring_end, self.ring_kinds = None, frozenset()
+        # Where the ring's files lie, as (from, to); empty as long as nobody said.
+        self.ring = []
+        self.rule, self.lies, self.is_cut = None, False, False
+        self.faults = []
+
+    # ---- what the host asks ----
+
+    def read(self, at, count):
+        """The newest contents, durable or not."""
+        self.counts["reads"] += 1
+        data = os.pread(self.image, count, at)
+        if not self.live:
+            return data
+        data = bytearray(data)
+        for sector in range(at // SECTOR, -(-(at + count) // SECTOR)):
+            newest = self.live.get(sector)
+            if newest is not None:
+                place = sector * SECTOR - at
+                data[place : place + SECTOR] = newest
+        return bytes(data)
+
+    def write(self, at, data, fua=False):
+        """Takes a write of whole sectors; false: the power went away, and nobody may be answered."""
+        data = bytes(data)
+        self.counts["writes"] += 1
+        kinds = self._kinds_of(at, data)
+        self.pending.append((at, data, kinds))
+        for place in range(0, len(data), SECTOR):
+            self.live[(at + place) // SECTOR] = data[place : place + SECTOR]
+        if self._strikes("write", kinds):
+            return False
+        if fua:
+            # A disk may always keep more than it must.
+            self._persist_all()
+        return True
+
+    def flush(self):
+        """Makes everything durable; false: the power went away."""
+        self.counts["flushes"] += 1
+        kinds = frozenset().union(*(entry[2] for entry in self.pending))
+        if self._strikes("flush", kinds):
+            return False
+        if self.lies:
+            self.counts["flushes_ignored"] += 1
+        else:
+            self._persist_all()
+        return not self._strikes("flushed", kinds)
+
+    # ---- what the test asks ----
+
+    def command(self, order):
+        """Carries out one order, a dict; gives what there is to say, or None."""
+        if "arm" in order:
+            self.rule = dict(order["arm"])
+        if "lie" in order:
+            self.lies = order["lie"]
+        if "ring" in order:
+            self.ring = order["ring"]
+        if "faults" in order:
+            self.faults = order["faults"]
+        if "cut" in order and not self.is_cut:
+            self.cut(order["cut"], "asked", frozenset())
+        if "counts" in order:
+            return {"counts": self.counts}
+        return None
+
+    def fault(self, op, at, count):
+        """What an order of faults says about this operation: None, or (errno or 0, milliseconds)."""
+        for fault in self.faults:
+            low, high = fault.get("range", (0, self.bytes))
+            if fault["op"] != op or (op != "flush" and (at >= high or at + count <= low)):
+                continue
+            if fault.get("after", 0) > 0:
+                fault["after"] -= 1
+                continue
+            if fault.get("times", 1) == 0:
+                continue
+            fault["times"] = fault.get("times", -1) - 1
+            return fault.get("errno", 0), fault.get("ms", 0)
+        return None
+
+    def cut(self, keep, at, kinds):
+        """The power goes away: decides what of the pending sectors is on the medium."""
+        self.is_cut = True
+        # A ring may find any sector old, new or garbled; file systems count on whole pages.
+        sectors = [
+            (position + place, data[place : place + unit], entry_kinds)
+            for position, data, entry_kinds in self.pending
+            for unit in [PAGE if "fs" in entry_kinds else SECTOR]
+            for place in range(0, len(data), unit)
+        ]
+        kept = self._survivors(keep, sectors)
+        for position, data, _ in kept:
+            os.pwrite(self.image, data, position)
+        garbled = 0
+        if keep == "garble":
+            # Only what belongs to a ring: no file system promises to survive a garbled journal.
+            pages = {position // PAGE for position, _, _ in sectors if self._in_ring(position)}
+            for page in sorted(pages):
+                if self.random.random() < 0.25:
+                    os.pwrite(self.image, self.random.randbytes(PAGE), page * PAGE)
+                    garbled += 1
+        self.report = {
+            "event": "cut",
+            "keep": keep,
+            "at": at,
+            "kinds": sorted(kinds or frozenset().union(*(entry[2] for entry in self.pending))),
+            "sectors_pending": sum(len(data) for _, data, _ in sectors) // SECTOR,
+            "sectors_kept": sum(len(data) for _, data, _ in kept) // SECTOR,
+            "pages_garbled": garbled,
+            **self.counts,
+        }
+
+    # ---- helpers ----
+
+    def _survivors(self, keep, sectors):
+        if keep == "none":
+            return []
+        if keep == "all":
+            return sectors
+        if keep == "prefix":
+            return sectors[: self.random.randint(0, len(sectors))]
+        chance = self.random.choice((0.1, 0.5, 0.9))
+        # A sector that was written twice keeps one of both, or what it had.
+        return [sector for sector in sectors if self.random.random() < chance]
+
+    def _in_ring(self, at):
+        return any(low <= at < high for low, high in self.ring)
+
+    def _persist_all(self):
+        for at, data, _ in self.pending:
+            os.pwrite(self.image, data, at)
+        self.pending.clear()
+        self.live.clear()
+
+    def _strikes(self, when, kinds):
+        """Whether the rule says that the power goes away now."""
+        rule = self.rule
+        if self.is_cut:
+            return True
+        if not rule or rule.get("when", "write") != when:
+            return False
+        if rule.get("kind") and rule["kind"] not in kinds:
+            return False
+        rule["count"] = rule.get("count", 1) - 1
+        if rule["count"] > 0:
+            return False
+        self.cut(rule.get("keep", "none"), when, kinds)
+        return True
+
+    def _kinds_of(self, at, data):
+        """Which parts of a ring a write has; {"fs"}: none, it is the file system's own."""
+        kinds = set()
+        for place in range(0, len(data), PAGE):
+            if data.startswith(ANCHOR_MAGIC, place):
+                kinds.add(ANCHOR_KINDS.get(struct.unpack_from("<I", data, place + 32)[0], "head"))
+            elif data.startswith(GROUP_MAGIC, place):
+                flags = struct.unpack_from("<H", data, place + 52)[0]
+                kinds.add(GROUP_FLAGS.get(flags, "copy"))
+        if not kinds and at == self.ring_end and (self._in_ring(at) or not self.ring):
+            kinds = set(self.ring_kinds)
+        if not kinds and len(data) >= FILL_BYTES_MIN and not any(data):
+            kinds = {"fill"}
+        if kinds:
+            self.ring_end, self.ring_kinds = at + len(data), frozenset(kinds)
+        return frozenset(kinds or {"fs"})
+
+
+def tell(event):
+    """One event to whoever started this process."""
+    os.write(1, json.dumps(event).encode() + b"\n")
+
+
+class Orders:
+    """Orders from the standard input, one JSON object a line, for a loop that selects on it."""
+
+    def __init__(self):
+        self.received = b""
+
+    def take(self):
+        """The orders that have arrived; None: whoever gave them is gone."""
+        part = os.read(0, 1 << 16)
+        if not part:
+            return None
+        *lines, self.received = (self.received + part).split(b"\n")
+        return [json.loads(line) for line in lines]
