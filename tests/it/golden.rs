@@ -18,8 +18,11 @@ use brooklet::log::{Log, LogConfig};
 use brooklet::storage::FileStorage;
 use brooklet::types::{Boot, GroupSeq, RingIndex};
 
-const IMAGE: &str = include_str!("../format/golden/v1.ring");
-const EXPECTED: &str = include_str!("../format/golden/v1.expected");
+/// Each format's image, and the list of what is in it.
+const IMAGES: [(&str, &str); 2] = [
+    (include_str!("../format/golden/v1.ring"), include_str!("../format/golden/v1.expected")),
+    (include_str!("../format/golden/v2.ring"), include_str!("../format/golden/v2.expected")),
+];
 const RING: RingIndex = RingIndex(0);
 const SEGMENT_BYTES: u64 = 4 << 20;
 
@@ -29,12 +32,12 @@ struct Unpacked(PathBuf);
 impl Unpacked {
     /// Each line is `file PATH LENGTH`, `AT BYTES`, or `AT BYTE TIMES`; bytes are hexadecimal, and
     /// all others are zero.
-    fn new(name: &str) -> Unpacked {
+    fn new(name: &str, image: &str) -> Unpacked {
         let folder = format!("brooklet-golden-{}-{name}", std::process::id());
         let directory = std::env::temp_dir().join(folder);
         let _ = std::fs::remove_dir_all(&directory);
         let mut file = None;
-        for line in IMAGE.lines() {
+        for line in image.lines() {
             let words: Vec<&str> = line.split(' ').collect();
             if words[0] == "file" {
                 let path = directory.join(words[1]);
@@ -163,9 +166,14 @@ fn walk(log: &Log, lines: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn an_image_of_format_1_opens_with_all_that_was_in_it() {
-    let image = Unpacked::new("opens");
-    let expected: BTreeSet<String> = EXPECTED.lines().map(str::to_string).collect();
+fn an_image_of_each_format_opens_with_all_that_was_in_it() {
+    for (image, expected) in IMAGES {
+        opens_with_all(&Unpacked::new("opens", image), expected);
+    }
+}
+
+fn opens_with_all(image: &Unpacked, expected: &str) {
+    let expected: BTreeSet<String> = expected.lines().map(str::to_string).collect();
     let log = image.open().unwrap();
     assert_eq!(found(&log), expected);
     let damage = log.damage();
@@ -186,8 +194,13 @@ fn an_image_of_format_1_opens_with_all_that_was_in_it() {
 }
 
 #[test]
-fn an_image_of_format_1_can_be_written_to_and_opened_again() {
-    let image = Unpacked::new("written");
+fn an_image_of_each_format_can_be_written_to_and_opened_again() {
+    for (image, expected) in IMAGES {
+        is_written_to(&Unpacked::new("written", image), expected);
+    }
+}
+
+fn is_written_to(image: &Unpacked, expected: &str) {
     let mut log = image.open().unwrap();
     let handle_first = log.handles_take(1);
     let record = MetaRecord::TopicCreate {
@@ -204,7 +217,7 @@ fn an_image_of_format_1_can_be_written_to_and_opened_again() {
         log.io_done(RING, job, result, now());
     }
     drop(log);
-    let mut expected: BTreeSet<String> = EXPECTED.lines().map(str::to_string).collect();
+    let mut expected: BTreeSet<String> = expected.lines().map(str::to_string).collect();
     expected.insert("topic new 1".to_string());
     let log = image.open().unwrap();
     assert_eq!(found(&log), expected);
@@ -214,7 +227,7 @@ fn an_image_of_format_1_can_be_written_to_and_opened_again() {
 #[test]
 fn an_image_of_a_newer_format_is_refused_and_left_untouched() {
     for at in [8, SEGMENT_BYTES - 4096 + 8] {
-        let image = Unpacked::new(&format!("newer-{at}"));
+        let image = Unpacked::new(&format!("newer-{at}"), IMAGES[0].0);
         let segment = with_anchor(&image, at);
         let mut file = std::fs::OpenOptions::new().write(true).open(segment).unwrap();
         file.seek(SeekFrom::Start(at)).unwrap();
