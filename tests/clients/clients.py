@@ -19,4 +19,4 @@ ALL = (
     Rskafka,
 )
 # One of each protocol implementation that most people use; the others are tried nightly.
-FAST = (Confluent, Java, JavaTools, Franz, KafkaPython)
+FAST = (Confluent, Java, JavaTools, Franz)

@@ -35,7 +35,7 @@ impl<'a> Beginning<'a> {
 }
 
 /// Whether a request of which only the beginning is known, and its length, had better be left where
-/// it is for now: like [`Step::Held`]. `frame` is what follows the size prefix.
+/// it is for now: like [`Step::Held`](crate::api::Step::Held). `frame` is what follows the size prefix.
 pub fn held_back(
     broker: &mut Broker,
     frame: &[u8],
