@@ -367,6 +367,15 @@ impl<'a> RingRecovery<'a> {
                 _ => {}
             }
         });
+        if found.is_empty() && segment.end > segment.groups_at {
+            self.damage.segments += 1;
+            log::error!(
+                "ring {}: segment {} in file {} cannot be read; what it held is lost",
+                self.ring.config.name,
+                segment.seq.0,
+                segment.file.0
+            );
+        }
         for (at, runs) in found {
             self.index_group(segment.file, at, &runs, state);
         }
