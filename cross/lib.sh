@@ -13,23 +13,18 @@ cross_way() {
         && [ -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/std" ]; then
         echo build-std
     else
-        echo "cross/build: neither 'rustup target add $1' nor Debian's rustc-web, cargo-web and" \
-            "rust-web-src are there; see cross/README.md" >&2
+        echo "cross/build: no standard library for $1: 'rustup target add $1' brings one, or" \
+            "'.ci/install cross' what Debian builds one from (cross/README.md)" >&2
         return 1
     fi
 }
 
-# zig (the linker and the C library) and cargo-zigbuild: those on PATH, else from PyPI, kept.
+# zig (the linker and the C library) and cargo-zigbuild, as requirements.txt pins them: another zig
+# makes another binary.
 cross_tools() {
-    local tools=$PWD/target/cross/tools
-    if ! command -v cargo-zigbuild >/dev/null; then
-        export PATH=$tools/bin:$PATH
-    fi
-    if ! command -v cargo-zigbuild >/dev/null; then
-        echo "cross: installing cargo-zigbuild and ziglang into target/cross/tools" >&2
-        python3 -m venv "$tools"
-        "$tools/bin/pip" install -q -r cross/requirements.txt
-    fi
+    local tools=${CARGO_TARGET_DIR:-$PWD/target}/cross/tools
+    cmp -s cross/requirements.txt "$tools/requirements.txt" || .ci/install zig >&2 || return 1
+    export PATH=$tools/bin:$PATH
 }
 
 # The command that runs a target's binary on this machine; nothing when there is none.
@@ -54,7 +49,7 @@ cross_check() {
         return 1
     fi
     if ! run=$(cross_emulator "$1"); then
-        echo "cross: $1 was not run: no qemu-user-static here" >&2
+        echo "cross: $1 was not run: Debian's qemu-user-static is not here (.ci/install cross)" >&2
         return 0
     fi
     said=$(timeout 60 $run "$2" --version)

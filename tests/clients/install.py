@@ -1,7 +1,8 @@
-"""Brings the clients into target/clients/, each once per pinned version, and nothing elsewhere
-but Debian packages that are missing (kcat, a JDK, Maven, a C++ compiler).
+"""Brings the clients into target/clients/, each once per pinned version, and nothing elsewhere.
 
-Every step is retried, and skipped when its stamp file says that this very version is there.
+Every step is retried, and skipped when its stamp file says that this very version is there. The
+programs that they are built with (a JDK, Maven, a C++ compiler), and kcat, are Debian packages:
+.ci/install brings those, and a step without its program says so.
 """
 
 import hashlib
@@ -38,7 +39,7 @@ def install(wanted):
     CACHE.mkdir(parents=True, exist_ok=True)
     _python()
     if "kcat" in wanted:
-        _program("kcat", "kcat")
+        _need("kcat")
     if "java" in wanted:
         _java()
     if "go" in wanted:
@@ -87,23 +88,10 @@ def _once(name, sources, step):
     stamp.write_text(digest.hexdigest())
 
 
-def _program(program, *packages):
-    """A Debian package, unless the program it brings is there."""
-    if shutil.which(program):
-        return
-    apt(*packages)
-    if not shutil.which(program):
-        raise SystemExit(f"{program} is not there after installing {packages}")
-
-
-def apt(*packages):
-    """Installs Debian packages, as root or with sudo; a list that cannot be updated is no reason
-    to give up."""
-    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    get = sudo + ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
-    get += ["-o", "DPkg::Lock::Timeout=300"]
-    subprocess.run(get + ["-q", "update"], stdin=subprocess.DEVNULL, timeout=600, check=False)
-    _run(get + ["-q", "install", "-y", "--no-install-recommends", *packages], timeout=900)
+def _need(*programs):
+    """Ends with what to install unless these programs are there."""
+    if subprocess.run([ROOT / ".ci" / "install", "--need", *programs]).returncode:
+        raise SystemExit(f"clients: not there: {' '.join(programs)}")
 
 
 def _python():
@@ -111,21 +99,18 @@ def _python():
 
     def step():
         shutil.rmtree(CACHE / "venv", ignore_errors=True)
-        make = [sys.executable, "-m", "venv", CACHE / "venv"]
-        if subprocess.run([str(part) for part in make], capture_output=True).returncode:
-            apt("python3-venv")
-            _run(make)
+        _run([sys.executable, "-m", "venv", CACHE / "venv"])
         _run([VENV_PYTHON, "-m", "pip", "install", "-q", "-r", requirements])
 
     _once("python", [requirements, sys.version], step)
 
 
 def _java():
-    _program("javac", "default-jdk-headless")
+    _need("javac")
     pom, worker = HERE / "java" / "pom.xml", HERE / "java" / "Worker.java"
 
     def jars():
-        _program("mvn", "maven")
+        _need("mvn")
         shutil.rmtree(JARS, ignore_errors=True)
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={JARS}"]
         _run(["mvn", "-q", "-B", "-f", pom, *goal])
@@ -201,8 +186,7 @@ def _rust_worker():
 
     def step():
         # librdkafka is C and C++, built by make.
-        _program("make", "make")
-        _program("c++", "g++")
+        _need("make", "c++")
         build = ["cargo", "build", "--locked", "--quiet", "--target-dir", CACHE / "rust"]
         _run(build, cwd=folder, timeout=1200)
 
