@@ -384,7 +384,7 @@ impl<'a> RingRecovery<'a> {
     /// Files beyond the configured number are deleted once they hold nothing that lives.
     fn retire_surplus(&mut self) {
         let config = &self.ring.config;
-        let kept = config.segments + config.spares;
+        let kept = self.ring.files_configured();
         for file in self.ring.free.iter().filter(|file| file.0 >= kept) {
             let file = FileRef { ring: self.ring.index, file: *file };
             match self.storage.remove(file) {

@@ -626,7 +626,14 @@ impl Ring {
             self.evict_through = Some(oldest.seq);
             self.forget_evicted(state, index, now);
         }
-        self.free.first().copied()
+        // One that the configuration no longer has goes at the next start that finds it free.
+        let files = self.files_configured();
+        self.free.iter().find(|file| file.0 < files).or(self.free.first()).copied()
+    }
+
+    /// How many files the ring has by its configuration; those from here on are surplus.
+    pub(super) fn files_configured(&self) -> u16 {
+        self.config.segments + self.config.spares
     }
 
     /// The live segments as an anchor lists them. `head`: whether the current one is given up; a head

@@ -18,11 +18,5 @@ ALL = (
     Kafkajs,
     Rskafka,
 )
-# One of each protocol implementation that most people use; the others are tried nightly.
-FAST = (Confluent, Java, JavaTools, Franz, KafkaPython)
-# Tried nightly only: see docs/clients.md.
-NOT_FAST = (
-    "kafka-python.shares_partitions_in_a_group_of_three",
-    "kafka-python.goes_on_when_one_joins_and_one_is_killed",
-    "kafka-python.group_lives_through_a_kill_of_the_broker",
-)
+# One of each implementation that differs in kind; the others are tried nightly.
+FAST = (Confluent, Kcat, Java, Franz, KafkaPython)

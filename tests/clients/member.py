@@ -110,6 +110,9 @@ class KafkaPython:
                 held = sorted(where.partition for where in member.consumer.assignment())
                 tell({"event": "assigned", "partitions": held})
 
+        # kafka-python loses a join when the group completes before it knows the topic's partitions:
+        # docs/clients.md.
+        self.consumer.partitions_for_topic(request["topic"])
         self.consumer.subscribe([request["topic"]], listener=Listener())
 
     def poll(self):

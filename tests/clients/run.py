@@ -10,7 +10,11 @@
     run.py --only java --only commit     cases whose name contains one of the words
     run.py --list                        the cases
     run.py --table FILE                  writes clients × features into FILE, between its markers
-    run.py --check-table FILE            fails if that is not what stands there
+    run.py --check-table FILE            fails if that is not what stands there; with --fast, if it is
+                                         not whole or has other versions
+
+Two cases run at a time, each on a broker of its own. A case of a foreign client that fails is tried
+once more by itself; those that needed it are counted and named.
 
 What the clients need is installed into target/clients. Each case is one line; the last line is
 `N passed, N failed`, and the exit code is 1 when anything failed. What a client has not is a line
@@ -22,7 +26,6 @@ import os
 import pathlib
 import signal
 import sys
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
@@ -34,6 +37,7 @@ import group_features  # registers its features with the others
 import harness
 import hostile  # registers its cases with those of `extras`
 import install
+import lanes
 import table
 import tool_cases  # registers its cases with those of `extras`
 
@@ -41,6 +45,8 @@ import tool_cases  # registers its cases with those of `extras`
 BROOKLET_SETTINGS = ("ring.segments=16", "ring.segment_bytes=4 MiB")
 # As the real Kafka is started here: a group of one need not wait for company.
 GROUP_SETTINGS = ("group_initial_rebalance_delay_ms=0",)
+# More than these that fail are no accident.
+SECOND_TRIES_MAX = 10
 
 
 def main():
@@ -55,22 +61,13 @@ def main():
     # The cases run in forks of this process, so it must be the Python that has the clients.
     if pathlib.Path(sys.prefix).resolve() != (install.CACHE / "venv").resolve():
         os.execv(install.VENV_PYTHON, [str(install.VENV_PYTHON), *sys.argv])
-    broker = broker_of(options)
-    # Whoever ends this process by a signal wants the broker ended with it.
+    # Whoever ends this process by a signal wants the brokers ended with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
-    try:
-        broker.start()
-        failed = run_all(cases, broker)
-    finally:
-        broker.stop("kill")
-        if options.keep:
-            print(f"kept: {broker.home}")
-        else:
-            broker.remove()
+    failed = run_all(cases, options)
     if options.table:
         table.write(options.table, cases)
-    if options.check_table and not table.is_current(options.check_table, cases):
-        print(f"the table in {options.check_table} is not what this run found: --table writes it")
+    if options.check_table and not table_stands(options, cases):
+        print(f"the table in {options.check_table} is not what clients do: --table writes it anew")
         failed += 1
     passed = sum(case.outcome == "passed" for case in cases)
     print(f"{passed} passed, {failed} failed")
@@ -87,6 +84,7 @@ def arguments():
     which.add_argument("--kafka", action="store_true", help="start a real Kafka")
     which.add_argument("--broker", metavar="HOST:PORT", help="use a broker that runs already")
     parser.add_argument("--port", type=int, default=0, help="port of the broker started here")
+    parser.add_argument("--lanes", type=int, default=2, help="cases at a time, a broker each")
     parser.add_argument("--fast", action="store_true", help="the clients of every change")
     parser.add_argument("--table", metavar="FILE", help="write the table into FILE")
     parser.add_argument("--check-table", metavar="FILE", help="compare the table in FILE")
@@ -94,7 +92,17 @@ def arguments():
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
     parser.add_argument("--keep", action="store_true", help="keep the broker's data and log")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.broker or options.port:
+        options.lanes = 1
+    return options
+
+
+def table_stands(options, cases):
+    """Whether the table is what this run found; if the run has few clients, whether it can be."""
+    if options.fast or options.only:
+        return table.is_whole(options.check_table, all_cases(fast=False))
+    return table.is_current(options.check_table, cases)
 
 
 class Case:
@@ -104,6 +112,12 @@ class Case:
         self.name, self.need, self.function = name, need, function
         self.client, self.feature = client, feature
         self.outcome, self.text = ("without", without) if without else (None, "")
+        self.broker_died = False
+
+    @property
+    def is_foreign(self):
+        """Whether somebody else's client takes part, which may have faults of its own."""
+        return not self.name.startswith(("raw.", "hostile."))
 
 
 def all_cases(fast):
@@ -116,8 +130,6 @@ def all_cases(fast):
             without = client.missing(methods)
             body = bind(function, client)
             full = f"{client.name}.{name}"
-            if fast and full in clients.NOT_FAST:
-                continue
             out.append(Case(full, client.need, body, client, name, without))
     return out
 
@@ -145,35 +157,27 @@ def broker_of(options):
     return brokers.Brooklet(binary, options.port, settings=settings)
 
 
-def run_all(cases, broker):
-    """Runs the cases one after the other, and gives how many failed; a broker that died is started
-    again for the next."""
+def run_all(cases, options):
+    """Runs the cases, those of a foreign client that failed once more by themselves; gives how many
+    failed in the end. When the broker died of it, nothing is tried again."""
     logs = install.CACHE / "logs"
     logs.mkdir(exist_ok=True)
     for case in cases:
         if case.outcome == "without":
             print(f"without {case.name} ({case.text})", flush=True)
-            continue
-        started = time.monotonic()
-        log = logs / f"{case.name}.log"
-        name = case.name.replace(".", "-")
-        case.outcome, case.text = harness.run_case(name, case.function, broker, log)
-        if not broker.alive():
-            case.outcome, case.text = "failed", f"the broker died\n{broker.tail()}\n{case.text}"
-            broker.start()
-        seconds = time.monotonic() - started
-        because = f"  ({case.text})" if case.outcome == "without" else ""
-        print(f"{case.outcome:7} {case.name} {seconds:.1f} s{because}", flush=True)
-        if case.outcome == "failed":
-            tail = harness.log_tail(log)
-            # A case that raised has its reason in its log already.
-            if case.text.splitlines()[0] not in tail:
-                print("\n".join("    " + line for line in case.text.splitlines()[:40]))
-            print(tail, flush=True)
+    make = lambda: broker_of(options)
+    lanes.run([case for case in cases if not case.outcome], make, options.lanes, logs, options.keep)
+    again = [case for case in cases if case.outcome == "failed" and case.is_foreign]
+    again = [case for case in again if not case.broker_died][:SECOND_TRIES_MAX]
+    if again:
+        print(f"once more: {len(again)}", flush=True)
+        lanes.run(again, make, 1, logs, options.keep)
+    late = [case.name for case in again if case.outcome == "passed"]
+    if late:
+        print(f"passed only when tried once more: {len(late)}: {' '.join(late)}")
     failures = [case.name for case in cases if case.outcome == "failed"]
     if failures:
         print("failed: " + " ".join(failures))
-        print(f"the broker's last lines:\n{broker.tail()}")
     return len(failures)
 
 

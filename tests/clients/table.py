@@ -25,6 +25,28 @@ def is_current(path, cases):
     return parts(pathlib.Path(path).read_text())[1] == f"\n{render(cases)}"
 
 
+def is_whole(path, cases):
+    """Whether the file has a table of these clients in the versions that are pinned, with these
+    features, and no failure in it: what can be told without a run."""
+    lines = parts(pathlib.Path(path).read_text())[1].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    clients, features = axes(cases)
+    found = versions()
+    top = [["", *(client.name for client in clients)]]
+    top += [["---", *([":-:"] * len(clients))]]
+    top += [["*version*", *(found[client.name] for client in clients)]]
+    names = [feature.replace("_", " ") for feature in features]
+    complete = all(cell for row in rows[3:] for cell in row) and "✗" not in "".join(lines)
+    return rows[:3] == top and [row[0] for row in rows[3:]] == names and complete
+
+
+def axes(cases):
+    """The clients and the features of cases, in order."""
+    cases = [case for case in cases if case.client]
+    clients = list(dict.fromkeys(case.client for case in cases))
+    return clients, list(dict.fromkeys(case.feature for case in cases))
+
+
 def parts(text):
     """What stands before, between and behind the markers."""
     head, rest = text.split(BEGIN)
@@ -34,9 +56,7 @@ def parts(text):
 
 def render(cases):
     """The table and the reasons below it."""
-    cases = [case for case in cases if case.client]
-    clients = list(dict.fromkeys(case.client for case in cases))
-    features = list(dict.fromkeys(case.feature for case in cases))
+    clients, features = axes(cases)
     by_cell = {(case.client, case.feature): case for case in cases}
     reasons, found = [], versions()
     lines = ["| | " + " | ".join(client.name for client in clients) + " |"]

@@ -169,6 +169,13 @@ class Ledger:
         self.broken = []
         self.counts = collections.Counter()
 
+    def __getstate__(self):
+        """Copies and files of it have a lock of their own."""
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
+    def __setstate__(self, state):
+        vars(self).update(state, lock=threading.Lock())
+
     def fail(self, text):
         """A promise was broken."""
         if len(self.broken) < 50:
