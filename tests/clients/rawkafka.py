@@ -501,9 +501,9 @@ class Connection:
             reader.unpack("q")
         return error, base_offset
 
-    def produce(self, topic, partition, records, acks=-1, version=3):
+    def produce(self, topic, partition, records, acks=-1, version=3, timeout_ms=10000):
         """Produce 3–7: (error, base offset); None with acks=0, which is never answered."""
-        body = self.produce_body(topic, partition, records, acks)
+        body = self.produce_body(topic, partition, records, acks, timeout_ms)
         correlation = self.send(PRODUCE, version, body)
         return None if acks == 0 else self.produce_answer(self.receive(correlation), version)
 
