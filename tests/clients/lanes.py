@@ -24,7 +24,12 @@ def run(cases, make_broker, count, logs, keep=False):
         child = os.fork()
         if child == 0:
             ours.close()
-            os._exit(_lane(cases, make_broker, logs, keep, theirs))
+            # Whatever happens, a lane does not go on as its parent.
+            code = 1
+            try:
+                code = _lane(cases, make_broker, logs, keep, theirs)
+            finally:
+                os._exit(code)
         theirs.close()
         lanes.append((child, ours))
         _hand_out(waiting, ours)
