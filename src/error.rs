@@ -17,11 +17,16 @@ impl DiskError {
     pub fn new(doing: &'static str, error: &std::io::Error) -> DiskError {
         DiskError { doing, os: error.raw_os_error().unwrap_or(0) }
     }
+
+    /// Whether the file ends before what was asked for: what it lacks is lost, not hidden.
+    pub fn is_short(&self) -> bool {
+        self.os == 0
+    }
 }
 
 impl fmt::Display for DiskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.os == 0 {
+        if self.is_short() {
             write!(f, "{}: the file is too short", self.doing)
         } else {
             write!(f, "{}: {}", self.doing, std::io::Error::from_raw_os_error(self.os))

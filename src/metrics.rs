@@ -154,8 +154,8 @@ pub struct DamageMetrics {
     pub records: u64,
     /// Groups that were cut short and had never been acknowledged: no loss.
     pub torn: u64,
-    /// Groups that were written again, since they may have been in the page cache alone.
-    pub copied: u64,
+    /// Whole groups that nothing proved to be on flash, and that the start synced: no loss.
+    pub unproven: u64,
     /// Places that readers found broken since then, and go round.
     pub read: u64,
 }

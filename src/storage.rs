@@ -122,27 +122,40 @@ impl WriteJob {
 /// Segment files in a data directory: `ring-N/segment-NNNN`.
 pub struct FileStorage {
     directory: PathBuf,
-    rings: Vec<RwLock<Vec<Option<Arc<File>>>>>,
+    rings: Vec<RwLock<Vec<Option<Segment>>>>,
 }
 
+/// A segment file; one that cannot be opened is there all the same, and everything fails on it.
+type Segment = Result<Arc<File>, DiskError>;
+
 impl FileStorage {
-    /// Opens the files that exist under `directory` for `rings` rings; makes the rings' folders.
+    /// Opens the files that exist under `directory` for `rings` rings; makes the rings' folders,
+    /// durable with their names.
     pub fn open(directory: &Path, rings: usize) -> Result<FileStorage, DiskError> {
         let mut storage = FileStorage { directory: directory.to_path_buf(), rings: Vec::new() };
         for ring in 0..rings {
             let folder = storage.folder(RingIndex(ring as u8));
-            std::fs::create_dir_all(&folder).map_err(|e| DiskError::new("create folder", &e))?;
+            if !folder.is_dir() {
+                std::fs::create_dir_all(&folder)
+                    .map_err(|e| DiskError::new("create folder", &e))?;
+                sync_folder(directory)?;
+            }
             let mut files = Vec::new();
             for entry in std::fs::read_dir(&folder).map_err(|e| DiskError::new("list", &e))? {
                 let entry = entry.map_err(|e| DiskError::new("list", &e))?;
                 let Some(index) = entry.file_name().to_str().and_then(file_index_of) else {
                     continue;
                 };
-                let file = open_segment(&entry.path())?;
+                let file = open_segment(&entry.path()).map(Arc::new);
+                if let Err(error) = &file
+                    && REFUSED.iter().any(|refused| refused.raw_os_error() == error.os)
+                {
+                    return Err(*error);
+                }
                 if files.len() <= index {
                     files.resize_with(index + 1, || None);
                 }
-                files[index] = Some(Arc::new(file));
+                files[index] = Some(file);
             }
             storage.rings.push(RwLock::new(files));
         }
@@ -161,10 +174,10 @@ impl FileStorage {
         let missing = DiskError { doing, os: rustix::io::Errno::NOENT.raw_os_error() };
         let ring = self.rings.get(usize::from(file.ring.0)).ok_or(missing)?;
         let files = ring.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        files.get(usize::from(file.file.0)).and_then(Clone::clone).ok_or(missing)
+        files.get(usize::from(file.file.0)).and_then(Clone::clone).unwrap_or(Err(missing))
     }
 
-    fn put(&self, file: FileRef, handle: Option<Arc<File>>) {
+    fn put(&self, file: FileRef, handle: Option<Segment>) {
         let ring = &self.rings[usize::from(file.ring.0)];
         let mut files = ring.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let index = usize::from(file.file.0);
@@ -172,11 +185,6 @@ impl FileStorage {
             files.resize_with(index + 1, || None);
         }
         files[index] = handle;
-    }
-
-    fn sync_folder(&self, ring: RingIndex) -> Result<(), DiskError> {
-        let folder = File::open(self.folder(ring)).map_err(|e| DiskError::new("open", &e))?;
-        folder.sync_all().map_err(|e| DiskError::new("sync folder", &e))
     }
 }
 
@@ -187,10 +195,12 @@ impl Storage for FileStorage {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut found = Vec::with_capacity(files.len());
         for (index, file) in files.iter().enumerate() {
-            if let Some(file) = file {
-                let bytes = file.metadata().map_err(|e| DiskError::new("stat", &e))?.len();
-                found.push((FileIndex(index as u16), bytes));
-            }
+            let bytes = match file {
+                Some(Ok(file)) => file.metadata().map_err(|e| DiskError::new("stat", &e))?.len(),
+                Some(Err(_)) => 0,
+                None => continue,
+            };
+            found.push((FileIndex(index as u16), bytes));
         }
         Ok(found)
     }
@@ -222,15 +232,15 @@ impl Storage for FileStorage {
         handle.set_len(bytes).map_err(|e| DiskError::new("set length", &e))?;
         handle.sync_all().map_err(|e| DiskError::new("sync", &e))?;
         std::fs::rename(&unfinished, &path).map_err(|e| DiskError::new("rename", &e))?;
-        self.sync_folder(file.ring)?;
-        self.put(file, Some(Arc::new(open_segment(&path)?)));
+        sync_folder(&self.folder(file.ring))?;
+        self.put(file, Some(Ok(Arc::new(open_segment(&path)?))));
         Ok(())
     }
 
     fn remove(&self, file: FileRef) -> Result<(), DiskError> {
         self.put(file, None);
         std::fs::remove_file(self.path(file)).map_err(|e| DiskError::new("remove", &e))?;
-        self.sync_folder(file.ring)
+        sync_folder(&self.folder(file.ring))
     }
 
     fn read(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
@@ -267,7 +277,7 @@ impl Storage for FileStorage {
             .open(self.path(file));
         // Direct reads want memory aligned to a block of the device; a page is enough everywhere.
         let page = crate::limits::PAGE_BYTES;
-        if let Ok(direct) = direct {
+        if let (Ok(direct), Ok(_)) = (direct, self.file(file, "read medium")) {
             let mut aligned = vec![0u8; buf.len() + page];
             let skip = aligned.as_ptr().align_offset(page);
             let window = &mut aligned[skip..skip + buf.len()];
@@ -317,6 +327,11 @@ fn write_rest(handle: &File, at: u64, parts: &[IoSlice<'_>], done: usize) -> Res
     Ok(())
 }
 
+fn sync_folder(folder: &Path) -> Result<(), DiskError> {
+    let folder = File::open(folder).map_err(|e| DiskError::new("open", &e))?;
+    folder.sync_all().map_err(|e| DiskError::new("sync folder", &e))
+}
+
 fn open_segment(path: &Path) -> Result<File, DiskError> {
     OpenOptions::new()
         .read(true)
@@ -330,6 +345,10 @@ fn file_index_of(name: &str) -> Option<usize> {
     let index: usize = digits.parse().ok()?;
     (index < crate::limits::SEGMENTS_MAX && digits.len() == 4).then_some(index)
 }
+
+/// What stands between this process and the files, and not in the medium.
+const REFUSED: [rustix::io::Errno; 3] =
+    [rustix::io::Errno::ROFS, rustix::io::Errno::ACCESS, rustix::io::Errno::PERM];
 
 /// What most groups have at the most: to make room for many takes longer than to write a few.
 const PARTS_FEW: usize = 8;
@@ -371,6 +390,22 @@ mod tests {
         let mut page = vec![0u8; 4096];
         storage.read_medium(file(0), 4096, &mut page).unwrap();
         assert_eq!(&page[..8], b"dhelworl");
+        let _ = std::fs::remove_dir_all(&path);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_there_and_cannot_be_read() {
+        let path = scratch("closed");
+        std::fs::create_dir_all(path.join("ring-0/segment-0001")).unwrap();
+        let storage = FileStorage::open(&path, 1).unwrap();
+        storage.create(file(0), 8192, &mut |_| {}).unwrap();
+        let files = storage.files(RingIndex(0)).unwrap();
+        assert_eq!(files, [(FileIndex(0), 8192), (FileIndex(1), 0)]);
+        let mut page = [0; 4096];
+        storage.read_medium(file(0), 0, &mut page).unwrap();
+        let error = storage.read_medium(file(1), 0, &mut page).unwrap_err();
+        assert_eq!((error.doing, error.is_short()), ("open segment", false));
+        assert!(storage.write(file(1), 0, &[IoSlice::new(&page)]).is_err());
         let _ = std::fs::remove_dir_all(&path);
     }
 

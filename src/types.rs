@@ -62,6 +62,11 @@ pub struct GroupSeq(pub u64);
 )]
 pub struct Boot(pub u32);
 
+impl Boot {
+    /// The last that a leader epoch on the wire can say, with room for one more.
+    pub const MAX: Boot = Boot(i32::MAX as u32 - 1);
+}
+
 /// Which of the configured rings, in the configuration's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RingIndex(pub u8);

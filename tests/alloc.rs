@@ -10,7 +10,7 @@ use brooklet::api::{APIS, Api, api_of};
 use brooklet::broker::Broker;
 use brooklet::clock::Clock;
 use brooklet::config::Config;
-use brooklet::log::open::Opening;
+use brooklet::log::recovery::Opening;
 use brooklet::log::{Log, LogConfig};
 use brooklet::net::{Setup, serve};
 use brooklet::plan::Plan;
@@ -365,6 +365,7 @@ impl Server {
                 now: clock.now(),
                 entropy: &mut |buf| buf.fill(9),
                 progress: &mut |_, _, _| {},
+                unreadable_is_damaged: true,
             };
             let log = LogConfig::of(&config);
             let log = Log::open(&log, Arc::new(storage), &mut opening).unwrap();

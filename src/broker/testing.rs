@@ -16,7 +16,7 @@ use crate::api::{Step, Window, dispatch};
 use crate::clock::{Mono, Now};
 use crate::config::Config;
 use crate::error::DiskError;
-use crate::log::open::Opening;
+use crate::log::recovery::Opening;
 use crate::log::{Log, LogConfig};
 use crate::storage::Storage;
 use crate::types::{FileIndex, FileRef, RingIndex, Settle};
@@ -55,8 +55,12 @@ impl Bench {
         change(&mut config);
         let disk = Arc::new(Memory::default());
         let now = Now { mono: Mono(1), wall_ms: 1_800_000_000_000, wall_synchronised: true };
-        let mut opening =
-            Opening { now, entropy: &mut |buf| buf.fill(7), progress: &mut |_, _, _| {} };
+        let mut opening = Opening {
+            now,
+            entropy: &mut |buf| buf.fill(7),
+            progress: &mut |_, _, _| {},
+            unreadable_is_damaged: true,
+        };
         let storage: Arc<dyn Storage> = Arc::<Memory>::clone(&disk);
         let log = Log::open(&LogConfig::of(&config), storage, &mut opening).unwrap();
         let address = SocketAddr::from(([10, 0, 0, 7], 9092));

@@ -16,11 +16,11 @@ pub fn run(offline: &Offline) -> Result<(), Failure> {
         print(&checked.text);
     }
     let opened = offline.log.damage();
-    if opened.torn > 0 || opened.copied > 0 {
+    if opened.torn > 0 || opened.unproven > 0 {
         print(&format!(
             "the last stop was not clean: groups that may not have reached the flash {}, which the \
-             next start writes again; groups cut short {}, which it drops; neither is a loss\n",
-            opened.copied, opened.torn
+             next start syncs; groups cut short {}, which it drops; neither is a loss\n",
+            opened.unproven, opened.torn
         ));
     }
     match damaged {

@@ -6,7 +6,7 @@ use super::Failure;
 use super::offline::{Found, Offline};
 use crate::log::format::{FLAG_COPY, FLAG_SEAL};
 use crate::log::record::Records;
-use crate::log::scan::Group;
+use crate::log::recovery::groups::Group;
 
 /// Prints all rings.
 pub fn run(offline: &Offline) -> Result<(), Failure> {

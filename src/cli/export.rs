@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::offline::{Found, Offline};
 use super::{Failure, print};
-use crate::log::scan::FoundBatch;
+use crate::log::recovery::groups::FoundBatch;
 use crate::types::PartitionHandle;
 
 /// Exports one topic.

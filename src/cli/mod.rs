@@ -22,7 +22,7 @@ use argh::FromArgs;
 use crate::config::source::{CONFIG_VARIABLE, Loaded, Sources, load};
 use crate::config::value::{Bytes, Refusal};
 use crate::config::{Config, RingConfig};
-use crate::log::open::OpenError;
+use crate::log::recovery::OpenError;
 use crate::net::StartError;
 use crate::plan::{Mib, Plan};
 use args::{Args, Command, Common};

@@ -11,12 +11,13 @@ use crate::clock::Clock;
 use crate::config::value::Refusal;
 use crate::config::{Config, RingConfig};
 use crate::log::format::Run;
-use crate::log::open::{OpenError, Opening};
-use crate::log::recovery::{self, End, Proof, Start};
-use crate::log::scan::{self, Expect, FoundBatch, Group, Reader};
+use crate::log::recovery::groups::{self, Expect, FoundBatch, Group, Reader};
+use crate::log::recovery::verdict::Proof;
+use crate::log::recovery::walk::{self, End, Start};
+use crate::log::recovery::{OpenError, Opening};
 use crate::log::{Log, LogConfig, SegmentView};
 use crate::storage::{FileStorage, Storage};
-use crate::types::{Boot, GroupSeq, PartitionHandle, RingIndex};
+use crate::types::{PartitionHandle, RingIndex};
 
 /// The opened rings.
 pub struct Offline {
@@ -64,6 +65,7 @@ pub fn open(config: &Config) -> Result<Offline, Failure> {
         // Only a ring that is made needs a name, and none is made here.
         entropy: &mut |bytes| bytes.fill(0),
         progress: &mut |_, _, _| {},
+        unreadable_is_damaged: true,
     };
     let storage = Arc::new(Overlay::new(files));
     let log = Log::open(&LogConfig::of(&config), storage, &mut opening);
@@ -124,16 +126,9 @@ impl Offline {
             each(Found::Segment(segment));
             let start =
                 Start { at: segment.groups_at, limit: segment.end, end: End::Limit, crc: 0 };
-            let expect = Expect {
-                ring_id: self.log.ring_id(ring),
-                segment: segment.seq,
-                // The finest: an older start may have had another setting.
-                alignment: 512,
-                seq_min: GroupSeq(1),
-                boot_min: Boot(0),
-            };
+            let expect = Expect::any(self.log.ring_id(ring), segment.seq);
             let mut reader = Reader::new(storage, segment.file, segment_bytes, false);
-            recovery::walk(&mut reader, start, expect, &mut |reader, slot, proof| match (
+            walk::walk(&mut reader, start, expect, &mut |reader, slot, proof| match (
                 &slot.group,
                 proof,
             ) {
@@ -148,7 +143,7 @@ impl Offline {
 
 fn walk_group(reader: &mut Reader<'_>, group: &Group, each: &mut dyn FnMut(Found<'_>)) {
     each(Found::Group(group));
-    let contents = scan::contents(reader, &group.header);
+    let contents = groups::contents(reader, &group.header);
     if group.header.meta_bytes > 0 {
         each(Found::Meta(contents.meta.as_deref()));
     }
@@ -160,7 +155,7 @@ fn walk_group(reader: &mut Reader<'_>, group: &Group, each: &mut dyn FnMut(Found
     for run in runs {
         each(Found::Run(run));
         let mut found = Vec::new();
-        let whole = scan::batches(reader, at, run, &mut |batch| found.push(*batch));
+        let whole = groups::batches(reader, at, run, &mut |batch| found.push(*batch));
         for batch in &found {
             let bytes = reader.vec(batch.at, batch.bytes as usize);
             each(Found::Batch(run, batch, &bytes));

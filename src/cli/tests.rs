@@ -10,8 +10,8 @@ use super::offline::{self, Found};
 use crate::clock::{Clock, Now};
 use crate::codec::crc::crc32c;
 use crate::config::{Config, RingConfig};
-use crate::log::open::Opening;
 use crate::log::record::MetaRecord;
+use crate::log::recovery::Opening;
 use crate::log::{Append, Log, LogConfig};
 use crate::storage::FileStorage;
 use crate::types::{RingIndex, TopicId};
@@ -96,8 +96,12 @@ fn ring() -> RingConfig {
 
 fn open(config: &Config, now: Now) -> Log {
     let storage = FileStorage::open(&config.data_dir, 1).unwrap();
-    let mut opening =
-        Opening { now, entropy: &mut |bytes| bytes.fill(9), progress: &mut |_, _, _| {} };
+    let mut opening = Opening {
+        now,
+        entropy: &mut |bytes| bytes.fill(9),
+        progress: &mut |_, _, _| {},
+        unreadable_is_damaged: true,
+    };
     Log::open(&LogConfig::of(config), Arc::new(storage), &mut opening).unwrap()
 }
 

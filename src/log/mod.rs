@@ -7,14 +7,11 @@ pub mod anchor;
 pub mod format;
 pub mod hold;
 pub mod index;
-pub mod open;
 pub mod producers;
 pub mod read;
 pub mod record;
 pub mod recovery;
-mod restore;
 pub mod ring;
-pub mod scan;
 pub mod staging;
 pub mod state;
 #[cfg(test)]
@@ -153,7 +150,7 @@ pub struct Log {
     pub(crate) indexes: Vec<Index>,
     storage: Arc<dyn Storage>,
     metadata_linger_ms: u64,
-    damage: open::Damage,
+    damage: recovery::Damage,
 }
 
 impl Log {

@@ -1,284 +1,557 @@
-//! What the groups of a segment mean after a power cut: the decision table, and the walk that asks it.
+//! How a start finds out what is on flash, in this order:
 //!
-//! A group is *proven* once a later one says that it was on flash (`synced_through`), or once its
-//! segment was closed. A proven group that is broken is damage: what is readable of it is kept. A
-//! broken group that is not proven is a write that was cut short: it and what follows never
-//! happened. A whole one that is not proven may be in the page cache only, and is copied forward.
+//! 1. [`anchors`]: the head and foot of every file; which ring this is.
+//! 2. the base: the newest whole snapshot.
+//! 3. [`files`]: what each file is to the ring, one value for each.
+//! 4. [`walk`] and [`verdict`]: the groups behind the base, what proves each, what becomes of it;
+//!    [`replay`] takes them into the state. What nothing proves and is whole is synced first.
+//! 5. [`begin`]: the boot group, so that everything from here on can be told from what was before.
+//!
+//! Nothing is written before all of it was read. What the disk does not give is not taken for damaged
+//! at once: the start fails, so that it can be tried again (see [`OpenError::Unreadable`]).
 
-use crate::log::scan::{self, Expect, Group, Reader};
-use crate::types::{Boot, GroupSeq};
+mod anchors;
+mod begin;
+mod files;
+pub mod groups;
+mod replay;
+pub mod verdict;
+pub mod walk;
 
-/// What is known of a group that was not acknowledged by anything but itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
-    /// A later group, or the segment's end, says that it was on flash.
-    Acknowledged,
-    /// A later boot declared it void, and copied what it could read of it.
-    Superseded,
-    /// Nothing was written behind it.
-    None,
+use std::fmt;
+use std::sync::Arc;
+
+use crate::clock::Now;
+use crate::error::DiskError;
+use crate::limits::PAGE_BYTES;
+use crate::log::format::{Anchor, AnchorKind, ListEntry, Piece};
+use crate::log::index::Index;
+use crate::log::record::Records;
+use crate::log::ring::{Ring, Segment};
+use crate::log::state::{State, TableFull};
+use crate::log::{Log, LogConfig};
+use crate::storage::Storage;
+use crate::types::{
+    Boot, FileIndex, FileRef, GroupSeq, Offset, PartitionHandle, RingIndex, SegmentSeq,
+};
+use anchors::{FoundFile, Page};
+use files::FileState;
+use groups::{Expect, Reader, Unreadable};
+use verdict::Proof;
+use walk::{End, Start};
+
+/// What opening needs from outside.
+pub struct Opening<'a> {
+    /// The moment, which stamps the boot group.
+    pub now: Now,
+    /// Fills its argument with random bytes.
+    pub entropy: &'a mut dyn FnMut(&mut [u8]),
+    /// Told while files are made: ring, file, bytes of it filled, bytes of it in all.
+    pub progress: &'a mut dyn FnMut(FileRef, u64, u64),
+    /// What cannot be read of groups and snapshots is taken for damaged, and what it held for lost.
+    /// Otherwise [`OpenError::Unreadable`] is given, for what does not give way to another try only.
+    pub unreadable_is_damaged: bool,
 }
 
-/// What is found where a group should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Finding {
-    /// Its header can be believed.
-    pub header: bool,
-    /// The CRCs of its directory and metadata hold.
-    pub directory: bool,
-    /// The CRCs of all its batches hold.
-    pub payload: bool,
-    /// What else is known.
-    pub proof: Proof,
+/// Why the log cannot be opened. Damage is never a reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// A newer release made the ring: to treat what it wrote as damage would overwrite it.
+    Newer {
+        /// The format found.
+        version: u32,
+    },
+    /// The configuration does not fit what is on flash.
+    Config {
+        /// The key.
+        key: &'static str,
+        /// What the ring has or needs.
+        found: String,
+    },
+    /// The disk failed before there was anything to serve.
+    Disk(DiskError),
+    /// The disk does not give what the start has to know, and nothing was written: it may give it
+    /// when it is asked again.
+    Unreadable(Unreadable),
 }
 
-/// What becomes of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is part of the log.
-    Accept,
-    /// Damage: the batches in it whose CRC holds are part of the log, the others are named.
-    KeepGood,
-    /// Damage: nothing of it is left; what it held shows as gaps.
-    Lost,
-    /// It is whole, and is copied forward before anything is served.
-    CopyForward,
-    /// It was cut short: it never happened, but its offsets are not given again.
-    DropWithGap,
-    /// It was cut short, and nothing is known of what it was to hold.
-    Drop,
-    /// It is void.
-    Skip,
-}
-
-struct Row {
-    header: Option<bool>,
-    directory: Option<bool>,
-    payload: Option<bool>,
-    proof: Proof,
-    verdict: Verdict,
-}
-
-/// Each input matches exactly one row; none: either.
-const TABLE: [Row; 9] = [
-    row(None, None, None, Proof::Superseded, Verdict::Skip),
-    row(Some(true), Some(true), Some(true), Proof::Acknowledged, Verdict::Accept),
-    row(Some(true), Some(true), Some(false), Proof::Acknowledged, Verdict::KeepGood),
-    row(Some(true), Some(false), None, Proof::Acknowledged, Verdict::Lost),
-    row(Some(false), None, None, Proof::Acknowledged, Verdict::Lost),
-    row(Some(true), Some(true), Some(true), Proof::None, Verdict::CopyForward),
-    row(Some(true), Some(true), Some(false), Proof::None, Verdict::DropWithGap),
-    row(Some(true), Some(false), None, Proof::None, Verdict::Drop),
-    row(Some(false), None, None, Proof::None, Verdict::Drop),
-];
-
-const fn row(
-    header: Option<bool>,
-    directory: Option<bool>,
-    payload: Option<bool>,
-    proof: Proof,
-    verdict: Verdict,
-) -> Row {
-    Row { header, directory, payload, proof, verdict }
-}
-
-impl Row {
-    fn matches(&self, finding: &Finding) -> bool {
-        let fits = |wanted: Option<bool>, is| wanted.is_none_or(|wanted| wanted == is);
-        fits(self.header, finding.header)
-            && fits(self.directory, finding.directory)
-            && fits(self.payload, finding.payload)
-            && self.proof == finding.proof
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Newer { version } => write!(
+                f,
+                "the ring was written by a newer release (format {version}); this one reads up to {}",
+                crate::log::format::VERSION
+            ),
+            OpenError::Config { key, found } => write!(f, "{key} does not fit the ring: {found}"),
+            OpenError::Disk(error) => write!(f, "{error}"),
+            OpenError::Unreadable(Unreadable { file, at, error }) => write!(
+                f,
+                "ring-{}/segment-{:04} cannot be read at {at}: {error}; nothing was written",
+                file.ring.0, file.file.0
+            ),
+        }
     }
 }
 
-/// What becomes of what was found.
-pub fn verdict(finding: &Finding) -> Verdict {
-    let row = TABLE.iter().find(|row| row.matches(finding));
-    row.expect("the table has a row for each input").verdict
-}
+impl std::error::Error for OpenError {}
 
-/// A place in a segment where a group should be.
-#[derive(Debug, Clone, Copy)]
-pub struct Slot {
-    /// Where it starts.
-    pub at: u64,
-    /// Its sequence; for one without a header, the lowest that it can have.
-    pub seq: GroupSeq,
-    /// Its header, if it can be believed.
-    pub group: Option<Group>,
-}
-
-/// What a walk over a segment found out beside the groups themselves.
-#[derive(Debug, Clone)]
-pub struct Walked {
-    /// Groups that nothing proves, in order; only in a segment that was not closed.
-    pub tail: Vec<Slot>,
-    /// Where the last believable group ends.
-    pub end: u64,
-    /// The last believable group's sequence, or the one before the first.
-    pub seq_last: GroupSeq,
-    /// The last proven group's sequence.
-    pub proven: GroupSeq,
-    /// The highest boot seen.
-    pub boot: Boot,
-    /// The CRC of the last believable header.
-    pub crc: u32,
-}
-
-/// Where a walk starts, and what is known before it.
-#[derive(Debug, Clone, Copy)]
-pub struct Start {
-    /// Where the first group should be.
-    pub at: u64,
-    /// Where groups must end.
-    pub limit: u64,
-    /// Which groups of it count.
-    pub end: End,
-    /// The CRC of the header before the first.
-    pub crc: u32,
-}
-
-/// Where a segment's groups end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// It is the newest segment: behind the last whole group.
-    Open,
-    /// A later segment begins with this group: all before it were on flash, and what bears this
-    /// sequence or a higher one here was given up, and written again there.
-    Before(GroupSeq),
-    /// At the limit, as a foot or a later head says; all of them were on flash.
-    Limit,
-}
-
-/// Walks a segment's groups in order. Calls `each` with every one whose fate is known, with its proof:
-/// never [`Proof::None`].
-pub fn walk(
-    reader: &mut Reader<'_>,
-    start: Start,
-    mut expect: Expect,
-    each: &mut dyn FnMut(&mut Reader<'_>, &Slot, Proof),
-) -> Walked {
-    let mut walked = Walked {
-        tail: Vec::new(),
-        end: start.at,
-        seq_last: GroupSeq(expect.seq_min.0 - 1),
-        proven: GroupSeq(expect.seq_min.0 - 1),
-        boot: expect.boot_min,
-        crc: start.crc,
-    };
-    let mut pending: Vec<Slot> = Vec::new();
-    let mut at = start.at;
-    while at + expect.alignment <= start.limit {
-        let mut group = scan::group_at(reader, at, start.limit, &expect);
-        if group.is_none() {
-            pending.push(Slot { at, seq: expect.seq_min, group: None });
-            group = scan::group_from(reader, at + expect.alignment, start.limit, &expect);
-        }
-        let Some(group) = group else { break };
-        let header = group.header;
-        if matches!(start.end, End::Before(next) if header.seq >= next) {
-            break;
-        }
-        // A copy that was cut short voids nothing: what it was to replace is all there is.
-        let voids = header.supersedes > GroupSeq(0) && scan::is_whole(reader, &group);
-        settle(reader, &mut pending, &mut walked, Some((&group, voids)), each);
-        pending.push(Slot { at: header.position, seq: header.seq, group: Some(group) });
-        at = header.position + u64::from(header.bytes);
-        expect.seq_min = GroupSeq(header.seq.0 + 1);
-        expect.boot_min = header.boot;
-        walked.end = at;
-        walked.seq_last = header.seq;
-        walked.boot = header.boot;
-        walked.crc = group.crc;
-    }
-    if start.end != End::Open {
-        if start.end == End::Before(GroupSeq(walked.seq_last.0 + 1)) {
-            // None is missing: what stands behind the last group is nothing.
-            pending.pop_if(|slot| slot.group.is_none());
-        }
-        settle(reader, &mut pending, &mut walked, None, each);
-        walked.proven = walked.seq_last;
-    }
-    walked.tail = pending;
-    walked
-}
-
-/// Tells the fate of those that `by` proves or, if it may, voids; none: of all, they are proven.
-fn settle(
-    reader: &mut Reader<'_>,
-    pending: &mut Vec<Slot>,
-    walked: &mut Walked,
-    by: Option<(&Group, bool)>,
-    each: &mut dyn FnMut(&mut Reader<'_>, &Slot, Proof),
-) {
-    pending.retain(|slot| {
-        let proof = by.map_or(Proof::Acknowledged, |(by, voids)| proof_of(slot, by, voids));
-        if proof == Proof::None {
-            return true;
-        }
-        if proof == Proof::Acknowledged {
-            walked.proven = walked.proven.max(slot.seq);
-        }
-        each(reader, slot, proof);
-        false
-    });
-    if let Some((by, _)) = by {
-        walked.proven = walked.proven.max(by.header.synced_through);
+impl From<DiskError> for OpenError {
+    fn from(error: DiskError) -> OpenError {
+        OpenError::Disk(error)
     }
 }
 
-fn proof_of(slot: &Slot, by: &Group, voids: bool) -> Proof {
-    let header = &by.header;
-    let void = voids && slot.seq <= header.supersedes;
-    let older = slot.group.is_none_or(|group| group.header.boot < header.boot);
-    if header.synced_through >= slot.seq {
-        Proof::Acknowledged
-    } else if void && older {
-        Proof::Superseded
-    } else {
-        Proof::None
+impl From<TableFull> for OpenError {
+    fn from(full: TableFull) -> OpenError {
+        let found = format!("it holds more than {}", full.max);
+        OpenError::Config { key: full.key, found }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What was found damaged or dropped while the log was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// Acknowledged groups of which something is broken.
+    pub groups: u64,
+    /// Batches in them whose CRC does not hold.
+    pub batches: u64,
+    /// Records that are gone with them, as far as offsets tell.
+    pub records: u64,
+    /// Segments of which nothing can be read.
+    pub segments: u64,
+    /// Groups that were cut short and had never been acknowledged.
+    pub torn: u64,
+    /// Whole groups that nothing proved: they were synced, and are part of the log.
+    pub unproven: u64,
+}
 
-    #[test]
-    fn each_input_of_the_decision_table_matches_exactly_one_row() {
-        let flags = [false, true];
-        for proof in [Proof::Acknowledged, Proof::Superseded, Proof::None] {
-            for header in flags {
-                for directory in flags {
-                    for payload in flags {
-                        let finding = Finding { header, directory, payload, proof };
-                        let rows = TABLE.iter().filter(|row| row.matches(&finding)).count();
-                        assert_eq!(rows, 1, "{finding:?}");
-                        check(&finding, verdict(&finding));
+impl Log {
+    /// Opens the rings, or makes them; recovers what a power cut left, and writes the boot group, so
+    /// that everything from here on can be told from what was before.
+    pub fn open(
+        config: &LogConfig,
+        storage: Arc<dyn Storage>,
+        opening: &mut Opening<'_>,
+    ) -> Result<Log, OpenError> {
+        let mut log = Log {
+            state: State::with_mirrors(config.state, config.mirrors()),
+            rings: Vec::new(),
+            indexes: Vec::new(),
+            storage: Arc::clone(&storage),
+            metadata_linger_ms: config.metadata_linger_ms,
+            damage: Damage::default(),
+        };
+        let mut gaps = Vec::new();
+        for place in 0..config.rings.len() {
+            let ring = RingIndex(place as u8);
+            create_files(config, &*storage, ring, opening)?;
+            let recovery = RingRecovery::new(config, ring, &*storage, opening);
+            let recovered = recovery.run(&mut log.state)?;
+            log.damage.add(&recovered.damage);
+            log.rings.push(recovered.ring);
+            log.indexes.push(recovered.index);
+            gaps.push(recovered.gaps);
+        }
+        let boot = log.rings.iter().map(|ring| ring.boot).max().unwrap_or_default();
+        log.state.boot = Boot(boot.0 + 1);
+        for (place, gaps) in gaps.into_iter().enumerate() {
+            log.begin(place, &gaps, opening);
+            log.log_starts_move(RingIndex(place as u8));
+        }
+        Ok(log)
+    }
+
+    /// What was found while the log was opened.
+    pub fn damage(&self) -> Damage {
+        self.damage
+    }
+}
+
+impl Damage {
+    fn add(&mut self, other: &Damage) {
+        self.groups += other.groups;
+        self.batches += other.batches;
+        self.records += other.records;
+        self.segments += other.segments;
+        self.torn += other.torn;
+        self.unproven += other.unproven;
+    }
+}
+
+fn create_files(
+    config: &LogConfig,
+    storage: &dyn Storage,
+    ring: RingIndex,
+    opening: &mut Opening<'_>,
+) -> Result<(), OpenError> {
+    let ring_config = &config.rings[usize::from(ring.0)];
+    let bytes = ring_config.segment_bytes;
+    let existing = storage.files(ring)?;
+    for file in 0..ring_config.segments + ring_config.spares {
+        if !existing.iter().any(|(other, _)| other.0 == file) {
+            let file = FileRef { ring, file: FileIndex(file) };
+            storage.create(file, bytes, &mut |filled| (opening.progress)(file, filled, bytes))?;
+        }
+    }
+    Ok(())
+}
+
+/// A partition whose offsets below this one are not given again.
+type Gap = (PartitionHandle, Offset);
+
+/// A ring as it was found.
+struct Recovered {
+    ring: Ring,
+    index: Index,
+    gaps: Vec<Gap>,
+    damage: Damage,
+}
+
+/// A ring's files. All is read past the page cache: after a failed sync and a restart of the process
+/// that holds heads and groups which are not on flash, and which a later cut would take from under
+/// all that followed them.
+struct RingFiles<'a> {
+    storage: &'a dyn Storage,
+    ring: RingIndex,
+    segment_bytes: u64,
+}
+
+impl<'a> RingFiles<'a> {
+    fn indexes(&self) -> Result<Vec<FileIndex>, OpenError> {
+        Ok(self.storage.files(self.ring)?.into_iter().map(|(file, _)| file).collect())
+    }
+
+    fn file(&self, file: FileIndex) -> FileRef {
+        FileRef { ring: self.ring, file }
+    }
+
+    fn reader(&self, file: FileIndex) -> Reader<'a> {
+        self.reader_to(file, self.segment_bytes)
+    }
+
+    /// One that reads no further than needed for what is below `end`.
+    fn reader_to(&self, file: FileIndex, end: u64) -> Reader<'a> {
+        let end = end.next_multiple_of(PAGE_BYTES as u64).min(self.segment_bytes);
+        Reader::new(self.storage, self.file(file), end, true)
+    }
+}
+
+/// The newest whole snapshot's anchor.
+struct Base {
+    anchor: Anchor,
+    file: FileIndex,
+    list: Vec<ListEntry>,
+}
+
+impl Base {
+    /// Whether the segment's groups stand behind the snapshot.
+    fn is_before(&self, segment: &Segment) -> bool {
+        match self.anchor.kind {
+            AnchorKind::Foot => segment.seq > self.anchor.seq,
+            _ => segment.seq >= self.anchor.seq,
+        }
+    }
+}
+
+/// The recovery of one ring.
+struct RingRecovery<'a> {
+    files: RingFiles<'a>,
+    ring: Ring,
+    index: Index,
+    damage: Damage,
+    gaps: Vec<Gap>,
+    evicted: Option<SegmentSeq>,
+    /// Segments behind the base whose heads are lost.
+    headless: Vec<SegmentSeq>,
+    /// What was lost whole behind the base, if anything was.
+    lost: Option<replay::Lost>,
+    full: Option<TableFull>,
+    /// The first page that had to be read and could not be.
+    unreadable: Option<Unreadable>,
+    unreadable_is_damaged: bool,
+}
+
+impl<'a> RingRecovery<'a> {
+    fn new(
+        config: &'a LogConfig,
+        ring: RingIndex,
+        storage: &'a dyn Storage,
+        opening: &Opening<'_>,
+    ) -> Self {
+        let ring_config = config.rings[usize::from(ring.0)].clone();
+        let files = RingFiles { storage, ring, segment_bytes: ring_config.segment_bytes };
+        let count = crate::limits::SEGMENTS_MAX
+            .min(usize::from(ring_config.segments) + usize::from(ring_config.spares));
+        let highest = storage.files(ring).ok().and_then(|files| files.last().copied());
+        let count = count.max(highest.map_or(0, |(file, _)| usize::from(file.0) + 1));
+        let index = Index::new(count, ring_config.segment_bytes, config.state.partitions_max);
+        let anchor_bytes = config.anchor_bytes_max(&ring_config);
+        let group_bytes = config.group_bytes_max;
+        let ring = Ring::new(
+            ring,
+            ring_config,
+            group_bytes,
+            config.commit_alignment,
+            config.seal_after_ms,
+            anchor_bytes,
+        );
+        RingRecovery {
+            files,
+            ring,
+            index,
+            damage: Damage::default(),
+            gaps: Vec::new(),
+            evicted: None,
+            headless: Vec::new(),
+            lost: None,
+            full: None,
+            unreadable: None,
+            unreadable_is_damaged: opening.unreadable_is_damaged,
+        }
+    }
+
+    fn run(mut self, state: &mut State) -> Result<Recovered, OpenError> {
+        let (id, found) = anchors::read(&self.files)?;
+        let Some(id) = id else {
+            self.ring.free = found.iter().map(|found| found.file).collect();
+            return Ok(self.recovered());
+        };
+        self.ring.id = id;
+        let base = self.restore_newest(&found, state)?;
+        self.note_highest(&found);
+        let mut live = self.take_files(base.as_ref(), &found);
+        self.replay(base.as_ref(), &mut live, state)?;
+        if let Some(evicted) = self.evicted {
+            let gone = live.iter().filter(|segment| segment.seq <= evicted);
+            self.ring.free.extend(gone.map(|segment| segment.file));
+            live.retain(|segment| segment.seq > evicted);
+        }
+        self.index_closed(base.as_ref(), &live, &found, state);
+        self.ring.live.extend(live);
+        self.ring.free.sort_unstable();
+        self.check()?;
+        self.retire_surplus();
+        Ok(self.recovered())
+    }
+
+    /// Whether the ring can be served as it was found.
+    fn check(&self) -> Result<(), OpenError> {
+        if let Some(full) = self.full {
+            return Err(full.into());
+        }
+        if let Some(unreadable) = self.unreadable.filter(|_| !self.unreadable_is_damaged) {
+            return Err(OpenError::Unreadable(unreadable));
+        }
+        if self.ring.live.is_empty() && self.ring.free.is_empty() {
+            let found = "none of its segment files is of this ring and can be read".to_string();
+            return Err(OpenError::Config { key: "data_dir", found });
+        }
+        Ok(())
+    }
+
+    fn recovered(self) -> Recovered {
+        let RingRecovery { ring, index, gaps, damage, .. } = self;
+        Recovered { ring, index, gaps, damage }
+    }
+
+    /// The name in the configuration, for the log.
+    fn name(&self) -> &str {
+        &self.ring.config.name
+    }
+
+    /// Takes the newest snapshot that is whole into the state; gives its anchor and its list.
+    fn restore_newest(
+        &mut self,
+        found: &[FoundFile],
+        state: &mut State,
+    ) -> Result<Option<Base>, OpenError> {
+        let mut anchors: Vec<(FileIndex, &Anchor)> = Vec::new();
+        for found in found {
+            anchors.extend(found.anchors().map(|anchor| (found.file, anchor)));
+        }
+        anchors.sort_by_key(|(_, anchor)| (anchor.seq, anchor.kind == AnchorKind::Foot));
+        for (file, anchor) in anchors.into_iter().rev() {
+            let list = self.body(file, anchor.body_at, anchor.list);
+            let snapshot_at = anchor.body_at.saturating_add(u64::from(anchor.list.bytes));
+            let snapshot = self.body(file, snapshot_at, anchor.snapshot);
+            let (Some(list), Some(snapshot)) = (list, snapshot) else {
+                log::warn!(
+                    "ring {}: the snapshot of segment {} is damaged; an older one is used",
+                    self.name(),
+                    anchor.seq.0
+                );
+                continue;
+            };
+            for record in Records::new(&snapshot) {
+                state.apply(self.files.ring, &record, &mut |_| {})?;
+            }
+            let list = ListEntry::decode_all(&list).collect();
+            return Ok(Some(Base { anchor: anchor.clone(), file, list }));
+        }
+        Ok(None)
+    }
+
+    /// A part of an anchor's body that holds its CRC. One that cannot be read may have held it.
+    fn body(&mut self, file: FileIndex, at: u64, piece: Piece) -> Option<Vec<u8>> {
+        let end = at.checked_add(u64::from(piece.bytes))?;
+        if end > self.files.segment_bytes {
+            return None;
+        }
+        let mut reader = self.files.reader_to(file, end);
+        let bytes = reader.vec(at, piece.bytes as usize);
+        self.unreadable = self.unreadable.or(reader.unreadable());
+        piece.holds(&bytes).then_some(bytes)
+    }
+
+    fn note_highest(&mut self, found: &[FoundFile]) {
+        for anchor in found.iter().flat_map(FoundFile::anchors) {
+            self.ring.boot = self.ring.boot.max(anchor.boot);
+            self.ring.stamp_newest_ms = self.ring.stamp_newest_ms.max(anchor.wall_ms);
+            self.segment_seen(anchor.seq);
+        }
+    }
+
+    /// No later segment gets this sequence again.
+    fn segment_seen(&mut self, seq: SegmentSeq) {
+        self.ring.segment_next = self.ring.segment_next.max(SegmentSeq(seq.0.saturating_add(1)));
+    }
+
+    /// What each file is; gives the segments that live, oldest first, and leaves the files that may be
+    /// written over in the ring.
+    fn take_files(&mut self, base: Option<&Base>, found: &[FoundFile]) -> Vec<Segment> {
+        let mut live: Vec<Segment> = Vec::new();
+        for found in found {
+            let (state, unreadable) = files::state_of(&self.files, self.ring.id, base, found);
+            self.unreadable = self.unreadable.or(unreadable);
+            match state {
+                FileState::Live(segment) => live.push(segment),
+                FileState::Later(later) => {
+                    self.segment_seen(later.segment.seq);
+                    live.push(later.segment);
+                    if !later.head {
+                        self.headless.push(later.segment.seq);
                     }
                 }
+                FileState::Free => self.ring.free.push(found.file),
+                FileState::Damaged(seq) => {
+                    self.segment_lost(seq, found.file);
+                    self.ring.free.push(found.file);
+                }
+                FileState::Unreadable => self.file_unreadable(found),
+                FileState::Alien => log::error!(
+                    "ring {}: segment file {} is of another ring, or of another file; it is not \
+                     read and not written to",
+                    self.name(),
+                    found.file.0
+                ),
+            }
+        }
+        live.sort_by_key(|segment| segment.seq);
+        live.dedup_by_key(|segment| segment.seq);
+        live
+    }
+
+    /// What a file that is never read might hold: a segment behind the base, full of groups.
+    fn file_unreadable(&mut self, found: &FoundFile) {
+        log::error!(
+            "ring {}: segment file {} cannot be read; it is not written to; move it away if its \
+             medium is broken for good",
+            self.name(),
+            found.file.0
+        );
+        self.damage.segments += 1;
+        // Its sequences are not given again, should it be read one day.
+        self.ring.segment_next = SegmentSeq(self.ring.segment_next.0.saturating_add(1));
+        self.lose(self.files.segment_bytes);
+    }
+
+    fn segment_lost(&mut self, seq: SegmentSeq, file: FileIndex) {
+        self.damage.segments += 1;
+        log::error!(
+            "ring {}: segment {} in file {} cannot be read; what it held is lost",
+            self.name(),
+            seq.0,
+            file.0
+        );
+    }
+
+    /// The index of segments that need no replay comes from their feet, or from a walk.
+    fn index_closed(
+        &mut self,
+        base: Option<&Base>,
+        live: &[Segment],
+        found: &[FoundFile],
+        state: &mut State,
+    ) {
+        let Some(base) = base else { return };
+        for segment in live.iter().filter(|segment| !base.is_before(segment)) {
+            self.index.segment_opened(segment.file, segment.seq);
+            let found = found.iter().find(|found| found.file == segment.file);
+            let foot = found.and_then(|found| match &found.foot {
+                Page::Ours(foot) if foot.kind == AnchorKind::Foot => Some(&**foot),
+                _ => None,
+            });
+            let foot = foot.filter(|foot| foot.seq == segment.seq);
+            if !foot.is_some_and(|foot| self.index_from_foot(segment, foot, state)) {
+                self.index_by_walk(segment, state);
             }
         }
     }
 
-    /// What must hold of any table: nothing acknowledged is dropped, nothing unproven is accepted as
-    /// it is, nothing broken is taken for whole, and what a later boot replaced stays replaced.
-    fn check(finding: &Finding, verdict: Verdict) {
-        use Verdict::*;
-        let whole = finding.header && finding.directory && finding.payload;
-        match finding.proof {
-            Proof::Superseded => assert_eq!(verdict, Skip),
-            Proof::Acknowledged => {
-                assert!(matches!(verdict, Accept | KeepGood | Lost), "{finding:?}");
-                assert_eq!(verdict == Accept, whole, "{finding:?}");
+    fn index_from_foot(&mut self, segment: &Segment, foot: &Anchor, state: &State) -> bool {
+        let behind = u64::from(foot.list.bytes) + u64::from(foot.snapshot.bytes);
+        let at = foot.body_at.saturating_add(behind);
+        let end = at.saturating_add(u64::from(foot.index.bytes));
+        if end > self.files.segment_bytes {
+            return false;
+        }
+        let bytes = self.files.reader_to(segment.file, end).vec(at, foot.index.bytes as usize);
+        let slot_of = |handle| state.partition_with_handle(handle);
+        foot.index.holds(&bytes) && self.index.index_read(segment.file, &bytes, &slot_of).is_ok()
+    }
+
+    /// What cannot be read here is needed as well: log starts move behind what is not indexed.
+    fn index_by_walk(&mut self, segment: &Segment, state: &State) {
+        let start = Start {
+            at: segment.groups_at,
+            limit: segment.end.clamp(segment.groups_at, self.files.segment_bytes),
+            end: End::Limit,
+            crc: 0,
+        };
+        let expect = Expect {
+            seq_max: segment.group_last.max(GroupSeq(1)),
+            ..Expect::any(self.ring.id, segment.seq)
+        };
+        let mut reader = self.files.reader(segment.file);
+        let mut found = Vec::new();
+        walk::walk(&mut reader, start, expect, &mut |reader, slot, proof| {
+            let contents = slot.group.map(|group| groups::contents(reader, &group.header));
+            match contents.and_then(|contents| contents.runs) {
+                Some(runs) if proof == Proof::Acknowledged => found.push((slot.at, runs)),
+                _ if proof == Proof::Acknowledged => self.damage.groups += 1,
+                _ => {}
             }
-            Proof::None => {
-                assert!(matches!(verdict, CopyForward | DropWithGap | Drop), "{finding:?}");
-                assert_eq!(verdict == CopyForward, whole, "{finding:?}");
-                let named = finding.header && finding.directory && !finding.payload;
-                assert_eq!(verdict == DropWithGap, named, "{finding:?}");
+        });
+        self.unreadable = self.unreadable.or(reader.unreadable());
+        if found.is_empty() && segment.end > segment.groups_at {
+            self.segment_lost(segment.seq, segment.file);
+        }
+        for (at, runs) in found {
+            self.index_group(segment.file, at, &runs, state);
+        }
+    }
+
+    /// Files beyond the configured number are deleted once they hold nothing that lives.
+    fn retire_surplus(&mut self) {
+        let kept = self.ring.files_configured();
+        for file in self.ring.free.iter().filter(|file| file.0 >= kept) {
+            let name = self.name();
+            match self.files.storage.remove(self.files.file(*file)) {
+                Ok(()) => log::info!("ring {name}: segment file {} is retired", file.0),
+                Err(error) => log::warn!("ring {name}: {error}"),
             }
         }
+        self.ring.free.retain(|file| file.0 < kept);
     }
 }

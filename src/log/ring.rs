@@ -134,9 +134,6 @@ pub struct Ring {
     pub(super) prev_crc: u32,
     /// The newest moment, by the wall clock, that a group or an anchor bears.
     pub(super) stamp_newest_ms: i64,
-    /// Set while the copy of an unproven group is written.
-    pub(super) supersedes: GroupSeq,
-    pub(super) flags: u16,
     open: Staging,
     closed: Option<Staging>,
     spare: Option<Staging>,
@@ -203,8 +200,6 @@ impl Ring {
             group_synced: GroupSeq(0),
             prev_crc: 0,
             stamp_newest_ms: i64::MIN,
-            supersedes: GroupSeq(0),
-            flags: 0,
             open,
             closed: None,
             spare: Some(Staging::new(group_bytes_max)),
@@ -385,11 +380,6 @@ impl Ring {
         (contents as u64).next_multiple_of(self.alignment)
     }
 
-    /// A live segment.
-    pub(super) fn segment_of(&self, seq: SegmentSeq) -> Option<Segment> {
-        self.live.iter().find(|segment| segment.seq == seq).copied()
-    }
-
     pub(super) fn current(&self) -> Option<&Segment> {
         self.live.last()
     }
@@ -456,7 +446,7 @@ impl Ring {
 
     fn group_job(&mut self, bytes: u64, now: Now) -> WriteJob {
         let current = *self.live.last().expect("a group goes to a segment");
-        let header = self.header(current, bytes, self.flags, now);
+        let header = self.header(current, bytes, 0, now);
         let closed = self.closed.as_mut().expect("there is a closed group");
         let sync = closed.strict || self.sync_due.is_some_and(|due| due <= now.mono);
         let padding = (bytes - closed.contents_bytes() as u64) as u32;
@@ -477,7 +467,7 @@ impl Ring {
             boot: self.boot,
             flags,
             synced_through: self.group_synced,
-            supersedes: self.supersedes,
+            supersedes: GroupSeq(0),
             wall_ms: now.wall_ms,
             bytes: bytes as u32,
             runs: 0,

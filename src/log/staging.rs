@@ -132,16 +132,6 @@ impl Staging {
         Ok(())
     }
 
-    /// Adds metadata records that were encoded before.
-    pub fn push_meta_bytes(&mut self, records: &[u8]) -> Result<(), Full> {
-        if !self.has_room_meta(records.len()) {
-            return Err(Full);
-        }
-        self.buf[self.meta..self.meta + records.len()].copy_from_slice(records);
-        self.meta += records.len();
-        Ok(())
-    }
-
     /// The metadata records. While a job is out with the buffer they cannot be seen: see
     /// [`Staging::is_out`].
     pub fn meta(&self) -> &[u8] {

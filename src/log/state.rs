@@ -129,6 +129,8 @@ pub struct State {
     partitions: Vec<Option<Partition>>,
     by_handle: Vec<(PartitionHandle, PartitionSlot)>,
     by_topic: Vec<(TopicSlot, u32, PartitionSlot)>,
+    /// Topics whose creation was lost, and which a start found.
+    found: Vec<TopicSlot>,
     groups: Vec<Option<CommitGroup>>,
     offsets: Vec<CommittedOffset>,
     /// Idempotent producers.
@@ -156,6 +158,7 @@ impl State {
             partitions: Vec::with_capacity(limits.partitions_max),
             by_handle: Vec::with_capacity(limits.partitions_max),
             by_topic: Vec::with_capacity(limits.partitions_max),
+            found: Vec::new(),
             groups: Vec::with_capacity(limits.groups_max),
             offsets: Vec::with_capacity(limits.offsets_max),
             producers: Producers::new(limits.producers_max),
@@ -414,7 +417,13 @@ impl State {
         let mut id = [0xfe; 16];
         id[12..].copy_from_slice(&handle.0.to_be_bytes());
         let slot = self.topic_create(TopicId(id), &name, ring, &[])?;
+        self.found.push(slot);
         self.partitions_add(slot, handle, 1)
+    }
+
+    /// The topics that a start found and that are to be stored as such.
+    pub(super) fn found_take(&mut self) -> Vec<TopicSlot> {
+        std::mem::take(&mut self.found)
     }
 
     fn topic_create(

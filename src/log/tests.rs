@@ -1,16 +1,18 @@
 //! The log over the simulated disk: laps, restarts, cuts and failures.
 
+mod starts;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::open::{OpenError, Opening};
-use super::scan::{self, Expect, Reader};
+use super::recovery::groups::{self, Expect, Reader};
+use super::recovery::{Damage, OpenError, Opening};
 use super::state::StateLimits;
 use super::*;
 use crate::clock::Mono;
 use crate::codec::crc::crc32c;
 use crate::storage::sim::{Cut, Failing, Op, Rng, SimStorage};
-use crate::types::{Boot, GroupSeq, TopicId};
+use crate::types::{Boot, TopicId};
 
 fn config(segments: u16) -> LogConfig {
     let mut state = StateLimits {
@@ -41,9 +43,22 @@ fn now(ms: u64) -> Now {
 }
 
 fn open(config: &LogConfig, disk: &Arc<SimStorage>) -> Result<Log, OpenError> {
+    open_with(config, disk, true)
+}
+
+fn open_with(
+    config: &LogConfig,
+    disk: &Arc<SimStorage>,
+    unreadable_is_damaged: bool,
+) -> Result<Log, OpenError> {
     let mut rng = Rng::new(disk.counts().writes + 1);
     let mut entropy = move |bytes: &mut [u8]| rng.fill(bytes);
-    let mut opening = Opening { now: now(0), entropy: &mut entropy, progress: &mut |_, _, _| {} };
+    let mut opening = Opening {
+        now: now(0),
+        entropy: &mut entropy,
+        progress: &mut |_, _, _| {},
+        unreadable_is_damaged,
+    };
     let storage: Arc<dyn Storage> = Arc::<SimStorage>::clone(disk);
     Log::open(config, storage, &mut opening)
 }
@@ -93,6 +108,18 @@ fn append(log: &mut Log, slot: PartitionSlot, batches: &[u8]) -> Result<Appended
     log.append(&append, now(0))
 }
 
+fn append_relaxed(
+    log: &mut Log,
+    slot: PartitionSlot,
+    batches: &[u8],
+    relaxed_ms: u64,
+    ms: u64,
+) -> Appended {
+    let relaxed_ms = Some(relaxed_ms);
+    let append = Append { slot, batches, newest_ms: None, append_time_ms: None, relaxed_ms };
+    log.append(&append, now(ms)).unwrap()
+}
+
 /// Everything of a partition that a reader could find, by offset: the CRC of its batch.
 fn contents(log: &Log, slot: PartitionSlot) -> BTreeMap<i64, u32> {
     let partition = log.state().partition(slot).unwrap();
@@ -100,21 +127,15 @@ fn contents(log: &Log, slot: PartitionSlot) -> BTreeMap<i64, u32> {
     for segment in log.segments(RING) {
         let storage = Arc::clone(log.storage());
         let mut reader = Reader::new(&*storage, segment.file, 256 * 1024, false);
-        let expect = Expect {
-            ring_id: log.ring_id(RING),
-            segment: segment.seq,
-            alignment: 512,
-            seq_min: GroupSeq(1),
-            boot_min: Boot(0),
-        };
+        let expect = Expect::any(log.ring_id(RING), segment.seq);
         let mut at = segment.groups_at;
-        while let Some(group) = scan::group_from(&mut reader, at, segment.end, &expect) {
+        while let Some(group) = groups::group_from(&mut reader, at, segment.end, &expect) {
             let header = group.header;
             at = header.position + u64::from(header.bytes);
             let mut run_at = header.position + header.payload_at();
-            for run in scan::contents(&mut reader, &header).runs.unwrap_or_default() {
+            for run in groups::contents(&mut reader, &header).runs.unwrap_or_default() {
                 if run.handle == partition.handle {
-                    scan::batches(&mut reader, run_at, &run, &mut |batch| {
+                    groups::batches(&mut reader, run_at, &run, &mut |batch| {
                         let offset = batch.header.base_offset;
                         if batch.good && offset < partition.high_watermark.0 {
                             let before = found.insert(offset, batch.header.crc);
@@ -173,7 +194,7 @@ fn a_clean_stop_ends_with_a_seal_and_leaves_nothing_to_copy() {
     assert!(log.is_closed());
     assert_eq!(log.stats(RING).seals, 1);
     let log = open(&config, &disk).unwrap();
-    assert_eq!(log.damage().copied, 0);
+    assert_eq!(log.damage().unproven, 0);
     assert!(slot(&log, "t", 0).is_some());
 }
 

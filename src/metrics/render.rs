@@ -194,7 +194,7 @@ fn walk_damage(damage: &DamageMetrics, out: &mut Out<'_>) -> fmt::Result {
     out.int("batches", damage.batches)?;
     out.int("records", damage.records)?;
     out.int("torn_groups", damage.torn)?;
-    out.int("copied_groups", damage.copied)?;
+    out.int("unproven_groups", damage.unproven)?;
     out.int("found_reading", damage.read)?;
     out.end()
 }

@@ -236,7 +236,7 @@ fn damage(broker: &Broker) -> DamageMetrics {
         batches: found.batches,
         records: found.records,
         torn: found.torn,
-        copied: found.copied,
+        unproven: found.unproven,
         read: broker.reads.damaged(),
     }
 }

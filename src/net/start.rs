@@ -21,7 +21,7 @@ use super::{committer, listener, status, timers};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, RingConfig};
-use crate::log::open::{Damage, OpenError, Opening};
+use crate::log::recovery::{Damage, OpenError, Opening};
 use crate::log::{Log, LogConfig};
 use crate::storage::{FileStorage, Storage};
 use crate::types::RingIndex;
@@ -56,11 +56,14 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
     // Before the ring is opened, so that a signal while its files are made is not lost.
     let mut signals = Signals::new([Signal::Term, Signal::Int])
         .map_err(|error| StartError::System("wait for signals".to_string(), error))?;
-    let mut filled = |done, total| {
-        filled(done, total);
+    let log = open(&config, clock, &mut |step| {
+        match step {
+            Waiting::Filled(done, total) => filled(done, total),
+            Waiting::Disk(pause) => std::thread::sleep(pause),
+        }
         exit_if_asked(&mut signals);
-    };
-    let log = open(&config, clock, &mut filled).map_err(StartError::Open)?;
+    });
+    let log = log.map_err(StartError::Open)?;
     let damage = log.damage();
     log_damage(&damage);
     let boot = log.state().boot.0;
@@ -108,7 +111,35 @@ fn allow_files(config: &Config) {
     }
 }
 
-fn open(config: &Config, clock: Clock, filled: &mut dyn FnMut(u64, u64)) -> Result<Log, OpenError> {
+/// What the start waits for.
+enum Waiting {
+    /// Files to be made: so many bytes of so many are filled.
+    Filled(u64, u64),
+    /// The disk, before it is asked again.
+    Disk(Duration),
+}
+
+/// Opens the rings. What cannot be read is asked for again for a while: a card may not be ready yet.
+/// After that it is damaged, where the ring can do without it.
+fn open(config: &Config, clock: Clock, waits: &mut dyn FnMut(Waiting)) -> Result<Log, OpenError> {
+    for pause_ms in READ_AGAIN_MS {
+        match open_once(config, clock, waits, false) {
+            Err(error @ OpenError::Unreadable(_)) => {
+                log::warn!("{error}; it is read again in {pause_ms} ms");
+                waits(Waiting::Disk(Duration::from_millis(pause_ms)));
+            }
+            done => return done,
+        }
+    }
+    open_once(config, clock, waits, true)
+}
+
+fn open_once(
+    config: &Config,
+    clock: Clock,
+    waits: &mut dyn FnMut(Waiting),
+    unreadable_is_damaged: bool,
+) -> Result<Log, OpenError> {
     let storage = FileStorage::open(&config.data_dir, config.rings.len())?;
     let mut total = 0;
     for (ring, index) in config.rings.iter().zip(0..) {
@@ -125,9 +156,10 @@ fn open(config: &Config, clock: Clock, filled: &mut dyn FnMut(u64, u64)) -> Resu
             assert_eq!(got, Ok(buf.len()), "the kernel has no random bytes");
         },
         progress: &mut |_, bytes, of| {
-            filled(before + bytes, total);
+            waits(Waiting::Filled(before + bytes, total));
             before += if bytes >= of { of } else { 0 };
         },
+        unreadable_is_damaged,
     };
     Log::open(&LogConfig::of(config), Arc::new(storage), &mut opening)
 }
@@ -205,6 +237,9 @@ async fn end<C: Core>(net: &Net<C>) -> bool {
 /// The poller, the listener, signals, standard streams, and what is open for a moment.
 const FILES_OTHERWISE: usize = 32;
 
+/// The pauses before what could not be read at the start is asked for again: eight seconds in all.
+const READ_AGAIN_MS: [u64; 6] = [250, 250, 500, 1_000, 2_000, 4_000];
+
 /// How long clients may take to read their last answers.
 const CLIENTS_END_MS_MAX: u64 = 700;
 
@@ -225,11 +260,11 @@ fn log_damage(damage: &Damage) {
             damage.records
         );
     }
-    if damage.torn + damage.copied > 0 {
+    if damage.torn + damage.unproven > 0 {
         log::info!(
-            "the last stop was not clean: {} whole groups were written once more, {} that were cut \
+            "the last stop was not clean: {} whole groups were synced once more, {} that were cut \
              short were dropped; nothing acknowledged is lost",
-            damage.copied,
+            damage.unproven,
             damage.torn
         );
     }

@@ -90,21 +90,27 @@ pub enum Failing {
     Never,
     /// After so many that succeed, once.
     Once(u64),
+    /// After so many that succeed, so many.
+    Burst(u64, u64),
     /// After so many that succeed, always.
     From(u64),
 }
 
-/// What was asked of the disk since it was made.
+/// What was asked of the disk since it was made, and what failed on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Reads.
     pub reads: u64,
+    /// Bytes of them.
+    pub read_bytes: u64,
     /// Writes.
     pub writes: u64,
     /// Bytes of them.
     pub written_bytes: u64,
     /// Syncs.
     pub syncs: u64,
+    /// Of all these, how many were made to fail.
+    pub failed: u64,
 }
 
 /// The disk. See the module.
@@ -120,11 +126,18 @@ impl SimStorage {
             counts: Counts::default(),
             failing: [Failing::Never; OPS],
             bad: Vec::new(),
+            torn_bytes: PAGE as u64,
             crash_at: None,
             dead: false,
             recording: false,
             forks: Vec::new(),
         }))
+    }
+
+    /// What a cut spoils of the neighbours of what it cuts: all in a page, as long as this is not set
+    /// to a sector.
+    pub fn tear_sectors(&self) {
+        self.disk().torn_bytes = SECTOR as u64;
     }
 
     /// A second disk in the same state, whose failures `seed` decides.
@@ -152,6 +165,11 @@ impl SimStorage {
     /// Reads that touch this range fail from now on, until it is written.
     pub fn fail_reads_at(&self, file: FileRef, from: u64, to: u64) {
         self.disk().bad.push((file, from, to));
+    }
+
+    /// All places can be read again.
+    pub fn reads_work(&self) {
+        self.disk().bad.clear();
     }
 
     /// After so many writes, counted from the first ever, everything fails until the power is cut:
@@ -229,6 +247,7 @@ impl Storage for SimStorage {
         disk.alive("create")?;
         let (live, durable) = (Image::default(), Image::default());
         disk.files.insert(file, File { bytes, live, durable });
+        disk.record();
         drop(disk);
         progress(bytes);
         Ok(())
@@ -239,6 +258,7 @@ impl Storage for SimStorage {
         disk.alive("remove")?;
         disk.files.remove(&file);
         disk.pending.retain(|pending| pending.file != file);
+        disk.record();
         Ok(())
     }
 
@@ -247,7 +267,12 @@ impl Storage for SimStorage {
     }
 
     fn read_cached(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<bool, DiskError> {
-        self.disk().read(file, at, buf, false).map(|()| true)
+        let mut disk = self.disk();
+        // Some of it is never in the cache.
+        if disk.rng.one_in(4) {
+            return Ok(false);
+        }
+        disk.read(file, at, buf, false).map(|()| true)
     }
 
     fn read_medium(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
@@ -329,6 +354,7 @@ struct Disk {
     counts: Counts,
     failing: [Failing; OPS],
     bad: Vec<(FileRef, u64, u64)>,
+    torn_bytes: u64,
     crash_at: Option<u64>,
     dead: bool,
     recording: bool,
@@ -344,6 +370,7 @@ impl Disk {
             counts: self.counts,
             failing: self.failing,
             bad: self.bad.clone(),
+            torn_bytes: self.torn_bytes,
             crash_at: None,
             dead: false,
             recording: false,
@@ -360,6 +387,7 @@ impl Disk {
     ) -> Result<(), DiskError> {
         self.alive("read")?;
         self.counts.reads += 1;
+        self.counts.read_bytes += buf.len() as u64;
         let end = at + buf.len() as u64;
         let is_bad =
             |(bad, from, to): &(FileRef, u64, u64)| *bad == file && *from < end && at < *to;
@@ -421,6 +449,10 @@ impl Disk {
                 self.pending.push(pending);
             } else if !fails || self.rng.one_in(2) {
                 self.persist(&pending);
+            } else if self.rng.one_in(4) {
+                let mut rubbish = pending;
+                self.rng.fill(&mut rubbish.bytes);
+                self.persist(&rubbish);
             }
         }
         self.record();
@@ -443,11 +475,11 @@ impl Disk {
         if cut == Cut::Garble {
             for sector in &pending {
                 if self.rng.one_in(4) {
-                    let page = sector.at / PAGE as u64 * PAGE as u64;
-                    let mut rubbish = [0; PAGE];
+                    let torn = sector.at / self.torn_bytes * self.torn_bytes;
+                    let mut rubbish = vec![0; self.torn_bytes as usize];
                     self.rng.fill(&mut rubbish);
                     if let Some(file) = self.files.get_mut(&sector.file) {
-                        file.durable.write(page, &rubbish);
+                        file.durable.write(torn, &rubbish);
                     }
                 }
             }
@@ -491,23 +523,18 @@ impl Disk {
     }
 
     fn fails(&mut self, op: Op) -> bool {
-        let failing = &mut self.failing[op as usize];
-        match *failing {
-            Failing::Never => false,
-            Failing::Once(0) => {
-                *failing = Failing::Never;
-                true
-            }
-            Failing::From(0) => true,
-            Failing::Once(left) => {
-                *failing = Failing::Once(left - 1);
-                false
-            }
-            Failing::From(left) => {
-                *failing = Failing::From(left - 1);
-                false
-            }
-        }
+        let (fails, next) = match self.failing[op as usize] {
+            Failing::Never | Failing::Burst(0, 0) => (false, Failing::Never),
+            Failing::Once(0) => (true, Failing::Never),
+            Failing::Burst(0, left) => (true, Failing::Burst(0, left - 1)),
+            Failing::From(0) => (true, Failing::From(0)),
+            Failing::Once(after) => (false, Failing::Once(after - 1)),
+            Failing::Burst(after, count) => (false, Failing::Burst(after - 1, count)),
+            Failing::From(after) => (false, Failing::From(after - 1)),
+        };
+        self.failing[op as usize] = next;
+        self.counts.failed += u64::from(fails);
+        fails
     }
 
     fn record(&mut self) {

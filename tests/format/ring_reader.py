@@ -19,9 +19,11 @@ VERSION = 2
 PAGE, SECTOR = 4096, 512
 ANCHOR_BYTES, GROUP_HEADER_BYTES, RUN_BYTES, ENTRY_BYTES = 192, 128, 32, 32
 FOOT = 2
-FLAG_SEAL = 1
 # A sequence that no segment begins with.
 NEVER = 1 << 64
+SEGMENT_JUMP_MAX = 1 << 24
+# The smallest record takes 7 bytes, and gzip makes at best one byte of 1,032.
+RECORDS_PER_BYTE_MAX = 148
 BATCH_HEADER_BYTES, BATCH_LENGTH_END, BATCH_CRC_END = 61, 12, 21
 
 
@@ -323,8 +325,9 @@ def group_of(data, at):
 class Segment:
     """A live segment."""
 
-    def __init__(self, seq, file, groups_at, end, first=0):
+    def __init__(self, seq, file, groups_at, end, first=0, headless=False):
         self.seq, self.file, self.groups_at, self.end = seq, file, groups_at, end
+        self.headless = headless
         # The sequence of its first group, if it is walked with those before it.
         self.first = first
         # Its groups with their runs, once they were walked.
@@ -334,8 +337,9 @@ class Segment:
 class Slot:
     """A group, or a hole where one should be."""
 
-    def __init__(self, seq, group):
-        self.seq, self.group = seq, group
+    def __init__(self, seq, group, length=0):
+        # How far it is to the next one.
+        self.seq, self.group, self.bytes = seq, group, group.bytes if group else length
 
 
 # ---- a ring ---------------------------------------------------------------------------------
@@ -351,6 +355,9 @@ class Ring:
             if path.name.startswith("segment-") and path.name[8:].isdigit()
         )
         self.ring_id, self.data, self.anchors, self.evicted = None, {}, {}, 0
+        # Files that are not believed; the bytes that were lost, and the partitions that go on
+        # behind them.
+        self.aliens, self.lost, self.seen = set(), 0, set()
 
     def read(self):
         """Everything."""
@@ -359,13 +366,14 @@ class Ring:
             data = path.read_bytes()
             self.data[file] = data
             self.anchors[file] = anchor_of(data[:PAGE]), anchor_of(data[-PAGE:])
-        ids = [anchor.ring_id for anchor in self.all_anchors()]
-        if not ids:
+        self.ring_id = self.ring()
+        if self.ring_id is None:
             return
-        self.ring_id = max(ids, key=ids.count)
         for file, pair in self.anchors.items():
+            if pair[0] and not self.is_own(file, pair[0]):
+                self.aliens.add(file)
             self.anchors[file] = tuple(
-                anchor if anchor and anchor.ring_id == self.ring_id else None for anchor in pair
+                anchor if anchor and self.is_own(file, anchor) else None for anchor in pair
             )
         base, base_file, entries = self.newest()
         live = self.live(base, base_file, entries)
@@ -373,9 +381,58 @@ class Ring:
         live = [segment for segment in live if segment.seq > self.evicted]
         self.find(live)
 
-    def all_anchors(self):
-        """All that were found."""
-        return [anchor for pair in self.anchors.values() for anchor in pair if anchor]
+    def is_own(self, file, anchor):
+        """Whether an anchor is this ring's and stands in its own file."""
+        return anchor.ring_id == self.ring_id and anchor.file == file
+
+    def ring(self):
+        """The ring's id, or None."""
+        own = {
+            (anchor.ring_id, file)
+            for file, pair in self.anchors.items() for anchor in pair
+            if anchor and anchor.file == file
+        }
+        ids = {ring_id for ring_id, _ in own}
+        if ids:
+            return max(sorted(ids), key=lambda ring_id: self.present(ring_id, own))
+        groups = [
+            group.ring_id
+            for data in self.data.values() if any(data[:PAGE]) or any(data[-PAGE:])
+            for group in [self.first_group(data)] if group
+        ]
+        return max(groups, key=groups.count) if groups else None
+
+    def present(self, ring_id, own):
+        """How much of a ring is there: files of it, less those that it lists and that are not."""
+        files = sum(1 for other, _ in own if other == ring_id)
+        pairs = self.anchors.items()
+        found = [
+            (file, anchor) for file, pair in pairs for anchor in pair
+            if anchor and anchor.ring_id == ring_id
+        ]
+        file, newest = max(found, key=lambda entry: entry[1].seq)
+        (length, crc), at = newest.list, newest.body_at
+        part = self.data[file][at : at + length]
+        entries = self.entries(part) if crc32c(part) == crc else []
+        here = {(file, anchor.seq) for file, anchor in found if anchor.file == file}
+        missing = sum(1 for entry in entries if (entry[3], entry[0]) not in here)
+        return files - missing, files
+
+    @staticmethod
+    def entries(part):
+        """A list's entries: sequence, end, last group, file, flags."""
+        return [
+            struct.unpack_from("<QQQHH", part, at) for at in range(0, len(part), ENTRY_BYTES)
+        ]
+
+    @staticmethod
+    def first_group(data):
+        """The first group of any ring."""
+        for at in range(0, len(data), SECTOR):
+            group = group_of(data, at)
+            if group and group.position == at:
+                return group
+        return None
 
     def newest(self):
         """The base: its anchor, its file, its list; the state is that of its snapshot then."""
@@ -393,11 +450,7 @@ class Ring:
                 continue
             for name, record in records(parts[1]):
                 self.state.apply(self.index, name, record)
-            entries = [
-                struct.unpack_from("<QQQHH", parts[0], at)
-                for at in range(0, len(parts[0]), ENTRY_BYTES)
-            ]
-            return anchor, file, entries
+            return anchor, file, self.entries(parts[0])
         return None, None, []
 
     def live(self, base, base_file, entries):
@@ -405,7 +458,11 @@ class Ring:
         live, above = [], base.seq if base else 0
         for seq, end, _last, file, _flags in entries:
             head, foot = self.anchors.get(file, (None, None))
-            if file not in self.data or (head and head.seq != seq) or self.later(base, above, file):
+            if file not in self.data or file in self.aliens or (head and head.seq > above):
+                continue
+            if self.later(above, file):
+                continue
+            if self.is_blank(file) and not (foot and foot.seq == seq):
                 continue
             own = [anchor for anchor in (head, foot) if anchor and anchor.seq == seq]
             live.append(Segment(seq, file, own[0].groups_at if own else PAGE, end))
@@ -415,7 +472,7 @@ class Ring:
             )
         named = {segment.file for segment in live}
         live += filter(None, (
-            self.later(base, above, file) for file in self.data if file not in named
+            self.later(above, file) for file in self.data if file not in named
         ))
         seen, out = set(), []
         for segment in sorted(live, key=lambda segment: segment.seq):
@@ -424,20 +481,23 @@ class Ring:
                 out.append(segment)
         return out
 
-    def later(self, base, above, file):
+    def later(self, above, file):
         """The segment in a file, if it is behind the base."""
         data, head = self.data[file], self.anchors[file][0]
-        if head and head.seq <= above or base and not any(data[:ANCHOR_BYTES]):
+        if file in self.aliens or head and head.seq <= above or self.is_blank(file):
             return None
-        above = head.seq - 1 if head else above
         for at in range(0, len(data), SECTOR):
             group = group_of(data, at)
             if group and group.ring_id == self.ring_id and group.position == at:
                 if head and group.segment == head.seq:
                     return Segment(head.seq, file, head.groups_at, head.groups_at, head.group_next)
-                if group.segment > above:
-                    return None if head else Segment(group.segment, file, at, at, group.seq)
+                if not head and above < group.segment <= above + SEGMENT_JUMP_MAX:
+                    return Segment(group.segment, file, at, at, group.seq, True)
         return None
+
+    def is_blank(self, file):
+        """Whether its head was never written."""
+        return not any(self.data[file][: 2 * PAGE])
 
     def replay(self, base, live):
         """Takes the groups behind the base into the state."""
@@ -447,16 +507,26 @@ class Ring:
                 continue
             before = live[place + 1].first if place + 1 < len(live) else None
             length = len(self.data[segment.file])
+            if segment.headless and segment.first > seq:
+                self.lose(segment.groups_at)
             slots, tail, seq = self.walk(segment, length, seq, boot, before)
             segment.taken = []
-            for slot in slots:
-                self.take(segment, slot, True)
             whole = list(itertools.takewhile(lambda slot: self.whole(segment, slot), tail))
+            for slot in slots + whole:
+                self.take(segment, slot)
             self.drop(segment, tail[len(whole):])
-            copied = len([slot for slot in whole if not slot.group.flags & FLAG_SEAL]) == 1
-            for slot in whole:
-                # Of a group that is copied the metadata holds as well, but for an eviction.
-                self.take(segment, slot, not copied)
+        for handle, partition in self.state.partitions.items():
+            if self.lost and handle not in self.seen and self.is_here(partition):
+                partition.next += self.lost * RECORDS_PER_BYTE_MAX
+
+    def lose(self, count):
+        """So many bytes of groups are lost."""
+        self.lost += count
+        self.seen = set()
+
+    def is_here(self, partition):
+        """Whether this ring holds a partition."""
+        return partition.ring == self.index
 
     def drop(self, segment, slots):
         """Groups that never happened: their offsets are not given again."""
@@ -475,10 +545,11 @@ class Ring:
         while at + SECTOR <= limit:
             group = self.believed(segment, data, at, limit, seq, boot)
             if group is None:
-                pending.append(Slot(seq, None))
+                hole = at
                 while group is None and at + 2 * SECTOR <= limit:
                     at += SECTOR
                     group = self.believed(segment, data, at, limit, seq, boot)
+                pending.append(Slot(seq, None, (group.position if group else limit) - hole))
             if group is None or before is not None and group.seq >= before:
                 break
             left = []
@@ -552,21 +623,23 @@ class Ring:
             return False
         return all(batch and batch[4] for batch in self.batches(segment, slot.group, runs))
 
-    def take(self, segment, slot, evict):
-        """A group that is part of the log, into the state."""
-        if slot.group is None:
-            return
-        runs, meta = self.directory(segment, slot.group), self.meta(segment, slot.group)
-        if runs is None or meta is None:
-            return
-        segment.taken.append((slot.group, runs))
-        for handle, count, offset, _length in runs:
+    def take(self, segment, slot):
+        """A group that is part of the log, into the state: what of it holds."""
+        runs = slot.group and self.directory(segment, slot.group)
+        if runs is None:
+            self.lose(slot.bytes)
+        else:
+            segment.taken.append((slot.group, runs))
+        for handle, count, offset, _length in runs or ():
+            self.seen.add(handle)
             partition = self.state.partition(self.index, handle)
             if partition:
                 partition.next = max(partition.next, offset + count)
-        for name, record in records(meta):
-            if name == "evict" and evict:
+        for name, record in records(slot.group and self.meta(segment, slot.group) or b""):
+            if name == "evict":
                 self.evicted = max(self.evicted, record["segment"])
+            if name == "partition":
+                self.seen.add(record["handle"])
             self.state.apply(self.index, name, record)
 
     def find(self, live):

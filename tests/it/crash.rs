@@ -3,6 +3,8 @@
 //! and a model says what must be there. A failure prints `SEED=… CRASH=…`; with these in the
 //! environment the tests run nothing but that.
 
+mod starts;
+
 use std::sync::Arc;
 
 use brooklet::api::Step;
@@ -22,12 +24,12 @@ use crate::produce::{create_topic, produce, topic_name};
 
 /// A workload under way: the broker, what is known of it, and answers that are still owed.
 struct Run {
+    kind: Kind,
     host: Host,
     model: Model,
     rng: Rng,
     owed: Vec<Owed>,
-    /// Set where power cuts are tried: the seed, to be printed.
-    cuts: Option<u64>,
+    cuts: Cuts,
     instants: u64,
 }
 
@@ -42,17 +44,42 @@ enum What {
     Commit(i64),
 }
 
+/// Where the power is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cuts {
+    Nowhere,
+    /// At every instant, in every way; the seed, to be printed.
+    Everywhere(u64),
+    /// At every instant, in some way, without going on from there.
+    InOneWay(u64),
+}
+
+/// Over which rings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// One ring, whose groups start on pages.
+    Pages,
+    /// One whose groups start on sectors, on a disk that tears no more than those.
+    Sectors,
+    /// Two: topic b has its own.
+    Two,
+}
+
 impl Run {
-    fn new(seed: u64, cuts: bool) -> Run {
+    fn new(seed: u64, kind: Kind, cuts: Cuts) -> Run {
         let storage = Arc::new(SimStorage::new(seed));
+        if kind == Kind::Sectors {
+            storage.tear_sectors();
+        }
         let now = Now { mono: Mono(0), wall_ms: NOON_MS, wall_synchronised: true };
-        let host = Host::open(storage, config(), now).unwrap();
+        let host = Host::open(storage, config(kind), now).unwrap();
         let mut run = Run {
+            kind,
             host,
             model: Model::default(),
             rng: Rng::new(seed),
             owed: Vec::new(),
-            cuts: cuts.then_some(seed),
+            cuts,
             instants: 0,
         };
         run.model.boot(run.host.broker.log.state().boot);
@@ -149,13 +176,15 @@ impl Run {
 
     /// One step of the disk's work; where cuts are tried, each of its instants is one.
     fn work(&mut self) -> bool {
-        if self.cuts.is_some() {
+        if self.cuts != Cuts::Nowhere {
             self.host.storage.record_forks(true);
         }
         let worked = self.host.work();
-        for (_, fork) in self.host.storage.forks_take() {
-            self.instants += 1;
-            self.cut(&fork);
+        if self.cuts != Cuts::Nowhere {
+            for (_, fork) in self.host.storage.forks_take() {
+                self.instants += 1;
+                self.cut(&fork);
+            }
         }
         self.answers();
         worked
@@ -192,10 +221,17 @@ impl Run {
         panic!("answers are owed for ever");
     }
 
-    /// The power is cut here, in every way.
+    /// The power is cut here.
     fn cut(&self, fork: &SimStorage) {
-        let seed = self.cuts.expect("forks are recorded for cuts");
         let instant = self.instants;
+        let seed = match self.cuts {
+            Cuts::Everywhere(seed) => seed,
+            Cuts::InOneWay(seed) => {
+                let cut = Cut::ALL[((seed + instant) % 5) as usize];
+                return opens_after(fork, cut, self.kind, &self.model, self.host.now);
+            }
+            Cuts::Nowhere => return,
+        };
         if asked("CRASH").is_some_and(|crash| crash != instant) {
             return;
         }
@@ -204,7 +240,8 @@ impl Run {
             let disk = fork.fork(seed ^ instant);
             let all_synced = disk.is_synced();
             disk.power_cut(cut);
-            after_crash(Arc::new(disk), self.model.clone(), self.host.now, seed ^ instant);
+            let (model, now) = (self.model.clone(), self.host.now);
+            after_crash(Arc::new(disk), self.kind, model, now, seed ^ instant);
             if all_synced {
                 break;
             }
@@ -212,34 +249,67 @@ impl Run {
     }
 }
 
+/// The power is cut and comes back: all must be there.
+fn opens_after(fork: &SimStorage, cut: Cut, kind: Kind, model: &Model, now: Now) {
+    let _hint = Hint(format!("then the power is cut ({cut:?})"));
+    let disk = fork.fork(now.mono.0);
+    disk.power_cut(cut);
+    let now = Now { mono: Mono(0), ..now };
+    let mut host = Host::open(Arc::new(disk), config(kind), now).unwrap();
+    model.clone().check(&mut host);
+}
+
 /// Opens what a crash left, and compares. Then clients send again what was not acknowledged, go on
 /// a while, and the broker is stopped and opened once more.
-fn after_crash(disk: Arc<SimStorage>, model: Model, now: Now, seed: u64) -> Run {
+fn after_crash(disk: Arc<SimStorage>, kind: Kind, model: Model, now: Now, seed: u64) -> Run {
     let now = Now { mono: Mono(0), ..now };
     disk.record_forks(true);
-    let host = Host::open(disk, config(), now).unwrap();
+    let host = Host::open(disk, config(kind), now).unwrap();
     let forks = host.storage.forks_take();
     host.storage.record_forks(false);
     let rng = Rng::new(seed);
-    let mut run = Run { host, model, rng, owed: Vec::new(), cuts: None, instants: 0 };
+    let mut run =
+        Run { kind, host, model, rng, owed: Vec::new(), cuts: Cuts::Nowhere, instants: 0 };
     run.cut_again(&forks);
     run.model.check(&mut run.host);
-    for producer in 0..PRODUCERS.len() {
-        for place in run.model.unanswered(producer).collect::<Vec<_>>() {
-            run.send(place);
-            run.finish();
-        }
-    }
-    for _ in 0..6 {
-        run.step();
-    }
-    run.finish();
-    run.host.close();
-    run.reopen();
+    run.go_on();
     run
 }
 
 impl Run {
+    /// Clients send again what was not acknowledged, and go on a while; then a clean stop.
+    fn go_on(&mut self) {
+        for producer in 0..PRODUCERS.len() {
+            for place in self.model.unanswered(producer).collect::<Vec<_>>() {
+                self.send(place);
+                self.finish();
+            }
+        }
+        for _ in 0..6 {
+            self.step();
+        }
+        self.finish();
+        self.host.close();
+        self.reopen();
+    }
+
+    /// The disk works: a record and a commit are soon stored, whatever failed before.
+    fn progress(&mut self) {
+        for _ in 0..8 {
+            self.host.pass_us(31_000_000);
+            while self.work() {}
+            let place = self.model.batch_new(0, None, &[100]);
+            self.send(place);
+            self.commit();
+            self.finish();
+            let committed = self.model.commit_acknowledged == self.model.commit_last();
+            if self.model.batches[place].acknowledged && committed {
+                return;
+            }
+        }
+        panic!("the disk works, and the broker stores nothing any more");
+    }
+
     /// The power is cut once more, while the broker started.
     fn cut_again(&mut self, forks: &[(u64, SimStorage)]) {
         if forks.is_empty() || !self.rng.one_in(4) {
@@ -252,14 +322,14 @@ impl Run {
         let (_, fork) = &forks[instant];
         let disk = fork.fork(self.rng.next());
         disk.power_cut(cut);
-        let mut host = Host::open(Arc::new(disk), config(), self.host.now).unwrap();
+        let mut host = Host::open(Arc::new(disk), config(self.kind), self.host.now).unwrap();
         self.model.clone().check(&mut host);
     }
 
     /// A new process over the same disk.
     fn reopen(&mut self) {
         let disk = Arc::clone(&self.host.storage);
-        self.host = Host::open(disk, config(), self.host.now).unwrap();
+        self.host = Host::open(disk, config(self.kind), self.host.now).unwrap();
         self.model.check(&mut self.host);
     }
 }
@@ -292,9 +362,18 @@ fn commit_request(offset: i64) -> Vec<u8> {
     frame(ApiKey::OffsetCommit, 8, &request)
 }
 
-fn config() -> Config {
+fn config(kind: Kind) -> Config {
     let mut config = config_small(4, 64 << 10);
     config.commit_group_max_bytes = 16 << 10;
+    if kind == Kind::Sectors {
+        config.commit_alignment = 512;
+    }
+    if kind == Kind::Two {
+        let mut other = config.rings[0].clone();
+        config.rings[0].topics = vec!["a".into(), RELAXED.into()];
+        (other.name, other.topics) = ("other".into(), vec!["b".into()]);
+        config.rings.push(other);
+    }
     config
 }
 
@@ -322,7 +401,7 @@ impl Drop for Hint {
 fn whenever_the_power_is_cut_nothing_acknowledged_or_seen_is_lost() {
     for seed in seeds(1) {
         let _hint = Hint(format!("SEED={seed}"));
-        let mut run = Run::new(seed, true);
+        let mut run = Run::new(seed, Kind::Pages, Cuts::Everywhere(seed));
         for _ in 0..STEPS {
             run.step();
         }
@@ -338,7 +417,8 @@ fn whenever_the_power_is_cut_nothing_acknowledged_or_seen_is_lost() {
 fn what_a_process_served_after_failed_syncs_is_there_after_it_was_killed_and_the_power_cut() {
     for seed in seeds(300) {
         let _hint = Hint(format!("SEED={seed}"));
-        let mut run = Run::new(seed, false);
+        let kind = [Kind::Pages, Kind::Sectors, Kind::Two][(seed % 3) as usize];
+        let mut run = Run::new(seed, kind, Cuts::Nowhere);
         for _ in 0..run.rng.below(60) {
             run.step();
         }
@@ -351,7 +431,7 @@ fn what_a_process_served_after_failed_syncs_is_there_after_it_was_killed_and_the
         }
         let Run { host, model, .. } = run;
         host.storage.process_kill();
-        let mut run = after_crash(host.storage, model, host.now, seed);
+        let mut run = after_crash(host.storage, kind, model, host.now, seed);
         run.host.storage.power_cut(Cut::ALL[(seed % 5) as usize]);
         run.reopen();
     }

@@ -10,13 +10,14 @@ use brooklet::broker::topic_config::{KEYS, own_value};
 use brooklet::clock::{Mono, Now};
 use brooklet::config::{Config, RingConfig};
 use brooklet::log::format::VERSION;
-use brooklet::log::open::{OpenError, Opening};
 use brooklet::log::record::MetaRecord;
-use brooklet::log::recovery::{self, End, Proof, Start};
-use brooklet::log::scan::{self, Expect, Reader};
+use brooklet::log::recovery::groups::{self, Expect, Reader};
+use brooklet::log::recovery::verdict::Proof;
+use brooklet::log::recovery::walk::{self, End, Start};
+use brooklet::log::recovery::{OpenError, Opening};
 use brooklet::log::{Log, LogConfig};
 use brooklet::storage::FileStorage;
-use brooklet::types::{Boot, GroupSeq, RingIndex};
+use brooklet::types::{Boot, RingIndex};
 
 /// Each format's image, and the list of what is in it.
 const IMAGES: [(&str, &str); 2] = [
@@ -69,6 +70,7 @@ impl Unpacked {
             now: now(),
             entropy: &mut |bytes| bytes.fill(7),
             progress: &mut |_, _, _| {},
+            unreadable_is_damaged: true,
         };
         let storage = Arc::new(FileStorage::open(&self.0, 1).unwrap());
         Log::open(&LogConfig::of(&config), storage, &mut opening)
@@ -131,21 +133,15 @@ fn walk(log: &Log, lines: &mut BTreeSet<String>) {
     let state = log.state();
     for segment in log.segments(RING) {
         let start = Start { at: segment.groups_at, limit: segment.end, end: End::Limit, crc: 0 };
-        let expect = Expect {
-            ring_id: log.ring_id(RING),
-            segment: segment.seq,
-            alignment: 512,
-            seq_min: GroupSeq(1),
-            boot_min: Boot(0),
-        };
+        let expect = Expect::any(log.ring_id(RING), segment.seq);
         let mut reader = Reader::new(&**log.storage(), segment.file, SEGMENT_BYTES, false);
-        recovery::walk(&mut reader, start, expect, &mut |reader, slot, proof| {
+        walk::walk(&mut reader, start, expect, &mut |reader, slot, proof| {
             let group = slot.group.expect("a group follows the other");
-            let contents = scan::contents(reader, &group.header);
+            let contents = groups::contents(reader, &group.header);
             let mut at = group.header.position + group.header.payload_at();
             for run in contents.runs.expect("the directory holds") {
                 let place = state.partition_with_handle(run.handle);
-                scan::batches(reader, at, &run, &mut |batch| {
+                groups::batches(reader, at, &run, &mut |batch| {
                     assert!(batch.good);
                     let Some(partition) = place.and_then(|place| state.partition(place)) else {
                         return;
@@ -177,7 +173,7 @@ fn opens_with_all(image: &Unpacked, expected: &str) {
     let log = image.open().unwrap();
     assert_eq!(found(&log), expected);
     let damage = log.damage();
-    let seen = (damage.groups, damage.batches, damage.torn, damage.copied);
+    let seen = (damage.groups, damage.batches, damage.torn, damage.unproven);
     assert_eq!(seen, (0, 0, 0, 1), "its last group is whole and unproven");
     assert_eq!(log.state().boot, Boot(3));
     let (_, topic) = log.state().topic_named("three").unwrap();

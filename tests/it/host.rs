@@ -8,7 +8,7 @@ use brooklet::broker::{Broker, ConnId, JobStep, Peer};
 use brooklet::clock::{Mono, Now};
 use brooklet::codec::batch;
 use brooklet::config::Config;
-use brooklet::log::open::{OpenError, Opening};
+use brooklet::log::recovery::{OpenError, Opening};
 use brooklet::log::{Log, LogConfig};
 use brooklet::storage::Storage;
 use brooklet::storage::sim::SimStorage;
@@ -47,8 +47,18 @@ pub fn config_small(segments: u16, segment_bytes: u64) -> Config {
 }
 
 impl Host {
-    /// Opens the log; the boot group is on the disk then.
+    /// Opens the log; the boot group is on the disk then, if that works.
     pub fn open(storage: Arc<SimStorage>, config: Config, now: Now) -> Result<Host, OpenError> {
+        Host::open_with(storage, config, now, false)
+    }
+
+    /// The same, where what cannot be read may be taken for damaged.
+    pub fn open_with(
+        storage: Arc<SimStorage>,
+        config: Config,
+        now: Now,
+        unreadable_is_damaged: bool,
+    ) -> Result<Host, OpenError> {
         let mut seed = storage.counts().writes as u8;
         let mut entropy = |buf: &mut [u8]| {
             buf.fill_with(|| {
@@ -56,7 +66,12 @@ impl Host {
                 seed
             });
         };
-        let mut opening = Opening { now, entropy: &mut entropy, progress: &mut |_, _, _| {} };
+        let mut opening = Opening {
+            now,
+            entropy: &mut entropy,
+            progress: &mut |_, _, _| {},
+            unreadable_is_damaged,
+        };
         let disk: Arc<dyn Storage> = Arc::clone(&storage) as _;
         let log = Log::open(&LogConfig::of(&config), disk, &mut opening)?;
         Ok(Host { storage, broker: Broker::new(config, log), now, waited_out: false })
@@ -165,7 +180,11 @@ impl Host {
         loop {
             match self.broker.job_step(ConnId(0), &mut buf, outcome.take(), self.now) {
                 JobStep::Read { file, at, from, to } => {
-                    outcome = Some(self.storage.read(file, at, &mut buf[from..to]));
+                    let window = &mut buf[from..to];
+                    outcome = Some(match self.storage.read_cached(file, at, window) {
+                        Ok(false) => self.storage.read(file, at, window),
+                        cached => cached.map(|_| ()),
+                    });
                 }
                 JobStep::Send { from, to } => answer.extend_from_slice(&buf[from..to]),
                 JobStep::Sleep(deadline) => self.pass_us(deadline.since_us(self.now.mono)),

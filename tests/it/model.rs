@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use brooklet::codec::batch::batches;
-use brooklet::types::{Boot, PartitionHandle};
+use brooklet::types::{Boot, PartitionHandle, RingIndex};
 
 use crate::host::{Host, NOON_MS, PLAIN, Sequenced, batch};
 
@@ -40,6 +40,8 @@ pub struct Model {
     /// Those that were acknowledged, or that a consumer could see.
     seen: BTreeMap<(usize, i64), u64>,
     seen_to: [i64; PARTITIONS.len()],
+    /// What is below had to make room, or may have to.
+    starts_max: [i64; PARTITIONS.len()],
     commit_next: i64,
     pub commit_acknowledged: i64,
     boot: Boot,
@@ -108,6 +110,11 @@ impl Model {
         self.commit_next
     }
 
+    /// The last offset of those.
+    pub fn commit_last(&self) -> i64 {
+        self.commit_next
+    }
+
     /// A commit was acknowledged.
     pub fn committed(&mut self, offset: i64) {
         self.commit_acknowledged = self.commit_acknowledged.max(offset);
@@ -139,13 +146,31 @@ impl Model {
                 }
             }
             self.seen_to[partition] = self.seen_to[partition].max(visible);
+            self.check_start(host, partition, log_start);
         }
+    }
+
+    /// A log start moves only over what is in the oldest segment of a full ring.
+    fn check_start(&mut self, host: &Host, partition: usize, log_start: i64) {
+        let max = self.starts_max[partition];
+        let gone = self.seen.range((partition, max)..(partition, log_start.max(max)));
+        let gone: Vec<i64> = gone.map(|((_, offset), _)| *offset).collect();
+        assert!(
+            gone.is_empty(),
+            "{:?} begins at {log_start}: {gone:?}, not below {max}, did not have to go",
+            PARTITIONS[partition]
+        );
+        self.starts_max[partition] = max.max(first_behind_oldest(host, partition));
     }
 
     /// After the broker was opened again: compares all that can be read, the bounds, the boot and
     /// the commit with what must be; and takes over what is there.
     pub fn check(&mut self, host: &mut Host) {
-        self.boot(host.broker.log.state().boot);
+        let rings = (0..host.broker.log.rings_len() as u8).map(RingIndex);
+        if !rings.into_iter().any(|ring| host.broker.log.is_failing(ring)) {
+            // A boot of which nothing is on flash, and in which nothing was stored, is none.
+            self.boot(host.broker.log.state().boot);
+        }
         self.placed.clear();
         for partition in 0..PARTITIONS.len() {
             self.check_partition(host, partition);
@@ -161,6 +186,7 @@ impl Model {
             Some((_, log_start, visible)) => (log_start, visible),
             None => panic!("{:?} is gone", PARTITIONS[partition]),
         };
+        self.check_start(host, partition, log_start);
         let found = read(host, partition, log_start);
         let bounds = format!("{:?} from {log_start} to {visible}", PARTITIONS[partition]);
         assert!(found.is_sorted_by(|a, b| a.0 < b.0), "{bounds}: offsets out of order");
@@ -239,6 +265,28 @@ fn bounds(host: &Host, partition: usize) -> Option<(PartitionHandle, i64, i64)> 
     let (topic, index) = PARTITIONS[partition];
     let partition = host.broker.partition_asked(topic, index)?;
     Some((partition.handle, partition.log_start.0, partition.high_watermark.0))
+}
+
+/// Where a partition would begin without the segments that must go when its ring begins another.
+fn first_behind_oldest(host: &Host, partition: usize) -> i64 {
+    let (topic, index) = PARTITIONS[partition];
+    let log = &host.broker.log;
+    let Some(partition) = host.broker.partition_asked(topic, index) else {
+        return 0;
+    };
+    let ring = partition.ring;
+    let segments: Vec<_> = log.segments(ring).collect();
+    let configured = usize::from(host.broker.config.rings[usize::from(ring.0)].segments);
+    // Failures have more live than are configured: all beyond go when another is begun.
+    let Some(kept) = segments.get((segments.len() + 1).saturating_sub(configured)..) else {
+        return 0;
+    };
+    if kept.len() == segments.len() {
+        return 0;
+    }
+    let slot = log.state().partition_with_handle(partition.handle).unwrap();
+    let firsts = kept.iter().filter_map(|s| log.index(ring).in_segment(s.file.file, slot));
+    firsts.map(|found| found.first.0).next().unwrap_or(partition.high_watermark.0)
 }
 
 /// Offsets and numbers of a partition's records from `next` on.

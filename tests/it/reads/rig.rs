@@ -11,8 +11,8 @@ use brooklet::clock::{Mono, Now};
 use brooklet::codec::crc::crc32c;
 use brooklet::config::{Config, RingConfig};
 use brooklet::error::DiskError;
-use brooklet::log::open::Opening;
 use brooklet::log::record::MetaRecord;
+use brooklet::log::recovery::Opening;
 use brooklet::log::{Append, Log, LogConfig};
 use brooklet::storage::Storage;
 use brooklet::types::{FileIndex, FileRef, Offset, PartitionSlot, RingIndex, SegmentSeq, TopicId};
@@ -264,7 +264,12 @@ impl Rig {
 fn open(config: &Config, disk: &Arc<Memory>, now: Now) -> Log {
     let mut entropy = |bytes: &mut [u8]| bytes.fill(7);
     let mut progress = |_: FileRef, _: u64, _: u64| {};
-    let mut opening = Opening { now, entropy: &mut entropy, progress: &mut progress };
+    let mut opening = Opening {
+        now,
+        entropy: &mut entropy,
+        progress: &mut progress,
+        unreadable_is_damaged: true,
+    };
     let storage: Arc<dyn Storage> = disk.clone();
     Log::open(&LogConfig::of(config), storage, &mut opening).unwrap()
 }

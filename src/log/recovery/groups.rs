@@ -1,13 +1,18 @@
-//! Walks the groups of a segment on flash, trusting nothing: for recovery, and for the offline tools.
+//! Reads what a segment file holds, believing only what CRCs and places prove: for recovery, and for
+//! the offline tools.
+
+use std::ops::RangeInclusive;
 
 use crate::codec::batch::{BatchHeader, HEADER_BYTES};
 use crate::codec::crc::{Crc32c, crc32c};
+use crate::error::DiskError;
 use crate::limits::PAGE_BYTES;
 use crate::log::format::{GROUP_HEADER_BYTES, GroupHeader, RUN_BYTES, RingId, Run};
 use crate::storage::Storage;
 use crate::types::{Boot, FileRef, GroupSeq, SegmentSeq};
 
-/// Reads a segment file piece by piece. What cannot be read is zero: then its CRC does not hold.
+/// Reads a segment file piece by piece. A page that cannot be read is zero, so that no CRC over it
+/// holds, and is remembered: what is unreadable is not the same as what is damaged.
 pub struct Reader<'a> {
     storage: &'a dyn Storage,
     file: FileRef,
@@ -16,12 +21,30 @@ pub struct Reader<'a> {
     buf: Vec<u8>,
     at: u64,
     len: usize,
+    unreadable: Option<Unreadable>,
+}
+
+/// A page that the disk does not give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable {
+    /// In which file.
+    pub file: FileRef,
+    /// Where the page starts.
+    pub at: u64,
+    /// What the disk said.
+    pub error: DiskError,
 }
 
 impl<'a> Reader<'a> {
     /// Over `file_bytes` of a file. `medium`: past the page cache.
     pub fn new(storage: &'a dyn Storage, file: FileRef, file_bytes: u64, medium: bool) -> Self {
-        Reader { storage, file, file_bytes, medium, buf: vec![0; WINDOW_BYTES], at: 0, len: 0 }
+        let buf = vec![0; WINDOW_BYTES];
+        Reader { storage, file, file_bytes, medium, buf, at: 0, len: 0, unreadable: None }
+    }
+
+    /// The first page that could not be read so far.
+    pub fn unreadable(&self) -> Option<Unreadable> {
+        self.unreadable
     }
 
     /// Another one over the same file, past the page cache.
@@ -73,24 +96,29 @@ impl<'a> Reader<'a> {
         let len = (self.file_bytes.saturating_sub(at)).min(WINDOW_BYTES as u64) as usize;
         self.at = at;
         self.len = len;
-        if !self.try_fill(0, len) {
-            for page in (0..len).step_by(PAGE_BYTES) {
-                let end = (page + PAGE_BYTES).min(len);
-                if !self.try_fill(page, end) {
-                    self.buf[page..end].fill(0);
+        if self.try_fill(0, len).is_ok() {
+            return;
+        }
+        for page in (0..len).step_by(PAGE_BYTES) {
+            let end = (page + PAGE_BYTES).min(len);
+            if let Err(error) = self.try_fill(page, end) {
+                self.buf[page..end].fill(0);
+                // What a file that is too short lacks is lost, and not hidden for a while.
+                if !error.is_short() && self.unreadable.is_none() {
+                    let at = at + page as u64;
+                    self.unreadable = Some(Unreadable { file: self.file, at, error });
                 }
             }
         }
     }
 
-    fn try_fill(&mut self, from: usize, to: usize) -> bool {
+    fn try_fill(&mut self, from: usize, to: usize) -> Result<(), DiskError> {
         let at = self.at + from as u64;
         let window = &mut self.buf[from..to];
-        let done = match self.medium {
+        match self.medium {
             true => self.storage.read_medium(self.file, at, window),
             false => self.storage.read(self.file, at, window),
-        };
-        done.is_ok()
+        }
     }
 }
 
@@ -105,8 +133,39 @@ pub struct Expect {
     pub alignment: u64,
     /// No lower sequence.
     pub seq_min: GroupSeq,
+    /// And none that can only be a forgery or a fault.
+    pub seq_max: GroupSeq,
     /// No earlier boot.
     pub boot_min: Boot,
+    /// And no later one than could have been.
+    pub boot_max: Boot,
+}
+
+impl Expect {
+    /// Any group of the segment, whoever wrote it.
+    pub fn any(ring_id: RingId, segment: SegmentSeq) -> Expect {
+        Expect {
+            ring_id,
+            segment,
+            // The finest: who wrote it may have had another setting.
+            alignment: SECTOR_BYTES,
+            seq_min: GroupSeq(1),
+            seq_max: GroupSeq(u64::MAX - 1),
+            boot_min: Boot(0),
+            boot_max: Boot::MAX,
+        }
+    }
+
+    /// Groups that can follow `seq` and `boot`.
+    pub fn behind(ring_id: RingId, segment: SegmentSeq, next: GroupSeq, boot: Boot) -> Expect {
+        Expect {
+            seq_min: next,
+            seq_max: GroupSeq(next.0.saturating_add(SEQ_JUMP_MAX)),
+            boot_min: boot,
+            boot_max: Boot(boot.0.saturating_add(BOOT_JUMP_MAX)).min(Boot::MAX),
+            ..Expect::any(ring_id, segment)
+        }
+    }
 }
 
 /// A believed header, and its CRC.
@@ -124,8 +183,8 @@ pub fn group_at(reader: &mut Reader<'_>, at: u64, limit: u64, expect: &Expect) -
     let ours = header.ring_id == expect.ring_id
         && header.segment == expect.segment
         && header.position == at
-        && header.seq >= expect.seq_min
-        && header.boot >= expect.boot_min
+        && (expect.seq_min..=expect.seq_max).contains(&header.seq)
+        && (expect.boot_min..=expect.boot_max).contains(&header.boot)
         && header.bytes > 0
         && u64::from(header.bytes) % expect.alignment == 0
         && at + u64::from(header.bytes) <= limit;
@@ -148,20 +207,20 @@ pub fn group_from(
     None
 }
 
-/// The first group of the ring in a file whose head is broken: its segment must be above `above`.
+/// The first group in a file of which the ring (none: any) and what the segment may be is known.
 pub fn first_group(
     reader: &mut Reader<'_>,
-    ring_id: RingId,
-    above: Option<SegmentSeq>,
+    ring_id: Option<RingId>,
+    segments: RangeInclusive<SegmentSeq>,
     limit: u64,
 ) -> Option<Group> {
     let mut at = 0;
     while at < limit {
         let header = GroupHeader::decode(reader.bytes(at, GROUP_HEADER_BYTES));
         if let Some((header, crc)) = header
-            && header.ring_id == ring_id
+            && ring_id.is_none_or(|id| header.ring_id == id)
             && header.position == at
-            && above.is_none_or(|above| header.segment > above)
+            && segments.contains(&header.segment)
         {
             return Some(Group { header, crc });
         }
@@ -259,6 +318,12 @@ const WINDOW_BYTES: usize = 256 * 1024;
 
 /// Groups start at multiples of this, whatever the alignment.
 const SECTOR_BYTES: u64 = 512;
+
+/// Sequences are given one by one; those that a failing disk or an unreadable file cost are far fewer.
+const SEQ_JUMP_MAX: u64 = 1 << 32;
+
+/// Starts between two heads: each writes a group, and a segment has fewer pages.
+const BOOT_JUMP_MAX: u32 = 1 << 22;
 
 /// A batch's CRC covers it from its attributes on.
 const CRC_COVERS_FROM: u64 = 21;

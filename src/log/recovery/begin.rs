@@ -1,0 +1,111 @@
+//! Last, what a start writes: the boot group, and in a new ring the head before it.
+
+use super::{Gap, Opening};
+use crate::clock::Now;
+use crate::limits::PAGE_BYTES;
+use crate::log::Log;
+use crate::log::format::{Anchor, AnchorKind, AnchorPage};
+use crate::log::record::MetaRecord;
+use crate::types::{FileRef, Offset, RingIndex};
+
+impl Log {
+    /// Writes the boot group. A disk that fails here is not a reason not to serve what can be read:
+    /// the ring tries again, as after any failure.
+    pub(super) fn begin(&mut self, place: usize, gaps: &[Gap], opening: &mut Opening<'_>) {
+        let now = opening.now;
+        let boot = self.state.boot;
+        let ring = &mut self.rings[place];
+        let fresh = ring.live.is_empty();
+        ring.boot = boot;
+        if ring.id == [0; 16] {
+            (opening.entropy)(&mut ring.id);
+        }
+        self.begin_with(place, &MetaRecord::Boot { boot }, now);
+        if self.rings[place].index == RingIndex(0) {
+            self.begin_with_found(place, now);
+        }
+        for (handle, next) in gaps.iter().copied() {
+            let slot = self.state.partition_with_handle(handle);
+            let partition = slot.and_then(|slot| self.state.partition_mut(slot));
+            let Some(partition) = partition else { continue };
+            // Produces that are accepted before this is on flash follow it.
+            partition.next = partition.next.max(next);
+            let (log_start, epochs) = (Offset(0), heapless::Vec::new());
+            let gap = MetaRecord::Partition { handle, log_start, next, epochs };
+            self.begin_with(place, &gap, now);
+        }
+        self.drive(RingIndex(place as u8), now);
+        self.rings[place].current_look(&self.state, &self.indexes[place]);
+        if fresh {
+            self.twin_write(place);
+        }
+    }
+
+    /// Topics whose creation was lost are from now on what they are called: others that are created
+    /// later do not hide them.
+    fn begin_with_found(&mut self, place: usize, now: Now) {
+        for slot in self.state.found_take() {
+            let first = self.state.partitions_of(slot).next();
+            let handle_first = first.map(|(_, partition)| partition.handle);
+            let topic = self.state.topic(slot).cloned();
+            let Some((topic, handle_first)) = topic.zip(handle_first) else { continue };
+            let create = MetaRecord::TopicCreate {
+                id: topic.id,
+                name: &topic.name,
+                ring: topic.ring.0,
+                handle_first,
+                partitions: 1,
+                configs: &[],
+            };
+            self.begin_with(place, &create, now);
+        }
+    }
+
+    /// Stages a record, committing what is staged if there is no room for it.
+    fn begin_with(&mut self, place: usize, record: &MetaRecord<'_>, now: Now) {
+        if self.rings[place].stage(true, None).push_meta(record).is_err() {
+            self.drive(RingIndex(place as u8), now);
+            let again = self.rings[place].stage(true, None).push_meta(record);
+            assert!(
+                again.is_ok() || self.rings[place].is_failing(),
+                "an empty group takes a record"
+            );
+        }
+    }
+
+    /// Carries out what the ring wants, here and now.
+    fn drive(&mut self, ring: RingIndex, now: Now) {
+        while let Some(job) = self.next_io(ring, now) {
+            let result = job.run(&*self.storage);
+            self.io_done(ring, job, result, now);
+        }
+    }
+
+    /// A new ring's head once more, at the other end of its segment: nothing else says yet that this
+    /// is a ring.
+    fn twin_write(&mut self, place: usize) {
+        let ring = &self.rings[place];
+        let Some(current) = ring.current().copied() else {
+            return;
+        };
+        let file = FileRef { ring: ring.index, file: current.file };
+        let mut head = vec![0; current.groups_at as usize];
+        let bytes = ring.config.segment_bytes;
+        if self.storage.read(file, 0, &mut head).is_err() {
+            return;
+        }
+        let AnchorPage::Valid(anchor) = Anchor::decode(&head) else {
+            return;
+        };
+        let body = head.split_off(PAGE_BYTES);
+        let at = bytes - PAGE_BYTES as u64 - body.len() as u64;
+        let twin = Anchor { kind: AnchorKind::Twin, body_at: at, ..*anchor };
+        let mut page = vec![0; PAGE_BYTES];
+        twin.encode(&mut page);
+        let parts = [std::io::IoSlice::new(&body), std::io::IoSlice::new(&page)];
+        let written = self.storage.write(file, at, &parts);
+        if let Err(error) = written.and_then(|()| self.storage.sync(file)) {
+            log::warn!("the ring's first head has no twin: {error}");
+        }
+    }
+}

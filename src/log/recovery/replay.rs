@@ -1,0 +1,349 @@
+//! Replaying the groups behind the base, by the decision table.
+
+use super::groups::{self, Contents, Expect, Reader};
+use super::verdict::{Finding, Proof, Verdict, verdict};
+use super::walk::{self, End, Slot, Start, Walked};
+use super::{Base, OpenError, RingRecovery};
+use crate::codec::batch::BatchHeader;
+use crate::log::format::{AnchorKind, FLAG_SEAL, Run};
+use crate::log::index;
+use crate::log::record::{MetaRecord, Records};
+use crate::log::ring::Segment;
+use crate::log::state::State;
+use crate::types::{Boot, FileIndex, GroupSeq, Offset, PartitionHandle, PartitionSlot};
+
+/// What was lost whole, so that nothing tells which offsets it took.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    /// How many bytes that was.
+    bytes: u64,
+    /// Partitions of which something behind it says where their offsets go on.
+    seen: Vec<PartitionHandle>,
+}
+
+impl RingRecovery<'_> {
+    /// Replays the groups behind the base; then what nothing proves is on flash as well, or dropped.
+    pub(super) fn replay(
+        &mut self,
+        base: Option<&Base>,
+        live: &mut [Segment],
+        state: &mut State,
+    ) -> Result<(), OpenError> {
+        let mut next = base.map_or(GroupSeq(1), |base| base.anchor.group_next);
+        let mut crc = base.map_or(0, |base| base.anchor.prev_crc);
+        let boot = base.map_or(Boot(0), |base| base.anchor.boot);
+        self.ring.group_synced = GroupSeq(next.0.saturating_sub(1));
+        let before = |segment: &Segment| base.is_none_or(|base| base.is_before(segment));
+        let from = live.iter().position(before).unwrap_or(live.len());
+        for place in from..live.len() {
+            let segment = live[place];
+            self.segment_seen(segment.seq);
+            self.index.segment_opened(segment.file, segment.seq);
+            if self.headless.contains(&segment.seq) && segment.group_last >= next {
+                let hole = Slot { at: 0, seq: next, bytes: segment.groups_at, group: None };
+                self.group_lost(&hole, segment.file, state);
+            }
+            let start = Start {
+                at: segment.groups_at,
+                limit: self.files.segment_bytes,
+                end: live.get(place + 1).map_or(End::Open, |later| {
+                    End::Before(GroupSeq(later.group_last.0.saturating_add(1)))
+                }),
+                crc,
+            };
+            let expect = Expect::behind(self.ring.id, segment.seq, next, boot);
+            let mut reader = self.files.reader(segment.file);
+            let walked = walk::walk(&mut reader, start, expect, &mut |reader, slot, proof| {
+                self.replay_group(reader, slot, proof, segment.file, state);
+            });
+            self.ring.boot = self.ring.boot.max(walked.boot);
+            self.ring.group_synced = walked.proven;
+            live[place].end = self.replay_tail(&mut reader, &walked, segment.file, state)?;
+            live[place].group_last = walked.seq_last;
+            next = GroupSeq(walked.seq_last.0.saturating_add(1));
+            crc = walked.crc;
+            self.unreadable = self.unreadable.or(reader.unreadable());
+            // What could not be read is not written over either.
+            self.ring.current_bad = reader.unreadable().is_some();
+        }
+        self.ring.group_next = next;
+        self.ring.prev_crc = crc;
+        self.ring.closed_by_foot =
+            base.is_some_and(|base| base.anchor.kind == AnchorKind::Foot) && from == live.len();
+        if self.ring.closed_by_foot
+            && let Some((base, last)) = base.zip(live.last_mut())
+            && last.seq == base.anchor.seq
+        {
+            last.end = base.anchor.end;
+        }
+        self.lost_gaps(state);
+        Ok(())
+    }
+
+    /// What nothing proves, in order: what is whole is synced and is part of the log then, up to the
+    /// first that is not. Gives where the next group goes.
+    fn replay_tail(
+        &mut self,
+        reader: &mut Reader<'_>,
+        walked: &Walked,
+        file: FileIndex,
+        state: &mut State,
+    ) -> Result<u64, OpenError> {
+        let mut whole = 0;
+        let mut holds = false;
+        for slot in &walked.tail {
+            let (finding, _) = found(reader, slot, Proof::None);
+            if verdict(&finding) != Verdict::SyncAndAccept {
+                break;
+            }
+            whole += 1;
+            holds |= slot.group.is_some_and(|group| group.header.flags & FLAG_SEAL == 0);
+        }
+        let (whole, torn) = walked.tail.split_at(whole);
+        if holds {
+            // Before this nobody may see it: the medium may have it in a cache of its own only.
+            self.files.storage.sync(self.files.file(file))?;
+        }
+        for slot in whole {
+            let seal = slot.group.is_some_and(|group| group.header.flags & FLAG_SEAL != 0);
+            self.replay_group(reader, slot, Proof::Acknowledged, file, state);
+            self.ring.group_synced = self.ring.group_synced.max(slot.seq);
+            self.damage.unproven += u64::from(!seal);
+        }
+        for slot in torn {
+            let (_, contents) = found(reader, slot, Proof::None);
+            self.damage.torn += u64::from(slot.group.is_some());
+            let runs = contents.runs.into_iter().flatten();
+            self.gaps.extend(runs.map(|run| (run.handle, run.end())));
+        }
+        let end = whole.last().map_or(walked.end, |slot| slot.at + slot.bytes);
+        Ok(torn.first().map_or(end, |slot| slot.at))
+    }
+
+    /// One group whose fate is known.
+    fn replay_group(
+        &mut self,
+        reader: &mut Reader<'_>,
+        slot: &Slot,
+        proof: Proof,
+        file: FileIndex,
+        state: &mut State,
+    ) {
+        let stamp = slot.group.map_or(i64::MIN, |group| group.header.wall_ms);
+        self.ring.stamp_newest_ms = self.ring.stamp_newest_ms.max(stamp);
+        let (finding, contents) = found(reader, slot, proof);
+        match (verdict(&finding), slot.group) {
+            (Verdict::Accept | Verdict::KeepGood, Some(group)) => {
+                let runs = contents.runs.as_deref().unwrap_or_default();
+                // What a copy holds may be there already, if the copy was damaged after it was proven.
+                let new: Vec<Run> = runs.iter().copied().filter(|run| is_new(run, state)).collect();
+                let at = slot.at + group.header.payload_at();
+                let bad = self.replay_runs(reader, runs, at, group.header.boot, state);
+                self.index_group(file, slot.at, &new, state);
+                self.damage.batches += bad.batches;
+                self.damage.records += bad.records;
+                self.damage.groups += u64::from(bad.batches > 0 || contents.meta.is_none());
+                self.replay_meta(contents.meta.as_deref(), slot, file, state);
+            }
+            (Verdict::Lost, header) => {
+                self.group_lost(slot, file, state);
+                if header.is_some() {
+                    self.replay_meta(contents.meta.as_deref(), slot, file, state);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A proven group of whose batches nothing is left.
+    fn group_lost(&mut self, slot: &Slot, file: FileIndex, state: &mut State) {
+        self.damage.groups += 1;
+        log::error!(
+            "ring {}: group {} at {} of segment file {} is damaged; what it held is lost",
+            self.name(),
+            slot.seq.0,
+            slot.at,
+            file.0
+        );
+        self.lose(slot.bytes);
+        state.producers_forget_sequences(self.ring.index);
+    }
+
+    /// So many bytes of groups are lost.
+    pub(super) fn lose(&mut self, bytes: u64) {
+        let lost = self.lost.get_or_insert_default();
+        lost.bytes = lost.bytes.saturating_add(bytes);
+        lost.seen.clear();
+    }
+
+    /// Offsets that lost groups may have taken are not given again: a gap for each partition in which
+    /// nothing behind them says where it goes on.
+    fn lost_gaps(&mut self, state: &mut State) {
+        let Some(lost) = self.lost.take() else { return };
+        if lost.seen.is_empty() {
+            state.producers_forget_sequences(self.ring.index);
+        }
+        let records = lost.bytes.saturating_mul(RECORDS_PER_BYTE_MAX).cast_signed();
+        for (_, partition) in state.partitions() {
+            if partition.ring == self.ring.index && !lost.seen.contains(&partition.handle) {
+                let next = Offset(partition.next.0.saturating_add(records));
+                self.gaps.push((partition.handle, next));
+            }
+        }
+    }
+
+    fn replay_runs(
+        &mut self,
+        reader: &mut Reader<'_>,
+        runs: &[Run],
+        mut at: u64,
+        boot: Boot,
+        state: &mut State,
+    ) -> Bad {
+        let mut bad = Bad::default();
+        for run in runs {
+            if let Err(full) = state.partition_restore(self.ring.index, run.handle) {
+                self.full = Some(full);
+            }
+            let slot = state.partition_with_handle(run.handle);
+            if let Some((lost, slot)) = self.lost.as_mut().zip(slot) {
+                lost.seen.push(run.handle);
+                self.damage.records += state.gap_before(slot, run.offset);
+            }
+            let fresh = slot.filter(|_| is_new(run, state));
+            self.replay_run(reader, run, at, boot, fresh, &mut bad, state);
+            at += u64::from(run.bytes);
+        }
+        bad
+    }
+
+    /// One run; `fresh`: the partition that it moves.
+    #[expect(clippy::too_many_arguments, reason = "what a run needs, and where it is counted")]
+    fn replay_run(
+        &mut self,
+        reader: &mut Reader<'_>,
+        run: &Run,
+        at: u64,
+        boot: Boot,
+        fresh: Option<PartitionSlot>,
+        bad: &mut Bad,
+        state: &mut State,
+    ) {
+        let mut good_bytes = 0;
+        let mut epoch = boot;
+        let whole = groups::batches(reader, at, run, &mut |batch| {
+            good_bytes += if batch.good { batch.bytes } else { 0 };
+            epoch = epoch.min(epoch_of(&batch.header, boot));
+            if !batch.good {
+                bad.batches += 1;
+                bad.records += batch.header.last_offset_delta.unsigned_abs() as u64 + 1;
+                log::error!(
+                    "ring {}: offsets {} to {} of partition handle {} are damaged",
+                    self.name(),
+                    batch.header.base_offset,
+                    batch.header.last_offset(),
+                    run.handle.0
+                );
+            } else if let Some(slot) = fresh {
+                state.producer_replay(slot, &batch.header);
+            }
+        });
+        bad.batches += u64::from(!whole);
+        if let Some(slot) = fresh {
+            state.run_replay(slot, epoch, run);
+            if !whole || good_bytes != u64::from(run.bytes) {
+                state.producers.forget_sequences(slot);
+            }
+        }
+    }
+
+    pub(super) fn index_group(&mut self, file: FileIndex, at: u64, runs: &[Run], state: &State) {
+        let runs = runs.iter().filter_map(|run| {
+            Some(index::Run {
+                slot: state.partition_with_handle(run.handle)?,
+                handle: run.handle,
+                base_offset: run.offset,
+                records: run.records,
+                bytes: run.bytes,
+                newest_ms: run.timestamp_max_ms,
+            })
+        });
+        self.index.group_synced(file, at, runs);
+    }
+
+    /// A group's metadata records; none: their CRC does not hold.
+    fn replay_meta(
+        &mut self,
+        meta: Option<&[u8]>,
+        slot: &Slot,
+        file: FileIndex,
+        state: &mut State,
+    ) {
+        let Some(meta) = meta else {
+            log::error!(
+                "ring {}: the metadata records of group {} at {} of segment file {} are lost",
+                self.name(),
+                slot.seq.0,
+                slot.at,
+                file.0
+            );
+            return;
+        };
+        for record in Records::new(meta) {
+            match record {
+                MetaRecord::Evict { segment } => self.evicted = self.evicted.max(Some(segment)),
+                // A start before this one had seen the same loss, or what came before it.
+                MetaRecord::Partition { handle, .. } => {
+                    self.lost.iter_mut().for_each(|lost| lost.seen.push(handle));
+                }
+                _ => {}
+            }
+            let index = &mut self.index;
+            let mut removed = |slot| index.partition_removed(slot);
+            if let Err(full) = state.apply(self.ring.index, &record, &mut removed) {
+                self.full = Some(full);
+            }
+        }
+    }
+}
+
+/// What of a group holds, and its directory and metadata. The batches of one that is proven are looked
+/// at one by one when it is taken: none that holds is left out for another that does not.
+fn found(reader: &mut Reader<'_>, slot: &Slot, proof: Proof) -> (Finding, Contents) {
+    let contents = slot.group.map(|group| groups::contents(reader, &group.header));
+    let contents = contents.unwrap_or_default();
+    let payload = slot.group.zip(contents.runs.as_deref()).is_some_and(|(group, runs)| {
+        let at = slot.at + group.header.payload_at();
+        proof == Proof::Acknowledged || groups::payload_holds(reader, at, runs)
+    });
+    let finding = Finding {
+        header: slot.group.is_some(),
+        directory: contents.runs.is_some(),
+        metadata: contents.meta.is_some(),
+        payload,
+        proof,
+    };
+    (finding, contents)
+}
+
+/// Whether a run goes beyond what is known of its partition.
+fn is_new(run: &Run, state: &State) -> bool {
+    let slot = state.partition_with_handle(run.handle);
+    let partition = slot.and_then(|slot| state.partition(slot));
+    partition.is_none_or(|partition| run.end() > partition.next)
+}
+
+/// The epoch in which a batch was first appended; a copy's is older than its group's.
+fn epoch_of(header: &BatchHeader, written: Boot) -> Boot {
+    u32::try_from(header.partition_leader_epoch).map_or(written, |epoch| Boot(epoch).min(written))
+}
+
+/// What is damaged of a group's batches.
+#[derive(Default)]
+struct Bad {
+    batches: u64,
+    records: u64,
+}
+
+/// The smallest record takes 7 bytes, and gzip makes at best one byte of 1,032.
+const RECORDS_PER_BYTE_MAX: u64 = 1_032 / 7 + 1;
