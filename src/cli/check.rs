@@ -105,18 +105,13 @@ impl Tally {
             }
             Found::Batch(run, batch, _) => {
                 self.batches += 1;
-                if batch.good {
-                    self.records += u64::try_from(batch.header.records_count).unwrap_or(0);
+                if let Some(header) = &batch.header {
+                    self.records += u64::try_from(header.records_count).unwrap_or(0);
                 } else {
-                    let (first, last) = (batch.header.base_offset, batch.header.last_offset());
+                    let (first, last) = (batch.first, batch.last);
                     let name = offline.name_of(run.handle);
                     self.damaged(format_args!("{name} has lost offsets {first} to {last}"));
                 }
-            }
-            Found::BrokenRun(run) => {
-                let (first, last) = (run.offset.0, run.end().0 - 1);
-                let name = offline.name_of(run.handle);
-                self.damaged(format_args!("{name} has lost offsets among {first} to {last}"));
             }
         }
     }

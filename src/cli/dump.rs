@@ -47,11 +47,14 @@ fn put(out: &mut dyn Write, offline: &Offline, found: &Found<'_>) -> std::io::Re
             writeln!(out, "   {name} offsets {first} to {last}, {} bytes", run.bytes)
         }
         Found::Batch(_, batch, _) => {
-            let header = &batch.header;
+            let Some(header) = &batch.header else {
+                let (first, last, bytes) = (batch.first, batch.last, batch.bytes);
+                return writeln!(out, "    damaged: offsets {first} to {last}, {bytes} bytes");
+            };
             writeln!(
                 out,
                 "    batch of offsets {} to {}: {} records, {} bytes, codec {}, producer {} \
-                 epoch {} sequence {}, newest {}{}",
+                 epoch {} sequence {}, newest {}",
                 header.base_offset,
                 header.last_offset(),
                 header.records_count,
@@ -60,11 +63,9 @@ fn put(out: &mut dyn Write, offline: &Offline, found: &Found<'_>) -> std::io::Re
                 header.producer_id,
                 header.producer_epoch,
                 header.base_sequence,
-                header.max_timestamp,
-                if batch.good { "" } else { ", CRC WRONG" }
+                header.max_timestamp
             )
         }
-        Found::BrokenRun(_) => writeln!(out, "    the rest is unreadable"),
     }
 }
 

@@ -83,14 +83,13 @@ impl Export {
     }
 
     fn take(&mut self, batch: &FoundBatch, bytes: &[u8]) {
-        let header = &batch.header;
-        if self.error.is_some() || header.last_offset() < self.next {
+        if self.error.is_some() || batch.last < self.next {
             return;
         }
-        if !batch.good {
+        let Some(header) = &batch.header else {
             self.damaged += 1;
             return;
-        }
+        };
         if let Err(error) = self.write(header.base_offset, bytes) {
             self.error = Some(failed(&self.folder, &error));
             return;

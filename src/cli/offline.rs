@@ -47,10 +47,8 @@ pub enum Found<'a> {
     NoDirectory,
     /// A run of the group.
     Run(&'a Run),
-    /// A batch of the run, with its bytes.
+    /// A batch of the run, with its bytes, or what is damaged of it.
     Batch(&'a Run, &'a FoundBatch, &'a [u8]),
-    /// The rest of the run cannot be read.
-    BrokenRun(&'a Run),
 }
 
 /// Opens what is in the data directory.
@@ -155,13 +153,10 @@ fn walk_group(reader: &mut Reader<'_>, group: &Group, each: &mut dyn FnMut(Found
     for run in runs {
         each(Found::Run(run));
         let mut found = Vec::new();
-        let whole = groups::batches(reader, at, run, &mut |batch| found.push(*batch));
+        groups::batches(reader, at, run, &mut |batch| found.push(*batch));
         for batch in &found {
             let bytes = reader.vec(batch.at, batch.bytes as usize);
             each(Found::Batch(run, batch, &bytes));
-        }
-        if !whole {
-            each(Found::BrokenRun(run));
         }
         at += u64::from(run.bytes);
     }

@@ -13,6 +13,24 @@ pub use check::{Checked, Refusal, Rules, check};
 use super::crc::crc32c;
 use super::{Error, Reader};
 
+/// A batch without records that takes the offsets from `first` to `last`, as Kafka's log cleaner leaves
+/// one where it removed all records: whoever reads it goes on behind it. `last` is at most
+/// `i32::MAX` above `first`.
+pub fn empty(first: i64, last: i64, leader_epoch: i32) -> [u8; HEADER_BYTES] {
+    let mut batch = [0; HEADER_BYTES];
+    let delta = i32::try_from(last - first).expect("a batch takes so many offsets");
+    batch[..8].copy_from_slice(&first.to_be_bytes());
+    batch[8..12].copy_from_slice(&((HEADER_BYTES - LENGTH_END) as i32).to_be_bytes());
+    batch[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
+    batch[16] = 2;
+    batch[23..27].copy_from_slice(&delta.to_be_bytes());
+    // No timestamps, no producer, no sequence.
+    batch[27..57].fill(0xff);
+    let crc = crc32c(&batch[CRC_END..]);
+    batch[17..CRC_END].copy_from_slice(&crc.to_be_bytes());
+    batch
+}
+
 /// The header of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchHeader {

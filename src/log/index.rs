@@ -70,6 +70,8 @@ pub struct Index {
     fresh_bytes: Vec<u32>,
     /// The slots with such bytes.
     fresh: Vec<PartitionSlot>,
+    /// Something was evicted since log starts moved.
+    overwriting: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +97,7 @@ impl Index {
             newest: Vec::with_capacity(partitions_max),
             fresh_bytes: vec![0; partitions_max],
             fresh: Vec::with_capacity(partitions_max),
+            overwriting: false,
         }
     }
 
@@ -157,6 +160,7 @@ impl Index {
 
     /// The file's segment is gone.
     pub fn segment_evicted(&mut self, file: FileIndex) {
+        self.overwriting = true;
         self.segments.retain(|(_, other)| *other != file);
         let file = usize::from(file.0);
         for row in self.in_segments.chunks_exact_mut(self.files) {
@@ -167,6 +171,17 @@ impl Index {
             starts.fill(NO_GROUP);
             self.bitmaps[file * self.blocks..][..self.blocks].fill(0);
         }
+    }
+
+    /// Log starts are behind what was evicted.
+    pub fn log_starts_moved(&mut self) {
+        self.overwriting = false;
+    }
+
+    /// Whether an offset, at or above its partition's log start, was overwritten all the same: that
+    /// moves a moment later.
+    pub fn is_overwritten(&self, slot: PartitionSlot, offset: Offset) -> bool {
+        self.overwriting && self.first_offset(slot).is_none_or(|first| offset < first)
     }
 
     /// The partition is gone; its slot may be given to another one.

@@ -542,9 +542,10 @@ impl Log {
 
     /// What was in overwritten segments is gone; log starts never move back.
     fn log_starts_move(&mut self, ring: RingIndex) {
-        let index = &self.indexes[usize::from(ring.0)];
-        self.state
-            .log_starts_move(ring, &|slot, visible| index.first_offset(slot).unwrap_or(visible));
+        let index = &mut self.indexes[usize::from(ring.0)];
+        index.log_starts_moved();
+        let first = |slot, visible| index.first_offset(slot).unwrap_or(visible);
+        self.state.log_starts_move(ring, &first);
     }
 }
 

@@ -136,10 +136,10 @@ fn contents(log: &Log, slot: PartitionSlot) -> BTreeMap<i64, u32> {
             for run in groups::contents(&mut reader, &header).runs.unwrap_or_default() {
                 if run.handle == partition.handle {
                     groups::batches(&mut reader, run_at, &run, &mut |batch| {
-                        let offset = batch.header.base_offset;
-                        if batch.good && offset < partition.high_watermark.0 {
-                            let before = found.insert(offset, batch.header.crc);
-                            assert!(before.is_none_or(|crc| crc == batch.header.crc));
+                        let Some(header) = batch.header else { return };
+                        if batch.first < partition.high_watermark.0 {
+                            let before = found.insert(batch.first, header.crc);
+                            assert!(before.is_none_or(|crc| crc == header.crc));
                         }
                     });
                 }

@@ -593,26 +593,47 @@ class Ring:
         return part if crc32c(part) == group.meta_crc else None
 
     def batches(self, segment, group, runs):
-        """(handle, base offset, last offset, CRC, whether it holds) of each batch; None where the
-        rest of a run cannot be read."""
+        """(handle, first offset, last offset, CRC, whether it is good) of each batch, and of what
+        stands where batches should."""
         data = self.data[segment.file]
         at = group.position + group.contents_bytes - group.payload_bytes
         for handle, count, offset, length in runs:
-            end, last = at + length, offset + count
+            end, limit = at + length, offset + count
             while at < end:
-                base, rest, _epoch, magic, crc, _, delta = struct.unpack_from(">qiibIhi", data, at)
-                size = rest + BATCH_LENGTH_END
-                fits = BATCH_HEADER_BYTES <= size <= end - at
-                if not fits or base != offset or delta < 0 or magic != 2:
-                    yield None
-                    break
-                good = crc32c(data[at + BATCH_CRC_END : at + size]) == crc
-                yield handle, base, base + delta, crc, good
-                offset, at = base + delta + 1, at + size
-            else:
-                if offset != last:
-                    yield None
-            at = end
+                batch = self.batch(data, at, end, offset, limit)
+                if batch:
+                    size, base, delta, crc = batch
+                    yield handle, offset, offset + delta, crc, base == offset
+                    offset, at = offset + delta + 1, at + size
+                    continue
+                found = self.batch_again(data, at + 1, end, offset, limit)
+                at, following = found or (end, limit)
+                yield handle, offset, following - 1, 0, False
+                offset = following
+            if offset < limit:
+                yield handle, offset, limit - 1, 0, False
+
+    @staticmethod
+    def batch(data, at, end, offset, limit):
+        """(size, base offset, delta, CRC) of the batch that takes the offsets from one on, if one
+        stands there."""
+        if at + BATCH_HEADER_BYTES > end:
+            return None
+        base, rest, _epoch, magic, crc, _, delta = struct.unpack_from(">qiibIhi", data, at)
+        size = rest + BATCH_LENGTH_END
+        fits = BATCH_HEADER_BYTES <= size <= end - at and magic == 2
+        if not fits or delta < 0 or offset + delta >= limit:
+            return None
+        return (size, base, delta, crc) if crc32c(data[at + BATCH_CRC_END : at + size]) == crc else None
+
+    def batch_again(self, data, at, end, offset, limit):
+        """(position, base offset) of the next batch behind damage, or None."""
+        while at + BATCH_HEADER_BYTES <= end:
+            base = struct.unpack_from(">q", data, at)[0]
+            if offset < base < limit and self.batch(data, at, end, base, limit):
+                return at, base
+            at += 1
+        return None
 
     def whole(self, segment, slot):
         """Whether all of a group's CRCs hold."""
@@ -621,7 +642,7 @@ class Ring:
         runs = self.directory(segment, slot.group)
         if runs is None:
             return False
-        return all(batch and batch[4] for batch in self.batches(segment, slot.group, runs))
+        return all(batch[4] for batch in self.batches(segment, slot.group, runs))
 
     def take(self, segment, slot):
         """A group that is part of the log, into the state: what of it holds."""
@@ -659,7 +680,7 @@ class Ring:
                         first = offset if partition.first is None else partition.first
                         partition.first, partition.segment = min(first, offset), segment.seq
                 for batch in self.batches(segment, group, runs):
-                    partition = batch and self.state.partitions.get(batch[0])
+                    partition = self.state.partitions.get(batch[0])
                     if partition:
                         partition.found.append(batch[1:])
 

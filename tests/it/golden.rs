@@ -142,16 +142,16 @@ fn walk(log: &Log, lines: &mut BTreeSet<String>) {
             for run in contents.runs.expect("the directory holds") {
                 let place = state.partition_with_handle(run.handle);
                 groups::batches(reader, at, &run, &mut |batch| {
-                    assert!(batch.good);
+                    let header = batch.header.expect("its CRC holds");
                     let Some(partition) = place.and_then(|place| state.partition(place)) else {
                         return;
                     };
-                    let (base, last) = (batch.header.base_offset, batch.header.last_offset());
+                    let (base, last) = (batch.first, batch.last);
                     if last >= partition.log_start.0 && proof == Proof::Acknowledged {
                         assert!(last < partition.high_watermark.0);
                         let topic = &state.topic(partition.topic).unwrap().name;
                         let (index, records) = (partition.index, last - base + 1);
-                        let crc = batch.header.crc;
+                        let crc = header.crc;
                         lines.insert(format!("batch {topic} {index} {base} {records} {crc:08x}"));
                     }
                 });

@@ -155,11 +155,12 @@ impl Job {
             }
             _ if reading.records => {
                 let to = window.at + window.bytes as u64;
-                self.damaged(context, window.ring, window.seq, (window.at, to));
+                self.unreadable(context, window.ring, window.seq, (window.at, to));
                 self.again(context, "what was being read is damaged")
             }
             _ => {
                 let broken = true;
+                self.plan.unreadable = true;
                 self.window = Some(Window { broken, ..window });
                 Ok(())
             }
@@ -217,15 +218,31 @@ impl Job {
         View { window: self.window, bytes: buf.get(window_from(buf.len())..).unwrap_or_default() }
     }
 
-    /// Notes that bytes of a segment are broken, and tells the log of it.
+    /// Notes that what stands at a place is broken, and tells the log of it.
     pub(super) fn damaged(
+        &self,
+        context: &mut Context<'_>,
+        ring: RingIndex,
+        seq: SegmentSeq,
+        at: u64,
+    ) {
+        // How long it is may be part of what is broken.
+        self.note(context, Range { ring, seq, from: at, to: at + 1, unreadable: false });
+    }
+
+    /// The same of bytes that the disk does not give.
+    fn unreadable(
         &self,
         context: &mut Context<'_>,
         ring: RingIndex,
         seq: SegmentSeq,
         (from, to): (u64, u64),
     ) {
-        let range = Range { ring, seq, from, to };
+        self.note(context, Range { ring, seq, from, to, unreadable: true });
+    }
+
+    fn note(&self, context: &mut Context<'_>, range: Range) {
+        let Range { ring, seq, from, to, unreadable } = range;
         if !context.damage.note(range) {
             return;
         }
@@ -234,9 +251,10 @@ impl Job {
         };
         let (topic, index, offset) = self.reads_now(context);
         log::warn!(
-            "damaged: bytes {from} to {to} of segment {} of ring {}, read for topic {topic:?} \
+            "{}: bytes {from} to {to} of segment {} of ring {}, read for topic {topic:?} \
              partition {index} from offset {offset} on; readers go round them ({unsaid} others \
              since the last such line)",
+            if unreadable { "unreadable" } else { "damaged" },
             seq.0,
             ring.0,
         );

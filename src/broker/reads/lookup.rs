@@ -136,7 +136,8 @@ impl Job {
                 } else {
                     let end = found.at + u64::from(found.run.bytes);
                     let (file, seq) = (found.segment.file, found.segment.seq);
-                    let batches = Batches::new(file, seq, (found.at, end), found.run.offset);
+                    let offsets = (found.run.offset, found.run.end());
+                    let batches = Batches::new(file, seq, (found.at, end), offsets);
                     self.cut = Some(Cut { found, batches });
                 }
             }

@@ -27,6 +27,8 @@ pub(super) struct Plan {
     urgent: bool,
     /// A partition can be read.
     readable: bool,
+    /// Something of this entry could not be read now.
+    pub(super) unreadable: bool,
     /// There is no room for more stretches.
     full: bool,
 }
@@ -79,6 +81,7 @@ impl Job {
         };
         self.plan.started = true;
         self.plan.bytes = 0;
+        self.plan.unreadable = false;
         self.at != NIL
     }
 
@@ -96,11 +99,10 @@ impl Job {
         };
         let (from, limit) = (partition.log_start, partition.high_watermark);
         let walk = Walk::new(partition.ring, slot, partition.handle, entry.offset(), limit);
-        // What is overwritten is gone a moment before the log start says so.
         let index = context.source.index(partition.ring);
-        let gone = |offset| index.first_offset(slot).is_none_or(|first| offset < first);
         let offset = entry.offset();
-        if offset < from || offset > limit || (offset < limit && gone(offset)) {
+        let gone = || offset < limit && index.is_overwritten(slot, offset);
+        if offset < from || offset > limit || gone() {
             let entry = context.arena.entry_mut(self.at);
             entry.error_set(ErrorCode::OFFSET_OUT_OF_RANGE);
             self.plan.urgent = true;
@@ -124,10 +126,14 @@ impl Job {
             walk::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
             walk::Step::Broken(place) => {
                 let ring = context.partition(self.at)?.ring;
-                self.damaged(context, ring, place.seq, (place.at, place.at + 1));
+                self.damaged(context, ring, place.seq, place.at);
             }
             walk::Step::End => {
-                let (want, place) = (walk.want(), walk.place());
+                let (want, limit, place) = (walk.want(), walk.limit(), walk.place());
+                let first = context.arena.entry(self.at).offset();
+                if self.plan.bytes == 0 && !self.plan.unreadable && first < limit {
+                    self.take(context, buf, &Span::hole(first, limit));
+                }
                 self.plan_stop(context, want, place, 0);
             }
             walk::Step::Run(found) => {
@@ -137,7 +143,7 @@ impl Job {
                 let whole = found.skip == 0
                     && found.run.offset >= want
                     && u64::from(found.run.bytes) <= self.room()
-                    && !context.damage.overlaps(ring, seq, found.at, end);
+                    && context.damage.of(ring, seq, found.at, end).is_none();
                 let span =
                     Span { seq, at: found.at, bytes: found.run.bytes, first: found.run.offset };
                 if !whole {
@@ -146,7 +152,8 @@ impl Job {
                         0 => found.run.offset,
                         _ => want,
                     };
-                    let batches = Batches::new(found.segment.file, seq, (from, end), first);
+                    let offsets = (first, found.run.end());
+                    let batches = Batches::new(found.segment.file, seq, (from, end), offsets);
                     self.cut = Some(Cut { found, batches });
                 } else if !self.take(context, buf, &span) {
                     self.plan_stop(context, want, found.place, 0);
@@ -169,18 +176,20 @@ impl Job {
         let (seq, ring) = (found.segment.seq, found.segment.file.ring);
         match cut.batches.next(&view) {
             batch::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
-            batch::Step::Broken(at) => {
-                let end = found.at + u64::from(found.run.bytes);
-                self.damaged(context, ring, seq, (at, end));
-            }
+            batch::Step::Broken(at) => self.damaged(context, ring, seq, at),
             batch::Step::End => {
                 self.cut = None;
                 self.plan_wanted(found.run.end());
             }
             batch::Step::Batch(head, at) => {
                 let end = at + u64::from(head.bytes);
-                let useless = self.want(context.arena) > head.last
-                    || context.damage.overlaps(ring, seq, at, end);
+                let known = context.damage.of(ring, seq, at, end).copied();
+                if known.is_some_and(|range| !range.unreadable && range.from == at) {
+                    cut.batches.damaged(at, head.first);
+                    return None;
+                }
+                self.plan.unreadable |= known.is_some();
+                let useless = self.want(context.arena) > head.last || known.is_some();
                 let fits = u64::from(head.bytes) <= self.room() || self.plan.bytes_all == 0;
                 let span = Span { seq, at, bytes: head.bytes, first: head.first };
                 if useless || (fits && self.take(context, buf, &span)) {
@@ -274,6 +283,18 @@ impl Job {
 }
 
 impl Span {
+    /// A hole at the end of what a partition has: nothing will ever stand there. An empty batch is
+    /// sent for it, as Kafka's log cleaner leaves them, so that readers come to the end.
+    fn hole(first: Offset, end: Offset) -> Span {
+        let end = end.min(first.plus(i32::MAX as u32));
+        Span { seq: SegmentSeq(end.0.cast_unsigned()), at: HOLE_AT, bytes: HOLE_BYTES, first }
+    }
+
+    /// The offset behind the hole.
+    pub(super) fn hole_end(&self) -> Option<Offset> {
+        (self.at == HOLE_AT).then_some(Offset(self.seq.0.cast_signed()))
+    }
+
     fn touches(&self, next: &Span) -> bool {
         self.seq == next.seq
             && self.at + u64::from(self.bytes) == next.at
@@ -311,3 +332,8 @@ fn span_put(buf: &mut [u8], index: u16, span: &Span) {
 }
 
 pub(super) const SPAN_BYTES: usize = 24;
+
+/// Where nothing stands: segments are not so long.
+const HOLE_AT: u64 = u32::MAX as u64;
+
+const HOLE_BYTES: u32 = BatchHead::BYTES as u32;

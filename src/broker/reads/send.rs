@@ -7,7 +7,7 @@ use super::job::{CAUTIOUS_BYTES, Context, Job, Reading, spans_from, window_from}
 use super::plan::{Span, span_get};
 use crate::broker::JobStep;
 use crate::codec::crc::Crc32c;
-use crate::codec::{ErrorCode, Writer};
+use crate::codec::{ErrorCode, Writer, batch};
 use crate::log::read::batch::{BatchHead, BatchStart};
 use crate::log::read::{Got, Window};
 use crate::types::{FileRef, Offset, RingIndex};
@@ -57,8 +57,8 @@ struct Check {
     next: Offset,
 }
 
-/// A batch whose CRC does not hold, or something that is no batch: from here to there.
-struct Broken(u64, u64);
+/// A batch whose CRC does not hold, or something that is no batch, stands here.
+struct Broken(u64);
 
 impl Sending {
     /// Whether the client has a part of the answer.
@@ -255,6 +255,9 @@ impl Job {
         let span = span.expect("as many bytes were planned as are sent");
         let ring = context.partition(self.at).map(|partition| partition.ring);
         let Some(ring) = ring else { return Some(GONE) };
+        if let Some(end) = span.hole_end() {
+            return self.send_hole(context, buf, span.first, end);
+        }
         let at = span.at + u64::from(self.sending.span_done);
         let count = (span.bytes - self.sending.span_done) as usize;
         let window_at = window_from(buf.len());
@@ -279,6 +282,28 @@ impl Job {
         let window = Window { ring, seq: span.seq, at, bytes, broken: false };
         self.reading = Some(Reading { window, records: true });
         Some(JobStep::Read { file, at, from: filled, to: filled + bytes })
+    }
+
+    /// An empty batch for offsets that have no records.
+    fn send_hole(
+        &mut self,
+        context: &mut Context<'_>,
+        buf: &mut [u8],
+        first: Offset,
+        end: Offset,
+    ) -> Option<JobStep> {
+        let Some(partition) = context.partition(self.at) else { return Some(GONE) };
+        let epoch = super::epoch_of(partition, first, context.source.state().boot);
+        let batch = batch::empty(first.0, end.0 - 1, epoch.0.cast_signed());
+        let filled = self.sending.filled;
+        buf[filled..filled + batch.len()].copy_from_slice(&batch);
+        self.sending.filled += batch.len();
+        self.sending.left -= batch.len() as u32;
+        self.sending.span += 1;
+        if self.sending.filled > window_from(buf.len()) {
+            self.window = None;
+        }
+        None
     }
 
     /// How much to read at once: this stretch, and those of the same partition that follow closely
@@ -370,8 +395,8 @@ impl Job {
                 }
                 None
             }
-            Err(Broken(from, to)) => {
-                self.damaged(context, ring, span.seq, (from, to));
+            Err(Broken(from)) => {
+                self.damaged(context, ring, span.seq, from);
                 self.again(context, "what was being sent is damaged").err()
             }
         }
@@ -390,13 +415,13 @@ impl Check {
                     let taken = bytes.len() - rest.len();
                     // Stretches hold whole batches, so that the rest of this header can be read.
                     let stuck = !rest.is_empty() && position + rest.len() as u64 >= end;
-                    return if stuck { Err(Broken(position, end)) } else { Ok(taken) };
+                    return if stuck { Err(Broken(position)) } else { Ok(taken) };
                 };
                 let fits = |start: &BatchStart| u64::from(start.bytes) <= end - position;
                 let start = BatchHead::start(head).filter(fits);
-                let start = start.ok_or(Broken(position, end))?;
+                let start = start.ok_or(Broken(position))?;
                 if start.first != self.next {
-                    return Err(Broken(position, position + u64::from(start.bytes)));
+                    return Err(Broken(position));
                 }
                 self.at = position;
                 self.left = start.bytes - BatchHead::CRC_FROM as u32;
@@ -414,8 +439,7 @@ impl Check {
                 return Ok(bytes.len());
             }
             if std::mem::take(&mut self.crc).finish() != self.expected {
-                let to = at + (bytes.len() - rest.len()) as u64;
-                return Err(Broken(self.at, to));
+                return Err(Broken(self.at));
             }
         }
     }

@@ -120,7 +120,11 @@ pub struct Batches {
     end: u64,
     /// The next batch's first offset: a batch's CRC does not cover it.
     first: Offset,
+    /// The offset behind the run's last.
+    limit: Offset,
     large: bool,
+    /// What stood before is lost, and with it how far it is to the next one.
+    lost: bool,
 }
 
 /// What a walk over batches comes to.
@@ -130,16 +134,30 @@ pub enum Step {
     Read(Wanted),
     /// A batch, and its position.
     Batch(BatchHead, u64),
-    /// What stands at this position is no batch, and what follows it up to the run's end is lost.
+    /// What stands at this position is no batch; the walk goes on with the next that can be one.
     Broken(u64),
     /// That was all.
     End,
 }
 
 impl Batches {
-    /// Those that stand from `at` to `end` of a segment, the first of them with this offset.
-    pub fn new(file: FileRef, seq: SegmentSeq, (at, end): (u64, u64), first: Offset) -> Batches {
-        Batches { file, seq, at, end, first, large: end.saturating_sub(at) >= LARGE_BYTES as u64 }
+    /// Those that stand from `at` to `end` of a segment, with the offsets from `first` up to, not
+    /// including, `limit`.
+    pub fn new(
+        file: FileRef,
+        seq: SegmentSeq,
+        (at, end): (u64, u64),
+        (first, limit): (Offset, Offset),
+    ) -> Batches {
+        let large = end.saturating_sub(at) >= LARGE_BYTES as u64;
+        Batches { file, seq, at, end, first, limit, large, lost: false }
+    }
+
+    /// The batch at this position, which came last, is damaged: its length may be wrong as well.
+    pub fn damaged(&mut self, at: u64, first: Offset) {
+        self.at = at + 1;
+        self.first = first;
+        self.lost = true;
     }
 
     /// Where the next one stands.
@@ -159,12 +177,13 @@ impl Batches {
             return Step::End;
         }
         if left < BatchHead::BYTES as u64 {
-            return self.broken();
+            let at = std::mem::replace(&mut self.at, self.end);
+            return if self.lost { Step::End } else { Step::Broken(at) };
         }
         match view.get(self.file.ring, self.seq, self.at, BatchHead::BYTES) {
             Got::Missing => {
                 let useful = left.min(usize::MAX as u64) as usize;
-                let few = if self.large { HEAD_READ_BYTES } else { useful };
+                let few = if self.large && !self.lost { HEAD_READ_BYTES } else { useful };
                 Step::Read(Wanted {
                     file: self.file,
                     seq: self.seq,
@@ -174,24 +193,55 @@ impl Batches {
                 })
             }
             Got::Broken => self.broken(),
+            Got::Bytes(bytes) if self.lost => match self.found_again(bytes) {
+                Some((skip, head)) => {
+                    self.at += skip;
+                    self.lost = false;
+                    self.batch(head)
+                }
+                None => {
+                    // What may be the beginning of a header is looked at again with what follows.
+                    self.at += (bytes.len() - (BatchHead::BYTES - 1)) as u64;
+                    self.next(view)
+                }
+            },
             Got::Bytes(bytes) => match BatchHead::read(bytes) {
                 Some(head) if u64::from(head.bytes) <= left => {
-                    let at = self.at;
-                    let head = head.moved_to(self.first);
-                    self.first = head.next();
-                    self.at += u64::from(head.bytes);
-                    self.large = head.bytes as usize >= LARGE_BYTES;
-                    Step::Batch(head, at)
+                    self.batch(head.moved_to(self.first))
                 }
                 _ => self.broken(),
             },
         }
     }
 
+    fn batch(&mut self, head: BatchHead) -> Step {
+        let at = self.at;
+        self.first = head.next();
+        self.at += u64::from(head.bytes);
+        self.large = head.bytes as usize >= LARGE_BYTES;
+        Step::Batch(head, at)
+    }
+
     fn broken(&mut self) -> Step {
         let at = self.at;
-        self.at = self.end;
+        self.at += 1;
+        self.lost = true;
         Step::Broken(at)
+    }
+
+    /// The next header that fits the run, whose offset says how much is lost before it. Whether it is
+    /// one shows when its batch is sent.
+    fn found_again(&self, bytes: &[u8]) -> Option<(u64, BatchHead)> {
+        let heads = bytes.windows(BatchHead::BYTES).enumerate();
+        let mut heads = heads.filter_map(|(skip, head)| {
+            // Most are told by this byte.
+            let head = (head[16] == 2).then(|| BatchHead::read(head))??;
+            Some((skip as u64, head))
+        });
+        heads.find(|(skip, head)| {
+            let fits = self.at + skip + u64::from(head.bytes) <= self.end;
+            fits && self.first < head.first && head.last < self.limit && head.first <= head.last
+        })
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Range {
     pub from: u64,
     /// The byte behind its last.
     pub to: u64,
+    /// The disk does not give it: it may another time.
+    pub unreadable: bool,
 }
 
 impl Damage {
@@ -54,12 +56,11 @@ impl Damage {
         true
     }
 
-    /// Whether any of these bytes is broken.
-    pub fn overlaps(&self, ring: RingIndex, seq: SegmentSeq, from: u64, to: u64) -> bool {
-        let hit = |range: &Range| {
+    /// What is known to be broken of these bytes.
+    pub fn of(&self, ring: RingIndex, seq: SegmentSeq, from: u64, to: u64) -> Option<&Range> {
+        self.ranges.iter().find(|range| {
             range.ring == ring && range.seq == seq && range.from < to && from < range.to
-        };
-        self.ranges.iter().any(hit)
+        })
     }
 
     /// Whether the log should say it now, and how many it did not say before: at most one line a
@@ -81,7 +82,7 @@ impl Default for Damage {
     }
 }
 
-/// Ranges that are remembered. Costs 32 bytes each. Beyond: a reader meets an older one again, and
+/// Ranges that are remembered. Costs 40 bytes each. Beyond: a reader meets an older one again, and
 /// is cut off by it once more.
 const RANGES_MAX: usize = 64;
 
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     fn range(from: u64, to: u64) -> Range {
-        Range { ring: RingIndex(0), seq: SegmentSeq(1), from, to }
+        Range { ring: RingIndex(0), seq: SegmentSeq(1), from, to, unreadable: false }
     }
 
     #[test]
@@ -100,13 +101,13 @@ mod tests {
         let mut damage = Damage::new();
         assert!(damage.note(range(10, 20)));
         assert!(!damage.note(range(12, 20)));
-        assert!(damage.overlaps(RingIndex(0), SegmentSeq(1), 19, 30));
-        assert!(!damage.overlaps(RingIndex(0), SegmentSeq(1), 20, 30));
-        assert!(!damage.overlaps(RingIndex(0), SegmentSeq(2), 10, 20));
+        assert_eq!(damage.of(RingIndex(0), SegmentSeq(1), 19, 30), Some(&range(10, 20)));
+        assert_eq!(damage.of(RingIndex(0), SegmentSeq(1), 20, 30), None);
+        assert_eq!(damage.of(RingIndex(0), SegmentSeq(2), 10, 20), None);
         for i in 0..RANGES_MAX as u64 {
             assert!(damage.note(range(1000 + i * 10, 1005 + i * 10)));
         }
-        assert!(!damage.overlaps(RingIndex(0), SegmentSeq(1), 10, 20));
+        assert_eq!(damage.of(RingIndex(0), SegmentSeq(1), 10, 20), None);
         assert_eq!(damage.found, 65);
     }
 

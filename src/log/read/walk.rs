@@ -129,6 +129,11 @@ impl Walk {
         self.want
     }
 
+    /// The offset behind the last that may be seen.
+    pub fn limit(&self) -> Offset {
+        self.limit
+    }
+
     /// Where the next group to look at stands.
     pub fn place(&self) -> Place {
         Place { seq: self.segment.seq, at: self.at }

@@ -267,51 +267,92 @@ pub fn is_whole(reader: &Reader<'_>, group: &Group) -> bool {
 pub fn payload_holds(reader: &mut Reader<'_>, mut at: u64, runs: &[Run]) -> bool {
     runs.iter().all(|run| {
         let mut good = true;
-        let whole = batches(reader, at, run, &mut |batch| good &= batch.good);
+        batches(reader, at, run, &mut |batch| good &= batch.header.is_some());
         at += u64::from(run.bytes);
-        whole && good
+        good
     })
 }
 
-/// A batch on flash, as a walk over a run finds it.
+/// A batch on flash, or what stands where batches should, as a walk over a run finds it.
 #[derive(Debug, Clone, Copy)]
 pub struct FoundBatch {
-    /// Its header.
-    pub header: BatchHeader,
+    /// Its header, if its CRC holds and its offset follows from the directory; none: damaged.
+    pub header: Option<BatchHeader>,
+    /// The first offset that it takes.
+    pub first: i64,
+    /// And the last.
+    pub last: i64,
     /// Where it starts in the file.
     pub at: u64,
     /// Its bytes.
     pub bytes: u64,
-    /// Whether its CRC holds and its offset follows from the directory.
-    pub good: bool,
 }
 
-/// Walks the batches of a run that starts at `at`. False when the walk broke off before its end,
-/// because a header gave no believable length.
-pub fn batches(
-    reader: &mut Reader<'_>,
-    mut at: u64,
-    run: &Run,
-    each: &mut dyn FnMut(&FoundBatch),
-) -> bool {
-    let end = at + u64::from(run.bytes);
+/// Walks the batches of a run that starts at `at`: all its offsets, in order. A batch that is damaged
+/// takes no other with it: the walk goes on with the next one that its CRC, its length and its offset
+/// prove.
+pub fn batches(reader: &mut Reader<'_>, at: u64, run: &Run, each: &mut dyn FnMut(&FoundBatch)) {
+    let (mut at, end) = (at, at + u64::from(run.bytes));
     let mut offset = run.offset.0;
     while at < end {
-        let Some(header) = BatchHeader::read(reader.bytes(at, HEADER_BYTES)) else {
-            return false;
+        let found = batch_at(reader, at, end, run, offset);
+        let (header, bytes, next) = match found {
+            Some(header) => {
+                let next = offset + i64::from(header.last_offset_delta) + 1;
+                let good = header.base_offset == offset;
+                (good.then_some(header), whole_bytes(&header), next)
+            }
+            None => {
+                let (bytes, next) = damaged_at(reader, at, end, run, offset);
+                (None, bytes, next)
+            }
         };
-        let Some(bytes) = header.batch_bytes().map(|bytes| bytes as u64) else {
-            return false;
-        };
-        if at + bytes > end || header.base_offset != offset || header.last_offset_delta < 0 {
-            return false;
-        }
-        let crc = reader.crc(at + CRC_COVERS_FROM, bytes - CRC_COVERS_FROM);
-        each(&FoundBatch { header, at, bytes, good: crc == header.crc });
-        offset += i64::from(header.last_offset_delta) + 1;
+        each(&FoundBatch { header, first: offset, last: next - 1, at, bytes });
+        offset = next;
         at += bytes;
     }
-    offset == run.end().0
+    if offset < run.end().0 {
+        each(&FoundBatch { header: None, first: offset, last: run.end().0 - 1, at, bytes: 0 });
+    }
+}
+
+/// The header of the batch at `at`, if its length and offsets fit the run and its CRC holds.
+fn batch_at(
+    reader: &mut Reader<'_>,
+    at: u64,
+    end: u64,
+    run: &Run,
+    offset: i64,
+) -> Option<BatchHeader> {
+    let header = BatchHeader::read(reader.bytes(at, HEADER_BYTES))?;
+    let bytes = header.batch_bytes()? as u64;
+    let last = offset.checked_add(i64::from(header.last_offset_delta))?;
+    let fits = header.magic == 2
+        && at + bytes <= end
+        && header.last_offset_delta >= 0
+        && last < run.end().0;
+    let holds = fits && reader.crc(at + CRC_COVERS_FROM, bytes - CRC_COVERS_FROM) == header.crc;
+    holds.then_some(header)
+}
+
+/// How many bytes are damaged from `at` on, and which offset comes behind them.
+fn damaged_at(reader: &mut Reader<'_>, at: u64, end: u64, run: &Run, offset: i64) -> (u64, i64) {
+    let mut next = at + 1;
+    while next + HEADER_BYTES as u64 <= end {
+        let bytes = reader.bytes(next, HEADER_BYTES);
+        let base = bytes.first_chunk().map_or(0, |base| i64::from_be_bytes(*base));
+        if (offset + 1..run.end().0).contains(&base)
+            && batch_at(reader, next, end, run, base).is_some()
+        {
+            return (next - at, base);
+        }
+        next += 1;
+    }
+    (end - at, run.end().0)
+}
+
+fn whole_bytes(header: &BatchHeader) -> u64 {
+    header.batch_bytes().unwrap_or(0) as u64
 }
 
 const WINDOW_BYTES: usize = 256 * 1024;

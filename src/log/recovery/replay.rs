@@ -229,29 +229,29 @@ impl RingRecovery<'_> {
         bad: &mut Bad,
         state: &mut State,
     ) {
-        let mut good_bytes = 0;
         let mut epoch = boot;
-        let whole = groups::batches(reader, at, run, &mut |batch| {
-            good_bytes += if batch.good { batch.bytes } else { 0 };
-            epoch = epoch.min(epoch_of(&batch.header, boot));
-            if !batch.good {
+        let bad_before = bad.batches;
+        groups::batches(reader, at, run, &mut |batch| {
+            let Some(header) = &batch.header else {
                 bad.batches += 1;
-                bad.records += batch.header.last_offset_delta.unsigned_abs() as u64 + 1;
+                bad.records += batch.last.abs_diff(batch.first) + 1;
                 log::error!(
                     "ring {}: offsets {} to {} of partition handle {} are damaged",
                     self.name(),
-                    batch.header.base_offset,
-                    batch.header.last_offset(),
+                    batch.first,
+                    batch.last,
                     run.handle.0
                 );
-            } else if let Some(slot) = fresh {
-                state.producer_replay(slot, &batch.header);
+                return;
+            };
+            epoch = epoch.min(epoch_of(header, boot));
+            if let Some(slot) = fresh {
+                state.producer_replay(slot, header);
             }
         });
-        bad.batches += u64::from(!whole);
         if let Some(slot) = fresh {
             state.run_replay(slot, epoch, run);
-            if !whole || good_bytes != u64::from(run.bytes) {
+            if bad.batches > bad_before {
                 state.producers.forget_sequences(slot);
             }
         }
