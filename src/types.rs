@@ -106,6 +106,11 @@ impl Until {
         until
     }
 
+    /// Waits for the group to be written, and so for its place in memory, whether or not it is synced.
+    pub fn written(ring: RingIndex, ticket: Ticket) -> Until {
+        Until { written: true, ..Until::synced(ring, ticket) }
+    }
+
     /// Waits for this too.
     pub fn add(&mut self, ring: RingIndex, ticket: Ticket) {
         if let Some(slot) = self.tickets.get_mut(usize::from(ring.0)) {

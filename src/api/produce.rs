@@ -251,7 +251,7 @@ impl Produce {
             match broker.log.room(ring, demand.payload_bytes[place], *runs, demand.kept[place]) {
                 Ok(()) => {}
                 Err(StageError::Full(ticket)) => {
-                    return Err(Step::Again(Until::synced(ring, ticket)));
+                    return Err(Step::Again(Until::written(ring, ticket)));
                 }
                 Err(StageError::Storage) => self.closed[place] = Some(STORAGE),
                 Err(StageError::TooLarge) => self.closed[place] = Some(TOO_LARGE),
@@ -266,7 +266,7 @@ impl Produce {
         if demand.meta_bytes > 0 {
             match broker.log.room_meta(topics::SHARED_RING, demand.meta_bytes) {
                 Err(StageError::Full(ticket)) => {
-                    return Err(Step::Again(Until::synced(topics::SHARED_RING, ticket)));
+                    return Err(Step::Again(Until::written(topics::SHARED_RING, ticket)));
                 }
                 // What cannot be stored is sent again, and its reports with it.
                 Err(_) => self.reports_closed = Some(STORAGE),

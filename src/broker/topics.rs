@@ -101,7 +101,7 @@ impl Broker {
     /// Whether so much can be staged in `ring` now.
     pub fn meta_room(&self, ring: RingIndex, bytes: usize) -> Result<(), Busy> {
         self.log.room_meta(ring, bytes).map_err(|error| match error {
-            StageError::Full(ticket) => Busy::Wait(Until::synced(ring, ticket)),
+            StageError::Full(ticket) => Busy::Wait(Until::written(ring, ticket)),
             StageError::Storage => Busy::Storage,
             StageError::TooLarge | StageError::Held => Busy::TooMuch,
         })

@@ -119,7 +119,7 @@ pub struct Appended {
 /// Why something cannot be staged now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StageError {
-    /// The open group is full: try again when this ticket of the ring is settled.
+    /// The open group is full: try again when the group with this ticket is written.
     Full(Ticket),
     /// The disk fails: KAFKA_STORAGE_ERROR (56).
     Storage,
@@ -273,10 +273,9 @@ impl Log {
         if !ring.open().has_room(append.batches.len(), 1) {
             return Err(full(ring));
         }
-        if let Some(relaxed_ms) = append.relaxed_ms {
-            ring.sync_by(now.mono.plus_ms(relaxed_ms));
-        }
         let staging = ring.stage(append.relaxed_ms.is_none(), None);
+        let sync_by = append.relaxed_ms.map(|relaxed_ms| now.mono.plus_ms(relaxed_ms));
+        staging.sync_by = staging.sync_by.into_iter().chain(sync_by).min();
         staging.kept |= kept;
         let offset = partition.next;
         let (records, newest_ms) = stretch_of(append);
@@ -338,7 +337,7 @@ impl Log {
 
     /// The newest moment, by the wall clock, at which any ring was ever written, as far as is known.
     pub fn stamp_newest_ms(&self) -> i64 {
-        self.rings.iter().map(|ring| ring.stamp_newest_ms).max().unwrap_or(i64::MIN)
+        self.rings.iter().map(|ring| ring.stamp_newest_ms()).max().unwrap_or(i64::MIN)
     }
 
     /// Takes so many partition handles; gives the first.
@@ -384,20 +383,22 @@ impl Log {
         now: Now,
     ) {
         let place = usize::from(ring.0);
-        match self.rings[place].io_done(job, result, now) {
-            Done::Group { file, at, synced } => {
+        let index = &mut self.indexes[place];
+        match self.rings[place].io_done(job, result, index, now) {
+            Done::Group { file, at, synced, earlier } => {
                 let Some(mut staging) = self.rings[place].closed_take() else {
                     return;
                 };
                 self.group_written(place, &staging, file, at, synced);
                 if synced {
                     self.group_apply(place, &staging);
-                    self.all_visible(place);
+                    self.all_visible(place, earlier);
                 }
                 staging.reset(Ticket(0));
                 self.rings[place].closed_return(staging);
+                self.gaps_stage(place);
             }
-            Done::Synced => self.all_visible(place),
+            Done::Synced { earlier } => self.all_visible(place, earlier),
             Done::UnsyncedLost => self.written_is_lost(place),
             Done::Head => {
                 self.rings[place].freeing_done(&mut self.indexes[place]);
@@ -406,7 +407,7 @@ impl Log {
                 }
                 self.log_starts_move(ring);
             }
-            Done::Quiet | Done::Failing => {}
+            Done::Quiet => {}
         }
     }
 
@@ -502,7 +503,6 @@ impl Log {
             })
         });
         self.indexes[place].group_synced(file, at, runs);
-        self.rings[place].written_unseen |= !synced;
     }
 
     /// The group's metadata takes effect.
@@ -517,22 +517,29 @@ impl Log {
         }
     }
 
-    /// What was written in the ring and not synced is lost. Its offsets become a gap with the next
-    /// group, if there is room to note it.
+    /// What was written in the ring and not synced is lost. Its offsets become gaps.
     fn written_is_lost(&mut self, place: usize) {
+        self.state.written_is_lost(self.rings[place].index);
+        self.gaps_stage(place);
+    }
+
+    /// Notes gaps in the open group, as far as there is room; the others follow in later ones.
+    fn gaps_stage(&mut self, place: usize) {
         let ring = &mut self.rings[place];
         let index = ring.index;
-        self.state.written_is_lost(index, &mut |handle, next| {
+        self.state.gaps_take(index, &mut |handle, next| {
             let (log_start, epochs) = (Offset(0), heapless::Vec::new());
             let gap = MetaRecord::Partition { handle, log_start, next, epochs };
-            let _ = ring.stage(true, None).push_meta(&gap);
+            ring.open().has_room_meta(record::bytes_of(&gap))
+                && ring.stage(true, None).push_meta(&gap).is_ok()
         });
     }
 
-    /// Everything written in the ring is on flash: it may be seen.
-    fn all_visible(&mut self, place: usize) {
+    /// Everything written in the ring is on flash: it may be seen. `earlier`: something that was
+    /// written without a sync is.
+    fn all_visible(&mut self, place: usize, earlier: bool) {
         let ring = &mut self.rings[place];
-        if std::mem::take(&mut ring.written_unseen) {
+        if earlier {
             let index = &mut self.indexes[place];
             // How many bytes is not known here: whoever waits for some looks again.
             self.state.written_is_visible(ring.index, &mut |slot| index.fresh_note(slot, u32::MAX));

@@ -27,7 +27,7 @@ use crate::limits::PAGE_BYTES;
 use crate::log::format::{Anchor, AnchorKind, ListEntry, Piece};
 use crate::log::index::Index;
 use crate::log::record::Records;
-use crate::log::ring::{Ring, Segment};
+use crate::log::ring::{Found, Ring, Segment, Shape};
 use crate::log::state::{State, TableFull};
 use crate::log::{Log, LogConfig};
 use crate::storage::Storage;
@@ -257,7 +257,8 @@ impl Base {
 /// The recovery of one ring.
 struct RingRecovery<'a> {
     files: RingFiles<'a>,
-    ring: Ring,
+    shape: Shape,
+    found: Found,
     index: Index,
     damage: Damage,
     gaps: Vec<Gap>,
@@ -286,19 +287,20 @@ impl<'a> RingRecovery<'a> {
         let highest = storage.files(ring).ok().and_then(|files| files.last().copied());
         let count = count.max(highest.map_or(0, |(file, _)| usize::from(file.0) + 1));
         let index = Index::new(count, ring_config.segment_bytes, config.state.partitions_max);
-        let anchor_bytes = config.anchor_bytes_max(&ring_config);
-        let group_bytes = config.group_bytes_max;
-        let ring = Ring::new(
-            ring,
-            ring_config,
-            group_bytes,
-            config.commit_alignment,
-            config.seal_after_ms,
-            anchor_bytes,
-        );
+        let shape = Shape {
+            index: ring,
+            group_bytes_max: config.group_bytes_max,
+            alignment: config.commit_alignment,
+            seal_after_ms: config.seal_after_ms,
+            anchor_bytes_max: config.anchor_bytes_max(&ring_config),
+            config: ring_config,
+        };
+        let found =
+            Found { segment_next: SegmentSeq(1), group_next: GroupSeq(1), ..Found::default() };
         RingRecovery {
             files,
-            ring,
+            shape,
+            found,
             index,
             damage: Damage::default(),
             gaps: Vec::new(),
@@ -314,22 +316,22 @@ impl<'a> RingRecovery<'a> {
     fn run(mut self, state: &mut State) -> Result<Recovered, OpenError> {
         let (id, found) = anchors::read(&self.files)?;
         let Some(id) = id else {
-            self.ring.free = found.iter().map(|found| found.file).collect();
+            self.found.free = found.iter().map(|found| found.file).collect();
             return Ok(self.recovered());
         };
-        self.ring.id = id;
+        self.found.id = id;
         let base = self.restore_newest(&found, state)?;
         self.note_highest(&found);
         let mut live = self.take_files(base.as_ref(), &found);
         self.replay(base.as_ref(), &mut live, state)?;
         if let Some(evicted) = self.evicted {
             let gone = live.iter().filter(|segment| segment.seq <= evicted);
-            self.ring.free.extend(gone.map(|segment| segment.file));
+            self.found.free.extend(gone.map(|segment| segment.file));
             live.retain(|segment| segment.seq > evicted);
         }
         self.index_closed(base.as_ref(), &live, &found, state);
-        self.ring.live.extend(live);
-        self.ring.free.sort_unstable();
+        self.found.live.extend(live);
+        self.found.free.sort_unstable();
         self.check()?;
         self.retire_surplus();
         Ok(self.recovered())
@@ -343,7 +345,7 @@ impl<'a> RingRecovery<'a> {
         if let Some(unreadable) = self.unreadable.filter(|_| !self.unreadable_is_damaged) {
             return Err(OpenError::Unreadable(unreadable));
         }
-        if self.ring.live.is_empty() && self.ring.free.is_empty() {
+        if self.found.live.is_empty() && self.found.free.is_empty() {
             let found = "none of its segment files is of this ring and can be read".to_string();
             return Err(OpenError::Config { key: "data_dir", found });
         }
@@ -351,13 +353,13 @@ impl<'a> RingRecovery<'a> {
     }
 
     fn recovered(self) -> Recovered {
-        let RingRecovery { ring, index, gaps, damage, .. } = self;
-        Recovered { ring, index, gaps, damage }
+        let RingRecovery { shape, found, index, gaps, damage, .. } = self;
+        Recovered { ring: Ring::new(shape, &found), index, gaps, damage }
     }
 
     /// The name in the configuration, for the log.
     fn name(&self) -> &str {
-        &self.ring.config.name
+        &self.shape.config.name
     }
 
     /// Takes the newest snapshot that is whole into the state; gives its anchor and its list.
@@ -406,15 +408,15 @@ impl<'a> RingRecovery<'a> {
 
     fn note_highest(&mut self, found: &[FoundFile]) {
         for anchor in found.iter().flat_map(FoundFile::anchors) {
-            self.ring.boot = self.ring.boot.max(anchor.boot);
-            self.ring.stamp_newest_ms = self.ring.stamp_newest_ms.max(anchor.wall_ms);
+            self.found.boot = self.found.boot.max(anchor.boot);
+            self.found.stamp_newest_ms = self.found.stamp_newest_ms.max(Some(anchor.wall_ms));
             self.segment_seen(anchor.seq);
         }
     }
 
     /// No later segment gets this sequence again.
     fn segment_seen(&mut self, seq: SegmentSeq) {
-        self.ring.segment_next = self.ring.segment_next.max(SegmentSeq(seq.0.saturating_add(1)));
+        self.found.segment_next = self.found.segment_next.max(SegmentSeq(seq.0.saturating_add(1)));
     }
 
     /// What each file is; gives the segments that live, oldest first, and leaves the files that may be
@@ -422,7 +424,7 @@ impl<'a> RingRecovery<'a> {
     fn take_files(&mut self, base: Option<&Base>, found: &[FoundFile]) -> Vec<Segment> {
         let mut live: Vec<Segment> = Vec::new();
         for found in found {
-            let (state, unreadable) = files::state_of(&self.files, self.ring.id, base, found);
+            let (state, unreadable) = files::state_of(&self.files, self.found.id, base, found);
             self.unreadable = self.unreadable.or(unreadable);
             match state {
                 FileState::Live(segment) => live.push(segment),
@@ -433,10 +435,10 @@ impl<'a> RingRecovery<'a> {
                         self.headless.push(later.segment.seq);
                     }
                 }
-                FileState::Free => self.ring.free.push(found.file),
+                FileState::Free => self.found.free.push(found.file),
                 FileState::Damaged(seq) => {
                     self.segment_lost(seq, found.file);
-                    self.ring.free.push(found.file);
+                    self.found.free.push(found.file);
                 }
                 FileState::Unreadable => self.file_unreadable(found),
                 FileState::Alien => log::error!(
@@ -462,7 +464,7 @@ impl<'a> RingRecovery<'a> {
         );
         self.damage.segments += 1;
         // Its sequences are not given again, should it be read one day.
-        self.ring.segment_next = SegmentSeq(self.ring.segment_next.0.saturating_add(1));
+        self.found.segment_next = SegmentSeq(self.found.segment_next.0.saturating_add(1));
         self.lose(self.files.segment_bytes);
     }
 
@@ -521,7 +523,7 @@ impl<'a> RingRecovery<'a> {
         };
         let expect = Expect {
             seq_max: segment.group_last.max(GroupSeq(1)),
-            ..Expect::any(self.ring.id, segment.seq)
+            ..Expect::any(self.found.id, segment.seq)
         };
         let mut reader = self.files.reader(segment.file);
         let mut found = Vec::new();
@@ -544,14 +546,14 @@ impl<'a> RingRecovery<'a> {
 
     /// Files beyond the configured number are deleted once they hold nothing that lives.
     fn retire_surplus(&mut self) {
-        let kept = self.ring.files_configured();
-        for file in self.ring.free.iter().filter(|file| file.0 >= kept) {
+        let kept = self.shape.config.segments + self.shape.config.spares;
+        for file in self.found.free.iter().filter(|file| file.0 >= kept) {
             let name = self.name();
             match self.files.storage.remove(self.files.file(*file)) {
                 Ok(()) => log::info!("ring {name}: segment file {} is retired", file.0),
                 Err(error) => log::warn!("ring {name}: {error}"),
             }
         }
-        self.ring.free.retain(|file| file.0 < kept);
+        self.found.free.retain(|file| file.0 < kept);
     }
 }

@@ -1,42 +1,34 @@
 //! One ring: its segments, the group that fills, the group that is on its way, and what comes next
 //! for the disk.
 //!
-//! [`Ring::next_io`] and [`Ring::io_done`] are a state machine with at most one job out. A job that
-//! failed is never tried again on the same pages: the segment is given up, and its group goes to a
-//! spare.
+//! [`Ring::next_io`] and [`Ring::io_done`] are a state machine with at most one job out: [`writer`] has
+//! its modes and their table, [`roster`] the segments and files, [`deadlines`] what is due when, and
+//! [`space`] which segments go. A job that failed is never tried again on the same pages: the segment
+//! is given up, and its group goes to a spare.
 
+mod deadlines;
+mod jobs;
+mod roster;
 mod space;
+mod writer;
 
 use crate::clock::{Mono, Now};
 use crate::config::RingConfig;
 use crate::error::DiskError;
 use crate::limits::PAGE_BYTES;
-use crate::log::anchor::{self, AnchorBuffer};
-use crate::log::format::{AnchorKind, FLAG_SEAL, GroupHeader, ListEntry, RingId, whole_pages};
+use crate::log::anchor::AnchorBuffer;
+use crate::log::format::{RingId, whole_pages};
 use crate::log::index::Index;
-use crate::log::record::MetaRecord;
 use crate::log::staging::Staging;
 use crate::log::state::State;
 use crate::metrics::Rate;
 use crate::storage::WriteJob;
 use crate::types::{Boot, FileIndex, FileRef, GroupSeq, RingIndex, SegmentSeq, Ticket};
-
-/// A live segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
-    /// Its place in history.
-    pub seq: SegmentSeq,
-    /// Its file.
-    pub file: FileIndex,
-    /// Where its groups start.
-    pub groups_at: u64,
-    /// Where its groups end that are written; synced, but for topics that relax it.
-    pub end: u64,
-    /// The last of those groups.
-    pub group_last: GroupSeq,
-    /// Whether it was given up: not appended to, but read.
-    pub given_up: bool,
-}
+use deadlines::Deadlines;
+use jobs::Quiet;
+use roster::Roster;
+pub use roster::Segment;
+use writer::{Event, Mode, Why, Writer};
 
 /// What is counted of a ring since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,21 +57,6 @@ pub struct RingStats {
     pub rate: Rate,
 }
 
-/// What comes next, apart from groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    /// Groups.
-    Append,
-    /// The current segment is full: note which segments will be gone.
-    Evict,
-    /// Then close it.
-    Foot,
-    /// Then begin the next one. `failover`: because the current one was given up.
-    Head { failover: bool },
-    /// Nothing could be written; try again then.
-    Failing { retry: Mono, pause_ms: u64 },
-}
-
 /// The job that is out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Out {
@@ -104,16 +81,73 @@ pub enum Done {
         at: u64,
         /// Whether it is synced; so is then everything written before.
         synced: bool,
+        /// Whether there was something written before and not synced.
+        earlier: bool,
     },
     /// Everything written is on flash now.
-    Synced,
+    Synced {
+        /// Whether there was something written before and not synced.
+        earlier: bool,
+    },
     /// What was written and not synced, of topics that relax it, may not be on flash, and counts as
     /// not written: it is not to be seen.
     UnsyncedLost,
     /// A new segment's head is on flash: log starts may move.
     Head,
-    /// The group could be stored nowhere: those who wait get an error.
-    Failing,
+}
+
+/// What a ring is made of, and how large: fixed when it is opened.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// Which ring it is.
+    pub index: RingIndex,
+    /// Its configuration.
+    pub config: RingConfig,
+    /// Largest payload of a commit group.
+    pub group_bytes_max: usize,
+    /// Groups start at multiples of this.
+    pub alignment: u32,
+    /// After so long a silence a seal is written.
+    pub seal_after_ms: u64,
+    /// Bytes of the buffer in which anchors are made.
+    pub anchor_bytes_max: usize,
+}
+
+/// A ring as a start found it.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Its name in anchors and groups; zero: it is a new one.
+    pub id: RingId,
+    /// The highest boot that anything in it bears.
+    pub boot: Boot,
+    /// The newest moment, by the wall clock, that a group or an anchor bears.
+    pub stamp_newest_ms: Option<i64>,
+    /// Live segments, oldest first.
+    pub live: Vec<Segment>,
+    /// Files that may be written to.
+    pub free: Vec<FileIndex>,
+    /// A sequence above all that were seen.
+    pub segment_next: SegmentSeq,
+    /// A sequence above all that were seen.
+    pub group_next: GroupSeq,
+    /// All groups up to this one are on flash.
+    pub group_synced: GroupSeq,
+    /// The CRC of the last group's header.
+    pub prev_crc: u32,
+    /// What becomes of the newest segment.
+    pub newest: Newest,
+}
+
+/// What becomes of the newest segment that a start found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Newest {
+    /// It is appended to.
+    #[default]
+    Open,
+    /// It has its foot.
+    Closed,
+    /// Something behind its end cannot be read, so nothing is written there.
+    GivenUp,
 }
 
 /// A ring.
@@ -122,110 +156,85 @@ pub struct Ring {
     pub index: RingIndex,
     pub(super) id: RingId,
     pub(super) config: RingConfig,
-    pub(super) alignment: u64,
-    /// Live segments, oldest first; the last is the current one.
-    pub(super) live: Vec<Segment>,
-    /// Files that hold nothing that lives.
-    pub(super) free: Vec<FileIndex>,
     pub(super) boot: Boot,
-    pub(super) segment_next: SegmentSeq,
-    pub(super) group_next: GroupSeq,
-    pub(super) group_synced: GroupSeq,
-    pub(super) prev_crc: u32,
-    /// The newest moment, by the wall clock, that a group or an anchor bears.
-    pub(super) stamp_newest_ms: i64,
+    alignment: u64,
+    anchor_bytes_max: u64,
+    seal_after_ms: u64,
+    stamp_newest_ms: i64,
+    roster: Roster,
+    writer: Writer,
+    deadlines: Deadlines,
+    out: Option<Out>,
+    /// The group that fills, the one on its way, and the third one of the two.
     open: Staging,
     closed: Option<Staging>,
     spare: Option<Staging>,
     anchor: AnchorBuffer,
-    mode: Mode,
-    /// How long the ring last waited before it tried a failing disk again; 0: it does not fail.
-    pause_ms: u64,
-    out: Option<Out>,
-    /// The newest anchor is the foot of the last segment: a new one is begun first.
-    pub(super) closed_by_foot: bool,
-    /// The current segment failed; the next group needs another one.
-    pub(super) current_bad: bool,
-    /// Whether something is written that is not synced, and so not to be seen.
-    pub(super) written_unseen: bool,
-    /// Where in the current segment that begins, and its first group.
+    group_next: GroupSeq,
+    group_synced: GroupSeq,
+    prev_crc: u32,
+    /// Where in the current segment begins what is written and not synced, and its first group.
     unsynced: Option<(u64, GroupSeq)>,
-    /// Segments up to this one go when the current one is full.
+    /// Segments up to this one go when the next is begun.
     evict_through: Option<SegmentSeq>,
-    /// Segments that the head on its way leaves out.
-    freeing: Vec<SegmentSeq>,
-    /// In a held ring: segments up to this one have been had by all.
-    had_through: SegmentSeq,
-    /// Whether the current segment holds kept records.
-    current_kept: bool,
-    /// When there was no room for kept records, by [`State::changes`]; none: that is not known.
-    full_at: Option<u64>,
-    anchor_bytes_max: u64,
+    held: space::Held,
     told: space::Told,
-    /// When the open group goes out though it is not urgent; none: it is, or it is empty.
-    linger: Option<Mono>,
-    sync_due: Option<Mono>,
-    seal_due: Option<Mono>,
-    seal_after_ms: u64,
-    closing: bool,
-    ticket_written: Ticket,
-    ticket_synced: Ticket,
-    ticket_failed: Ticket,
+    tickets: Tickets,
     /// Counters.
     pub stats: RingStats,
 }
 
+/// How far groups have come: what those who wait for them hold.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tickets {
+    written: Ticket,
+    synced: Ticket,
+    failed: Ticket,
+}
+
 impl Ring {
-    /// A ring without segments; allocates all it will ever need.
-    pub fn new(
-        index: RingIndex,
-        config: RingConfig,
-        group_bytes_max: usize,
-        alignment: u32,
-        seal_after_ms: u64,
-        anchor_bytes_max: usize,
-    ) -> Ring {
+    /// A ring as it was found; allocates all it will ever need.
+    pub fn new(shape: Shape, found: &Found) -> Ring {
+        let config = shape.config;
         let files = usize::from(config.segments) + usize::from(config.spares);
-        let mut open = Staging::new(group_bytes_max);
+        let files = files.max(found.live.len() + found.free.len());
+        let mut open = Staging::new(shape.group_bytes_max);
         open.reset(Ticket(1));
+        let last = found.live.iter().map(|segment| segment.group_last).max();
+        assert!(last.is_none_or(|last| last < found.group_next), "sequences grow");
+        assert!(found.group_synced < found.group_next, "what is synced was written");
+        let configured = config.segments + config.spares;
+        let next = found.segment_next;
+        let mode = match found.newest {
+            _ if found.live.is_empty() => Mode::Between(Why::Closed),
+            Newest::Open => Mode::Append,
+            Newest::Closed => Mode::Between(Why::Closed),
+            Newest::GivenUp => Mode::Between(Why::GivenUp),
+        };
         Ring {
-            index,
-            id: [0; 16],
-            alignment: u64::from(alignment),
-            live: Vec::with_capacity(files + 1),
-            free: Vec::with_capacity(files + 1),
-            boot: Boot(0),
-            segment_next: SegmentSeq(1),
-            group_next: GroupSeq(1),
-            group_synced: GroupSeq(0),
-            prev_crc: 0,
-            stamp_newest_ms: i64::MIN,
+            index: shape.index,
+            id: found.id,
+            boot: found.boot,
+            alignment: u64::from(shape.alignment),
+            anchor_bytes_max: shape.anchor_bytes_max as u64,
+            seal_after_ms: shape.seal_after_ms,
+            stamp_newest_ms: found.stamp_newest_ms.unwrap_or(i64::MIN),
+            roster: Roster::new(&found.live, &found.free, next, configured, files),
+            writer: Writer::new(mode),
+            deadlines: Deadlines::default(),
+            out: None,
             open,
             closed: None,
-            spare: Some(Staging::new(group_bytes_max)),
-            anchor: AnchorBuffer::new(anchor_bytes_max),
-            mode: Mode::Append,
-            pause_ms: 0,
-            out: None,
-            closed_by_foot: false,
-            current_bad: false,
-            written_unseen: false,
+            spare: Some(Staging::new(shape.group_bytes_max)),
+            anchor: AnchorBuffer::new(shape.anchor_bytes_max),
+            group_next: found.group_next,
+            group_synced: found.group_synced,
+            prev_crc: found.prev_crc,
             unsynced: None,
             evict_through: None,
-            freeing: Vec::with_capacity(files + 1),
-            had_through: SegmentSeq(0),
-            current_kept: false,
-            full_at: None,
-            anchor_bytes_max: anchor_bytes_max as u64,
+            held: space::Held::default(),
             told: space::Told::default(),
-            linger: None,
-            sync_due: None,
-            seal_due: None,
-            seal_after_ms,
-            closing: false,
-            ticket_written: Ticket(0),
-            ticket_synced: Ticket(0),
-            ticket_failed: Ticket(0),
+            tickets: Tickets::default(),
             stats: RingStats::default(),
             config,
         }
@@ -243,58 +252,62 @@ impl Ring {
 
     /// Live segments, oldest first.
     pub fn segments(&self) -> &[Segment] {
-        &self.live
+        self.roster.live()
+    }
+
+    /// The newest moment, by the wall clock, that a group or an anchor bears.
+    pub fn stamp_newest_ms(&self) -> i64 {
+        self.stamp_newest_ms
+    }
+
+    /// The sequence of the next group.
+    #[cfg(test)]
+    pub fn group_next(&self) -> GroupSeq {
+        self.group_next
     }
 
     /// Everything up to this ticket is synced.
     pub fn ticket_synced(&self) -> Ticket {
-        self.ticket_synced
+        self.tickets.synced
     }
 
     /// Everything up to this ticket is written.
     pub fn ticket_written(&self) -> Ticket {
-        self.ticket_written
+        self.tickets.written
     }
 
     /// Those who wait for tickets up to this one that are not synced were failed.
     pub fn ticket_failed(&self) -> Ticket {
-        self.ticket_failed
+        self.tickets.failed
     }
 
-    /// Whether nothing can be stored at present.
+    /// Whether nothing can be stored: from when answers were failed until a group is on flash.
     pub fn is_failing(&self) -> bool {
-        matches!(self.mode, Mode::Failing { .. })
+        self.writer.refuses()
+    }
+
+    /// Whether something is written that is not synced, and so not to be seen.
+    pub fn has_unsynced(&self) -> bool {
+        self.unsynced.is_some()
     }
 
     /// The group that fills, to put something in. `linger`: it may wait until then for company.
     pub fn stage(&mut self, strict: bool, linger: Option<Mono>) -> &mut Staging {
-        let earliest = |a: Mono| linger.map(|b| a.min(b));
-        self.linger = if self.open.is_empty() { linger } else { self.linger.and_then(earliest) };
+        self.deadlines.joined(self.open.is_empty(), linger);
         self.open.strict |= strict;
         &mut self.open
     }
 
-    /// A relaxed topic wants what it wrote synced by then.
-    pub fn sync_by(&mut self, due: Mono) {
-        self.sync_due = Some(self.sync_due.map_or(due, |earlier| earlier.min(due)));
-    }
-
     /// From now on nothing waits for company, and a seal follows.
     pub fn close(&mut self) {
-        self.closing = true;
-        self.linger = None;
-        if self.seal_due.is_some() {
-            self.seal_due = Some(Mono(0));
-        }
-        if self.sync_due.is_some() {
-            self.sync_due = Some(Mono(0));
-        }
+        self.deadlines.close();
     }
 
     /// Whether there is nothing left to do after [`Ring::close`].
     pub fn is_closed(&self) -> bool {
         let idle = self.out.is_none() && self.closed.is_none() && self.open.is_empty();
-        self.is_failing() || (idle && self.seal_due.is_none() && self.sync_due.is_none())
+        let settled = self.deadlines.seal().is_none() && self.deadlines.sync().is_none();
+        self.writer.retry().is_some() || (idle && settled && !self.is_between_jobs())
     }
 
     /// When [`Ring::next_io`] has something to do without anything new.
@@ -302,14 +315,19 @@ impl Ring {
         if self.out.is_some() {
             return None;
         }
-        if let Mode::Failing { retry, .. } = self.mode {
+        if let Some(retry) = self.writer.retry() {
             return Some(retry);
         }
-        if self.closed.is_some() || self.mode != Mode::Append {
+        if self.closed.is_some() || self.is_between_jobs() {
             return Some(Mono(0));
         }
-        let open = (!self.open.is_empty()).then(|| self.linger.unwrap_or(Mono(0)));
-        [open, self.sync_due, self.seal_due].into_iter().flatten().min()
+        let open = (!self.open.is_empty()).then(|| self.deadlines.open());
+        [open, self.deadlines.sync(), self.deadlines.seal()].into_iter().flatten().min()
+    }
+
+    /// Whether a step of a roll comes next, whether or not a group waits for it.
+    fn is_between_jobs(&self) -> bool {
+        matches!(self.writer.mode(), Mode::Evict | Mode::Foot | Mode::Begin(_))
     }
 
     /// The next job, if there is one and none is out.
@@ -317,50 +335,91 @@ impl Ring {
         if self.out.is_some() {
             return None;
         }
-        if let Mode::Failing { retry, .. } = self.mode
-            && now.mono < retry
-        {
-            return None;
-        }
         self.close_open(now);
-        match self.mode {
-            Mode::Append if self.closed.is_some() => self.group_or_roll(state, index, now),
-            Mode::Append => self.sync_or_seal(state, now),
-            Mode::Evict => self.evict_job(now),
-            Mode::Foot => self.foot_job(state, index, now),
-            Mode::Head { .. } => self.head_job(state, index, now),
-            Mode::Failing { .. } => {
-                let failover = self.current_bad || self.live.is_empty();
-                self.pause_note();
-                self.mode = Mode::Head { failover };
-                self.head_job(state, index, now)
+        // A step that has nothing for the disk leads to another mode; no way leads back here.
+        for _ in 0..STEPS_MAX {
+            match self.writer.mode() {
+                Mode::Append if self.closed.is_some() => {
+                    if let Some(bytes) = self.closed_fits(state) {
+                        return Some(self.group_job(bytes, now));
+                    }
+                    self.full(state, index);
+                }
+                Mode::Append => match self.sync_or_seal(state, now) {
+                    Quiet::Job(job) => return Some(job),
+                    Quiet::Nothing => return None,
+                    // The foot says what the seal was to say.
+                    Quiet::NoRoom => self.full(state, index),
+                },
+                Mode::Between(why) => {
+                    self.deadlines.sealed();
+                    self.closed.as_ref()?;
+                    if why == Why::Closed {
+                        // The start read the foot, not the note of the eviction before it.
+                        self.evict_through = self.evict_due(state, index);
+                    }
+                    self.writer.on(Event::Wanted);
+                }
+                Mode::Evict => return Some(self.evict_job(now)),
+                Mode::Foot => {
+                    if let Some(job) = self.foot_job(state, index, now) {
+                        return Some(job);
+                    }
+                    self.writer.on(Event::Foot);
+                }
+                Mode::Begin(why) => {
+                    if let Some(job) = self.head_job(why, state, index, now) {
+                        return Some(job);
+                    }
+                    self.writer.on(Event::NoFile);
+                    self.fail(now);
+                    return None;
+                }
+                Mode::Failing(_) => {
+                    if self.writer.retry().is_some_and(|retry| now.mono < retry) {
+                        return None;
+                    }
+                    self.writer.on(Event::Retry);
+                }
             }
         }
+        unreachable!("a ring goes from mode to mode without a job")
+    }
+
+    /// The current segment is full.
+    fn full(&mut self, state: &State, index: &Index) {
+        self.evict_through = self.evict_due(state, index);
+        let evicts = self.evict_through.is_some();
+        self.writer.on(if evicts { Event::FullEvict } else { Event::Full });
     }
 
     /// Takes a finished job back.
-    pub fn io_done(&mut self, job: WriteJob, result: Result<(), DiskError>, now: Now) -> Done {
+    pub fn io_done(
+        &mut self,
+        job: WriteJob,
+        result: Result<(), DiskError>,
+        index: &mut Index,
+        now: Now,
+    ) -> Done {
         let bytes: u64 = job.parts.iter().map(|part| u64::from(part.bytes)).sum();
         if result.is_ok() {
             self.stats.written_bytes += bytes + u64::from(job.padding);
             self.stats.rate.add(bytes + u64::from(job.padding), now.mono);
             self.stats.syncs += u64::from(job.sync);
         }
-        let out = self.out.take();
-        assert!(out.is_some(), "a job comes back once");
+        let out = self.out.take().expect("a job comes back once");
         match out {
-            Some(Out::Group { .. }) => {
+            Out::Group { .. } => {
                 if let Some(closed) = &mut self.closed {
                     closed.take_back(job.buf, job.parts);
                 }
             }
-            Some(Out::Sync) | None => {}
-            Some(_) => self.anchor.take_back(job.buf, job.parts),
+            Out::Sync => {}
+            _ => self.anchor.take_back(job.buf, job.parts),
         }
-        match (result, out) {
-            (Ok(()), Some(out)) => self.succeeded(out, job.sync, now),
-            (Err(error), Some(out)) => self.failed(out, error, now),
-            (_, None) => Done::Quiet,
+        match result {
+            Ok(()) => self.succeeded(out, job.sync, index, now),
+            Err(error) => self.failed(out, error, now),
         }
     }
 
@@ -381,7 +440,7 @@ impl Ring {
     }
 
     pub(super) fn current(&self) -> Option<&Segment> {
-        self.live.last()
+        self.roster.current()
     }
 
     fn file(&self, file: FileIndex) -> FileRef {
@@ -390,7 +449,7 @@ impl Ring {
 
     /// Closes the open group if it is due and nothing else is on its way.
     fn close_open(&mut self, now: Now) {
-        let due = self.closing || self.linger.is_none_or(|linger| linger <= now.mono);
+        let due = self.deadlines.open() <= now.mono;
         if self.closed.is_some() || self.open.is_empty() || !due {
             return;
         }
@@ -399,317 +458,65 @@ impl Ring {
             let mut closed = std::mem::replace(&mut self.open, next);
             closed.close();
             self.closed = Some(closed);
-            self.linger = None;
+            self.deadlines.open_closed();
         }
     }
 
-    fn group_or_roll(&mut self, state: &State, index: &mut Index, now: Now) -> Option<WriteJob> {
-        let contents = self.closed.as_ref().map_or(0, Staging::contents_bytes);
-        let bytes = self.group_bytes(contents);
-        if self.current_bad || self.live.is_empty() || self.closed_by_foot {
-            if self.closed_by_foot {
-                // The start read the foot, not the note of the eviction that stands before it.
-                self.evict_through = self.evict_due(state, index);
-            }
-            self.mode = Mode::Head { failover: !self.closed_by_foot };
-            self.head_job(state, index, now)
-        } else if self.fits(bytes, state) {
-            Some(self.group_job(bytes, now))
-        } else {
-            self.roll(state, index, now)
-        }
-    }
-
-    /// Whether a group fits the current segment, with the note of the eviction and the foot.
-    fn fits(&self, bytes: u64, state: &State) -> bool {
-        let foot = anchor::foot_bytes_max(self, state) + self.alignment.max(PAGE_BYTES as u64);
-        self.current()
-            .is_some_and(|current| current.end + bytes + foot <= self.config.segment_bytes)
-    }
-
-    fn roll(&mut self, state: &State, index: &mut Index, now: Now) -> Option<WriteJob> {
-        self.evict_through = self.evict_due(state, index);
-        if self.evict_through.is_some() {
-            self.mode = Mode::Evict;
-            self.evict_job(now)
-        } else {
-            self.mode = Mode::Foot;
-            self.foot_job(state, index, now)
-        }
-    }
-
-    /// The newest segment that has to go, and may, before another one is begun.
-    fn evict_due(&self, state: &State, index: &Index) -> Option<SegmentSeq> {
-        let (evict, _) = self.evictable(state, index);
-        evict.checked_sub(1).map(|at| self.live[at].seq)
-    }
-
-    fn group_job(&mut self, bytes: u64, now: Now) -> WriteJob {
-        let current = *self.live.last().expect("a group goes to a segment");
-        let header = self.header(current, bytes, 0, now);
-        let closed = self.closed.as_mut().expect("there is a closed group");
-        let sync = closed.strict || self.sync_due.is_some_and(|due| due <= now.mono);
-        let padding = (bytes - closed.contents_bytes() as u64) as u32;
-        let crc = closed.put_header(header);
-        let (buf, parts) = closed.lend();
-        self.seal_due = None;
-        self.out = Some(Out::Group { bytes, crc });
-        WriteJob { file: self.file(current.file), at: current.end, buf, parts, padding, sync }
-    }
-
-    /// A header for a group at the end of the current segment; lengths and CRCs are not in it yet.
-    fn header(&self, current: Segment, bytes: u64, flags: u16, now: Now) -> GroupHeader {
-        GroupHeader {
-            ring_id: self.id,
-            segment: current.seq,
-            seq: self.group_next,
-            position: current.end,
-            boot: self.boot,
-            flags,
-            synced_through: self.group_synced,
-            supersedes: GroupSeq(0),
-            wall_ms: now.wall_ms,
-            bytes: bytes as u32,
-            runs: 0,
-            payload_bytes: 0,
-            meta_bytes: 0,
-            directory_crc: 0,
-            meta_crc: 0,
-            prev_crc: self.prev_crc,
-        }
-    }
-
-    fn sync_or_seal(&mut self, state: &State, now: Now) -> Option<WriteJob> {
-        let current = *self.current()?;
-        if self.sync_due.is_some_and(|due| due <= now.mono) {
-            return Some(self.sync_job(current));
-        }
-        if self.seal_due.is_some_and(|due| due <= now.mono) {
-            self.seal_due = None;
-            if !self.current_bad && self.fits(self.alignment, state) {
-                let header = self.header(current, self.alignment, FLAG_SEAL, now);
-                return Some(self.small_group(header, None, |bytes, crc| Out::Seal { bytes, crc }));
-            }
-        }
-        None
-    }
-
-    fn sync_job(&mut self, current: Segment) -> WriteJob {
-        self.out = Some(Out::Sync);
-        let (buf, parts) = (Box::default(), Vec::new());
-        WriteJob { file: self.file(current.file), at: 0, buf, parts, padding: 0, sync: true }
-    }
-
-    /// A group of one page at the most, without batches.
-    fn small_group(
-        &mut self,
-        header: GroupHeader,
-        record: Option<MetaRecord<'_>>,
-        out: fn(u64, u32) -> Out,
-    ) -> WriteJob {
-        let bytes = u64::from(header.bytes);
-        let (contents, crc) = self.anchor.put_group(header, record.as_ref());
-        let (buf, parts) = self.anchor.lend(contents);
-        self.out = Some(out(bytes, crc));
-        let current = *self.live.last().expect("a group goes to a segment");
-        let padding = (bytes - contents as u64) as u32;
-        WriteJob { file: self.file(current.file), at: current.end, buf, parts, padding, sync: true }
-    }
-
-    fn evict_job(&mut self, now: Now) -> Option<WriteJob> {
-        let segment = self.evict_through?;
-        let current = *self.current()?;
-        let header = self.header(current, self.alignment, 0, now);
-        let record = Some(MetaRecord::Evict { segment });
-        Some(self.small_group(header, record, |bytes, crc| Out::Evict { bytes, crc }))
-    }
-
-    fn foot_job(&mut self, state: &State, index: &mut Index, now: Now) -> Option<WriteJob> {
-        let current = *self.current()?;
-        if self.unsynced.is_some() {
-            // Foot and head say that all before them is on flash, and their snapshot has it.
-            return Some(self.sync_job(current));
-        }
-        let mut buffer = std::mem::take(&mut self.anchor);
-        let fields = self.anchor_fields(AnchorKind::Foot, current, now);
-        let bytes = buffer.put_foot(fields, self.list(None), self.index, state, self, index);
-        self.anchor = buffer;
-        let at = bytes.map(|bytes| self.config.segment_bytes - bytes as u64);
-        match (bytes, at) {
-            (Some(bytes), Some(at)) if at >= current.end => {
-                let (buf, parts) = self.anchor.lend(bytes);
-                self.out = Some(Out::Foot);
-                let file = self.file(current.file);
-                Some(WriteJob { file, at, buf, parts, padding: 0, sync: true })
-            }
-            // A foot is a convenience: without it the segment is walked at the next start.
-            _ => {
-                self.mode = Mode::Head { failover: false };
-                self.head_job(state, index, now)
-            }
-        }
-    }
-
-    fn head_job(&mut self, state: &State, index: &mut Index, now: Now) -> Option<WriteJob> {
-        self.forget_evicted(state, index, now);
-        let failover = matches!(self.mode, Mode::Head { failover: true });
-        let Some(file) = self.file_for_head(state, index, failover, now) else {
-            self.mode = self.failing_from(now);
-            self.fail_staged();
-            return None;
-        };
-        // A failed try may have left a head with its sequence on flash: none is used twice.
-        let seq = self.segment_next;
-        self.segment_next = SegmentSeq(seq.0 + 1);
-        let mut segment = Segment {
-            seq,
-            file,
-            groups_at: 0,
-            end: 0,
-            group_last: self.group_synced,
-            given_up: false,
-        };
-        self.freeing_find(state, index);
-        let mut buffer = std::mem::take(&mut self.anchor);
-        let fields = self.anchor_fields(AnchorKind::Head, segment, now);
-        let bytes = buffer.put_head(fields, self.list(Some(failover)), self.index, state, self);
-        self.anchor = buffer;
-        let bytes = bytes.expect("the state's bound keeps a snapshot within its buffer");
-        segment.groups_at = bytes as u64;
-        segment.end = bytes as u64;
-        let (buf, parts) = self.anchor.lend(bytes);
-        self.out = Some(Out::Head { segment });
-        Some(WriteJob { file: self.file(file), at: 0, buf, parts, padding: 0, sync: true })
-    }
-
-    /// What was noted as evicted stops being read before its file is written to.
-    fn forget_evicted(&mut self, state: &State, index: &mut Index, now: Now) {
-        let Some(through) = self.evict_through.take() else {
-            return;
-        };
-        while let Some(oldest) = self.live.first().copied()
-            && oldest.seq <= through
-        {
-            self.live.remove(0);
-            self.tell_evicted(oldest, state, index, now);
-            index.segment_evicted(oldest.file);
-            self.free.insert(0, oldest.file);
-            self.stats.evicted += 1;
-        }
-    }
-
-    /// The next free file. When a failure used up all spares, and not before, the oldest segment
-    /// makes room, unless it is kept for somebody.
-    fn file_for_head(
-        &mut self,
-        state: &State,
-        index: &mut Index,
-        failover: bool,
-        now: Now,
-    ) -> Option<FileIndex> {
-        if self.free.is_empty()
-            && failover
-            && self.live.len() > 1
-            && let Some(oldest) = self.live.first().copied()
-            && self.may_go(oldest, state, index)
-        {
-            self.evict_through = Some(oldest.seq);
-            self.forget_evicted(state, index, now);
-        }
-        // One that the configuration no longer has goes at the next start that finds it free.
-        let files = self.files_configured();
-        self.free.iter().find(|file| file.0 < files).or(self.free.first()).copied()
-    }
-
-    /// How many files the ring has by its configuration; those from here on are surplus.
-    pub(super) fn files_configured(&self) -> u16 {
-        self.config.segments + self.config.spares
-    }
-
-    /// The live segments as an anchor lists them. `head`: whether the current one is given up; a head
-    /// leaves out those that are free.
-    fn list(&self, head: Option<bool>) -> impl Iterator<Item = ListEntry> + '_ {
-        let last = self.live.len().saturating_sub(1);
-        let listed =
-            move |segment: &Segment| head.is_none() || !self.freeing.contains(&segment.seq);
-        let live = self.live.iter().enumerate().filter(move |(_, segment)| listed(segment));
-        live.map(move |(i, segment)| ListEntry {
-            seq: segment.seq,
-            end: segment.end,
-            group_last: segment.group_last,
-            file: segment.file,
-            given_up: segment.given_up || (i == last && head == Some(true)),
-        })
-    }
-
-    fn anchor_fields(&self, kind: AnchorKind, segment: Segment, now: Now) -> anchor::Fields {
-        anchor::Fields {
-            ring_id: self.id,
-            kind,
-            boot: self.boot,
-            seq: segment.seq,
-            file: segment.file,
-            alignment: self.alignment as u32,
-            segment_bytes: self.config.segment_bytes,
-            groups_at: segment.groups_at,
-            end: segment.end,
-            group_next: self.group_next,
-            prev_crc: self.prev_crc,
-            wall_ms: now.wall_ms,
-        }
-    }
-
-    fn succeeded(&mut self, out: Out, sync: bool, now: Now) -> Done {
+    fn succeeded(&mut self, out: Out, sync: bool, index: &mut Index, now: Now) -> Done {
         self.stamp_newest_ms = self.stamp_newest_ms.max(now.wall_ms);
         match out {
             Out::Group { bytes, crc } => {
-                let closed = self.closed.as_ref();
-                let ticket = closed.map_or(Ticket(0), |closed| closed.ticket);
-                self.stats.payload_bytes += closed.map_or(0, |c| c.payload_bytes() as u64);
-                self.current_kept |= closed.is_some_and(|closed| closed.kept);
-                self.stats.groups += 1;
-                let first = self.group_next;
-                let (file, at) = self.advance(bytes, crc);
-                self.ticket_written = ticket;
-                if sync {
-                    self.synced();
-                } else {
-                    self.unsynced.get_or_insert((at, first));
-                }
-                self.seal_due = Some(now.mono.plus_ms(self.seal_after_ms));
-                if self.closing {
-                    self.seal_due = Some(Mono(0));
-                }
-                Done::Group { file, at, synced: sync }
+                self.writer.on(Event::Group);
+                self.group_done(bytes, crc, sync, now)
             }
             Out::Seal { bytes, crc } => {
+                self.writer.on(Event::Seal);
                 self.advance(bytes, crc);
-                self.synced();
                 self.stats.seals += 1;
-                Done::Synced
+                Done::Synced { earlier: self.synced() }
             }
             Out::Evict { bytes, crc } => {
+                self.writer.on(Event::Evicted);
                 self.advance(bytes, crc);
-                self.synced();
-                self.mode = Mode::Foot;
-                Done::Synced
+                Done::Synced { earlier: self.synced() }
             }
             Out::Sync => {
-                self.synced();
-                Done::Synced
+                self.writer.on(Event::Sync);
+                Done::Synced { earlier: self.synced() }
             }
             Out::Foot => {
-                self.mode = Mode::Head { failover: false };
+                self.writer.on(Event::Foot);
                 Done::Quiet
             }
-            Out::Head { segment } => self.head_done(segment),
+            Out::Head { segment } => self.head_done(segment, index),
         }
+    }
+
+    fn group_done(&mut self, bytes: u64, crc: u32, sync: bool, now: Now) -> Done {
+        let closed = self.closed.as_ref().expect("the group that was written");
+        let (ticket, sync_by) = (closed.ticket, closed.sync_by);
+        self.stats.payload_bytes += closed.payload_bytes() as u64;
+        self.held.current_kept |= closed.kept;
+        self.stats.groups += 1;
+        let first = self.group_next;
+        let (file, at) = self.advance(bytes, crc);
+        self.tickets.written = ticket;
+        let mut earlier = false;
+        if sync {
+            earlier = self.synced();
+            self.writer.recovered();
+        } else {
+            self.unsynced.get_or_insert((at, first));
+            self.deadlines.written(sync_by);
+        }
+        self.deadlines.seal_by(now.mono.plus_ms(self.seal_after_ms));
+        Done::Group { file, at, synced: sync, earlier }
     }
 
     /// The group that was written at the end of the current segment belongs to it now.
     fn advance(&mut self, bytes: u64, crc: u32) -> (FileIndex, u64) {
         let seq = self.group_next;
-        let current = self.live.last_mut().expect("a group goes to a segment");
+        let current = self.roster.current_mut();
         let at = current.end;
         current.end += bytes;
         current.group_last = seq;
@@ -718,93 +525,87 @@ impl Ring {
         (current.file, at)
     }
 
-    fn synced(&mut self) {
+    /// Everything written is on flash; gives whether there was something that was not.
+    fn synced(&mut self) -> bool {
         self.group_synced = GroupSeq(self.group_next.0 - 1);
-        self.ticket_synced = self.ticket_written;
-        self.sync_due = None;
-        self.unsynced = None;
+        self.tickets.synced = self.tickets.written;
+        self.deadlines.synced();
+        self.unsynced.take().is_some()
     }
 
     /// After a failed sync the kernel takes what it covered for clean, whether it is on flash or not.
     /// So the segment ends before it, and the sequences are given again.
     fn unsynced_drop(&mut self) -> Done {
+        self.deadlines.synced();
         let Some((at, first)) = self.unsynced.take() else {
             return Done::Quiet;
         };
-        let current = self.live.last_mut().expect("something was written to it");
+        let current = self.roster.current_mut();
         current.end = at;
         current.group_last = GroupSeq(first.0 - 1);
         self.group_next = first;
-        self.written_unseen = false;
         Done::UnsyncedLost
     }
 
-    fn head_done(&mut self, segment: Segment) -> Done {
-        let given_up = self.mode == Mode::Head { failover: true };
-        if let Some(last) = self.live.last_mut() {
-            last.given_up |= given_up;
-            self.stats.given_up += u64::from(given_up);
+    fn head_done(&mut self, segment: Segment, index: &mut Index) -> Done {
+        let given_up = self.writer.mode() == Mode::Begin(Why::GivenUp);
+        self.writer.on(Event::Head);
+        if given_up && let Some(last) = self.current().copied() {
+            self.roster.current_mut().given_up = true;
+            self.stats.given_up += 1;
+            if last.is_empty() {
+                // The head that follows does not list it: nothing was ever stored there.
+                self.roster.free(last.seq);
+                index.segment_evicted(last.file);
+            }
         }
-        self.free.retain(|file| *file != segment.file);
-        self.live.push(segment);
+        self.roster.begun(segment);
         self.stats.segments += 1;
-        self.current_kept = false;
-        self.full_at = None;
-        self.mode = Mode::Append;
-        self.pause_ms = 0;
-        self.current_bad = false;
-        self.closed_by_foot = false;
+        self.held.begun();
+        if self.closed.is_none() && self.open.is_empty() {
+            self.writer.recovered();
+        }
         Done::Head
     }
 
     fn failed(&mut self, out: Out, error: DiskError, now: Now) -> Done {
         self.stats.failures += 1;
-        log::error!("ring {}: {error}; the segment is given up", self.config.name);
+        let again = self.writer.in_episode();
+        self.writer.failed();
+        let what = match out {
+            Out::Foot => "the segment has no foot",
+            Out::Head { .. } => "another file is tried later",
+            _ => "the segment is given up",
+        };
+        log::error!("ring {}: {error}; {what}", self.config.name);
         match out {
-            Out::Foot => {
-                self.mode = Mode::Head { failover: false };
-                self.unsynced_drop()
-            }
+            Out::Foot => self.writer.on(Event::Foot),
             Out::Head { segment } => {
-                // The file is tried again, but after the other free ones.
-                self.free.retain(|file| *file != segment.file);
-                self.free.push(segment.file);
-                self.current_bad |= self.mode == Mode::Head { failover: true };
-                self.mode = self.failing_from(now);
-                self.fail_staged();
-                Done::Failing
+                self.roster.not_begun(segment.file);
+                self.writer.on(Event::HeadFailed);
+                self.fail(now);
             }
-            Out::Seal { .. } | Out::Sync => {
-                self.current_bad = true;
-                self.sync_due = None;
-                self.unsynced_drop()
-            }
-            Out::Group { .. } | Out::Evict { .. } => {
-                self.current_bad = true;
+            Out::Sync => self.writer.on(Event::SyncFailed),
+            Out::Seal { .. } => self.writer.on(Event::SealFailed),
+            Out::Evict { .. } => {
                 self.evict_through = None;
-                self.mode = Mode::Head { failover: true };
-                self.unsynced_drop()
+                self.writer.on(Event::EvictFailed);
             }
+            Out::Group { .. } if again => {
+                self.writer.on(Event::GroupFailedAgain);
+                self.fail(now);
+            }
+            Out::Group { .. } => self.writer.on(Event::GroupFailed),
         }
+        self.unsynced_drop()
     }
 
     /// Those who wait are failed. What is staged goes out all the same once something can be stored
     /// again, and who joins it then is not failed with those who came before.
-    fn fail_staged(&mut self) {
-        self.ticket_failed = self.open.ticket;
+    fn fail(&mut self, now: Now) {
+        self.writer.pause(now.mono);
+        self.tickets.failed = self.open.ticket;
         self.open.ticket = Ticket(self.open.ticket.0 + 1);
-    }
-
-    fn failing_from(&mut self, now: Now) -> Mode {
-        let pause_ms = self.pause_ms.clamp(RETRY_MS_MIN, RETRY_MS_MAX);
-        Mode::Failing { retry: now.mono.plus_ms(pause_ms), pause_ms }
-    }
-
-    /// Each failed try doubles the pause before the next; a success does not come back here.
-    fn pause_note(&mut self) {
-        if let Mode::Failing { pause_ms, .. } = self.mode {
-            self.pause_ms = pause_ms * 2;
-        }
     }
 }
 
@@ -813,5 +614,5 @@ pub fn head_bytes(body: u64) -> u64 {
     PAGE_BYTES as u64 + whole_pages(body)
 }
 
-const RETRY_MS_MIN: u64 = 250;
-const RETRY_MS_MAX: u64 = 30_000;
+/// From one job to the next a ring goes through fewer modes than there are.
+const STEPS_MAX: usize = 8;

@@ -4,6 +4,7 @@
 //! parts are put in order of partition, without moving a byte: the write job names them in that
 //! order. One group fills while another syncs, so each ring has two of these, for ever.
 
+use crate::clock::Mono;
 use crate::codec::crc::crc32c;
 use crate::limits;
 use crate::log::format::{GROUP_HEADER_BYTES, GroupHeader, RUN_BYTES, Run};
@@ -36,6 +37,8 @@ pub struct Staging {
     pub ticket: Ticket,
     /// Whether somebody waits for the sync; else written is enough for all in it.
     pub strict: bool,
+    /// When what is in it has to be synced, where written is enough for now.
+    pub sync_by: Option<Mono>,
     /// Whether it holds records that a ring's holders want kept.
     pub kept: bool,
 }
@@ -56,6 +59,7 @@ impl Staging {
             runs: 0,
             ticket: Ticket(0),
             strict: false,
+            sync_by: None,
             kept: false,
         }
     }
@@ -75,6 +79,7 @@ impl Staging {
         self.runs = 0;
         self.ticket = ticket;
         self.strict = false;
+        self.sync_by = None;
         self.kept = false;
     }
 

@@ -75,6 +75,8 @@ pub struct Partition {
     pub written: Offset,
     /// The offset that the next staged record gets.
     pub next: Offset,
+    /// Offsets below this one were lost, and that is not staged yet; 0: none.
+    pub(super) gap: Offset,
     /// The ticket of the last group that holds records of it, synced or not; 0: none since start.
     pub ticket_last: Ticket,
     /// Leader epochs, each with its first offset, oldest first; synced.
@@ -137,6 +139,8 @@ pub struct State {
     pub producers: Producers,
     /// How far mirrors have come.
     pub mirrors: Mirrors,
+    /// Partitions with a gap that is not staged yet.
+    gaps: usize,
     shared_bytes: usize,
     changes: u64,
 }
@@ -163,6 +167,7 @@ impl State {
             offsets: Vec::with_capacity(limits.offsets_max),
             producers: Producers::new(limits.producers_max),
             mirrors: Mirrors::new(mirrors, limits.partitions_max),
+            gaps: 0,
             shared_bytes: 0,
             changes: 0,
         }
@@ -553,6 +558,7 @@ impl Partition {
             high_watermark: Offset(0),
             written: Offset(0),
             next: Offset(0),
+            gap: Offset(0),
             ticket_last: Ticket(0),
             epochs: heapless::Vec::new(),
             bytes: 0,

@@ -1,6 +1,7 @@
 //! The log over the simulated disk: laps, restarts, cuts and failures.
 
 mod starts;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -377,7 +378,7 @@ fn cut_at(crash: u64, keep: Cut) -> bool {
                 disk.is_dead(),
                 log.damage(),
                 slot(&log, "t", 0).map(|s| log.state().partition(s).unwrap().clone()),
-                log.rings[0].live,
+                log.rings[0].segments(),
             );
         }
         if !disk.is_dead() {

@@ -15,7 +15,7 @@ impl Log {
         let now = opening.now;
         let boot = self.state.boot;
         let ring = &mut self.rings[place];
-        let fresh = ring.live.is_empty();
+        let fresh = ring.segments().is_empty();
         ring.boot = boot;
         if ring.id == [0; 16] {
             (opening.entropy)(&mut ring.id);

@@ -8,7 +8,7 @@ use crate::codec::batch::BatchHeader;
 use crate::log::format::{AnchorKind, FLAG_SEAL, Run};
 use crate::log::index;
 use crate::log::record::{MetaRecord, Records};
-use crate::log::ring::Segment;
+use crate::log::ring::{Newest, Segment};
 use crate::log::state::State;
 use crate::types::{Boot, FileIndex, GroupSeq, Offset, PartitionHandle, PartitionSlot};
 
@@ -32,7 +32,7 @@ impl RingRecovery<'_> {
         let mut next = base.map_or(GroupSeq(1), |base| base.anchor.group_next);
         let mut crc = base.map_or(0, |base| base.anchor.prev_crc);
         let boot = base.map_or(Boot(0), |base| base.anchor.boot);
-        self.ring.group_synced = GroupSeq(next.0.saturating_sub(1));
+        self.found.group_synced = GroupSeq(next.0.saturating_sub(1));
         let before = |segment: &Segment| base.is_none_or(|base| base.is_before(segment));
         let from = live.iter().position(before).unwrap_or(live.len());
         for place in from..live.len() {
@@ -51,30 +51,31 @@ impl RingRecovery<'_> {
                 }),
                 crc,
             };
-            let expect = Expect::behind(self.ring.id, segment.seq, next, boot);
+            let expect = Expect::behind(self.found.id, segment.seq, next, boot);
             let mut reader = self.files.reader(segment.file);
             let walked = walk::walk(&mut reader, start, expect, &mut |reader, slot, proof| {
                 self.replay_group(reader, slot, proof, segment.file, state);
             });
-            self.ring.boot = self.ring.boot.max(walked.boot);
-            self.ring.group_synced = walked.proven;
+            self.found.boot = self.found.boot.max(walked.boot);
+            self.found.group_synced = walked.proven;
             live[place].end = self.replay_tail(&mut reader, &walked, segment.file, state)?;
             live[place].group_last = walked.seq_last;
             next = GroupSeq(walked.seq_last.0.saturating_add(1));
             crc = walked.crc;
             self.unreadable = self.unreadable.or(reader.unreadable());
             // What could not be read is not written over either.
-            self.ring.current_bad = reader.unreadable().is_some();
+            let hidden = reader.unreadable().is_some();
+            self.found.newest = if hidden { Newest::GivenUp } else { Newest::Open };
         }
-        self.ring.group_next = next;
-        self.ring.prev_crc = crc;
-        self.ring.closed_by_foot =
-            base.is_some_and(|base| base.anchor.kind == AnchorKind::Foot) && from == live.len();
-        if self.ring.closed_by_foot
-            && let Some((base, last)) = base.zip(live.last_mut())
-            && last.seq == base.anchor.seq
+        self.found.group_next = next;
+        self.found.prev_crc = crc;
+        if let Some(base) = base.filter(|base| base.anchor.kind == AnchorKind::Foot)
+            && from == live.len()
         {
-            last.end = base.anchor.end;
+            self.found.newest = Newest::Closed;
+            if let Some(last) = live.last_mut().filter(|last| last.seq == base.anchor.seq) {
+                last.end = base.anchor.end;
+            }
         }
         self.lost_gaps(state);
         Ok(())
@@ -107,7 +108,7 @@ impl RingRecovery<'_> {
         for slot in whole {
             let seal = slot.group.is_some_and(|group| group.header.flags & FLAG_SEAL != 0);
             self.replay_group(reader, slot, Proof::Acknowledged, file, state);
-            self.ring.group_synced = self.ring.group_synced.max(slot.seq);
+            self.found.group_synced = self.found.group_synced.max(slot.seq);
             self.damage.unproven += u64::from(!seal);
         }
         for slot in torn {
@@ -129,8 +130,8 @@ impl RingRecovery<'_> {
         file: FileIndex,
         state: &mut State,
     ) {
-        let stamp = slot.group.map_or(i64::MIN, |group| group.header.wall_ms);
-        self.ring.stamp_newest_ms = self.ring.stamp_newest_ms.max(stamp);
+        let stamp = slot.group.map(|group| group.header.wall_ms);
+        self.found.stamp_newest_ms = self.found.stamp_newest_ms.max(stamp);
         let (finding, contents) = found(reader, slot, proof);
         match (verdict(&finding), slot.group) {
             (Verdict::Accept | Verdict::KeepGood, Some(group)) => {
@@ -166,7 +167,7 @@ impl RingRecovery<'_> {
             file.0
         );
         self.lose(slot.bytes);
-        state.producers_forget_sequences(self.ring.index);
+        state.producers_forget_sequences(self.files.ring);
     }
 
     /// So many bytes of groups are lost.
@@ -181,11 +182,11 @@ impl RingRecovery<'_> {
     fn lost_gaps(&mut self, state: &mut State) {
         let Some(lost) = self.lost.take() else { return };
         if lost.seen.is_empty() {
-            state.producers_forget_sequences(self.ring.index);
+            state.producers_forget_sequences(self.files.ring);
         }
         let records = lost.bytes.saturating_mul(RECORDS_PER_BYTE_MAX).cast_signed();
         for (_, partition) in state.partitions() {
-            if partition.ring == self.ring.index && !lost.seen.contains(&partition.handle) {
+            if partition.ring == self.files.ring && !lost.seen.contains(&partition.handle) {
                 let next = Offset(partition.next.0.saturating_add(records));
                 self.gaps.push((partition.handle, next));
             }
@@ -202,7 +203,7 @@ impl RingRecovery<'_> {
     ) -> Bad {
         let mut bad = Bad::default();
         for run in runs {
-            if let Err(full) = state.partition_restore(self.ring.index, run.handle) {
+            if let Err(full) = state.partition_restore(self.files.ring, run.handle) {
                 self.full = Some(full);
             }
             let slot = state.partition_with_handle(run.handle);
@@ -300,7 +301,7 @@ impl RingRecovery<'_> {
             }
             let index = &mut self.index;
             let mut removed = |slot| index.partition_removed(slot);
-            if let Err(full) = state.apply(self.ring.index, &record, &mut removed) {
+            if let Err(full) = state.apply(self.files.ring, &record, &mut removed) {
                 self.full = Some(full);
             }
         }

@@ -9,13 +9,13 @@
 
 use std::fmt::Write;
 
+use super::writer::Mode;
 use super::{Ring, Segment};
 use crate::clock::{Mono, Now};
-use crate::limits::PAGE_BYTES;
 use crate::log::hold::Hold;
 use crate::log::index::Index;
 use crate::log::state::State;
-use crate::types::{Offset, PartitionSlot};
+use crate::types::{Offset, PartitionSlot, SegmentSeq};
 
 /// What was said of overwritten segments, and what was left out since.
 #[derive(Debug, Default)]
@@ -23,6 +23,25 @@ pub(super) struct Told {
     at: Option<Mono>,
     segments: u64,
     records: u64,
+}
+
+/// What is known of a held ring's room.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Segments up to this one have been had by all.
+    had_through: SegmentSeq,
+    /// Whether the current segment holds kept records.
+    pub(super) current_kept: bool,
+    /// When there was no room for kept records, by [`State::changes`]; none: that is not known.
+    full_at: Option<u64>,
+}
+
+impl Held {
+    /// Another segment is the current one.
+    pub(super) fn begun(&mut self) {
+        self.current_kept = false;
+        self.full_at = None;
+    }
 }
 
 impl Ring {
@@ -42,19 +61,28 @@ impl Ring {
             return true;
         }
         let pending = self.open.kept || self.closed.as_ref().is_some_and(|closed| closed.kept);
-        if (self.current_kept || pending) && self.fits_all(bytes, runs, 0) {
+        let begun = self.held.current_kept || pending;
+        if begun && self.fits_all(bytes, runs, 0) && !self.is_crowded(state, index) {
             return true;
         }
-        if self.full_at == Some(state.changes()) {
+        if self.held.full_at == Some(state.changes()) {
             return false;
         }
         let (count, enough) = self.evictable(state, index);
-        self.full_at = (!enough).then_some(state.changes());
+        self.held.full_at = (!enough).then_some(state.changes());
         if enough && let Some(last) = count.checked_sub(1) {
             // They go, also if a group goes back behind them meanwhile: room is promised by that.
-            self.had_through = self.had_through.max(self.live[last].seq);
+            let last = self.roster.live()[last].seq;
+            self.held.had_through = self.held.had_through.max(last);
         }
         enough
+    }
+
+    /// Whether failures have spread kept records over more segments than may hold them: the files that
+    /// are left are for metadata, so that holders can always say how far they are.
+    fn is_crowded(&self, state: &State, index: &Index) -> bool {
+        self.roster.live().len() > usize::from(self.config.segments)
+            && self.kept(state, index) > usize::from(self.config.data_segments())
     }
 
     /// Whether something that is kept for nobody may join the open group. Where kept records wait in
@@ -80,19 +108,20 @@ impl Ring {
         };
         let closed = self.closed.as_ref().map_or(0, |c| self.group_bytes(c.contents_bytes()));
         let open = self.group_bytes(self.open.contents_bytes_bound(bytes, runs, meta_bytes));
-        let evict = self.alignment.max(PAGE_BYTES as u64);
-        let end = current.end + closed + open + evict + self.anchor_bytes_max;
-        !self.current_bad && !self.closed_by_foot && end <= self.config.segment_bytes
+        let staged = closed + open + 2 * self.alignment;
+        let end = current.end + staged + self.evict_bytes() + self.anchor_bytes_max;
+        self.writer.mode() == Mode::Append && end <= self.config.segment_bytes
     }
 
     /// How many of the oldest segments may go so that one more may hold kept records, and whether
     /// those are enough.
-    pub(super) fn evictable(&self, state: &State, index: &Index) -> (usize, bool) {
+    fn evictable(&self, state: &State, index: &Index) -> (usize, bool) {
         let mut excess = self.excess(state, index);
-        let last = self.live.len().saturating_sub(1);
+        let live = self.roster.live();
+        let last = live.len().saturating_sub(1);
         let mut count = 0;
         while excess > 0 && count < last {
-            let segment = self.live[count];
+            let segment = live[count];
             if !self.may_go(segment, state, index) {
                 break;
             }
@@ -102,21 +131,32 @@ impl Ring {
         (count, excess == 0)
     }
 
+    /// The newest segment that has to go, and may, before another one is begun.
+    pub(super) fn evict_due(&self, state: &State, index: &Index) -> Option<SegmentSeq> {
+        let (evict, _) = self.evictable(state, index);
+        evict.checked_sub(1).map(|at| self.roster.live()[at].seq)
+    }
+
     /// Whether a segment's records need not be kept any more.
-    pub(super) fn may_go(&self, segment: Segment, state: &State, index: &Index) -> bool {
-        let known = segment.seq <= self.had_through;
+    fn may_go(&self, segment: Segment, state: &State, index: &Index) -> bool {
+        let known = segment.seq <= self.held.had_through;
         known || !self.is_held() || self.hold(state, index).has_been_had(segment.file)
     }
 
     /// How many segments would hold kept records beyond those that may, with one more.
     fn excess(&self, state: &State, index: &Index) -> usize {
-        let free = |segment: &&Segment| self.is_free(**segment, state, index);
-        let kept = self.live.len() - self.live.iter().filter(free).count();
+        let kept = self.kept(state, index);
         // What is staged will be in the current segment, or the next.
         let staged = self.open.kept || self.closed.as_ref().is_some_and(|closed| closed.kept);
         let current_free = self.current().is_none_or(|s| self.is_free(*s, state, index));
         let more = 1 + usize::from(staged && current_free);
         (kept + more).saturating_sub(usize::from(self.config.data_segments()))
+    }
+
+    /// How many segments hold kept records.
+    fn kept(&self, state: &State, index: &Index) -> usize {
+        let live = self.roster.live().iter();
+        live.filter(|segment| !self.is_free(**segment, state, index)).count()
     }
 
     fn is_free(&self, segment: Segment, state: &State, index: &Index) -> bool {
@@ -125,25 +165,17 @@ impl Ring {
 
     /// Finds the segments that the next head need not list.
     pub(super) fn freeing_find(&mut self, state: &State, index: &Index) {
-        self.freeing.clear();
-        for place in 0..self.live.len() {
-            let segment = self.live[place];
-            if self.is_free(segment, state, index) {
-                self.freeing.push(segment.seq);
-            }
-        }
+        let mut roster = std::mem::take(&mut self.roster);
+        roster.freeing_set(|segment| self.is_free(*segment, state, index));
+        self.roster = roster;
     }
 
     /// Once that head is on flash: their files are free.
     pub fn freeing_done(&mut self, index: &mut Index) {
-        while let Some(seq) = self.freeing.pop() {
-            if let Some(place) = self.live.iter().position(|segment| segment.seq == seq) {
-                let segment = self.live.remove(place);
-                index.segment_evicted(segment.file);
-                self.free.push(segment.file);
-                self.stats.freed += 1;
-                log::debug!("ring {}: segment {} is free again", self.config.name, seq.0);
-            }
+        while let Some(segment) = self.roster.freeing_take() {
+            index.segment_evicted(segment.file);
+            self.stats.freed += 1;
+            log::debug!("ring {}: segment {} is free again", self.config.name, segment.seq.0);
         }
     }
 
@@ -195,7 +227,8 @@ impl Ring {
     /// Whether the current segment holds kept records, as it was found.
     pub fn current_look(&mut self, state: &State, index: &Index) {
         let current = self.current().copied();
-        self.current_kept = current.is_some_and(|current| !self.is_free(current, state, index));
+        self.held.current_kept =
+            current.is_some_and(|current| !self.is_free(current, state, index));
     }
 }
 

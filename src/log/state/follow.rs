@@ -25,13 +25,8 @@ impl State {
     }
 
     /// What was written in `ring` and not synced is lost: it is never seen, its offsets are not given
-    /// again, and its producers may send any sequence. `gap` is called for each partition, with the
-    /// offset behind.
-    pub(in crate::log) fn written_is_lost(
-        &mut self,
-        ring: RingIndex,
-        gap: &mut dyn FnMut(PartitionHandle, Offset),
-    ) {
+    /// again, and its producers may send any sequence. [`State::gaps_take`] gives the gaps.
+    pub(in crate::log) fn written_is_lost(&mut self, ring: RingIndex) {
         for place in 0..self.partitions.len() {
             let Some(partition) = &mut self.partitions[place] else { continue };
             let (first, end) = (partition.high_watermark, partition.written);
@@ -39,7 +34,8 @@ impl State {
                 continue;
             }
             partition.written = first;
-            gap(partition.handle, end);
+            self.gaps += usize::from(partition.gap == Offset(0));
+            partition.gap = end;
             let (topic, index) = (partition.topic, partition.index);
             self.producers.forget_sequences(PartitionSlot(place as u16));
             let topic = self.topic(topic).map_or("", |topic| &topic.name);
@@ -49,6 +45,26 @@ impl State {
                 first.0,
                 end.0 - 1
             );
+        }
+    }
+
+    /// Gives each gap that is not staged yet to `put`, with the offset behind it; false: there is no
+    /// room for it now.
+    pub(in crate::log) fn gaps_take(
+        &mut self,
+        ring: RingIndex,
+        put: &mut dyn FnMut(PartitionHandle, Offset) -> bool,
+    ) {
+        if self.gaps == 0 {
+            return;
+        }
+        self.gaps = 0;
+        for partition in self.partitions.iter_mut().flatten() {
+            let owed = partition.gap > Offset(0);
+            if owed && partition.ring == ring && put(partition.handle, partition.gap) {
+                partition.gap = Offset(0);
+            }
+            self.gaps += usize::from(partition.gap > Offset(0));
         }
     }
 

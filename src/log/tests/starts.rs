@@ -267,7 +267,7 @@ fn numbers_that_nobody_can_have_written_are_not_believed() {
     let log = open(&config, &disk).unwrap();
     let current = log.segments(RING).next_back().unwrap();
     let ring_id = log.ring_id(RING);
-    let (boot, next) = (log.state().boot, log.rings[0].group_next);
+    let (boot, next) = (log.state().boot, log.rings[0].group_next());
     drop(log);
     for (forged_boot, seq) in
         [(Boot(u32::MAX), next.0), (Boot(i32::MAX as u32), next.0), (boot, u64::MAX)]

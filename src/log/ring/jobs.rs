@@ -1,0 +1,253 @@
+//! The jobs of a ring: what exactly is written where.
+
+use super::{Mode, Out, Ring, Segment, Why};
+use crate::clock::Now;
+use crate::limits::PAGE_BYTES;
+use crate::log::anchor;
+use crate::log::format::{AnchorKind, FLAG_SEAL, GroupHeader, ListEntry};
+use crate::log::index::Index;
+use crate::log::record::MetaRecord;
+use crate::log::staging::Staging;
+use crate::log::state::State;
+use crate::storage::WriteJob;
+use crate::types::{FileIndex, GroupSeq};
+
+/// What is to be done while no group waits.
+pub(super) enum Quiet {
+    Job(WriteJob),
+    Nothing,
+    /// A seal is due that does not fit.
+    NoRoom,
+}
+
+impl Ring {
+    /// The closed group's bytes on flash, if it fits the current segment.
+    pub(super) fn closed_fits(&self, state: &State) -> Option<u64> {
+        let contents = self.closed.as_ref().map_or(0, Staging::contents_bytes);
+        let bytes = self.group_bytes(contents);
+        // Behind it a seal has its place.
+        self.fits(bytes + self.alignment, state).then_some(bytes)
+    }
+
+    /// Whether so many bytes fit the current segment, with the note of the eviction and the foot.
+    fn fits(&self, bytes: u64, state: &State) -> bool {
+        let foot = anchor::foot_bytes_max(self, state) + self.evict_bytes();
+        self.current()
+            .is_some_and(|current| current.end + bytes + foot <= self.config.segment_bytes)
+    }
+
+    /// What the note of an eviction takes at the most.
+    pub(super) fn evict_bytes(&self) -> u64 {
+        self.alignment.max(PAGE_BYTES as u64)
+    }
+
+    pub(super) fn group_job(&mut self, bytes: u64, now: Now) -> WriteJob {
+        let current = *self.roster.current_mut();
+        let header = self.header(current, bytes, 0, now);
+        // An episode of failures ends with a group that is on flash.
+        let due = self.deadlines.sync().is_some_and(|due| due <= now.mono);
+        let urgent = due || self.writer.in_episode();
+        let closed = self.closed.as_mut().expect("there is a closed group");
+        let due = closed.sync_by.is_some_and(|by| by <= now.mono);
+        let sync = closed.strict || urgent || due;
+        let padding = (bytes - closed.contents_bytes() as u64) as u32;
+        let crc = closed.put_header(header);
+        let (buf, parts) = closed.lend();
+        self.deadlines.sealed();
+        self.out = Some(Out::Group { bytes, crc });
+        WriteJob { file: self.file(current.file), at: current.end, buf, parts, padding, sync }
+    }
+
+    /// A header for a group at the end of the current segment; lengths and CRCs are not in it yet.
+    fn header(&self, current: Segment, bytes: u64, flags: u16, now: Now) -> GroupHeader {
+        GroupHeader {
+            ring_id: self.id,
+            segment: current.seq,
+            seq: self.group_next,
+            position: current.end,
+            boot: self.boot,
+            flags,
+            synced_through: self.group_synced,
+            supersedes: GroupSeq(0),
+            wall_ms: now.wall_ms,
+            bytes: bytes as u32,
+            runs: 0,
+            payload_bytes: 0,
+            meta_bytes: 0,
+            directory_crc: 0,
+            meta_crc: 0,
+            prev_crc: self.prev_crc,
+        }
+    }
+
+    pub(super) fn sync_or_seal(&mut self, state: &State, now: Now) -> Quiet {
+        if self.deadlines.sync().is_some_and(|due| due <= now.mono) {
+            return Quiet::Job(self.sync_job());
+        }
+        if self.deadlines.seal().is_none_or(|due| now.mono < due) {
+            return Quiet::Nothing;
+        }
+        self.deadlines.sealed();
+        // A group leaves room for its seal; but what it made may let the foot grow.
+        if !self.fits(self.alignment, state) {
+            return Quiet::NoRoom;
+        }
+        let current = *self.roster.current_mut();
+        let header = self.header(current, self.alignment, FLAG_SEAL, now);
+        Quiet::Job(self.small_group(header, None, |bytes, crc| Out::Seal { bytes, crc }))
+    }
+
+    fn sync_job(&mut self) -> WriteJob {
+        let file = self.roster.current_mut().file;
+        self.out = Some(Out::Sync);
+        let (buf, parts) = (Box::default(), Vec::new());
+        WriteJob { file: self.file(file), at: 0, buf, parts, padding: 0, sync: true }
+    }
+
+    /// A group of one page at the most, without batches.
+    fn small_group(
+        &mut self,
+        header: GroupHeader,
+        record: Option<MetaRecord<'_>>,
+        out: fn(u64, u32) -> Out,
+    ) -> WriteJob {
+        let bytes = u64::from(header.bytes);
+        let (contents, crc) = self.anchor.put_group(header, record.as_ref());
+        let (buf, parts) = self.anchor.lend(contents);
+        self.out = Some(out(bytes, crc));
+        let current = *self.roster.current_mut();
+        let padding = (bytes - contents as u64) as u32;
+        WriteJob { file: self.file(current.file), at: current.end, buf, parts, padding, sync: true }
+    }
+
+    pub(super) fn evict_job(&mut self, now: Now) -> WriteJob {
+        let segment = self.evict_through.expect("what is to be noted");
+        let current = *self.roster.current_mut();
+        let header = self.header(current, self.alignment, 0, now);
+        let record = Some(MetaRecord::Evict { segment });
+        self.small_group(header, record, |bytes, crc| Out::Evict { bytes, crc })
+    }
+
+    /// The foot, or before it a sync; none: it does not fit. It is a convenience: without it the
+    /// segment is walked at the next start.
+    pub(super) fn foot_job(&mut self, state: &State, index: &Index, now: Now) -> Option<WriteJob> {
+        if self.has_unsynced() {
+            // Foot and head say that all before them is on flash, and their snapshot has it.
+            return Some(self.sync_job());
+        }
+        let current = *self.roster.current_mut();
+        let mut buffer = std::mem::take(&mut self.anchor);
+        let fields = self.anchor_fields(AnchorKind::Foot, current, now);
+        let bytes = buffer.put_foot(fields, self.list_all(), self.index, state, self, index);
+        self.anchor = buffer;
+        let bytes = bytes?;
+        let at = self.config.segment_bytes.checked_sub(bytes as u64)?;
+        if at < current.end {
+            return None;
+        }
+        let (buf, parts) = self.anchor.lend(bytes);
+        self.out = Some(Out::Foot);
+        let file = self.file(current.file);
+        Some(WriteJob { file, at, buf, parts, padding: 0, sync: true })
+    }
+
+    /// The head of the next segment; none: there is no file for it.
+    pub(super) fn head_job(
+        &mut self,
+        why: Why,
+        state: &State,
+        index: &mut Index,
+        now: Now,
+    ) -> Option<WriteJob> {
+        debug_assert_eq!(self.writer.mode(), Mode::Begin(why));
+        self.forget_evicted(state, index, now);
+        let file = self.file_for_head(state, index, now)?;
+        let mut segment = Segment {
+            seq: self.roster.seq_take(),
+            file,
+            groups_at: 0,
+            end: 0,
+            group_last: self.group_synced,
+            given_up: false,
+        };
+        self.freeing_find(state, index);
+        let mut buffer = std::mem::take(&mut self.anchor);
+        let fields = self.anchor_fields(AnchorKind::Head, segment, now);
+        let bytes = buffer.put_head(fields, self.list_behind(why), self.index, state, self);
+        self.anchor = buffer;
+        let bytes = bytes.expect("the state's bound keeps a snapshot within its buffer");
+        segment.groups_at = bytes as u64;
+        segment.end = bytes as u64;
+        let (buf, parts) = self.anchor.lend(bytes);
+        self.out = Some(Out::Head { segment });
+        Some(WriteJob { file: self.file(file), at: 0, buf, parts, padding: 0, sync: true })
+    }
+
+    /// What was noted as evicted stops being read before its file is written to.
+    fn forget_evicted(&mut self, state: &State, index: &mut Index, now: Now) {
+        let Some(through) = self.evict_through.take() else {
+            return;
+        };
+        while let Some(oldest) = self.roster.live().first().copied()
+            && oldest.seq <= through
+        {
+            self.tell_evicted(oldest, state, index, now);
+            self.roster.evict(through);
+            index.segment_evicted(oldest.file);
+            self.stats.evicted += 1;
+        }
+    }
+
+    /// The next free file. When failures used up all spares, what must go by now makes room.
+    fn file_for_head(&mut self, state: &State, index: &mut Index, now: Now) -> Option<FileIndex> {
+        if self.roster.file_next().is_none() {
+            self.evict_through = self.evict_due(state, index);
+            self.forget_evicted(state, index, now);
+        }
+        self.roster.file_next()
+    }
+
+    /// All live segments, as a foot lists them.
+    fn list_all(&self) -> impl Iterator<Item = ListEntry> + '_ {
+        self.roster.live().iter().map(|segment| entry_of(segment, segment.given_up))
+    }
+
+    /// The live segments as the next head lists them: without those that are free, and without one in
+    /// which nothing was ever stored.
+    fn list_behind(&self, why: Why) -> impl Iterator<Item = ListEntry> + '_ {
+        let last = self.current().map(|current| current.seq);
+        let live = self.roster.live().iter().filter(|segment| !self.roster.is_freeing(segment));
+        live.filter_map(move |segment| {
+            let given_up = why == Why::GivenUp && Some(segment.seq) == last;
+            let listed = !(given_up && segment.is_empty());
+            listed.then(|| entry_of(segment, segment.given_up || given_up))
+        })
+    }
+
+    fn anchor_fields(&self, kind: AnchorKind, segment: Segment, now: Now) -> anchor::Fields {
+        anchor::Fields {
+            ring_id: self.id,
+            kind,
+            boot: self.boot,
+            seq: segment.seq,
+            file: segment.file,
+            alignment: self.alignment as u32,
+            segment_bytes: self.config.segment_bytes,
+            groups_at: segment.groups_at,
+            end: segment.end,
+            group_next: self.group_next,
+            prev_crc: self.prev_crc,
+            wall_ms: now.wall_ms,
+        }
+    }
+}
+
+fn entry_of(segment: &Segment, given_up: bool) -> ListEntry {
+    ListEntry {
+        seq: segment.seq,
+        end: segment.end,
+        group_last: segment.group_last,
+        file: segment.file,
+        given_up,
+    }
+}

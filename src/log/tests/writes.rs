@@ -1,0 +1,285 @@
+//! What is written when, and what failures cost while the log runs.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::error::DiskError;
+use crate::types::FileIndex;
+
+fn visible(log: &Log, slot: PartitionSlot) -> Offset {
+    log.state().partition(slot).unwrap().high_watermark
+}
+
+#[test]
+fn a_relaxed_record_that_is_staged_while_a_group_syncs_is_synced_in_its_time() {
+    let disk = Arc::new(SimStorage::new(5));
+    let mut config = config(4);
+    config.seal_after_ms = 10_000;
+    let mut log = open(&config, &disk).unwrap();
+    create(&mut log, "t", 2).unwrap();
+    drive(&mut log, 1);
+    let (strict, relaxed) = (slot(&log, "t", 0).unwrap(), slot(&log, "t", 1).unwrap());
+    append(&mut log, strict, &batch(1, 100, 1)).unwrap();
+    let job = log.next_io(RING, now(2)).unwrap();
+    append_relaxed(&mut log, relaxed, &batch(1, 100, 1), 50, 2);
+    let result = job.run(&**log.storage());
+    log.io_done(RING, job, result, now(3));
+    drive(&mut log, 4);
+    assert_eq!(log.deadline(RING), Some(Mono(52_000)));
+    drive(&mut log, 51);
+    assert_eq!(visible(&log, relaxed), Offset(0), "it is only written");
+    drive(&mut log, 52);
+    assert_eq!(visible(&log, relaxed), Offset(1));
+}
+
+#[test]
+fn room_in_a_group_waits_for_the_write_of_the_one_before_and_not_for_its_sync() {
+    let disk = Arc::new(SimStorage::new(5));
+    let config = config(4);
+    let mut log = open(&config, &disk).unwrap();
+    create(&mut log, "t", 1).unwrap();
+    drive(&mut log, 1);
+    let slot0 = slot(&log, "t", 0).unwrap();
+    append_relaxed(&mut log, slot0, &batch(1, 30_000, 1), 60_000, 2);
+    let job = log.next_io(RING, now(2)).unwrap();
+    append_relaxed(&mut log, slot0, &batch(1, 30_000, 2), 60_000, 2);
+    append_relaxed(&mut log, slot0, &batch(1, 30_000, 3), 60_000, 2);
+    let Err(StageError::Full(ticket)) = log.room(RING, 30_061, 1, false) else {
+        panic!("two of three fill a group")
+    };
+    assert_eq!(log.settled(&Until::written(RING, ticket)), Settle::Pending);
+    let result = job.run(&**log.storage());
+    log.io_done(RING, job, result, now(3));
+    drive(&mut log, 3);
+    assert_eq!(log.room(RING, 30_061, 1, false), Ok(()));
+    assert_eq!(log.settled(&Until::written(RING, ticket)), Settle::Done);
+    assert_eq!(log.settled(&Until::synced(RING, ticket)), Settle::Pending);
+}
+
+#[test]
+fn each_group_that_is_followed_by_silence_is_proven() {
+    let disk = Arc::new(SimStorage::new(5));
+    let config = config(4);
+    let mut log = open(&config, &disk).unwrap();
+    create(&mut log, "t", 1).unwrap();
+    drive(&mut log, 1);
+    let slot0 = slot(&log, "t", 0).unwrap();
+    for i in 0..200 {
+        let ms = 10_000 + i * 5_000;
+        append(&mut log, slot0, &batch(1, 3_000, i)).unwrap();
+        drive(&mut log, ms);
+        if i % 7 == 3 {
+            // The seal fails: then the next head says it.
+            disk.fail(Op::Sync, Failing::Once(0));
+        }
+        drive(&mut log, ms + 2_000);
+        let crashed = Arc::new(disk.fork(i));
+        crashed.power_cut(Cut::None);
+        let found = open(&config, &crashed).unwrap();
+        assert_eq!(found.damage().unproven, 0, "group {i}");
+        assert_eq!(visible(&found, slot0).0, i as i64 + 1);
+    }
+    assert!(log.stats(RING).evicted > 0, "the ring came round");
+}
+
+#[test]
+fn a_segment_whose_sync_before_the_foot_fails_gets_none_and_is_given_up() {
+    for fails_after in 0..40 {
+        let disk = Arc::new(SimStorage::new(fails_after));
+        let mut config = config(4);
+        config.seal_after_ms = 60_000;
+        let mut log = open(&config, &disk).unwrap();
+        create(&mut log, "t", 1).unwrap();
+        drive(&mut log, 1);
+        let slot0 = slot(&log, "t", 0).unwrap();
+        let mut wanted = 0;
+        for i in 0..20 {
+            // What failed is tried again before that.
+            drive(&mut log, 2 + i * 300);
+            append_relaxed(&mut log, slot0, &batch(1, 30_000, i), 60_000, 2);
+            if i == 10 {
+                disk.fail(Op::Sync, Failing::Once(fails_after));
+            }
+            drive(&mut log, 2 + i * 300);
+            wanted = visible(&log, slot0).0;
+        }
+        let seen = contents(&log, slot0);
+        for segment in log.segments(RING).rev().skip(1) {
+            let mut page = [0; 4096];
+            disk.read_durable(segment.file, 256 * 1024 - 4096, &mut page);
+            let given_up = log.rings[0].segments().iter().find(|s| s.seq == segment.seq).unwrap();
+            let format::AnchorPage::Valid(foot) = format::Anchor::decode(&page) else { continue };
+            assert!(!given_up.given_up || foot.seq != segment.seq, "a foot after a failure");
+        }
+        disk.process_kill();
+        let log = open(&config, &disk).unwrap();
+        assert!(visible(&log, slot0).0 >= wanted);
+        let found = contents(&log, slot0);
+        assert!(seen.iter().all(|(offset, crc)| found.get(offset) == Some(crc)));
+    }
+}
+
+/// A disk on which heads can be written and groups cannot, once that is switched on.
+struct HeadsOnly(Arc<SimStorage>, AtomicBool);
+
+impl Storage for HeadsOnly {
+    fn files(&self, ring: RingIndex) -> Result<Vec<(FileIndex, u64)>, DiskError> {
+        self.0.files(ring)
+    }
+
+    fn create(
+        &self,
+        file: FileRef,
+        bytes: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), DiskError> {
+        self.0.create(file, bytes, progress)
+    }
+
+    fn remove(&self, file: FileRef) -> Result<(), DiskError> {
+        self.0.remove(file)
+    }
+
+    fn read(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
+        self.0.read(file, at, buf)
+    }
+
+    fn read_cached(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<bool, DiskError> {
+        self.0.read_cached(file, at, buf)
+    }
+
+    fn read_medium(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
+        self.0.read_medium(file, at, buf)
+    }
+
+    fn write(
+        &self,
+        file: FileRef,
+        at: u64,
+        parts: &[std::io::IoSlice<'_>],
+    ) -> Result<(), DiskError> {
+        if at != 0 && self.1.load(Ordering::SeqCst) {
+            return Err(DiskError { doing: "write", os: 5 });
+        }
+        self.0.write(file, at, parts)
+    }
+
+    fn sync(&self, file: FileRef) -> Result<(), DiskError> {
+        self.0.sync(file)
+    }
+}
+
+#[test]
+fn a_disk_that_takes_heads_and_no_groups_costs_no_records_however_long_it_lasts() {
+    let disk = Arc::new(SimStorage::new(5));
+    let config = config(6);
+    let storage = Arc::new(HeadsOnly(Arc::clone(&disk), AtomicBool::new(false)));
+    let mut opening = Opening {
+        now: now(0),
+        entropy: &mut |bytes| bytes.fill(7),
+        progress: &mut |_, _, _| {},
+        unreadable_is_damaged: true,
+    };
+    let mut log =
+        Log::open(&config, Arc::clone(&storage) as Arc<dyn Storage>, &mut opening).unwrap();
+    create(&mut log, "t", 1).unwrap();
+    drive(&mut log, 1);
+    let slot0 = slot(&log, "t", 0).unwrap();
+    for i in 0..100 {
+        append(&mut log, slot0, &batch(1, 20_000, i)).unwrap();
+        drive(&mut log, 2);
+    }
+    let before = contents(&log, slot0);
+    let evicted = log.stats(RING).evicted;
+    assert!(evicted > 0, "the ring came round");
+    storage.1.store(true, Ordering::SeqCst);
+    let appended = append(&mut log, slot0, &batch(1, 20_000, 999)).unwrap();
+    let mut tries = Vec::new();
+    for second in 0..600 {
+        let mut jobs = 0;
+        while let Some(job) = log.next_io(RING, now(3_000 + second * 1000)) {
+            let result = job.run(&*storage);
+            log.io_done(RING, job, result, now(3_000 + second * 1000));
+            jobs += 1;
+        }
+        tries.push(jobs);
+    }
+    assert!(tries.iter().all(|jobs| *jobs <= 4), "{tries:?}");
+    assert!(tries.iter().sum::<u64>() < 80, "{tries:?}");
+    assert_eq!(log.settled(&Until::synced(RING, appended.ticket)), Settle::Failed);
+    assert!(log.is_failing(RING));
+    assert_eq!((log.stats(RING).evicted, contents(&log, slot0)), (evicted, before.clone()));
+    storage.1.store(false, Ordering::SeqCst);
+    drive(&mut log, 700_000);
+    assert!(!log.is_failing(RING));
+    let mut wanted = before;
+    wanted.insert(appended.offset.0, crc_of(&batch(1, 20_000, 999)));
+    let found = contents(&log, slot0);
+    assert!(wanted.iter().all(|(offset, crc)| found.get(offset) == Some(crc)));
+    drop(log);
+    disk.power_cut(Cut::None);
+    let log = open(&config, &disk).unwrap();
+    assert_eq!(contents(&log, slot0), found);
+}
+
+fn commit(log: &mut Log, group: &str, offset: i64, ms: u64) -> Result<Ticket, StageError> {
+    let record = MetaRecord::OffsetCommit {
+        group,
+        handle: PartitionHandle(1),
+        offset: Offset(offset),
+        leader_epoch: -1,
+        metadata: "",
+        timestamp_ms: 1,
+    };
+    log.stage(RING, &record, false, now(ms))
+}
+
+#[test]
+fn a_held_ring_takes_its_holders_commit_however_many_syncs_failed() {
+    for failures in 0..6 {
+        let disk = Arc::new(SimStorage::new(5));
+        let mut config = config(4);
+        config.rings[0].hold_for = vec![crate::config::Holder::from_text("group:g").unwrap()];
+        let mut log = open(&config, &disk).unwrap();
+        create(&mut log, "t", 1).unwrap();
+        drive(&mut log, 1);
+        let slot0 = slot(&log, "t", 0).unwrap();
+        let (mut sent, mut failed, mut ms) = (0, 0, 2);
+        loop {
+            match log.room(RING, 20_061, 1, true) {
+                Ok(()) => {}
+                Err(StageError::Held) => break,
+                Err(other) => panic!("{other:?}"),
+            }
+            if log.segments(RING).count() >= 3 && failed < failures {
+                disk.fail(Op::Sync, Failing::Once(failed % 2));
+                failed += 1;
+            }
+            append(&mut log, slot0, &batch(1, 20_000, sent)).unwrap();
+            sent += 1;
+            for _ in 0..3 {
+                ms += 40_000;
+                drive(&mut log, ms);
+            }
+        }
+        let before = contents(&log, slot0);
+        assert_eq!(before.len(), sent as usize, "nothing that is held goes");
+        // Others fill the rest with their commits; it never ends.
+        for round in 0..300 {
+            commit(&mut log, "a", round, ms).unwrap();
+            drive(&mut log, ms);
+            assert!(!log.is_failing(RING), "{failures} failures, commit {round}");
+        }
+        assert_eq!(log.room(RING, 20_061, 1, true), Err(StageError::Held));
+        commit(&mut log, "g", sent as i64, ms).unwrap();
+        drive(&mut log, ms);
+        assert_eq!(log.room(RING, 20_061, 1, true), Ok(()), "{failures} failures");
+        for i in 0..40 {
+            append(&mut log, slot0, &batch(1, 20_000, 1000 + i)).unwrap();
+            drive(&mut log, ms);
+            commit(&mut log, "g", (sent + i) as i64 + 1, ms).unwrap();
+            drive(&mut log, ms);
+        }
+        assert!(log.stats(RING).evicted > 0);
+    }
+}
