@@ -73,7 +73,7 @@ fn write(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize
             throttle_time_ms: 0,
             error_code: ErrorCode::NONE,
             protocol_type: Some(group.protocol_type()),
-            protocol_name: Some(group.protocol()),
+            protocol_name: group.protocol(),
             assignment: groups.assignment(answer),
         }
         .encode(w, answer.version);

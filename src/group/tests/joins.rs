@@ -45,6 +45,27 @@ fn the_first_members_become_one_generation_and_the_leader_assigns() {
 }
 
 #[test]
+fn a_protocol_without_a_name_is_refused_whoever_offers_it_and_beside_whichever_others() {
+    for version in 0..=9 {
+        for names in [&[""][..], &["", "range"], &["range", ""], &["", ""]] {
+            let mut world = World::with(|config| config.group_initial_rebalance_delay_ms = 0);
+            let mut a = client(1);
+            a.protocols = names.iter().map(|name| (*name, vec![1])).collect();
+            a.instance = (version == 6).then_some("i");
+            let told = world.join_as(version, &a).expect("it is answered at once");
+            assert_eq!(told.error_code, 23, "version {version}, {names:?}");
+            // Nor is it taken from one who has an id, or is a member already.
+            let mut b = client(2);
+            world.join(&mut b).into_iter().for_each(|told| b.joined(&told));
+            b.protocols.clone_from(&a.protocols);
+            if version >= 1 {
+                assert_eq!(world.join_as(version, &b).unwrap().error_code, 23);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_new_group_waits_for_more_members_but_no_longer_than_their_rebalance_timeout() {
     let mut world = World::new();
     let mut first = client(0);
