@@ -161,8 +161,9 @@ keys! {
     /// Connections at a time; beyond it the longest idle one is closed for the new one.
     max_connections: usize = Kind::int("", 1, 4096, 128);
 
-    /// Connections of one address at a time. Kafka's default: as many as there may be at all.
-    max_connections_per_ip: usize = Kind::int("", 1, 2_147_483_647, 2_147_483_647);
+    /// Connections of one address at a time; beyond it its own longest idle one is closed for the
+    /// new one. 0: seven eighths of `max_connections`, so that no one can take them all.
+    max_connections_per_ip: usize = Kind::int("", 0, 2_147_483_647, 0);
 
     /// A connection that was silent for this long is closed. Kafka's default.
     connections_max_idle_ms: u64 = Kind::int("ms", 1000, 2_147_483_647, 600_000);

@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub async fn listen<C: Core>(
                 // the program time to. Trying again at once would be a busy loop.
                 net.complain(log::Level::Error, format_args!("cannot accept: {e}"));
                 let no_descriptor = e.raw_os_error() == Some(Errno::MFILE.raw_os_error());
-                if no_descriptor && displace(&net) {
+                if no_descriptor && displace(&net, None) {
                     net.hub.slot_free.rung().await;
                 } else {
                     Timer::after(Duration::from_millis(ACCEPT_RETRY_MS)).await;
@@ -75,35 +75,44 @@ async fn admit<C: Core>(
     }
 }
 
-/// A slot for a connection from this address; another may have to go for it.
+/// A slot for a connection from this address; another may have to go for it. An address that has its
+/// share gets no more by it: one of its own goes.
 async fn slot_for<C: Core>(net: &Net<C>, remote: SocketAddr) -> Option<ConnId> {
     let address = remote.ip().to_canonical();
-    if net.hub.slots.borrow().open_of(address) >= net.setup.max_connections_per_ip {
-        return None;
-    }
     loop {
-        let now = net.hub.clock.mono();
-        let free = net.hub.slots.borrow_mut().open(address, now);
-        if free.is_some() {
-            return free;
+        let has_share = net.hub.slots.borrow().open_of(address) >= net.setup.max_connections_per_ip;
+        if !has_share {
+            let now = net.hub.clock.mono();
+            let free = net.hub.slots.borrow_mut().open(address, now);
+            if free.is_some() {
+                return free;
+            }
         }
-        if !displace(net) {
+        if !displace(net, has_share.then_some(address)) {
             return None;
         }
         net.hub.slot_free.rung().await;
     }
 }
 
-/// Tells the connection that has to go first to end, which rings when it has; false if all are at
-/// work.
-fn displace<C: Core>(net: &Net<C>) -> bool {
+/// Tells the connection that has to go first, of all or of those from one address, to end, which
+/// rings when it has; false if all are at work.
+fn displace<C: Core>(net: &Net<C>, of: Option<IpAddr>) -> bool {
     net.hub.slot_free.reset();
     let mut slots = net.hub.slots.borrow_mut();
-    let victim = slots.victim();
-    if let Some(id) = victim {
-        slots.get(id).end(CloseReason::Displaced);
+    if slots.is_ending(of) {
+        return true;
     }
-    victim.is_some()
+    let victim = slots.victim(of, net.hub.clock.mono(), net.setup.newcomer_ms);
+    let Some(id) = victim else {
+        return false;
+    };
+    let slot = slots.get(id);
+    slot.end(CloseReason::Displaced);
+    let remote = slot.remote;
+    let text = format_args!("closed an idle connection from {remote}: another needs its place");
+    net.complain(log::Level::Warn, text);
+    true
 }
 
 fn socket_from(stream: TcpStream) -> std::io::Result<(Async<TcpStream>, SocketAddr)> {

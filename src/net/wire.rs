@@ -2,11 +2,12 @@
 //!
 //! Whatever the task waits for, others may tell it to end meanwhile; every wait looks.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use smol::Async;
 
@@ -107,7 +108,10 @@ impl<C: Core> Wire<C> {
 
     /// Waits until there is something to receive.
     pub async fn readable(&self, phase: Phase) -> Result<(), End> {
-        self.slot(|slot| slot.phase = phase);
+        self.slot(|slot| {
+            assert!(phase != Phase::Idle || slot.holds_nothing(), "who is idle holds nothing");
+            slot.phase = phase;
+        });
         let ready = poll_fn(|context| {
             self.poll_end(context, true)?;
             self.socket.poll_readable(context).map_err(|e| network(&e))
@@ -153,6 +157,26 @@ impl<C: Core> Wire<C> {
         });
         let buf = granted.await?;
         Ok(Lease::granted(hub, kind, self.id, buf))
+    }
+
+    /// Waits until `missing` bytes can be received at once, or as many as the kernel is sure to keep.
+    /// Nothing tells of more bytes where some are, so this looks again and again, ever more rarely:
+    /// it is for requests that are long and come in pieces, which are few.
+    pub async fn arrival(&self, missing: usize) -> Result<(), End> {
+        let wanted = missing.min(QUICK_BYTES);
+        let mut pause_ms = ARRIVAL_MS_MIN;
+        self.slot(|slot| slot.phase = Phase::Reading);
+        while self.arrived() < wanted {
+            let mut timer = smol::Timer::after(Duration::from_millis(pause_ms));
+            let looked = poll_fn(|context| {
+                self.poll_end(context, true)?;
+                std::pin::Pin::new(&mut timer).poll(context).map(|_| Ok(()))
+            });
+            looked.await?;
+            pause_ms = (pause_ms * 2).min(ARRIVAL_MS_MAX);
+        }
+        self.slot(|slot| slot.phase = Phase::Busy);
+        Ok(())
     }
 
     /// Bytes that can be received at once.
@@ -218,7 +242,7 @@ impl<C: Core> Wire<C> {
                 };
             }
             let timer = std::pin::Pin::new(&mut timer);
-            std::future::Future::poll(timer, context).map(|_| Ok(()))
+            timer.poll(context).map(|_| Ok(()))
         });
         let woken = woken.await;
         self.slot(|slot| slot.phase = Phase::Busy);
@@ -239,6 +263,10 @@ impl<C: Core> Wire<C> {
         })
     }
 }
+
+/// Between two looks at whether a request has arrived.
+const ARRIVAL_MS_MIN: u64 = 1;
+const ARRIVAL_MS_MAX: u64 = 64;
 
 /// A sender of whose frame so much is in the socket is not one that stalls: the kernel keeps no more
 /// than about twice that.
