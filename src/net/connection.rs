@@ -24,6 +24,7 @@ use super::held::Held;
 use super::hub::Lease;
 use super::replies::Replies;
 use super::slots::Phase;
+use super::turn::{Turn, Work};
 use super::wire::{End, Wire};
 use crate::api::{Pool, Step};
 use crate::broker::{ConnId, Peer};
@@ -69,7 +70,7 @@ impl<C: Core> Connection<C> {
     /// A connection that was just accepted and has a slot.
     pub fn new(net: Rc<Net<C>>, id: ConnId, socket: Async<TcpStream>, peer: Peer) -> Connection<C> {
         Connection {
-            wire: Wire { net, id, socket },
+            wire: Wire { net, id, socket, turn: Turn::default() },
             peer,
             head: Head { bytes: [0; HEAD_BYTES_MAX], len: 0 },
             input: Input::default(),
@@ -94,12 +95,14 @@ impl<C: Core> Connection<C> {
         loop {
             while let Some(frame) = self.next_frame()? {
                 if self.pool_at(&frame) == Pool::Produce {
+                    self.wire.turn(Work::Stage).await?;
                     self.produce(frame.clone()).await?;
                     if !std::mem::take(&mut self.peer.waited_out) {
                         self.held_since = None;
                     }
                 } else {
                     self.settle_replies().await?;
+                    self.wire.turn(Work::Step).await?;
                     self.exchange(frame.clone()).await?;
                 }
                 self.consume(frame.end);
@@ -398,7 +401,7 @@ impl<C: Core> Connection<C> {
         }
         self.wire.net.hub.staged_somewhere();
         self.wire.settle(until).await;
-        Ok(())
+        self.wire.turn(Work::Again).await
     }
 
     /// Whether there is more to read that can join the group of what is owed. Syncs that are quick

@@ -13,6 +13,7 @@ use smol::{Async, LocalExecutor, Timer};
 use super::Net;
 use super::connection::Connection;
 use super::core::Core;
+use super::turn::{Turn, Work};
 use crate::broker::{ConnId, Peer};
 use crate::metrics::CloseReason;
 
@@ -22,7 +23,9 @@ pub async fn listen<C: Core>(
     executor: Rc<LocalExecutor<'static>>,
     listener: Async<TcpListener>,
 ) {
+    let turn = Turn::default();
     loop {
+        turn.take(Work::Step).await;
         match listener.get_ref().accept() {
             Ok((stream, remote)) => admit(&net, &executor, stream, remote).await,
             Err(e) if e.kind() == ErrorKind::WouldBlock => {

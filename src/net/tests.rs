@@ -142,6 +142,46 @@ fn a_job_sleeps_without_a_buffer_until_it_is_woken() {
 }
 
 #[test]
+fn a_job_that_never_waits_for_the_disk_keeps_nobody_else_waiting() {
+    let server = Server::start(|_| {});
+    let mut reader = server.connect();
+    reader.send(&request(FETCH, 3, 0, 10, 0));
+    for id in 0..10 {
+        let mut other = server.connect();
+        other.send(&request(ECHO, 0, id, 10, 0));
+        assert_eq!(other.answer(), (id, 10));
+        other.send(&request(PRODUCE, 0, id, 0, 10));
+        assert_eq!(other.answer(), (id, 0));
+    }
+    assert!(server.stop());
+}
+
+#[test]
+fn a_client_that_always_has_more_to_ask_keeps_nobody_else_waiting() {
+    for (key, fails) in [(ECHO, false), (PRODUCE, false), (PRODUCE, true)] {
+        let server = Server::start(|_| {});
+        server.disk.fails.store(fails, Ordering::Relaxed);
+        let mut busy: Vec<_> = (0..3).map(|_| server.connect()).collect();
+        let frames = request(key, 0, 1, 0, 10).repeat(2000);
+        let senders = busy.iter_mut().map(|client| {
+            let (mut sender, mut reader) =
+                (client.0.try_clone().unwrap(), client.0.try_clone().unwrap());
+            let frames = frames.clone();
+            std::thread::spawn(move || while sender.write_all(&frames).is_ok() {});
+            std::thread::spawn(move || while reader.read(&mut [0; 65_536]).is_ok_and(|n| n > 0) {})
+        });
+        let senders: Vec<_> = senders.collect();
+        for id in 0..20 {
+            let mut other = server.connect();
+            other.send(&request(ECHO, 0, id, 10, 0));
+            assert_eq!(other.answer(), (id, 10));
+        }
+        drop(server);
+        senders.into_iter().for_each(|reader| reader.join().unwrap());
+    }
+}
+
+#[test]
 fn members_that_wait_for_others_hold_no_buffer_and_are_all_answered() {
     let server = Server::start(|setup| {
         pool(setup, PoolKind::Control, 1);

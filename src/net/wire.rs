@@ -15,6 +15,7 @@ use super::Net;
 use super::core::Core;
 use super::hub::Lease;
 use super::slots::{Phase, Slot};
+use super::turn::{Turn, Work};
 use crate::broker::ConnId;
 use crate::clock::Mono;
 use crate::metrics::{CloseReason, PoolKind};
@@ -37,6 +38,8 @@ pub struct Wire<C: Core> {
     pub id: ConnId,
     /// The socket.
     pub socket: Async<TcpStream>,
+    /// What was done since everybody else had a turn.
+    pub turn: Turn,
 }
 
 impl End {
@@ -55,6 +58,13 @@ impl<C: Core> Wire<C> {
     /// Looks at the slot.
     pub fn slot<T>(&self, look: impl FnOnce(&mut Slot) -> T) -> T {
         look(self.net.hub.slots.borrow_mut().get(self.id))
+    }
+
+    /// Counts work that is about to be done, and lets everybody else have a turn if it is much; then
+    /// others may have told this connection to end.
+    pub async fn turn(&self, work: Work) -> Result<(), End> {
+        self.turn.take(work).await;
+        self.slot(|slot| slot.end.map_or(Ok(()), |why| Err(End::quiet(why))))
     }
 
     /// Receives what is there into `buf`, which is not empty. None: nothing is there.
@@ -117,6 +127,7 @@ impl<C: Core> Wire<C> {
             self.socket.poll_readable(context).map_err(|e| network(&e))
         });
         let ready = ready.await;
+        self.turn.begin();
         self.slot(|slot| slot.phase = Phase::Busy);
         ready
     }
@@ -195,6 +206,7 @@ impl<C: Core> Wire<C> {
             if settle != Settle::Pending {
                 return Poll::Ready(settle);
             }
+            self.turn.begin();
             let mut slots = self.net.hub.slots.borrow_mut();
             super::hub::keep(&mut slots.get(self.id).waker, context);
             slots.settle(self.id, &until);
