@@ -210,13 +210,47 @@ impl Reads {
             damage: &mut self.damage,
             now,
         };
-        let step = job.step(&mut context, buf, read);
+        let mut step = job.step(&mut context, buf, read);
+        if job.phase == Phase::Sleep && job.count > context.arena.waits_max() {
+            job.hurry();
+            step = job.step(&mut context, buf, None);
+        }
         let sleeps = job.phase == Phase::Sleep;
         self.waiting = self.waiting + u64::from(sleeps) - u64::from(slept);
         if matches!(step, JobStep::Done | JobStep::Close(_)) {
             self.cancel(conn);
         }
+        if sleeps && !slept {
+            self.make_way(conn);
+        }
         step
+    }
+
+    /// Keeps room for those who come: wakes those that have slept for longest to be answered early, as
+    /// many as it takes.
+    fn make_way(&mut self, newest: ConnId) {
+        let asleep = |job: &&Job| job.phase == Phase::Sleep;
+        let waits: usize = self.jobs.iter().filter(asleep).map(|job| job.count).sum();
+        let mut surplus = waits.saturating_sub(self.arena.waits_max());
+        let leaving = |job: &&Job| asleep(job) && job.deadline() == Mono(0);
+        let left: usize = self.jobs.iter().filter(leaving).map(|job| job.count).sum();
+        surplus = surplus.saturating_sub(left);
+        while surplus > 0 {
+            let jobs = self.jobs.iter_mut().enumerate();
+            let others = jobs.filter(|(at, job)| {
+                *at != usize::from(newest.0)
+                    && job.phase == Phase::Sleep
+                    && job.deadline() > Mono(0)
+            });
+            let Some((at, job)) = others.min_by_key(|(_, job)| job.slept_at) else {
+                return;
+            };
+            job.hurry();
+            surplus = surplus.saturating_sub(job.count);
+            if !std::mem::replace(&mut job.woken, true) {
+                self.woken.push(ConnId(at as u16));
+            }
+        }
     }
 
     /// The connection is gone: so is its job.
@@ -262,7 +296,9 @@ impl Reads {
     }
 
     fn push(&mut self, conn: ConnId, entry: Entry) -> Result<(), ArenaFull> {
-        if self.arena.push(&mut self.jobs[usize::from(conn.0)].list, entry) {
+        let job = &mut self.jobs[usize::from(conn.0)];
+        if self.arena.push(&mut job.list, entry) {
+            job.count += 1;
             return Ok(());
         }
         // A name that no list has would never be given back.

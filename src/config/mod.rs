@@ -198,8 +198,8 @@ keys! {
     /// next sync: 4 KiB hold 64 short ones, which librdkafka may have in flight.
     reply_lease_bytes: usize = Kind::bytes(1024, 1 << 20, 256, 4096);
 
-    /// Partitions that fetch requests may be waiting for, all connections together; beyond it they
-    /// are answered at once, empty.
+    /// Partitions of fetch requests, all connections together, a quarter of them for those that come;
+    /// when more are waited for, the fetch that has waited for longest is answered early.
     fetch_waits_max: usize = Kind::int("", 16, 65_000, 4096);
 
     /// The plan of all memory must fit into this, or the program does not start.

@@ -115,7 +115,12 @@ impl<C: Core> Connection<C> {
             let now = self.wire.net.look_at_clock();
             let step = {
                 let mut core = self.wire.net.core.borrow_mut();
-                core.job_step(self.wire.id, lease.buf, read.take(), now)
+                let step = core.job_step(self.wire.id, lease.buf, read.take(), now);
+                if let JobStep::Sleep(_) = step {
+                    // Others may have to make way for it.
+                    self.wire.net.wake_jobs(&mut *core);
+                }
+                step
             };
             match step {
                 JobStep::Read { .. } => read = Some(self.job_read(&mut lease, step).await),

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::net::sockopt;
 use smol::{Async, LocalExecutor, Timer};
 
 use super::Net;
@@ -120,8 +121,21 @@ fn displace<C: Core>(net: &Net<C>, of: Option<IpAddr>) -> bool {
 
 fn socket_from(stream: TcpStream) -> std::io::Result<(Async<TcpStream>, SocketAddr)> {
     stream.set_nodelay(true)?;
+    keep_alive(&stream)?;
     let local = stream.local_addr()?;
     Ok((Async::new(stream)?, local))
+}
+
+/// A client that lost its power says nothing of it: its slot is free again after two minutes, whether
+/// it was to send something, or to be sent something.
+fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(KEEPALIVE_IDLE_S))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(KEEPALIVE_PROBE_S))?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    let gone_s = KEEPALIVE_IDLE_S + KEEPALIVE_PROBE_S * u64::from(KEEPALIVE_PROBES);
+    sockopt::set_tcp_user_timeout(stream, gone_s as u32 * 1000)?;
+    Ok(())
 }
 
 /// IPv4 addresses that came in over IPv6 are shown as what they are.
@@ -130,3 +144,26 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 const ACCEPT_RETRY_MS: u64 = 100;
+
+/// After such a silence a client is asked whether it is there, so often and so many times.
+const KEEPALIVE_IDLE_S: u64 = 60;
+const KEEPALIVE_PROBE_S: u64 = 15;
+const KEEPALIVE_PROBES: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_lost_its_power_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = socket_from(listener.accept().unwrap().0).unwrap();
+        let socket = socket.get_ref();
+        assert!(sockopt::socket_keepalive(socket).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(socket).unwrap(), Duration::from_secs(60));
+        assert_eq!(sockopt::tcp_keepintvl(socket).unwrap(), Duration::from_secs(15));
+        assert_eq!(sockopt::tcp_keepcnt(socket).unwrap(), 4);
+        assert_eq!(sockopt::tcp_user_timeout(socket).unwrap(), 120_000);
+    }
+}

@@ -37,6 +37,10 @@ pub(super) struct Job {
     pub(super) phase: Phase,
     pub(super) terms: Option<Terms>,
     pub(super) list: List,
+    /// How many entries that has.
+    pub(super) count: usize,
+    /// Since when it sleeps.
+    pub(super) slept_at: Mono,
     /// The entry that is dealt with.
     pub(super) at: At,
     /// While it sleeps: bytes that there are to send.
@@ -92,6 +96,13 @@ impl Job {
 
     pub(super) fn bytes_min(&self) -> u32 {
         self.terms.map_or(0, |terms| terms.bytes_min)
+    }
+
+    /// It is to be answered with what there is.
+    pub(super) fn hurry(&mut self) {
+        if let Some(terms) = &mut self.terms {
+            terms.deadline = Mono(0);
+        }
     }
 
     pub(super) fn deadline(&self) -> Mono {

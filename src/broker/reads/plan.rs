@@ -31,6 +31,8 @@ pub(super) struct Plan {
     pub(super) unreadable: bool,
     /// There is no room for more stretches.
     full: bool,
+    /// There is more than the request allows.
+    short: bool,
 }
 
 /// A run of which not all is sent.
@@ -161,6 +163,9 @@ impl Job {
                     self.plan_wanted(found.run.end());
                     if self.room() < BatchHead::BYTES as u64 {
                         let walk = self.walk.as_ref()?;
+                        let limit = context.partition(self.at).map(|at| at.high_watermark);
+                        let more = limit.is_some_and(|limit| walk.want() < limit);
+                        self.plan.short |= more && self.room_of_request() < BatchHead::BYTES as u64;
                         self.plan_stop(context, walk.want(), walk.place(), 0);
                     }
                 }
@@ -195,6 +200,7 @@ impl Job {
                 if useless || (fits && self.take(context, buf, &span)) {
                     self.plan_wanted(head.next());
                 } else {
+                    self.plan.short |= self.room_of_request() < u64::from(head.bytes);
                     let want = self.want(context.arena);
                     self.plan_stop(context, want, found.place, (at - found.at) as u32);
                 }
@@ -235,6 +241,7 @@ impl Job {
         let enough = self.plan.bytes_all >= u64::from(self.bytes_min())
             || self.plan.urgent
             || self.plan.full
+            || self.plan.short
             || !self.plan.readable
             || self.deadline() <= context.now.mono;
         if enough {
@@ -244,6 +251,7 @@ impl Job {
         }
         self.phase = Phase::Sleep;
         self.ready = self.plan.bytes_all;
+        self.slept_at = context.now.mono;
         self.window = None;
         context.arena.wait(self.list);
         Some(JobStep::Sleep(self.deadline()))
@@ -251,9 +259,12 @@ impl Job {
 
     /// Bytes that the partition and the request still allow.
     fn room(&self) -> u64 {
+        self.room_of_request().min(self.plan.bytes_max.saturating_sub(self.plan.bytes))
+    }
+
+    fn room_of_request(&self) -> u64 {
         let request = self.terms.map_or(0, |terms| u64::from(terms.bytes_max));
-        let request = request.saturating_sub(self.plan.bytes_all);
-        request.min(self.plan.bytes_max.saturating_sub(self.plan.bytes))
+        request.saturating_sub(self.plan.bytes_all)
     }
 
     /// Adds a stretch; false: there is no room for it.

@@ -188,3 +188,28 @@ fn the_protocol_is_what_most_members_like_best_of_what_all_know() {
     assert_eq!(answer.protocol_name.as_deref(), Some("b"));
     assert_eq!(&answer.members[2].metadata[..], [2]);
 }
+
+#[test]
+fn who_asks_for_an_assignment_says_for_which_protocol_where_the_version_has_it() {
+    let mut world = World::new();
+    let clients = world.stable_of(1);
+    let named = clients[0].sync_request(&[]);
+    let range = || Some(text("range"));
+    let consumer = || Some(text("consumer"));
+    for (kind, name, code) in [
+        (None, None, 23),
+        (consumer(), None, 23),
+        (None, range(), 23),
+        (consumer(), Some(text("")), 23),
+        (consumer(), Some(text("sticky")), 23),
+        (consumer(), range(), 0),
+    ] {
+        let request = named.clone().with_protocol_type(kind).with_protocol_name(name);
+        let told = world.bench.send(0, 5, &request).unwrap();
+        assert_eq!(told.error_code, code, "{request:?}");
+    }
+    // It comes before everything else, as in Kafka.
+    let stranger = client(7).sync_request(&[]);
+    assert_eq!(world.bench.send(7, 5, &stranger).unwrap().error_code, 23);
+    assert_eq!(world.bench.send(7, 4, &stranger).unwrap().error_code, 25);
+}
