@@ -1,7 +1,7 @@
 //! Fetches and look-ups against a log in memory.
 
 mod lookups;
-mod rig;
+pub mod rig;
 
 use rig::{ALL, Ask, Dice, Outcome, Rig, Stored, batch, end_of, fetch_request, live};
 
