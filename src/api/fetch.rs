@@ -13,6 +13,7 @@
 //! - There being no sessions, an incremental request is FETCH_SESSION_ID_NOT_FOUND (70).
 //! - A partition that is not there does not keep the others from being waited for; one whose offset
 //!   is out of range, or whose leader epoch is another, is answered at once. All as in Kafka.
+//! - A topic that is deleted under a fetch is UNKNOWN_TOPIC_OR_PARTITION (3) in its answer, at once.
 //! - A partition that is named twice is answered once. `min_bytes` is at most `max_bytes`, and
 //!   `max_wait_ms` at most five minutes.
 //! - Of the places in which waiting partitions are remembered a quarter is kept for those who come:

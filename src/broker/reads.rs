@@ -14,6 +14,7 @@
 
 pub mod answer;
 mod entries;
+mod gone;
 mod job;
 mod lookup;
 mod plan;
@@ -28,10 +29,11 @@ use crate::limits;
 use crate::log::read::Source;
 use crate::log::read::cursors::Cursors;
 use crate::log::read::damage::Damage;
-use crate::log::state::Partition;
-use crate::types::{Boot, Offset, PartitionHandle, PartitionSlot};
+use crate::log::state::{Partition, State, TopicName};
+use crate::types::{Boot, Offset, PartitionHandle, PartitionSlot, RingIndex};
 use answer::Pieces;
 use entries::{Arena, Entry, Target};
+use gone::Gone;
 use job::{Context, Job, Phase};
 
 /// The jobs of all connections, and what they wait for.
@@ -41,6 +43,7 @@ pub struct Reads {
     arena: Arena,
     cursors: Cursors,
     damage: Damage,
+    gone: Gone,
     woken: Vec<ConnId>,
     waiting: u64,
 }
@@ -96,6 +99,7 @@ impl Reads {
             arena: Arena::new(config.fetch_waits_max, config.partitions_max),
             cursors: Cursors::new(limits::CURSORS_MAX),
             damage: Damage::new(),
+            gone: Gone::default(),
             woken: Vec::with_capacity(connections),
             waiting: 0,
         }
@@ -208,6 +212,7 @@ impl Reads {
             arena: &mut self.arena,
             cursors: &mut self.cursors,
             damage: &mut self.damage,
+            gone: &self.gone,
             now,
         };
         let mut step = job.step(&mut context, buf, read);
@@ -274,6 +279,34 @@ impl Reads {
             if job.ready >= u64::from(job.bytes_min()) && !job.woken {
                 job.woken = true;
                 self.woken.push(conn);
+            }
+        }
+    }
+
+    /// A topic is about to be deleted.
+    pub fn topic_leaves(
+        &mut self,
+        name: &TopicName,
+        ring: RingIndex,
+        partitions: impl Iterator<Item = (PartitionSlot, PartitionHandle, u32)>,
+    ) {
+        self.gone.leaves(name, ring, partitions);
+    }
+
+    /// Wakes the jobs that wait for topics which were deleted.
+    pub fn topics_left(&mut self, state: &State) {
+        if !self.gone.any_left(state) {
+            return;
+        }
+        for (at, job) in self.jobs.iter_mut().enumerate() {
+            let gone = |at| match self.arena.entry(at).target() {
+                Target::Known(_, handle) => self.gone.find(handle).is_some(),
+                Target::Unknown { .. } => false,
+            };
+            let waits = job.phase == Phase::Sleep && !job.woken;
+            if waits && self.arena.iter(job.list).any(gone) {
+                job.woken = true;
+                self.woken.push(ConnId(at as u16));
             }
         }
     }

@@ -5,10 +5,10 @@ pub mod rig;
 
 use rig::{ALL, Ask, Dice, Outcome, Rig, Stored, batch, end_of, fetch_request, live};
 
+use brooklet::api::{self, Step, Window};
 use brooklet::broker::ConnId;
 use brooklet::clock::Mono;
-use brooklet::log::record::MetaRecord;
-use brooklet::types::{RingIndex, TopicId};
+use brooklet::types::RingIndex;
 
 fn stamps(count: usize) -> Vec<i64> {
     (0..count as i64).map(|i| 5000 + i).collect()
@@ -470,7 +470,7 @@ fn however_many_fetches_wait_one_whose_records_are_there_gets_them() {
             rig.now.mono = Mono(rig.now.mono.0 + 1);
             // Whoever has to make way is answered, empty: the others sleep on.
             while let Some(woken) = rig.broker.woken() {
-                let answer = answered(rig.drive(woken.0));
+                let answer = answered(rig.wake(woken.0));
                 assert_eq!(answer.len(), 15);
                 assert!(answer.iter().all(|a| a.error == 0 && a.records.is_empty()));
                 assert_eq!(woken.0, (conn + 4) % 7, "the longest sleeper");
@@ -609,19 +609,59 @@ fn a_segment_that_is_overwritten_while_it_is_read_is_never_answered() {
     assert_eq!(answer[0].error, 1, "its offset is out of range now");
 }
 
-#[test]
-fn a_topic_that_is_deleted_while_it_is_waited_for_closes_the_connection() {
-    let mut rig = Rig::new(1, 4);
-    let ask = Ask { wait_ms: 50, ..ALL };
-    assert!(matches!(rig.fetch(&[(0, 0)], ask), Outcome::Sleep(_)));
-    let record = MetaRecord::TopicDelete { id: TopicId([1; 16]) };
-    let staged = rig.broker.log.stage(RingIndex(0), &record, false, rig.now);
-    staged.unwrap();
+/// Has `t` deleted, as a client would.
+fn delete(rig: &mut Rig) {
+    // DeleteTopics 1: one name, and a time-out.
+    let frame = b"\0\x14\0\x01\0\0\0\x01\xff\xff\0\0\0\x01\0\x01t\0\0\x03\xe8";
+    let mut buf = vec![0; 1024];
+    let window = Window { buf: &mut buf, from: 0 };
+    let step = api::dispatch(&mut rig.broker, &rig::peer(7), frame, window, rig.now);
+    assert!(matches!(step, Step::ReplyAfter { .. }), "{step:?}");
+    rig.now.mono = Mono(rig.now.mono.0 + 1_000_000);
     rig.commit();
-    rig.now.mono = Mono(60_000);
-    assert!(matches!(rig.drive(0), Outcome::Close(_)));
+}
+
+#[test]
+fn a_topic_that_is_deleted_while_it_is_waited_for_is_unknown_at_once() {
+    let mut rig = Rig::new(3, 4);
+    let ask = Ask { wait_ms: 60_000, ..ALL };
+    let topics: &[(&str, &[(i32, i64)])] = &[("no", &[(0, 0)]), ("t", &[(2, 0), (0, 0)])];
+    assert!(matches!(rig.request(0, &fetch_request(topics, ask)), Outcome::Sleep(_)));
+    assert!(matches!(rig.fetch_by(1, &[(1, 0)], ask), Outcome::Sleep(_)));
+    assert_eq!(rig.broker.woken(), None);
+    delete(&mut rig);
+    let mut woken: Vec<_> = std::iter::from_fn(|| rig.broker.woken()).collect();
+    woken.sort_unstable_by_key(|conn| conn.0);
+    assert_eq!(woken, [ConnId(0), ConnId(1)]);
+    for (conn, expected) in
+        [(0, vec![("no", 0, 3), ("t", 2, 3), ("t", 0, 3)]), (1, vec![("t", 1, 3)])]
+    {
+        let answer = answered(rig.wake(conn));
+        let seen: Vec<_> = answer.iter().map(|a| (&*a.topic, a.index, a.error)).collect();
+        assert_eq!(seen, expected);
+    }
     assert_eq!(rig.broker.metrics.fetches_waiting, 0);
+    assert_eq!(rig.broker.woken(), None);
     assert_eq!(answered(rig.fetch(&[(0, 0)], ask))[0].error, 3);
+}
+
+#[test]
+fn a_topic_that_is_deleted_while_it_is_read_is_unknown_or_was_read_before() {
+    // After which of its reads: first it plans, then it sends.
+    let mut outcomes = Vec::new();
+    for reads in 0..70 {
+        let mut rig = Rig::new(1, 4);
+        for _ in 0..30 {
+            rig.append(0, &batch(&stamps(10), 3000, 0));
+            rig.commit();
+        }
+        rig.after_reads = reads;
+        rig.after_read = Some(delete);
+        let answer = answered(rig.fetch(&[(0, 0)], ALL));
+        assert!(rig.expected(0, 0).starts_with(&answer[0].records));
+        outcomes.push((answer[0].error, answer[0].records.is_empty()));
+    }
+    assert!(outcomes.contains(&(3, true)) && outcomes.contains(&(0, false)), "{outcomes:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::entries::{Arena, NIL, Target};
 use super::job::{Context, Job, Phase, spans_from};
-use super::send::Sending;
+use super::send::{GONE, Sending};
 use crate::broker::JobStep;
 use crate::codec::ErrorCode;
 use crate::log::index::Place;
@@ -91,13 +91,20 @@ impl Job {
     fn plan_partition(&mut self, context: &mut Context<'_>) -> Result<(), JobStep> {
         let entry = *context.arena.entry(self.at);
         if !entry.error().is_none() {
-            self.plan.urgent |= entry.error() != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+            let was_there = matches!(entry.target(), Target::Known(..));
+            self.plan.urgent |= was_there || entry.error() != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
             return Ok(());
         }
         let (Some(partition), Target::Known(slot, _)) =
             (context.partition(self.at), entry.target())
         else {
-            return Err(JobStep::Close("a topic was deleted while it was fetched"));
+            if context.was(self.at).is_none() {
+                return Err(GONE);
+            }
+            let entry = context.arena.entry_mut(self.at);
+            entry.error_set(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            self.plan.urgent = true;
+            return Ok(());
         };
         let (from, limit) = (partition.log_start, partition.high_watermark);
         let walk = Walk::new(partition.ring, slot, partition.handle, entry.offset(), limit);
