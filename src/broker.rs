@@ -182,6 +182,7 @@ impl Broker {
         while let Some((slot, bytes)) = self.log.fresh_take() {
             self.reads.partition_synced(slot, bytes);
         }
+        self.reads.topics_left(self.log.state());
         self.groups.woken().or_else(|| self.reads.woken())
     }
 

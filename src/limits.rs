@@ -149,6 +149,18 @@ pub const ANSWER_WINDOW_BYTES: usize = 64 * 1024;
 /// Bytes of what the status socket shows. Costs as much. Beyond: it shows nothing.
 pub const STATUS_BYTES_MAX: usize = 32 * 1024;
 
+/// Topics whose deletion fetches under way are told of. Costs 360 bytes each. Beyond: a fetch that
+/// waited for one that was deleted longer ago has its connection closed.
+pub const TOPICS_LEAVING_MAX: usize = 16;
+
+/// How often partitions may have been added to such a topic. Costs 12 bytes for each of them. Beyond:
+/// who waited for those that were added last has its connection closed.
+pub const TOPIC_STRETCHES_MAX: usize = 8;
+
+/// Milliseconds that a fetch waits for records, whatever a larger `max_wait_ms` says. Costs its places
+/// among those that wait as long. Beyond: it is answered with what there is, and its client asks again.
+pub const FETCH_WAIT_MS_MAX: u64 = 300_000;
+
 /// Unknown topics whose names fetches under way repeat in their answers. Costs 256 bytes each.
 /// Beyond: such a fetch is answered at once, without records.
 pub const FETCH_NAMES_MAX: usize = 32;

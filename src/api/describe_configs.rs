@@ -9,7 +9,7 @@
 use std::fmt::Write;
 
 use super::alter_configs::{BROKER, TOPIC};
-use super::{Malformed, Request, Step, Window, once::Once};
+use super::{Malformed, Request, Step, Window, once::OnceTopic};
 use crate::broker::Broker;
 use crate::broker::refusal::{Note, Refusal};
 use crate::broker::topic_config::{self, Source};
@@ -96,7 +96,7 @@ pub fn handle(
 /// What the answer has already.
 #[derive(Default)]
 struct Shown {
-    topics: Once,
+    topics: OnceTopic,
     broker: bool,
 }
 
@@ -142,7 +142,7 @@ fn find<'b>(
         TOPIC => {
             topics::name_check(name)?;
             match broker.log.state().topic_named(name) {
-                Some((slot, topic)) if shown.topics.first(slot) => Ok(Found::Topic(topic)),
+                Some((slot, topic)) if shown.topics.first(slot.0) => Ok(Found::Topic(topic)),
                 Some(_) => invalid(format_args!("Each resource must appear at most once.")),
                 None => {
                     let why = format_args!("The topic '{name}' does not exist.");

@@ -98,7 +98,10 @@ fn group(
         group_id: name,
         group_state: state.name(),
         protocol_type: shown.map_or("", |shown| shown.protocol_type()),
-        protocol_data: shown.filter(|_| is_stable).map_or("", |shown| shown.protocol()),
+        protocol_data: shown
+            .filter(|_| is_stable)
+            .and_then(|shown| shown.protocol())
+            .unwrap_or_default(),
         members: &mut |list| {
             if let Some(shown) = shown {
                 members(shown, is_stable, list);

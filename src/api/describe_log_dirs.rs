@@ -4,7 +4,7 @@
 //! - Null topics are all topics; unknown ones are left out, as in Kafka.
 //! - There is one directory per ring. Its whole size can be used: the ring overwrites itself.
 
-use super::{Malformed, Request, Step, Window, once::Once};
+use super::{Malformed, Request, Step, Window, once::OnceTopic};
 use crate::broker::Broker;
 use crate::broker::refusal::Note;
 use crate::clock::Now;
@@ -106,11 +106,11 @@ fn topics(
         }
         return;
     };
-    let mut once = Once::default();
+    let mut once = OnceTopic::default();
     for topic in asked {
         let found = state.topic_named(topic.topic);
         if let Some((slot, found)) = found.filter(|(_, found)| found.ring == ring)
-            && once.first(slot)
+            && once.first(slot.0)
         {
             let some = topic.partitions.iter().filter_map(|index| u32::try_from(index).ok());
             push(state, slot, &found.name, some, list);

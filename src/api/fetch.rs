@@ -13,11 +13,17 @@
 //! - There being no sessions, an incremental request is FETCH_SESSION_ID_NOT_FOUND (70).
 //! - A partition that is not there does not keep the others from being waited for; one whose offset
 //!   is out of range, or whose leader epoch is another, is answered at once. All as in Kafka.
-//! - A request with more partitions than there is room to remember is answered at once and empty.
+//! - A topic that is deleted under a fetch is UNKNOWN_TOPIC_OR_PARTITION (3) in its answer, at once.
+//! - A partition that is named twice is answered once. `min_bytes` is at most `max_bytes`, and
+//!   `max_wait_ms` at most five minutes.
+//! - Of the places in which waiting partitions are remembered a quarter is kept for those who come:
+//!   to keep it, the fetch that has waited for longest is answered early. A request with more
+//!   partitions than there is room to remember at all is answered at once and empty.
 //! - The tagged fields of an answer (diverging epoch, leader, snapshot, endpoints) are never
 //!   sent.
 //! - `records` is never null: nothing to read is an empty one.
 
+use super::once::OncePartition;
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::reads::answer::{Head, PartitionPiece, Pieces};
@@ -25,6 +31,7 @@ use crate::broker::reads::{ArenaFull, Terms};
 use crate::clock::Now;
 use crate::codec::frame::{response_begin, response_header_flexible};
 use crate::codec::{Array, ErrorCode, List, Writer, message};
+use crate::limits;
 use crate::log::state::{Partition, State};
 use crate::types::{Offset, PartitionSlot, TopicId};
 
@@ -114,8 +121,7 @@ pub fn handle(
         return Ok(reply(broker, request, &ask, out, error));
     }
     let partitions: usize = ask.topics.iter().map(|topic| topic.partitions.len()).sum();
-    let room = partitions > 0 && broker.reads.room(partitions);
-    if room && start(broker, request, &ask, now).is_ok() {
+    if partitions > 0 && start(broker, request, &ask, now).is_ok() {
         return Ok(Step::Job);
     }
     broker.reads.cancel(request.peer.conn);
@@ -130,23 +136,26 @@ fn start(
 ) -> Result<(), ArenaFull> {
     let bytes_max = usize::try_from(ask.max_bytes).unwrap_or(0);
     let bytes_max = bytes_max.min(broker.config.fetch_max_bytes);
-    let wait_ms = u64::try_from(ask.max_wait_ms).unwrap_or(0);
+    let wait_ms = u64::try_from(ask.max_wait_ms).unwrap_or(0).min(limits::FETCH_WAIT_MS_MAX);
+    let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
     let terms = Terms {
         pieces: &FetchPieces,
         version: request.version,
         correlation_id: request.correlation_id,
         read_committed: ask.isolation_level == READ_COMMITTED,
-        bytes_min: u32::try_from(ask.min_bytes).unwrap_or(0),
-        bytes_max: u32::try_from(bytes_max).unwrap_or(u32::MAX),
+        bytes_min: u32::try_from(ask.min_bytes).unwrap_or(0).min(bytes_max),
+        bytes_max,
         deadline: now.mono.plus_ms(wait_ms),
     };
     let conn = request.peer.conn;
     let (reads, state) = (&mut broker.reads, broker.log.state());
     reads.fetch(conn, &terms);
+    let mut once = OncePartition::default();
     for topic in ask.topics {
         let mut first = true;
         for asked in topic.partitions {
             match find(state, topic.topic, asked.partition) {
+                Some((slot, _)) if !once.first(slot.0) => continue,
                 Some((slot, partition)) => reads.fetch_partition(
                     conn,
                     first,

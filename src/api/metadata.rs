@@ -12,7 +12,7 @@
 //!   on that at once, where they would ask for ever on others.
 //! - There is one broker, at the address that the client reached unless the configuration sets one.
 
-use super::{Malformed, Request, Step, Window, once::Once};
+use super::{Malformed, Request, Step, Window, once::OnceTopic};
 use crate::broker::Broker;
 use crate::broker::topics::{self, Busy, NewTopic, SHARED_RING};
 use crate::clock::Now;
@@ -194,10 +194,10 @@ impl Answer<'_> {
             }
             return;
         };
-        let mut once = Once::default();
+        let mut once = OnceTopic::default();
         for topic in asked {
             match self.find(&topic) {
-                Ok(slot) if once.first(slot) => {
+                Ok(slot) if once.first(slot.0) => {
                     let topic = self.broker.log.state().topic(slot);
                     self.topic(list, slot, topic.expect("it was just found"));
                 }

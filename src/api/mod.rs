@@ -17,6 +17,8 @@ pub mod describe_configs;
 pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
+#[cfg(test)]
+mod failing;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod heartbeat;

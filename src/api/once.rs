@@ -1,21 +1,26 @@
-//! Answers stay in proportion: a topic is shown once, however often a request names it.
+//! Answers stay in proportion: a topic or partition is shown once, however often a request names it.
 
 use crate::limits;
-use crate::types::TopicSlot;
 
 /// The topics that were shown.
-pub(super) struct Once([u64; limits::TOPICS_MAX.div_ceil(64)]);
+pub(super) type OnceTopic = Once<{ limits::TOPICS_MAX.div_ceil(64) }>;
 
-impl Default for Once {
-    fn default() -> Once {
-        Once([0; limits::TOPICS_MAX.div_ceil(64)])
+/// The partitions that were shown.
+pub(super) type OncePartition = Once<{ limits::PARTITIONS_MAX.div_ceil(64) }>;
+
+/// The slots that were shown, 64 for each of so many words.
+pub(super) struct Once<const WORDS: usize>([u64; WORDS]);
+
+impl<const WORDS: usize> Default for Once<WORDS> {
+    fn default() -> Once<WORDS> {
+        Once([0; WORDS])
     }
 }
 
-impl Once {
-    /// Whether this topic was not shown yet; from now on it was.
-    pub fn first(&mut self, slot: TopicSlot) -> bool {
-        let (word, bit) = (usize::from(slot.0) / 64, slot.0 % 64);
+impl<const WORDS: usize> Once<WORDS> {
+    /// Whether what has this slot was not shown yet; from now on it was.
+    pub fn first(&mut self, slot: u16) -> bool {
+        let (word, bit) = (usize::from(slot) / 64, slot % 64);
         let word = self.0.get_mut(word).expect("slots are below the bound");
         let first = *word & 1 << bit == 0;
         *word |= 1 << bit;
@@ -28,9 +33,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_topic_is_first_once() {
-        let mut once = Once::default();
-        for slot in [0, 1, 63, 64, limits::TOPICS_MAX as u16 - 1].map(TopicSlot) {
+    fn each_slot_is_first_once() {
+        let mut once = Once::<2>::default();
+        for slot in [0, 1, 63, 64, 127] {
             assert!(once.first(slot));
             assert!(!once.first(slot));
         }

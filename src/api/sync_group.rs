@@ -1,7 +1,7 @@
 //! SyncGroup (14): the leader hands out assignments, and members wait for theirs. Versions 0–5.
 //!
 //! - 1 adds the throttle time; 3 static members; 4 is flexible; 5 names the protocol's type and
-//!   name, and answers them.
+//!   name, and answers them. Without them it is INCONSISTENT_GROUP_PROTOCOL (23), whoever asks.
 //! - Members that the leader does not name are assigned nothing. Assignments that do not fit are
 //!   COORDINATOR_NOT_AVAILABLE (15) for all: they join again, and find room or not.
 
@@ -55,7 +55,13 @@ pub fn handle(
         protocol: ask.protocol_name,
         assignments: &|each| ask.assignments.iter().for_each(|a| each(a.member_id, a.assignment)),
     };
-    let Err(code) = broker.groups.sync(&sync, &request.waiter(write), now) else {
+    let named = ask.protocol_type.is_some() && ask.protocol_name.is_some();
+    let synced = if named || request.version < PROTOCOL_SINCE {
+        broker.groups.sync(&sync, &request.waiter(write), now)
+    } else {
+        Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL)
+    };
+    let Err(code) = synced else {
         return Ok(Step::Job);
     };
     let bytes = request.answer(out, |w| refuse(code, w, request.version));
@@ -73,7 +79,7 @@ fn write(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize
             throttle_time_ms: 0,
             error_code: ErrorCode::NONE,
             protocol_type: Some(group.protocol_type()),
-            protocol_name: Some(group.protocol()),
+            protocol_name: group.protocol(),
             assignment: groups.assignment(answer),
         }
         .encode(w, answer.version);
@@ -91,3 +97,6 @@ fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
     }
     .encode(w, version);
 }
+
+/// Members say which protocol they take the group to have since this version.
+const PROTOCOL_SINCE: i16 = 5;

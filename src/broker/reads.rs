@@ -14,6 +14,7 @@
 
 pub mod answer;
 mod entries;
+mod gone;
 mod job;
 mod lookup;
 mod plan;
@@ -28,10 +29,11 @@ use crate::limits;
 use crate::log::read::Source;
 use crate::log::read::cursors::Cursors;
 use crate::log::read::damage::Damage;
-use crate::log::state::Partition;
-use crate::types::{Boot, Offset, PartitionHandle, PartitionSlot};
+use crate::log::state::{Partition, State, TopicName};
+use crate::types::{Boot, Offset, PartitionHandle, PartitionSlot, RingIndex};
 use answer::Pieces;
 use entries::{Arena, Entry, Target};
+use gone::Gone;
 use job::{Context, Job, Phase};
 
 /// The jobs of all connections, and what they wait for.
@@ -41,6 +43,7 @@ pub struct Reads {
     arena: Arena,
     cursors: Cursors,
     damage: Damage,
+    gone: Gone,
     woken: Vec<ConnId>,
     waiting: u64,
 }
@@ -96,6 +99,7 @@ impl Reads {
             arena: Arena::new(config.fetch_waits_max, config.partitions_max),
             cursors: Cursors::new(limits::CURSORS_MAX),
             damage: Damage::new(),
+            gone: Gone::default(),
             woken: Vec::with_capacity(connections),
             waiting: 0,
         }
@@ -208,15 +212,50 @@ impl Reads {
             arena: &mut self.arena,
             cursors: &mut self.cursors,
             damage: &mut self.damage,
+            gone: &self.gone,
             now,
         };
-        let step = job.step(&mut context, buf, read);
+        let mut step = job.step(&mut context, buf, read);
+        if job.phase == Phase::Sleep && job.count > context.arena.waits_max() {
+            job.hurry();
+            step = job.step(&mut context, buf, None);
+        }
         let sleeps = job.phase == Phase::Sleep;
         self.waiting = self.waiting + u64::from(sleeps) - u64::from(slept);
         if matches!(step, JobStep::Done | JobStep::Close(_)) {
             self.cancel(conn);
         }
+        if sleeps && !slept {
+            self.make_way(conn);
+        }
         step
+    }
+
+    /// Keeps room for those who come: wakes those that have slept for longest to be answered early, as
+    /// many as it takes.
+    fn make_way(&mut self, newest: ConnId) {
+        let asleep = |job: &&Job| job.phase == Phase::Sleep;
+        let waits: usize = self.jobs.iter().filter(asleep).map(|job| job.count).sum();
+        let mut surplus = waits.saturating_sub(self.arena.waits_max());
+        let leaving = |job: &&Job| asleep(job) && job.deadline() == Mono(0);
+        let left: usize = self.jobs.iter().filter(leaving).map(|job| job.count).sum();
+        surplus = surplus.saturating_sub(left);
+        while surplus > 0 {
+            let jobs = self.jobs.iter_mut().enumerate();
+            let others = jobs.filter(|(at, job)| {
+                *at != usize::from(newest.0)
+                    && job.phase == Phase::Sleep
+                    && job.deadline() > Mono(0)
+            });
+            let Some((at, job)) = others.min_by_key(|(_, job)| job.slept_at) else {
+                return;
+            };
+            job.hurry();
+            surplus = surplus.saturating_sub(job.count);
+            if !std::mem::replace(&mut job.woken, true) {
+                self.woken.push(ConnId(at as u16));
+            }
+        }
     }
 
     /// The connection is gone: so is its job.
@@ -244,6 +283,34 @@ impl Reads {
         }
     }
 
+    /// A topic is about to be deleted.
+    pub fn topic_leaves(
+        &mut self,
+        name: &TopicName,
+        ring: RingIndex,
+        partitions: impl Iterator<Item = (PartitionSlot, PartitionHandle, u32)>,
+    ) {
+        self.gone.leaves(name, ring, partitions);
+    }
+
+    /// Wakes the jobs that wait for topics which were deleted.
+    pub fn topics_left(&mut self, state: &State) {
+        if !self.gone.any_left(state) {
+            return;
+        }
+        for (at, job) in self.jobs.iter_mut().enumerate() {
+            let gone = |at| match self.arena.entry(at).target() {
+                Target::Known(_, handle) => self.gone.find(handle).is_some(),
+                Target::Unknown { .. } => false,
+            };
+            let waits = job.phase == Phase::Sleep && !job.woken;
+            if waits && self.arena.iter(job.list).any(gone) {
+                job.woken = true;
+                self.woken.push(ConnId(at as u16));
+            }
+        }
+    }
+
     /// A connection whose sleeping job should be stepped.
     pub fn woken(&mut self) -> Option<ConnId> {
         let conn = self.woken.pop()?;
@@ -262,7 +329,9 @@ impl Reads {
     }
 
     fn push(&mut self, conn: ConnId, entry: Entry) -> Result<(), ArenaFull> {
-        if self.arena.push(&mut self.jobs[usize::from(conn.0)].list, entry) {
+        let job = &mut self.jobs[usize::from(conn.0)];
+        if self.arena.push(&mut job.list, entry) {
+            job.count += 1;
             return Ok(());
         }
         // A name that no list has would never be given back.

@@ -193,7 +193,14 @@ impl Broker {
     /// Stages a topic's deletion.
     pub fn topic_delete(&mut self, id: TopicId, now: Now) -> Result<Ticket, StageError> {
         let record = MetaRecord::TopicDelete { id };
-        self.log.stage(SHARED_RING, &record, true, now)
+        let ticket = self.log.stage(SHARED_RING, &record, true, now)?;
+        let state = self.log.state();
+        if let Some((slot, topic)) = state.topic_with_id(id) {
+            let partitions = state.partitions_of(slot);
+            let partitions = partitions.map(|(slot, each)| (slot, each.handle, each.index));
+            self.reads.topic_leaves(&topic.name, topic.ring, partitions);
+        }
+        Ok(ticket)
     }
 
     /// Stages a topic's own settings.

@@ -161,8 +161,9 @@ keys! {
     /// Connections at a time; beyond it the longest idle one is closed for the new one.
     max_connections: usize = Kind::int("", 1, 4096, 128);
 
-    /// Connections of one address at a time. Kafka's default: as many as there may be at all.
-    max_connections_per_ip: usize = Kind::int("", 1, 2_147_483_647, 2_147_483_647);
+    /// Connections of one address at a time; beyond it its own longest idle one is closed for the
+    /// new one. 0: seven eighths of `max_connections`, so that no one can take them all.
+    max_connections_per_ip: usize = Kind::int("", 0, 2_147_483_647, 0);
 
     /// A connection that was silent for this long is closed. Kafka's default.
     connections_max_idle_ms: u64 = Kind::int("ms", 1000, 2_147_483_647, 600_000);
@@ -197,8 +198,8 @@ keys! {
     /// next sync: 4 KiB hold 64 short ones, which librdkafka may have in flight.
     reply_lease_bytes: usize = Kind::bytes(1024, 1 << 20, 256, 4096);
 
-    /// Partitions that fetch requests may be waiting for, all connections together; beyond it they
-    /// are answered at once, empty.
+    /// Partitions of fetch requests, all connections together, a quarter of them for those that come;
+    /// when more are waited for, the fetch that has waited for longest is answered early.
     fetch_waits_max: usize = Kind::int("", 16, 65_000, 4096);
 
     /// The plan of all memory must fit into this, or the program does not start.

@@ -19,6 +19,10 @@ fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
     if config.socket_request_max_bytes == 0 {
         config.socket_request_max_bytes = request_least;
     }
+    if config.max_connections_per_ip == 0 {
+        let others = config.max_connections.div_ceil(8);
+        config.max_connections_per_ip = (config.max_connections - others).max(1);
+    }
     if config.reply_leases == 0 {
         config.reply_leases = config.max_connections.div_ceil(2);
     }

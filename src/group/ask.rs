@@ -121,7 +121,7 @@ impl Groups {
         let mut fits = ask.protocol_type.len() <= limits::GROUP_PROTOCOL_BYTES_MAX;
         (ask.protocols)(&mut |name, _| {
             count += 1;
-            fits &= name.len() <= limits::GROUP_PROTOCOL_BYTES_MAX;
+            fits &= (1..=limits::GROUP_PROTOCOL_BYTES_MAX).contains(&name.len());
         });
         if fits && count <= limits::GROUP_PROTOCOLS_MAX {
             Ok(())
@@ -271,7 +271,7 @@ impl Groups {
         self.session_renew(at, now);
         self.revise(group);
         let is_leader = self.group(group).leader == Some(at);
-        let changed = self.vote(group).as_deref() != Some(self.group(group).protocol.as_str());
+        let changed = self.vote(group) != self.group(group).protocol;
         let event = if changed { Event::ReplaceChanged } else { Event::Replace };
         match states::act(self.group(group).state, event) {
             Act::Refuse(code) => return Err(code.into()),

@@ -74,8 +74,8 @@ struct Group {
     generation: i32,
     /// "consumer", or what else its members are; kept when they are gone.
     protocol_type: ProtocolName,
-    /// What the members of this generation agreed on; empty: nothing yet.
-    protocol: ProtocolName,
+    /// What the members of this generation agreed on; none: nothing yet.
+    protocol: Option<ProtocolName>,
     leader: Option<MemberAt>,
     /// It had no members before this rebalance, which waits for more of them.
     initial: bool,
@@ -200,7 +200,7 @@ impl Groups {
             state: State::Empty,
             generation: 0,
             protocol_type: ProtocolName::new(),
-            protocol: ProtocolName::new(),
+            protocol: None,
             leader: None,
             initial: false,
             initial_more: false,

@@ -98,7 +98,7 @@ impl Groups {
         let group = self.group_mut(at);
         group.generation = group.generation.checked_add(1).unwrap_or(0);
         group.initial = false;
-        group.protocol = protocol.unwrap_or_default();
+        group.protocol = protocol;
         if group.leader.is_none() {
             group.state = State::Empty;
             group.forget_due = now.mono.plus_ms(limits::GROUP_EMPTY_MS);
@@ -106,7 +106,7 @@ impl Groups {
             self.revise(at);
             return;
         }
-        assert!(!group.protocol.is_empty(), "nobody joins without a protocol that all know");
+        assert!(group.protocol.is_some(), "nobody joins without a protocol that all know");
         group.state = State::CompletingRebalance;
         self.revise(at);
         self.complete_answer(at, now);

@@ -70,7 +70,7 @@ impl Groups {
         Joined {
             generation: group.generation,
             protocol_type: &group.protocol_type,
-            protocol: &group.protocol,
+            protocol: group.protocol.as_deref().unwrap_or_default(),
             leader,
             member_id: answer.member.texts(&self.arena).id,
             skip_assignment: answer.role == Role::LeaderThatSkips,
@@ -105,9 +105,9 @@ impl<'a> GroupShown<'a> {
         &self.groups.group(self.at).protocol_type
     }
 
-    /// What the members of this generation agreed on.
-    pub fn protocol(&self) -> &'a str {
-        &self.groups.group(self.at).protocol
+    /// What the members of this generation agreed on; none: nothing yet.
+    pub fn protocol(&self) -> Option<&'a str> {
+        self.groups.group(self.at).protocol.as_deref()
     }
 
     /// Its members.
@@ -121,7 +121,7 @@ impl<'a> GroupShown<'a> {
                 instance_id: member.is_static.then_some(texts.instance_id),
                 client_id: texts.client_id,
                 remote: member.remote,
-                metadata: texts.metadata(protocol),
+                metadata: protocol.map_or(&[], |protocol| texts.metadata(protocol)),
                 assignment: groups.arena.bytes(place.assignment_block()),
             }
         })
@@ -143,7 +143,7 @@ impl<'a> GroupShown<'a> {
         let names = |metadata| subscription(metadata).map(|mut topics| topics.any(|t| t == topic));
         self.state() != State::Empty
             && self.has_consumers()
-            && (self.protocol().is_empty()
+            && (self.protocol().is_none()
                 || self.members().any(|member| names(member.metadata) != Ok(false)))
     }
 }

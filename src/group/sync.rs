@@ -16,11 +16,11 @@ impl Groups {
         if ask.generation != known.generation {
             return Err(ErrorCode::ILLEGAL_GENERATION);
         }
-        let differs = |asked: Option<&str>, is: &str| {
-            asked.is_some_and(|asked| !is.is_empty() && asked != is)
+        let differs = |asked: Option<&str>, is: Option<&str>| {
+            asked.zip(is).is_some_and(|(asked, is)| asked != is)
         };
-        if differs(ask.protocol_type, &known.protocol_type)
-            || differs(ask.protocol, &known.protocol)
+        if differs(ask.protocol_type, Some(&known.protocol_type))
+            || differs(ask.protocol, known.protocol.as_deref())
         {
             return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
         }

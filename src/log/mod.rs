@@ -556,9 +556,11 @@ impl Log {
     }
 }
 
-/// The group that must be settled before there is room again.
+/// The group that must be settled before there is room again. One that was failed already is tried
+/// again, but nobody can wait for it.
 fn full(ring: &Ring) -> StageError {
-    StageError::Full(ring.closed().map_or(ring.open().ticket, |closed| closed.ticket))
+    let ticket = ring.closed().map_or(ring.open().ticket, |closed| closed.ticket);
+    if ticket <= ring.ticket_failed() { StageError::Storage } else { StageError::Full(ticket) }
 }
 
 /// How many offsets the batches take, and their newest timestamp.

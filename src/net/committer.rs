@@ -16,6 +16,7 @@ use std::task::Poll;
 use super::Net;
 use super::core::Core;
 use super::hub::Bell;
+use super::turn::{Turn, Work};
 use crate::clock::{Clock, Mono};
 use crate::error::DiskError;
 use crate::storage::WriteJob;
@@ -45,12 +46,14 @@ pub async fn commit<C: Core>(net: Rc<Net<C>>, ring: RingIndex) {
     let mut alarm = Alarm::default();
     let mut last = Last::default();
     let clock = net.hub.clock;
+    let turn = Turn::default();
     loop {
         gather(&net, ring, &last, &mut alarm).await;
         let job = net.core.borrow_mut().next_io(ring, net.hub.now());
         if let Some(job) = job {
             let answered = net.hub.staged_take(ring);
             net.hub.set_gathering(ring, false);
+            turn.take(Work::Window).await;
             carry_out(&net, ring, job).await;
             last.done = clock.mono();
             last.company = answered.saturating_add(net.hub.staged_count(ring));
@@ -63,6 +66,7 @@ pub async fn commit<C: Core>(net: Rc<Net<C>>, ring: RingIndex) {
         let soonest = clock.mono().plus_ms(1);
         let deadline = net.core.borrow().deadline(ring).map(|deadline| deadline.max(soonest));
         alarm.wait(&clock, net.hub.ring_bell(ring), deadline).await;
+        turn.begin();
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Nothing is held while a client is silent. The first 8 bytes of a frame are read into the task
 //! itself; they say how long it is and of which kind, and so which pool lends the buffer for the
-//! rest. Produce requests are pipelined: what is behind the first in the socket is read and staged
+//! rest. What comes in pieces waits without a buffer, be it there or in the socket, so that a slow
+//! sender takes none from the others. Produce requests are pipelined: what is behind the first in the socket is read and staged
 //! too, their answers stand one behind the other in a reply lease, and all that a sync released go
 //! out in one send. While answers are owed and the socket is drained, it is not read from (unless
 //! their group waits for company): every request that arrived would wake us, at twice the cost.
@@ -23,6 +24,7 @@ use super::held::Held;
 use super::hub::Lease;
 use super::replies::Replies;
 use super::slots::Phase;
+use super::turn::{Turn, Work};
 use super::wire::{End, Wire};
 use crate::api::{Pool, Step};
 use crate::broker::{ConnId, Peer};
@@ -36,14 +38,19 @@ pub struct Connection<C: Core> {
     pub(super) wire: Wire<C>,
     pub(super) peer: Peer,
     /// The beginning of a frame that has no buffer yet.
-    pub(super) head: [u8; HEAD_BYTES],
-    head_len: usize,
+    pub(super) head: Head,
     pub(super) input: Input,
     replies: Replies,
     /// Since when requests that came together wait for room in a ring; none: they do not.
     pub(super) held_since: Option<Mono>,
     /// Nothing more was in the socket when last looked at.
     drained: bool,
+}
+
+/// The beginning of a frame, or all of a short one.
+pub(super) struct Head {
+    bytes: [u8; HEAD_BYTES_MAX],
+    len: usize,
 }
 
 /// Bytes received and not yet consumed.
@@ -63,10 +70,9 @@ impl<C: Core> Connection<C> {
     /// A connection that was just accepted and has a slot.
     pub fn new(net: Rc<Net<C>>, id: ConnId, socket: Async<TcpStream>, peer: Peer) -> Connection<C> {
         Connection {
-            wire: Wire { net, id, socket },
+            wire: Wire { net, id, socket, turn: Turn::default() },
             peer,
-            head: [0; HEAD_BYTES],
-            head_len: 0,
+            head: Head { bytes: [0; HEAD_BYTES_MAX], len: 0 },
             input: Input::default(),
             replies: Replies::default(),
             held_since: None,
@@ -75,23 +81,28 @@ impl<C: Core> Connection<C> {
     }
 
     /// Serves the client until either side ends it.
-    pub async fn serve(mut self) {
-        let Err(end) = self.run().await;
-        let net = Rc::clone(&self.wire.net);
-        net.hub.connections.borrow_mut().closed(end.why);
-        net.log_end(&self.peer, end);
+    #[expect(clippy::manual_async_fn, reason = "its task would have the connection twice")]
+    pub fn serve(mut self) -> impl Future<Output = ()> {
+        async move {
+            let Err(end) = self.run().await;
+            let net = Rc::clone(&self.wire.net);
+            net.hub.connections.borrow_mut().closed(end.why);
+            net.log_end(&self.peer, end);
+        }
     }
 
     async fn run(&mut self) -> Result<Infallible, End> {
         loop {
             while let Some(frame) = self.next_frame()? {
                 if self.pool_at(&frame) == Pool::Produce {
+                    self.wire.turn(Work::Stage).await?;
                     self.produce(frame.clone()).await?;
                     if !std::mem::take(&mut self.peer.waited_out) {
                         self.held_since = None;
                     }
                 } else {
                     self.settle_replies().await?;
+                    self.wire.turn(Work::Step).await?;
                     self.exchange(frame.clone()).await?;
                 }
                 self.consume(frame.end);
@@ -105,11 +116,11 @@ impl<C: Core> Connection<C> {
                     self.settle_replies().await?;
                 }
             } else {
-                let idle = self.input.lease.is_none() && self.head_len == 0;
+                let idle = self.input.lease.is_none() && self.head.len < HEAD_BYTES;
                 let phase = if idle { Phase::Idle } else { Phase::Reading };
                 self.wire.readable(phase).await?;
                 self.drained = false;
-                if idle {
+                if idle && self.head.len == 0 {
                     self.held_since = None;
                 }
             }
@@ -164,32 +175,44 @@ impl<C: Core> Connection<C> {
     /// Receives once, into a buffer of the right kind.
     async fn fill(&mut self) -> Result<(), End> {
         if self.input.lease.is_none() {
-            if !self.fill_head()? {
+            if !self.fill_head(HEAD_BYTES)? || !self.fill_begin().await? {
                 return Ok(());
             }
-            self.fill_begin().await?;
         } else {
             self.fill_room().await?;
         }
         let Input { lease, end, limit, .. } = &mut self.input;
         let lease = lease.as_mut().expect("taken above");
+        if *end == *limit {
+            return Ok(());
+        }
         let received = self.wire.receive(&mut lease.buf[*end..*limit])?;
         self.drained = received.is_none_or(|bytes| bytes < *limit - *end);
         *end += received.unwrap_or(0);
-        if self.drained && self.input.unread().is_empty() {
-            self.input = Input::default();
+        if self.drained && self.next_frame()?.is_none() {
+            self.park();
         }
         Ok(())
     }
 
-    /// Whether the head is there.
-    fn fill_head(&mut self) -> Result<bool, End> {
-        while self.head_len < HEAD_BYTES {
-            match self.wire.receive(&mut self.head[self.head_len..])? {
-                Some(bytes) => self.head_len += bytes,
+    /// Gives the buffer back if the little that is left in it can wait for the rest without.
+    fn park(&mut self) {
+        let unread = self.input.unread();
+        if let Some(place) = self.head.bytes.get_mut(..unread.len()) {
+            place.copy_from_slice(unread);
+            self.head.len = unread.len();
+            self.input = Input::default();
+        }
+    }
+
+    /// Whether the frame's first bytes, so many, are there.
+    fn fill_head(&mut self, bytes: usize) -> Result<bool, End> {
+        while self.head.len < bytes {
+            match self.wire.receive(&mut self.head.bytes[self.head.len..bytes])? {
+                Some(bytes) => self.head.len += bytes,
                 None => {
                     self.drained = true;
-                    self.frame_size(&self.head[..self.head_len])?;
+                    self.frame_size(self.head.so_far())?;
                     return Ok(false);
                 }
             }
@@ -197,11 +220,26 @@ impl<C: Core> Connection<C> {
         Ok(true)
     }
 
-    /// Takes a buffer for the frame whose head is there.
-    async fn fill_begin(&mut self) -> Result<(), End> {
-        let bytes = self.frame_bytes(&self.head)?;
-        let [_, _, _, _, k0, k1, ..] = self.head;
-        let pool = self.pool_of(i16::from_be_bytes([k0, k1]));
+    /// Takes a buffer for the frame whose head is there; false: it is too early for that. Requests
+    /// that are answered one at a time come whole into their few buffers: short ones from the head,
+    /// others from the socket.
+    async fn fill_begin(&mut self) -> Result<bool, End> {
+        let head = self.head.so_far().first_chunk().expect("it was filled");
+        let bytes = self.frame_bytes(head)?;
+        let pool = self.pool_of(self.head.key());
+        if pool != Pool::Produce && bytes <= HEAD_BYTES_MAX {
+            if !self.fill_head(bytes)? {
+                return Ok(false);
+            }
+        } else if pool != Pool::Produce {
+            self.settle_replies().await?;
+            self.wire.arrival(bytes - self.head.len).await?;
+        }
+        self.fill_lease(bytes, pool).await?;
+        Ok(true)
+    }
+
+    async fn fill_lease(&mut self, bytes: usize, pool: Pool) -> Result<(), End> {
         let kind = match pool {
             Pool::Produce => PoolKind::ProduceSmall,
             Pool::Fetch => PoolKind::Fetch,
@@ -212,20 +250,21 @@ impl<C: Core> Connection<C> {
             self.wait_unread(bytes).await?;
         }
         let large = kind == PoolKind::ProduceSmall && bytes > limits::LEASE_BYTES;
+        let missing = bytes.saturating_sub(self.head.len);
         let turn = match large {
-            true => Some(self.take(PoolKind::ProduceTurn, bytes - HEAD_BYTES).await?),
+            true => Some(self.take(PoolKind::ProduceTurn, missing).await?),
             false => None,
         };
-        let lease = self.take(kind, bytes - HEAD_BYTES).await?;
-        lease.buf[..HEAD_BYTES].copy_from_slice(&self.head);
-        self.head_len = 0;
+        let lease = self.take(kind, missing).await?;
+        let end = std::mem::take(&mut self.head.len);
+        lease.buf[..end].copy_from_slice(&self.head.bytes[..end]);
         // Small produce requests are read together with what follows them; large ones alone, and all
         // others, so that nothing is left to be kept while one waits for records, for others or for
         // room.
         let together = pool == Pool::Produce && !holding && bytes <= lease.buf.len();
         self.input = Input {
             start: 0,
-            end: HEAD_BYTES,
+            end,
             limit: if together { lease.buf.len() } else { bytes.min(lease.buf.len()) },
             lease: Some(lease),
             turn,
@@ -269,7 +308,8 @@ impl<C: Core> Connection<C> {
 
     /// Drops a frame that was answered, and gives the buffer back when nothing is left in it.
     fn consume(&mut self, end: usize) {
-        self.wire.slot(|slot| slot.completed = true);
+        let now = self.wire.net.now.get().mono;
+        self.wire.slot(|slot| slot.completed(now));
         let Some(lease) = &self.input.lease else {
             return;
         };
@@ -290,10 +330,6 @@ impl<C: Core> Connection<C> {
         loop {
             if self.replies.is_full(self.wire.net.setup.in_flight_max) {
                 self.settle_replies().await?;
-            }
-            if self.replies.wants_lease() {
-                let lease = self.take(PoolKind::Reply, 0).await?;
-                self.replies.add(lease);
             }
             match self.dispatch(&frame, 0) {
                 Step::Reply { bytes } => {
@@ -323,13 +359,14 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Notes an answer that stands in the shared window.
+    /// Notes an answer that stands in the shared window. Only now is a buffer taken for it, if one is
+    /// free: who sends without asking for acknowledgements needs none, and must not keep one.
     async fn owe(&mut self, frame: Range<usize>, bytes: usize, until: Until) -> Result<(), End> {
         let (_, version) = self.input.key_and_version(&frame);
         if self.owe_in_replies(bytes, version, until) {
             return Ok(());
         }
-        // An answer that the reply lease cannot hold takes the place of its request.
+        // An answer for which there is no room takes the place of its request.
         let place = self.keep_answer(&frame, 0..bytes)?;
         self.settle_replies().await?;
         let settle = self.wire.settle(until).await;
@@ -342,6 +379,13 @@ impl<C: Core> Connection<C> {
     }
 
     fn owe_in_replies(&mut self, bytes: usize, version: i16, until: Until) -> bool {
+        let (_, bytes_max) = self.wire.net.setup.pools[PoolKind::Reply as usize];
+        if bytes <= bytes_max
+            && self.replies.wants_lease(bytes)
+            && let Some(lease) = self.wire.try_take(PoolKind::Reply)
+        {
+            self.replies.add(lease);
+        }
         let window = self.wire.net.window.borrow();
         let answer = window.get(..bytes);
         if !self.replies.owes() {
@@ -357,7 +401,7 @@ impl<C: Core> Connection<C> {
         }
         self.wire.net.hub.staged_somewhere();
         self.wire.settle(until).await;
-        Ok(())
+        self.wire.turn(Work::Again).await
     }
 
     /// Whether there is more to read that can join the group of what is owed. Syncs that are quick
@@ -441,6 +485,18 @@ impl<C: Core> Drop for Connection<C> {
     }
 }
 
+impl Head {
+    /// What there is of it.
+    pub(super) fn so_far(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn key(&self) -> i16 {
+        let [_, _, _, _, k0, k1, ..] = self.bytes;
+        i16::from_be_bytes([k0, k1])
+    }
+}
+
 impl Input {
     fn unread(&self) -> &[u8] {
         let lease = self.lease.as_ref();
@@ -475,7 +531,11 @@ const TOO_LARGE: End = End {
 pub(super) const SIZE_BYTES: usize = 4;
 
 /// The size prefix, the API key and the version.
-pub(super) const HEAD_BYTES: usize = 8;
+const HEAD_BYTES: usize = 8;
+
+/// So much of a frame waits for the rest in the task itself: most requests without records are no
+/// longer.
+const HEAD_BYTES_MAX: usize = 256;
 
 /// The only requests that are pipelined.
 const PRODUCE_KEY: i16 = 0;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::connection::Connection;
 use super::core::Core;
 use super::hub::Lease;
+use super::turn::Work;
 use super::wire::End;
 use crate::api::{Pool, Step};
 use crate::broker::JobStep;
@@ -51,6 +52,7 @@ impl<C: Core> Connection<C> {
         }
         while sent < bytes {
             self.wire.writable().await?;
+            self.wire.turn(Work::Window).await?;
             // Dispatched again for the next window: such a request changes nothing. But what it
             // shows may have changed, and half of either is no answer.
             if self.dispatch(&frame, sent) != (Step::Reply { bytes }) {
@@ -109,21 +111,20 @@ impl<C: Core> Connection<C> {
     async fn job_awake(&mut self, mut lease: Lease) -> Result<Option<Mono>, End> {
         let mut read = None;
         loop {
+            self.wire.turn(Work::Step).await?;
             let now = self.wire.net.look_at_clock();
             let step = {
                 let mut core = self.wire.net.core.borrow_mut();
-                core.job_step(self.wire.id, lease.buf, read.take(), now)
+                let step = core.job_step(self.wire.id, lease.buf, read.take(), now);
+                if let JobStep::Sleep(_) = step {
+                    // Others may have to make way for it.
+                    self.wire.net.wake_jobs(&mut *core);
+                }
+                step
             };
             match step {
                 JobStep::Read { .. } => read = Some(self.job_read(&mut lease, step).await),
-                JobStep::Send { from, to } => {
-                    self.wire.send(&lease.buf[from..to]).await?;
-                    if to - from > TURN_BYTES {
-                        // A long answer passes through the reactor after each piece, which gives
-                        // everyone else a turn.
-                        self.wire.writable().await?;
-                    }
-                }
+                JobStep::Send { from, to } => self.wire.send(&lease.buf[from..to]).await?,
                 JobStep::Sleep(deadline) => return Ok(Some(deadline)),
                 JobStep::Done => return Ok(None),
                 JobStep::Close(text) => {
@@ -150,6 +151,3 @@ impl<C: Core> Connection<C> {
         result
     }
 }
-
-/// Pieces of an answer beyond this are followed by a turn of everyone else.
-const TURN_BYTES: usize = 16 << 10;

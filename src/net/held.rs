@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use super::Net;
-use super::connection::{Connection, HEAD_BYTES, SIZE_BYTES};
+use super::connection::{Connection, SIZE_BYTES};
 use super::core::Core;
 use super::slots::Phase;
 use super::wire::End;
@@ -51,9 +51,10 @@ impl<C: Core> Connection<C> {
             return None;
         }
         let mut window = net.window.borrow_mut();
-        let begin = HEAD_BYTES - SIZE_BYTES;
+        let begun = self.head.so_far().get(SIZE_BYTES..)?;
+        let begin = begun.len();
         let (head, rest) = window.get_mut(..BEGINNING_BYTES)?.split_at_mut(begin);
-        head.copy_from_slice(&self.head[SIZE_BYTES..]);
+        head.copy_from_slice(begun);
         let peeked = self.wire.socket.get_ref().peek(rest).unwrap_or(0);
         core.held_back(&window[..begin + peeked], frame_bytes, net.look_at_clock())
     }

@@ -3,16 +3,18 @@
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::net::sockopt;
 use smol::{Async, LocalExecutor, Timer};
 
 use super::Net;
 use super::connection::Connection;
 use super::core::Core;
+use super::turn::{Turn, Work};
 use crate::broker::{ConnId, Peer};
 use crate::metrics::CloseReason;
 
@@ -22,7 +24,9 @@ pub async fn listen<C: Core>(
     executor: Rc<LocalExecutor<'static>>,
     listener: Async<TcpListener>,
 ) {
+    let turn = Turn::default();
     loop {
+        turn.take(Work::Step).await;
         match listener.get_ref().accept() {
             Ok((stream, remote)) => admit(&net, &executor, stream, remote).await,
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
@@ -35,7 +39,7 @@ pub async fn listen<C: Core>(
                 // the program time to. Trying again at once would be a busy loop.
                 net.complain(log::Level::Error, format_args!("cannot accept: {e}"));
                 let no_descriptor = e.raw_os_error() == Some(Errno::MFILE.raw_os_error());
-                if no_descriptor && displace(&net) {
+                if no_descriptor && displace(&net, None) {
                     net.hub.slot_free.rung().await;
                 } else {
                     Timer::after(Duration::from_millis(ACCEPT_RETRY_MS)).await;
@@ -75,41 +79,63 @@ async fn admit<C: Core>(
     }
 }
 
-/// A slot for a connection from this address; another may have to go for it.
+/// A slot for a connection from this address; another may have to go for it. An address that has its
+/// share gets no more by it: one of its own goes.
 async fn slot_for<C: Core>(net: &Net<C>, remote: SocketAddr) -> Option<ConnId> {
     let address = remote.ip().to_canonical();
-    if net.hub.slots.borrow().open_of(address) >= net.setup.max_connections_per_ip {
-        return None;
-    }
     loop {
-        let now = net.hub.clock.mono();
-        let free = net.hub.slots.borrow_mut().open(address, now);
-        if free.is_some() {
-            return free;
+        let has_share = net.hub.slots.borrow().open_of(address) >= net.setup.max_connections_per_ip;
+        if !has_share {
+            let now = net.hub.clock.mono();
+            let free = net.hub.slots.borrow_mut().open(address, now);
+            if free.is_some() {
+                return free;
+            }
         }
-        if !displace(net) {
+        if !displace(net, has_share.then_some(address)) {
             return None;
         }
         net.hub.slot_free.rung().await;
     }
 }
 
-/// Tells the connection that has to go first to end, which rings when it has; false if all are at
-/// work.
-fn displace<C: Core>(net: &Net<C>) -> bool {
+/// Tells the connection that has to go first, of all or of those from one address, to end, which
+/// rings when it has; false if all are at work.
+fn displace<C: Core>(net: &Net<C>, of: Option<IpAddr>) -> bool {
     net.hub.slot_free.reset();
     let mut slots = net.hub.slots.borrow_mut();
-    let victim = slots.victim();
-    if let Some(id) = victim {
-        slots.get(id).end(CloseReason::Displaced);
+    if slots.is_ending(of) {
+        return true;
     }
-    victim.is_some()
+    let victim = slots.victim(of, net.hub.clock.mono(), net.setup.newcomer_ms);
+    let Some(id) = victim else {
+        return false;
+    };
+    let slot = slots.get(id);
+    slot.end(CloseReason::Displaced);
+    let remote = slot.remote;
+    let text = format_args!("closed an idle connection from {remote}: another needs its place");
+    net.complain(log::Level::Warn, text);
+    true
 }
 
 fn socket_from(stream: TcpStream) -> std::io::Result<(Async<TcpStream>, SocketAddr)> {
     stream.set_nodelay(true)?;
+    keep_alive(&stream)?;
     let local = stream.local_addr()?;
     Ok((Async::new(stream)?, local))
+}
+
+/// A client that lost its power says nothing of it: its slot is free again after two minutes, whether
+/// it was to send something, or to be sent something.
+fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(KEEPALIVE_IDLE_S))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(KEEPALIVE_PROBE_S))?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    let gone_s = KEEPALIVE_IDLE_S + KEEPALIVE_PROBE_S * u64::from(KEEPALIVE_PROBES);
+    sockopt::set_tcp_user_timeout(stream, gone_s as u32 * 1000)?;
+    Ok(())
 }
 
 /// IPv4 addresses that came in over IPv6 are shown as what they are.
@@ -118,3 +144,26 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 const ACCEPT_RETRY_MS: u64 = 100;
+
+/// After such a silence a client is asked whether it is there, so often and so many times.
+const KEEPALIVE_IDLE_S: u64 = 60;
+const KEEPALIVE_PROBE_S: u64 = 15;
+const KEEPALIVE_PROBES: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_lost_its_power_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = socket_from(listener.accept().unwrap().0).unwrap();
+        let socket = socket.get_ref();
+        assert!(sockopt::socket_keepalive(socket).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(socket).unwrap(), Duration::from_secs(60));
+        assert_eq!(sockopt::tcp_keepintvl(socket).unwrap(), Duration::from_secs(15));
+        assert_eq!(sockopt::tcp_keepcnt(socket).unwrap(), 4);
+        assert_eq!(sockopt::tcp_user_timeout(socket).unwrap(), 120_000);
+    }
+}

@@ -19,6 +19,7 @@ mod start;
 mod status;
 mod threads;
 mod timers;
+mod turn;
 mod wire;
 
 #[cfg(test)]
@@ -104,6 +105,10 @@ impl<C: Core> Net<C> {
         let mut core = self.core.borrow_mut();
         let buf = &mut self.window.borrow_mut();
         let step = core.dispatch(peer, frame, Window { buf, from }, self.now.get());
+        if let Step::Again(until) = &step {
+            // Else it would be dispatched again and again, while nothing can change.
+            assert_eq!(core.settled(until), Settle::Pending, "only what is pending is waited for");
+        }
         self.wake_jobs(&mut *core);
         if core.due() < self.tick_at.get() {
             self.hub.due_sooner.ring();

@@ -46,13 +46,13 @@ impl Replies {
     /// Whether what is owed should be settled before the next request is taken on.
     pub fn is_full(&self, count_max: usize) -> bool {
         let full = self.count >= count_max || self.owed.is_full();
-        self.count > 0 && (full || self.pages.is_full() && self.wants_lease())
+        self.count > 0 && (full || self.pages.is_full() && self.wants_lease(self.longest))
     }
 
-    /// Whether another buffer is needed before the next request is taken on.
-    pub fn wants_lease(&self) -> bool {
+    /// Whether another buffer is needed for an answer of so many bytes.
+    pub fn wants_lease(&self, bytes: usize) -> bool {
         let last = self.pages.last();
-        last.is_none_or(|page| page.lease.buf.len() - page.end < self.longest)
+        last.is_none_or(|page| page.lease.buf.len() - page.end < bytes)
     }
 
     /// Takes another buffer; it is dropped if there are enough.

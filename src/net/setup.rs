@@ -19,6 +19,8 @@ pub struct Setup {
     pub max_connections: usize,
     /// Connections of one address at a time.
     pub max_connections_per_ip: usize,
+    /// So long a new connection is taken for one that is about to ask for something.
+    pub newcomer_ms: u64,
     /// A silent connection is closed after this.
     pub idle_ms_max: u64,
     /// Who holds a buffer that others wait for is cut off below this rate.
@@ -45,6 +47,7 @@ impl From<&Config> for Setup {
             clock_synchronised_file: config.clock_synchronised_file.clone(),
             max_connections: config.max_connections,
             max_connections_per_ip: config.max_connections_per_ip,
+            newcomer_ms: NEWCOMER_MS,
             idle_ms_max: config.connections_max_idle_ms,
             lease_bytes_per_second_min: config.lease_bytes_per_second_min,
             in_flight_max: config.requests_in_flight_max,
@@ -56,6 +59,9 @@ impl From<&Config> for Setup {
         }
     }
 }
+
+/// Clients ask at once; a slow link needs a moment.
+const NEWCOMER_MS: u64 = 2000;
 
 /// Quicker syncs are not worth a timer.
 const GATHER_SYNC_US_MIN: u64 = 400;

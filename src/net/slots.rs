@@ -15,9 +15,9 @@ use crate::types::Until;
 /// What a connection is doing, as far as others care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Between requests; it holds nothing.
+    /// Between requests, or in the first bytes of one; it holds nothing.
     Idle,
-    /// It waits for the rest of a frame.
+    /// It waits for the rest of a frame, with a buffer or without.
     Reading,
     /// It waits for the client to read its answer.
     Writing,
@@ -40,6 +40,8 @@ pub struct Slot {
     pub phase: Phase,
     /// When bytes last came or went.
     pub since: Mono,
+    /// When it last completed a request; before that, when it came.
+    pub idle_since: Mono,
     /// Whether it ever completed a request.
     pub completed: bool,
     /// Set by others: it is to end.
@@ -96,6 +98,7 @@ impl Slots {
             remote,
             phase: Phase::Idle,
             since: now,
+            idle_since: now,
             completed: false,
             end: None,
             granted: None,
@@ -160,13 +163,23 @@ impl Slots {
         self.slots.iter_mut().filter_map(Option::as_mut)
     }
 
-    /// Who has to go when a new connection finds all slots taken: the longest idle one that never
-    /// completed a request, else the longest idle one.
-    pub fn victim(&self) -> Option<ConnId> {
-        self.iter()
-            .filter(|(_, slot)| slot.end.is_none() && slot.is_displaceable())
-            .min_by_key(|(_, slot)| (slot.completed, slot.since))
-            .map(|(id, _)| id)
+    /// Who has to go for a new connection, of all or of those from one address: who came
+    /// `newcomer_ms` ago or longer and never completed a request, else the longest idle one, else who
+    /// has waited for longest. Those who just came are no more idle than the others: else they would
+    /// push each other out while idle clients stay.
+    pub fn victim(&self, of: Option<IpAddr>, now: Mono, newcomer_ms: u64) -> Option<ConnId> {
+        let asked = |slot: &Slot| slot.end.is_none() && of.is_none_or(|of| of == slot.remote);
+        let all = self.iter().filter(|(_, slot)| asked(slot));
+        let standing = all.filter_map(|(id, slot)| {
+            let standing = slot.standing(now, newcomer_ms)?;
+            Some(((standing, slot.idle_since), id))
+        });
+        standing.min_by_key(|(standing, _)| *standing).map(|(_, id)| id)
+    }
+
+    /// Whether anyone, of all or of those from one address, was told to end and is about to.
+    pub fn is_ending(&self, of: Option<IpAddr>) -> bool {
+        self.iter().any(|(_, slot)| slot.end.is_some() && of.is_none_or(|of| of == slot.remote))
     }
 }
 
@@ -190,14 +203,40 @@ impl Slot {
         self.since = now;
     }
 
-    /// A client that never completed a request and lingers in the middle of one is idle too.
-    fn is_displaceable(&self) -> bool {
+    /// Notes that a request was completed.
+    pub fn completed(&mut self, now: Mono) {
+        self.completed = true;
+        self.idle_since = now;
+    }
+
+    /// Whether it has no buffer.
+    pub fn holds_nothing(&self) -> bool {
+        !self.holds.contains(&true)
+    }
+
+    /// How dispensable it is; none: it is not. One in the middle of a request holds a buffer, or is as
+    /// idle as any; buffers are few, and who holds one and stalls is cut off for it.
+    fn standing(&self, now: Mono, newcomer_ms: u64) -> Option<Standing> {
+        let lingers = !self.completed && now >= self.idle_since.plus_ms(newcomer_ms);
         match self.phase {
-            Phase::Idle => true,
-            Phase::Reading => !self.completed,
-            Phase::Writing | Phase::Busy | Phase::Waiting | Phase::Held => false,
+            Phase::Idle | Phase::Reading if lingers => Some(Standing::Lingers),
+            Phase::Idle => Some(Standing::Idle),
+            Phase::Reading if self.holds_nothing() => Some(Standing::Idle),
+            Phase::Waiting => Some(Standing::Waits),
+            Phase::Reading | Phase::Writing | Phase::Busy | Phase::Held => None,
         }
     }
+}
+
+/// How dispensable a connection is: the first go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// It is there for a while, and never completed a request.
+    Lingers,
+    /// It does nothing.
+    Idle,
+    /// It waits for records, or for other members of its group.
+    Waits,
 }
 
 #[cfg(test)]
@@ -210,24 +249,65 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_idle_one_without_a_request_goes_first_then_the_longest_idle() {
-        let mut slots = Slots::new(4);
+    fn who_never_asked_goes_first_then_the_longest_idle_then_who_waits() {
+        let mut slots = Slots::new(6);
         let ids: Vec<_> =
-            (0..4).map(|i| slots.open(local(i), Mono(10 + u64::from(i))).unwrap()).collect();
+            (0..6).map(|i| slots.open(local(i), Mono(10 + u64::from(i))).unwrap()).collect();
         assert_eq!(slots.open(local(9), Mono(50)), None);
-        slots.get(ids[0]).completed = true;
-        slots.get(ids[1]).completed = true;
-        slots.get(ids[2]).phase = Phase::Reading;
-        assert_eq!(slots.victim(), Some(ids[2]));
-        slots.get(ids[2]).end(CloseReason::Displaced);
-        assert_eq!(slots.victim(), Some(ids[3]));
-        slots.close(ids[3]);
-        assert_eq!(slots.victim(), Some(ids[0]));
-        slots.get(ids[0]).phase = Phase::Busy;
-        assert_eq!(slots.victim(), Some(ids[1]));
-        slots.get(ids[1]).phase = Phase::Reading;
-        assert_eq!(slots.victim(), None);
-        assert_eq!(slots.open_len(), 3);
+        for (id, completed) in ids[..4].iter().zip([100, 90, 80, 70]) {
+            slots.get(*id).completed(Mono(completed));
+        }
+        let phases = [Phase::Idle, Phase::Idle, Phase::Reading, Phase::Waiting, Phase::Reading];
+        for (id, phase) in ids.iter().zip(phases) {
+            slots.get(*id).phase = phase;
+        }
+        let mut order = Vec::new();
+        while let Some(id) = slots.victim(None, Mono(3_000_000), 1000) {
+            order.push(usize::from(id.0));
+            slots.get(id).end(CloseReason::Displaced);
+        }
+        assert_eq!(order, [4, 5, 2, 1, 0, 3]);
+        assert_eq!(slots.open_len(), 6);
         assert_eq!(slots.open_of(local(1)), 1);
+    }
+
+    #[test]
+    fn newcomers_are_no_more_idle_than_those_who_were_there_before() {
+        let mut slots = Slots::new(3);
+        let ids: Vec<_> = (0..3).map(|i| slots.open(local(0), Mono(i)).unwrap()).collect();
+        slots.get(ids[0]).completed(Mono(5000));
+        assert_eq!(slots.victim(None, Mono(1002), 1), Some(ids[1]));
+        assert_eq!(slots.victim(None, Mono(1002), 2), Some(ids[1]));
+        slots.get(ids[0]).completed(Mono(0));
+        assert_eq!(slots.victim(None, Mono(1002), 2), Some(ids[0]));
+    }
+
+    #[test]
+    fn who_is_at_work_or_holds_a_buffer_does_not_go() {
+        let mut slots = Slots::new(1);
+        let id = slots.open(local(0), Mono(0)).unwrap();
+        let victim = |slots: &Slots| slots.victim(None, Mono(10), 1000);
+        for phase in [Phase::Writing, Phase::Busy, Phase::Held] {
+            slots.get(id).phase = phase;
+            assert_eq!(victim(&slots), None);
+        }
+        slots.get(id).phase = Phase::Reading;
+        assert_eq!(victim(&slots), Some(id));
+        slots.get(id).holds[PoolKind::Control as usize] = true;
+        assert_eq!(victim(&slots), None);
+        // Who only came to hold it goes.
+        assert_eq!(slots.victim(None, Mono(1_000_000), 1000), Some(id));
+    }
+
+    #[test]
+    fn of_one_address_only_its_own_go() {
+        let mut slots = Slots::new(2);
+        let ids = [1, 2].map(|i| slots.open(local(i), Mono(u64::from(i))).unwrap());
+        assert_eq!(slots.victim(Some(local(2)), Mono(10), 1000), Some(ids[1]));
+        assert_eq!(slots.victim(Some(local(3)), Mono(10), 1000), None);
+        slots.get(ids[1]).end(CloseReason::Displaced);
+        assert_eq!(slots.victim(Some(local(2)), Mono(10), 1000), None);
+        assert!(slots.is_ending(Some(local(2))) && slots.is_ending(None));
+        assert!(!slots.is_ending(Some(local(1))));
     }
 }

@@ -96,7 +96,9 @@ pub async fn tick<C: Core>(net: Rc<Net<C>>) {
 }
 
 fn idle_until(slot: &mut Slot, now: Mono, idle_ms_max: u64) -> Mono {
-    let until = slot.since.plus_ms(idle_ms_max);
+    // A byte now and then is no request.
+    let since = if slot.phase == Phase::Idle { slot.idle_since } else { slot.since };
+    let until = since.plus_ms(idle_ms_max);
     if matches!(slot.phase, Phase::Busy | Phase::Waiting | Phase::Held) || slot.end.is_some() {
         now.plus_ms(idle_ms_max)
     } else if until <= now {

@@ -2,11 +2,12 @@
 //!
 //! Whatever the task waits for, others may tell it to end meanwhile; every wait looks.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use smol::Async;
 
@@ -14,6 +15,7 @@ use super::Net;
 use super::core::Core;
 use super::hub::Lease;
 use super::slots::{Phase, Slot};
+use super::turn::{Turn, Work};
 use crate::broker::ConnId;
 use crate::clock::Mono;
 use crate::metrics::{CloseReason, PoolKind};
@@ -36,6 +38,8 @@ pub struct Wire<C: Core> {
     pub id: ConnId,
     /// The socket.
     pub socket: Async<TcpStream>,
+    /// What was done since everybody else had a turn.
+    pub turn: Turn,
 }
 
 impl End {
@@ -54,6 +58,13 @@ impl<C: Core> Wire<C> {
     /// Looks at the slot.
     pub fn slot<T>(&self, look: impl FnOnce(&mut Slot) -> T) -> T {
         look(self.net.hub.slots.borrow_mut().get(self.id))
+    }
+
+    /// Counts work that is about to be done, and lets everybody else have a turn if it is much; then
+    /// others may have told this connection to end.
+    pub async fn turn(&self, work: Work) -> Result<(), End> {
+        self.turn.take(work).await;
+        self.slot(|slot| slot.end.map_or(Ok(()), |why| Err(End::quiet(why))))
     }
 
     /// Receives what is there into `buf`, which is not empty. None: nothing is there.
@@ -107,12 +118,16 @@ impl<C: Core> Wire<C> {
 
     /// Waits until there is something to receive.
     pub async fn readable(&self, phase: Phase) -> Result<(), End> {
-        self.slot(|slot| slot.phase = phase);
+        self.slot(|slot| {
+            assert!(phase != Phase::Idle || slot.holds_nothing(), "who is idle holds nothing");
+            slot.phase = phase;
+        });
         let ready = poll_fn(|context| {
             self.poll_end(context, true)?;
             self.socket.poll_readable(context).map_err(|e| network(&e))
         });
         let ready = ready.await;
+        self.turn.begin();
         self.slot(|slot| slot.phase = Phase::Busy);
         ready
     }
@@ -155,6 +170,26 @@ impl<C: Core> Wire<C> {
         Ok(Lease::granted(hub, kind, self.id, buf))
     }
 
+    /// Waits until `missing` bytes can be received at once, or as many as the kernel is sure to keep.
+    /// Nothing tells of more bytes where some are, so this looks again and again, ever more rarely:
+    /// it is for requests that are long and come in pieces, which are few.
+    pub async fn arrival(&self, missing: usize) -> Result<(), End> {
+        let wanted = missing.min(QUICK_BYTES);
+        let mut pause_ms = ARRIVAL_MS_MIN;
+        self.slot(|slot| slot.phase = Phase::Reading);
+        while self.arrived() < wanted {
+            let mut timer = smol::Timer::after(Duration::from_millis(pause_ms));
+            let looked = poll_fn(|context| {
+                self.poll_end(context, true)?;
+                std::pin::Pin::new(&mut timer).poll(context).map(|_| Ok(()))
+            });
+            looked.await?;
+            pause_ms = (pause_ms * 2).min(ARRIVAL_MS_MAX);
+        }
+        self.slot(|slot| slot.phase = Phase::Busy);
+        Ok(())
+    }
+
     /// Bytes that can be received at once.
     fn arrived(&self) -> usize {
         let bytes = rustix::io::ioctl_fionread(self.socket.get_ref());
@@ -171,6 +206,7 @@ impl<C: Core> Wire<C> {
             if settle != Settle::Pending {
                 return Poll::Ready(settle);
             }
+            self.turn.begin();
             let mut slots = self.net.hub.slots.borrow_mut();
             super::hub::keep(&mut slots.get(self.id).waker, context);
             slots.settle(self.id, &until);
@@ -218,7 +254,7 @@ impl<C: Core> Wire<C> {
                 };
             }
             let timer = std::pin::Pin::new(&mut timer);
-            std::future::Future::poll(timer, context).map(|_| Ok(()))
+            timer.poll(context).map(|_| Ok(()))
         });
         let woken = woken.await;
         self.slot(|slot| slot.phase = Phase::Busy);
@@ -239,6 +275,10 @@ impl<C: Core> Wire<C> {
         })
     }
 }
+
+/// Between two looks at whether a request has arrived.
+const ARRIVAL_MS_MIN: u64 = 1;
+const ARRIVAL_MS_MAX: u64 = 64;
 
 /// A sender of whose frame so much is in the socket is not one that stalls: the kernel keeps no more
 /// than about twice that.

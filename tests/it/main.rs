@@ -13,5 +13,6 @@ mod oracle;
 mod process;
 mod produce;
 mod reads;
+mod requests;
 mod roll;
 mod tidy;

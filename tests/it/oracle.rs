@@ -11,7 +11,7 @@ mod generate;
 mod normal;
 mod row;
 mod rows;
-mod schema;
+pub mod schema;
 mod tables;
 
 use generate::{VARIANTS, Variant, generate};

@@ -1,14 +1,14 @@
 //! Fetches and look-ups against a log in memory.
 
 mod lookups;
-mod rig;
+pub mod rig;
 
 use rig::{ALL, Ask, Dice, Outcome, Rig, Stored, batch, end_of, fetch_request, live};
 
+use brooklet::api::{self, Step, Window};
 use brooklet::broker::ConnId;
 use brooklet::clock::Mono;
-use brooklet::log::record::MetaRecord;
-use brooklet::types::{RingIndex, TopicId};
+use brooklet::types::RingIndex;
 
 fn stamps(count: usize) -> Vec<i64> {
     (0..count as i64).map(|i| 5000 + i).collect()
@@ -178,12 +178,15 @@ fn random_fetch(rig: &mut Rig, dice: &mut Dice, place: &str) {
         partition_max: limits[dice.below(6) as usize],
         ..ALL
     };
-    let mut from = Vec::new();
+    let mut from: Vec<(i32, i64)> = Vec::new();
     for _ in 0..=dice.below(5) {
         let index = dice.below(5) as u32;
         let (start, end) = (rig.log_start(index), rig::offset(rig, index).0);
         let offset = start + dice.below((end - start + 1) as u64) as i64;
-        from.push((index as i32, offset));
+        // One that is named twice is answered once.
+        if from.iter().all(|(other, _)| *other != index as i32) {
+            from.push((index as i32, offset));
+        }
     }
     let conn = dice.below(8) as u16;
     let answer = answered(rig.fetch_by(conn, &from, ask));
@@ -457,18 +460,79 @@ fn a_long_poll_ends_at_its_time_with_what_there_is() {
 }
 
 #[test]
-fn what_does_not_fit_the_arena_is_answered_at_once_and_empty() {
+fn however_many_fetches_wait_one_whose_records_are_there_gets_them() {
     let mut rig = Rig::new(16, 4);
-    let from: Vec<_> = (0..16).map(|index| (index, 0)).collect();
-    let ask = Ask { wait_ms: 1000, ..ALL };
-    for conn in 0..4 {
-        assert!(matches!(rig.fetch_by(conn, &from, ask), Outcome::Sleep(_)));
+    let from: Vec<_> = (1..16).map(|index| (index, 0)).collect();
+    let ask = Ask { wait_ms: i32::MAX, bytes_min: i32::MAX, ..ALL };
+    for round in 0..3 {
+        for conn in 0..7 {
+            assert!(matches!(rig.fetch_by(conn, &from, ask), Outcome::Sleep(_)), "{conn}");
+            rig.now.mono = Mono(rig.now.mono.0 + 1);
+            // Whoever has to make way is answered, empty: the others sleep on.
+            while let Some(woken) = rig.broker.woken() {
+                let answer = answered(rig.wake(woken.0));
+                assert_eq!(answer.len(), 15);
+                assert!(answer.iter().all(|a| a.error == 0 && a.records.is_empty()));
+                assert_eq!(woken.0, (conn + 4) % 7, "the longest sleeper");
+            }
+        }
+        assert_eq!(rig.broker.metrics.fetches_waiting, 3);
+        rig.append(0, &batch(&stamps(1), 10, 0));
+        rig.commit();
+        let answer = answered(rig.fetch_by(7, &[(0, round)], ALL));
+        assert!(answer[0].records == rig.expected(0, round));
     }
-    let answer = answered(rig.fetch_by(5, &from, ask));
-    assert_eq!(answer.len(), 16);
-    assert!(answer.iter().all(|a| (a.error, a.high_watermark) == (0, 0)));
-    rig.broker.job_cancel(ConnId(2));
-    assert!(matches!(rig.fetch_by(5, &from, ask), Outcome::Sleep(_)));
+}
+
+#[test]
+fn a_partition_that_is_named_again_and_again_takes_one_place_and_is_answered_once() {
+    let mut rig = Rig::new(2, 4);
+    let ask = Ask { wait_ms: i32::MAX, bytes_min: i32::MAX, ..ALL };
+    let again = vec![(1, 0); 3000];
+    let Outcome::Sleep(until) = rig.fetch_by(0, &again, ask) else {
+        panic!("there is nothing yet");
+    };
+    assert!(until <= Mono(rig.now.mono.0 + 300_000_000), "nobody waits for weeks");
+    rig.append(1, &batch(&stamps(1), 10, 0));
+    rig.commit();
+    let answer = answered(rig.fetch_by(1, &again, ALL));
+    assert_eq!(answer.len(), 1);
+    assert!(answer[0].records == rig.expected(1, 0));
+}
+
+#[test]
+fn more_partitions_than_may_wait_are_answered_at_once_with_what_there_is() {
+    let mut rig = Rig::new(16, 4);
+    rig.append(3, &batch(&stamps(1), 10, 0));
+    rig.commit();
+    let ask = Ask { wait_ms: 1000, bytes_min: 10_000, ..ALL };
+    let mut from: Vec<_> = (0..16).map(|index| (index, 0)).collect();
+    from.extend((100..140).map(|index| (index, 0)));
+    let answer = answered(rig.fetch(&from, ask));
+    assert_eq!(answer.len(), 56);
+    assert!(answer[3].records == rig.expected(3, 0));
+    assert!(answer[16..].iter().all(|a| a.error == 3));
+}
+
+#[test]
+fn a_fetch_that_has_as_much_as_it_may_carry_waits_for_no_more() {
+    let mut rig = Rig::new(2, 4);
+    let one = batch(&stamps(1), 100, 0);
+    let bytes = one.len() as i32;
+    for _ in 0..3 {
+        rig.append(0, &one);
+    }
+    rig.append(1, &one);
+    rig.commit();
+    let wait = Ask { wait_ms: 3000, bytes_min: 10_000, ..ALL };
+    for (bytes_max, batches) in [(50, 1), (bytes, 1), (bytes + 50, 1), (2 * bytes + 70, 2)] {
+        let answer = answered(rig.fetch(&[(0, 0), (1, 0)], Ask { bytes_max, ..wait }));
+        let sent: usize = answer.iter().map(|a| a.records.len()).sum();
+        assert_eq!(sent as i32, batches * bytes, "{bytes_max}");
+    }
+    // What a partition may carry at the most is no reason not to wait for the others, as in Kafka.
+    let waits = Ask { partition_max: 50, ..wait };
+    assert!(matches!(rig.fetch(&[(0, 0)], waits), Outcome::Sleep(_)));
 }
 
 #[test]
@@ -545,19 +609,59 @@ fn a_segment_that_is_overwritten_while_it_is_read_is_never_answered() {
     assert_eq!(answer[0].error, 1, "its offset is out of range now");
 }
 
-#[test]
-fn a_topic_that_is_deleted_while_it_is_waited_for_closes_the_connection() {
-    let mut rig = Rig::new(1, 4);
-    let ask = Ask { wait_ms: 50, ..ALL };
-    assert!(matches!(rig.fetch(&[(0, 0)], ask), Outcome::Sleep(_)));
-    let record = MetaRecord::TopicDelete { id: TopicId([1; 16]) };
-    let staged = rig.broker.log.stage(RingIndex(0), &record, false, rig.now);
-    staged.unwrap();
+/// Has `t` deleted, as a client would.
+fn delete(rig: &mut Rig) {
+    // DeleteTopics 1: one name, and a time-out.
+    let frame = b"\0\x14\0\x01\0\0\0\x01\xff\xff\0\0\0\x01\0\x01t\0\0\x03\xe8";
+    let mut buf = vec![0; 1024];
+    let window = Window { buf: &mut buf, from: 0 };
+    let step = api::dispatch(&mut rig.broker, &rig::peer(7), frame, window, rig.now);
+    assert!(matches!(step, Step::ReplyAfter { .. }), "{step:?}");
+    rig.now.mono = Mono(rig.now.mono.0 + 1_000_000);
     rig.commit();
-    rig.now.mono = Mono(60_000);
-    assert!(matches!(rig.drive(0), Outcome::Close(_)));
+}
+
+#[test]
+fn a_topic_that_is_deleted_while_it_is_waited_for_is_unknown_at_once() {
+    let mut rig = Rig::new(3, 4);
+    let ask = Ask { wait_ms: 60_000, ..ALL };
+    let topics: &[(&str, &[(i32, i64)])] = &[("no", &[(0, 0)]), ("t", &[(2, 0), (0, 0)])];
+    assert!(matches!(rig.request(0, &fetch_request(topics, ask)), Outcome::Sleep(_)));
+    assert!(matches!(rig.fetch_by(1, &[(1, 0)], ask), Outcome::Sleep(_)));
+    assert_eq!(rig.broker.woken(), None);
+    delete(&mut rig);
+    let mut woken: Vec<_> = std::iter::from_fn(|| rig.broker.woken()).collect();
+    woken.sort_unstable_by_key(|conn| conn.0);
+    assert_eq!(woken, [ConnId(0), ConnId(1)]);
+    for (conn, expected) in
+        [(0, vec![("no", 0, 3), ("t", 2, 3), ("t", 0, 3)]), (1, vec![("t", 1, 3)])]
+    {
+        let answer = answered(rig.wake(conn));
+        let seen: Vec<_> = answer.iter().map(|a| (&*a.topic, a.index, a.error)).collect();
+        assert_eq!(seen, expected);
+    }
     assert_eq!(rig.broker.metrics.fetches_waiting, 0);
+    assert_eq!(rig.broker.woken(), None);
     assert_eq!(answered(rig.fetch(&[(0, 0)], ask))[0].error, 3);
+}
+
+#[test]
+fn a_topic_that_is_deleted_while_it_is_read_is_unknown_or_was_read_before() {
+    // After which of its reads: first it plans, then it sends.
+    let mut outcomes = Vec::new();
+    for reads in 0..70 {
+        let mut rig = Rig::new(1, 4);
+        for _ in 0..30 {
+            rig.append(0, &batch(&stamps(10), 3000, 0));
+            rig.commit();
+        }
+        rig.after_reads = reads;
+        rig.after_read = Some(delete);
+        let answer = answered(rig.fetch(&[(0, 0)], ALL));
+        assert!(rig.expected(0, 0).starts_with(&answer[0].records));
+        outcomes.push((answer[0].error, answer[0].records.is_empty()));
+    }
+    assert!(outcomes.contains(&(3, true)) && outcomes.contains(&(0, false)), "{outcomes:?}");
 }
 
 #[test]

@@ -201,6 +201,11 @@ impl Arena {
         self.free_count
     }
 
+    /// Places that those who wait may have: the others are kept for those who come.
+    pub(super) fn waits_max(&self) -> usize {
+        self.count - self.count / 4
+    }
+
     pub(super) fn entry(&self, at: At) -> &Entry {
         &self.entries[usize::from(at)]
     }

@@ -2,6 +2,7 @@
 
 use super::Terms;
 use super::entries::{Arena, At, List, NIL, Target};
+use super::gone::{Gone, Was};
 use super::lookup::Lookup;
 use super::plan::{Cut, Plan};
 use super::send::Sending;
@@ -37,6 +38,10 @@ pub(super) struct Job {
     pub(super) phase: Phase,
     pub(super) terms: Option<Terms>,
     pub(super) list: List,
+    /// How many entries that has.
+    pub(super) count: usize,
+    /// Since when it sleeps.
+    pub(super) slept_at: Mono,
     /// The entry that is dealt with.
     pub(super) at: At,
     /// While it sleeps: bytes that there are to send.
@@ -74,6 +79,7 @@ pub(super) struct Context<'a> {
     pub(super) arena: &'a mut Arena,
     pub(super) cursors: &'a mut Cursors,
     pub(super) damage: &'a mut Damage,
+    pub(super) gone: &'a Gone,
     pub(super) now: Now,
 }
 
@@ -94,6 +100,13 @@ impl Job {
         self.terms.map_or(0, |terms| terms.bytes_min)
     }
 
+    /// It is to be answered with what there is.
+    pub(super) fn hurry(&mut self) {
+        if let Some(terms) = &mut self.terms {
+            terms.deadline = Mono(0);
+        }
+    }
+
     pub(super) fn deadline(&self) -> Mono {
         self.terms.map_or(Mono(0), |terms| terms.deadline)
     }
@@ -110,6 +123,11 @@ impl Job {
             && let Err(step) = self.read_done(context, buf, &reading, read)
         {
             return step;
+        }
+        if self.phase == Phase::Plan && self.walk.is_some() && context.partition(self.at).is_none()
+        {
+            // It was deleted while it was read.
+            self.restart(context);
         }
         loop {
             let step = match self.phase {
@@ -181,7 +199,7 @@ impl Job {
         Ok(())
     }
 
-    fn restart(&mut self, context: &mut Context<'_>) {
+    pub(super) fn restart(&mut self, context: &mut Context<'_>) {
         if self.phase != Phase::Lookup {
             self.phase = Phase::Plan;
             let mut at = self.list.head;
@@ -281,6 +299,14 @@ impl Context<'_> {
         };
         let partition = self.source.state().partition(slot)?;
         (partition.handle == handle).then_some(partition)
+    }
+
+    /// What the partition of an entry was, if its topic was deleted.
+    pub(super) fn was(&self, at: At) -> Option<Was<'_>> {
+        match self.arena.entry(at).target() {
+            Target::Known(_, handle) => self.gone.find(handle),
+            Target::Unknown { .. } => None,
+        }
     }
 }
 

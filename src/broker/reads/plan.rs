@@ -2,7 +2,7 @@
 
 use super::entries::{Arena, NIL, Target};
 use super::job::{Context, Job, Phase, spans_from};
-use super::send::Sending;
+use super::send::{GONE, Sending};
 use crate::broker::JobStep;
 use crate::codec::ErrorCode;
 use crate::log::index::Place;
@@ -31,6 +31,8 @@ pub(super) struct Plan {
     pub(super) unreadable: bool,
     /// There is no room for more stretches.
     full: bool,
+    /// There is more than the request allows.
+    short: bool,
 }
 
 /// A run of which not all is sent.
@@ -89,13 +91,20 @@ impl Job {
     fn plan_partition(&mut self, context: &mut Context<'_>) -> Result<(), JobStep> {
         let entry = *context.arena.entry(self.at);
         if !entry.error().is_none() {
-            self.plan.urgent |= entry.error() != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+            let was_there = matches!(entry.target(), Target::Known(..));
+            self.plan.urgent |= was_there || entry.error() != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
             return Ok(());
         }
         let (Some(partition), Target::Known(slot, _)) =
             (context.partition(self.at), entry.target())
         else {
-            return Err(JobStep::Close("a topic was deleted while it was fetched"));
+            if context.was(self.at).is_none() {
+                return Err(GONE);
+            }
+            let entry = context.arena.entry_mut(self.at);
+            entry.error_set(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            self.plan.urgent = true;
+            return Ok(());
         };
         let (from, limit) = (partition.log_start, partition.high_watermark);
         let walk = Walk::new(partition.ring, slot, partition.handle, entry.offset(), limit);
@@ -161,6 +170,9 @@ impl Job {
                     self.plan_wanted(found.run.end());
                     if self.room() < BatchHead::BYTES as u64 {
                         let walk = self.walk.as_ref()?;
+                        let limit = context.partition(self.at).map(|at| at.high_watermark);
+                        let more = limit.is_some_and(|limit| walk.want() < limit);
+                        self.plan.short |= more && self.room_of_request() < BatchHead::BYTES as u64;
                         self.plan_stop(context, walk.want(), walk.place(), 0);
                     }
                 }
@@ -195,6 +207,7 @@ impl Job {
                 if useless || (fits && self.take(context, buf, &span)) {
                     self.plan_wanted(head.next());
                 } else {
+                    self.plan.short |= self.room_of_request() < u64::from(head.bytes);
                     let want = self.want(context.arena);
                     self.plan_stop(context, want, found.place, (at - found.at) as u32);
                 }
@@ -235,6 +248,7 @@ impl Job {
         let enough = self.plan.bytes_all >= u64::from(self.bytes_min())
             || self.plan.urgent
             || self.plan.full
+            || self.plan.short
             || !self.plan.readable
             || self.deadline() <= context.now.mono;
         if enough {
@@ -244,6 +258,7 @@ impl Job {
         }
         self.phase = Phase::Sleep;
         self.ready = self.plan.bytes_all;
+        self.slept_at = context.now.mono;
         self.window = None;
         context.arena.wait(self.list);
         Some(JobStep::Sleep(self.deadline()))
@@ -251,9 +266,12 @@ impl Job {
 
     /// Bytes that the partition and the request still allow.
     fn room(&self) -> u64 {
+        self.room_of_request().min(self.plan.bytes_max.saturating_sub(self.plan.bytes))
+    }
+
+    fn room_of_request(&self) -> u64 {
         let request = self.terms.map_or(0, |terms| u64::from(terms.bytes_max));
-        let request = request.saturating_sub(self.plan.bytes_all);
-        request.min(self.plan.bytes_max.saturating_sub(self.plan.bytes))
+        request.saturating_sub(self.plan.bytes_all)
     }
 
     /// Adds a stretch; false: there is no room for it.

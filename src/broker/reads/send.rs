@@ -92,10 +92,23 @@ impl Job {
                 if !self.is_sending() {
                     return None;
                 }
+            } else if self.sending.part == Part::Begin && self.lost_any(context) {
+                self.restart(context);
+                return None;
             } else if let Err(step) = self.send_part(context, buf) {
                 return Some(step);
             }
         }
+    }
+
+    /// Whether a topic was deleted after it was planned what to send of it.
+    fn lost_any(&self, context: &Context<'_>) -> bool {
+        let lost = |at| {
+            let entry = context.arena.entry(at);
+            let planned = !entry.is_found() && entry.error().is_none();
+            planned && context.partition(at).is_none()
+        };
+        context.arena.iter(self.list).any(lost)
     }
 
     fn is_sending(&self) -> bool {
@@ -206,6 +219,7 @@ impl Job {
                 .partition(self.at)
                 .and_then(|partition| state.topic(partition.topic))
                 .map(|topic| topic.name.as_str())
+                .or_else(|| context.was(self.at).map(|was| was.name))
                 .ok_or(GONE),
         }
     }
@@ -227,7 +241,11 @@ impl Job {
         match entry.target() {
             Target::Unknown { index, .. } => piece.index = index,
             Target::Known(..) => {
-                let partition = context.partition(self.at).ok_or(GONE)?;
+                let Some(partition) = context.partition(self.at) else {
+                    piece.index = context.was(self.at).ok_or(GONE)?.index as i32;
+                    piece.error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+                    return Ok(piece);
+                };
                 piece.index = partition.index as i32;
                 if piece.error == ErrorCode::NONE {
                     piece.high_watermark = partition.high_watermark;
@@ -254,6 +272,7 @@ impl Job {
         let span = span_get(buf, self.sending.span);
         let span = span.expect("as many bytes were planned as are sent");
         let ring = context.partition(self.at).map(|partition| partition.ring);
+        let ring = ring.or_else(|| context.was(self.at).map(|was| was.ring));
         let Some(ring) = ring else { return Some(GONE) };
         if let Some(end) = span.hole_end() {
             return self.send_hole(context, buf, span.first, end);
@@ -292,8 +311,9 @@ impl Job {
         first: Offset,
         end: Offset,
     ) -> Option<JobStep> {
-        let Some(partition) = context.partition(self.at) else { return Some(GONE) };
-        let epoch = super::epoch_of(partition, first, context.source.state().boot);
+        let boot = context.source.state().boot;
+        let partition = context.partition(self.at);
+        let epoch = partition.map_or(boot, |partition| super::epoch_of(partition, first, boot));
         let batch = batch::empty(first.0, end.0 - 1, epoch.0.cast_signed());
         let filled = self.sending.filled;
         buf[filled..filled + batch.len()].copy_from_slice(&batch);
@@ -445,7 +465,7 @@ impl Check {
     }
 }
 
-const GONE: JobStep = JobStep::Close("a topic was deleted while it was fetched");
+pub(super) const GONE: JobStep = JobStep::Close("a topic was deleted while it was fetched");
 const OVERWRITTEN: &str = "what was being sent was overwritten";
 
 /// Less room than this for records: what there is is sent first.

@@ -45,6 +45,27 @@ fn the_first_members_become_one_generation_and_the_leader_assigns() {
 }
 
 #[test]
+fn a_protocol_without_a_name_is_refused_whoever_offers_it_and_beside_whichever_others() {
+    for version in 0..=9 {
+        for names in [&[""][..], &["", "range"], &["range", ""], &["", ""]] {
+            let mut world = World::with(|config| config.group_initial_rebalance_delay_ms = 0);
+            let mut a = client(1);
+            a.protocols = names.iter().map(|name| (*name, vec![1])).collect();
+            a.instance = (version == 6).then_some("i");
+            let told = world.join_as(version, &a).expect("it is answered at once");
+            assert_eq!(told.error_code, 23, "version {version}, {names:?}");
+            // Nor is it taken from one who has an id, or is a member already.
+            let mut b = client(2);
+            world.join(&mut b).into_iter().for_each(|told| b.joined(&told));
+            b.protocols.clone_from(&a.protocols);
+            if version >= 1 {
+                assert_eq!(world.join_as(version, &b).unwrap().error_code, 23);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_new_group_waits_for_more_members_but_no_longer_than_their_rebalance_timeout() {
     let mut world = World::new();
     let mut first = client(0);
@@ -166,4 +187,29 @@ fn the_protocol_is_what_most_members_like_best_of_what_all_know() {
     let answer = world.join_answer(&clients[0]).unwrap();
     assert_eq!(answer.protocol_name.as_deref(), Some("b"));
     assert_eq!(&answer.members[2].metadata[..], [2]);
+}
+
+#[test]
+fn who_asks_for_an_assignment_says_for_which_protocol_where_the_version_has_it() {
+    let mut world = World::new();
+    let clients = world.stable_of(1);
+    let named = clients[0].sync_request(&[]);
+    let range = || Some(text("range"));
+    let consumer = || Some(text("consumer"));
+    for (kind, name, code) in [
+        (None, None, 23),
+        (consumer(), None, 23),
+        (None, range(), 23),
+        (consumer(), Some(text("")), 23),
+        (consumer(), Some(text("sticky")), 23),
+        (consumer(), range(), 0),
+    ] {
+        let request = named.clone().with_protocol_type(kind).with_protocol_name(name);
+        let told = world.bench.send(0, 5, &request).unwrap();
+        assert_eq!(told.error_code, code, "{request:?}");
+    }
+    // It comes before everything else, as in Kafka.
+    let stranger = client(7).sync_request(&[]);
+    assert_eq!(world.bench.send(7, 5, &stranger).unwrap().error_code, 23);
+    assert_eq!(world.bench.send(7, 4, &stranger).unwrap().error_code, 25);
 }

@@ -21,7 +21,8 @@ use crate::types::{FileIndex, FileRef, HeldBack, RingIndex, Settle, Ticket, Unti
 /// Answered after a sync with its correlation id; version 1: never answered; 2: the first try is
 /// put off; 3: with a body as long as the request's body says; 4: it waits while the ring is full.
 pub const PRODUCE: i16 = 0;
-/// A job: body = bytes to send; version 1: only once [`WAKE`] came; 2: with a cold read.
+/// A job: body = bytes to send; version 1: only once [`WAKE`] came; 2: with a cold read; 3: it reads
+/// from the page cache, for ever.
 pub const FETCH: i16 = 1;
 /// Answered at once, with a body as long as the request's body says.
 pub const ECHO: i16 = 3;
@@ -65,6 +66,7 @@ struct Job {
     left: usize,
     sleeps: bool,
     cold: bool,
+    endless: bool,
 }
 
 pub struct Server {
@@ -244,8 +246,12 @@ impl Core for Fake {
                 Step::ReplyAfter { bytes, until }
             }
             (FETCH | JOIN, _) => {
-                self.jobs[usize::from(peer.conn.0)] =
-                    Some(Job { left: wanted, sleeps: version == 1, cold: version == 2 });
+                self.jobs[usize::from(peer.conn.0)] = Some(Job {
+                    left: wanted,
+                    sleeps: version == 1,
+                    cold: version == 2,
+                    endless: version == 3,
+                });
                 Step::Job
             }
             (ECHO, _) => Step::Reply { bytes: Fake::encode(id, wanted, out) },
@@ -335,6 +341,10 @@ impl Core for Fake {
         if job.sleeps {
             return JobStep::Sleep(now.mono.plus_ms(60_000));
         }
+        if job.endless {
+            let at = CACHED_AT;
+            return JobStep::Read { file: FileRef::default(), at, from: 0, to: 1 };
+        }
         if job.cold && read.is_none() {
             let to = buf.len();
             return JobStep::Read { file: FileRef::default(), at: 7, from: 0, to };
@@ -406,8 +416,8 @@ impl Storage for Disk {
         Ok(())
     }
 
-    fn read_cached(&self, _: FileRef, _: u64, _: &mut [u8]) -> Result<bool, DiskError> {
-        Ok(false)
+    fn read_cached(&self, _: FileRef, at: u64, _: &mut [u8]) -> Result<bool, DiskError> {
+        Ok(at == CACHED_AT)
     }
 
     fn read_medium(&self, _: FileRef, _: u64, _: &mut [u8]) -> Result<(), DiskError> {
@@ -427,6 +437,9 @@ impl Storage for Disk {
         Ok(())
     }
 }
+
+/// What is here is in the page cache.
+const CACHED_AT: u64 = 9;
 
 /// So many buffers in one pool.
 pub fn pool(setup: &mut Setup, kind: PoolKind, count: usize) {

@@ -34,8 +34,9 @@ pub struct Rig {
     pub buf: Vec<u8>,
     /// Bytes that were sent for the request under way.
     sent: Vec<u8>,
-    /// Called after each read.
+    /// Called once, after the next read but so many.
     pub after_read: Option<fn(&mut Rig)>,
+    pub after_reads: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +100,7 @@ impl Rig {
             buf: vec![0; 64 * 1024],
             sent: Vec::new(),
             after_read: None,
+            after_reads: 0,
         };
         let record = MetaRecord::TopicCreate {
             id: TopicId([1; 16]),
@@ -194,6 +196,12 @@ impl Rig {
         }
     }
 
+    /// Goes on with a job that slept, after others were answered.
+    pub fn wake(&mut self, conn: u16) -> Outcome {
+        self.sent.clear();
+        self.drive(conn)
+    }
+
     /// Goes on with a job.
     pub fn drive(&mut self, conn: u16) -> Outcome {
         let mut buf = std::mem::take(&mut self.buf);
@@ -203,7 +211,9 @@ impl Rig {
             match step {
                 JobStep::Read { file, at, from, to } => {
                     read = Some(self.disk.read(file, at, &mut buf[from..to]));
-                    if let Some(after) = self.after_read.take() {
+                    if self.after_reads > 0 {
+                        self.after_reads -= 1;
+                    } else if let Some(after) = self.after_read.take() {
                         after(self);
                     }
                 }

@@ -1,0 +1,108 @@
+//! Topics that are deleted, for as long as fetches under way may still have to name them: by then
+//! nothing else knows what a partition of them was called.
+
+use crate::limits;
+use crate::log::state::{State, TopicName};
+use crate::types::{PartitionHandle, PartitionSlot, RingIndex};
+
+/// The last topics whose deletion was asked for.
+#[derive(Default)]
+pub(super) struct Gone {
+    topics: heapless::Deque<Leaving, { limits::TOPICS_LEAVING_MAX }>,
+    /// How many of them are still there.
+    leaving: usize,
+}
+
+struct Leaving {
+    name: TopicName,
+    ring: RingIndex,
+    slot: PartitionSlot,
+    stretches: heapless::Vec<Stretch, { limits::TOPIC_STRETCHES_MAX }>,
+    there: bool,
+}
+
+/// Partitions that were made together: their handles are as far apart as their numbers.
+struct Stretch {
+    first: PartitionHandle,
+    index: u32,
+    count: u32,
+}
+
+/// What a partition of a deleted topic was.
+pub(super) struct Was<'a> {
+    pub(super) name: &'a str,
+    pub(super) index: u32,
+    pub(super) ring: RingIndex,
+}
+
+impl Gone {
+    /// A topic is about to be deleted.
+    pub(super) fn leaves(
+        &mut self,
+        name: &TopicName,
+        ring: RingIndex,
+        partitions: impl Iterator<Item = (PartitionSlot, PartitionHandle, u32)>,
+    ) {
+        let mut topic = Leaving {
+            name: name.clone(),
+            ring,
+            slot: PartitionSlot::default(),
+            stretches: heapless::Vec::new(),
+            there: true,
+        };
+        for (slot, handle, index) in partitions {
+            if topic.stretches.is_empty() {
+                topic.slot = slot;
+            }
+            let last = topic.stretches.last_mut();
+            if !last.is_some_and(|last| last.grows(handle, index)) {
+                // What does not fit is not known any more, and closes who asks for it.
+                let _ = topic.stretches.push(Stretch { first: handle, index, count: 1 });
+            }
+        }
+        if self.topics.is_full() {
+            let oldest = self.topics.pop_front();
+            self.leaving -= usize::from(oldest.is_some_and(|oldest| oldest.there));
+        }
+        self.leaving += 1;
+        let _ = self.topics.push_back(topic);
+    }
+
+    /// Whether any topic has gone since this was last asked.
+    pub(super) fn any_left(&mut self, state: &State) -> bool {
+        if self.leaving == 0 {
+            return false;
+        }
+        let mut any = false;
+        for topic in self.topics.iter_mut().filter(|topic| topic.there) {
+            let first = topic.stretches.first().map(|stretch| stretch.first);
+            let now = state.partition(topic.slot).map(|partition| partition.handle);
+            topic.there = first.is_some() && now == first;
+            any |= !topic.there;
+            self.leaving -= usize::from(!topic.there);
+        }
+        any
+    }
+
+    /// What this partition is, or was, if its topic's deletion was asked for lately.
+    pub(super) fn find(&self, handle: PartitionHandle) -> Option<Was<'_>> {
+        self.topics.iter().find_map(|topic| {
+            let index = topic.stretches.iter().find_map(|stretch| stretch.at(handle))?;
+            Some(Was { name: &topic.name, index, ring: topic.ring })
+        })
+    }
+}
+
+impl Stretch {
+    fn at(&self, handle: PartitionHandle) -> Option<u32> {
+        let offset = handle.0.checked_sub(self.first.0)?;
+        (offset < self.count).then(|| self.index + offset)
+    }
+
+    /// Takes one more in, if it is the next.
+    fn grows(&mut self, handle: PartitionHandle, index: u32) -> bool {
+        let next = handle.0 == self.first.0 + self.count && index == self.index + self.count;
+        self.count += u32::from(next);
+        next
+    }
+}

@@ -1,0 +1,267 @@
+//! Who is idle holds nothing, and makes way for who comes.
+
+use smol::future::yield_now;
+use smol::io::{AsyncReadExt, AsyncWriteExt};
+use smol::{Async, LocalExecutor};
+
+use super::fake::request;
+use super::*;
+use crate::api::APIS;
+use crate::broker::Broker;
+use crate::broker::testing::{Bench, frame_of};
+use crate::config::Config;
+use crate::net::slots::Phase;
+use crate::types::{ConnId, RingIndex};
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::StrBytes;
+
+/// A broker behind its sockets, all in the test's own thread, so that the slots can be looked at.
+struct Local {
+    net: Rc<Net<Broker>>,
+    listener: std::net::TcpListener,
+    executor: Rc<LocalExecutor<'static>>,
+}
+
+/// A client, and the connection that serves it.
+struct Guest {
+    socket: Async<std::net::TcpStream>,
+    conn: ConnId,
+}
+
+impl Local {
+    fn new(change: impl FnOnce(&mut Config)) -> Local {
+        let broker = Bench::with(change).broker;
+        let setup = Setup::from(&broker.config);
+        let net = Rc::new(Net::new(broker, setup, Clock::start()).unwrap());
+        let executor = Rc::new(LocalExecutor::new());
+        executor.spawn(committer::commit(Rc::clone(&net), RingIndex(0))).detach();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Local { net, listener, executor }
+    }
+
+    fn connect(&self) -> Guest {
+        let local = self.listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(local).unwrap();
+        let (served, remote) = self.listener.accept().unwrap();
+        let conn = self.net.hub.slots.borrow_mut().open(remote.ip(), Mono(0)).unwrap();
+        let peer = Peer { conn, local, remote, waited_out: false };
+        let served = Async::new(served).unwrap();
+        let connection = connection::Connection::new(Rc::clone(&self.net), conn, served, peer);
+        self.executor.spawn(connection.serve()).detach();
+        Guest { socket: Async::new(client).unwrap(), conn }
+    }
+
+    /// Looks at a connection once it is idle, and has completed so many requests of a key.
+    async fn idle(&self, client: &Guest, key: i16, requests: u64) -> [bool; PoolKind::COUNT] {
+        loop {
+            let done = self.net.core.borrow().metrics.requests(key) >= requests;
+            if let Some(slot) = self.net.hub.slots.borrow_mut().find(client.conn) {
+                if done && slot.phase == Phase::Idle {
+                    return slot.holds;
+                }
+            } else {
+                panic!("key {key}: the connection was closed");
+            }
+            yield_now().await;
+        }
+    }
+}
+
+impl Guest {
+    async fn send(&mut self, frame: &[u8]) {
+        let prefix = (frame.len() as u32).to_be_bytes();
+        self.socket.write_all(&[&prefix, frame].concat()).await.unwrap();
+    }
+
+    async fn answer(&mut self) -> Vec<u8> {
+        let mut prefix = [0; 4];
+        self.socket.read_exact(&mut prefix).await.unwrap();
+        let mut answer = vec![0; u32::from_be_bytes(prefix) as usize];
+        self.socket.read_exact(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+/// A request without anything in it for every key, in a version that is served.
+fn frames() -> Vec<(i16, Vec<u8>)> {
+    macro_rules! frames {
+        ($($request:ident)*) => {
+            vec![$({
+                let key = <$request as kafka_protocol::protocol::Request>::KEY;
+                let api = crate::api::api_of(key).unwrap();
+                (key, frame_of(api.max, &$request::default()))
+            }),*]
+        };
+    }
+    frames![
+        ProduceRequest FetchRequest ListOffsetsRequest MetadataRequest OffsetCommitRequest
+        OffsetFetchRequest FindCoordinatorRequest JoinGroupRequest HeartbeatRequest
+        LeaveGroupRequest SyncGroupRequest DescribeGroupsRequest ListGroupsRequest
+        ApiVersionsRequest CreateTopicsRequest DeleteTopicsRequest DeleteRecordsRequest
+        InitProducerIdRequest OffsetForLeaderEpochRequest DescribeAclsRequest CreateAclsRequest
+        DeleteAclsRequest DescribeConfigsRequest AlterConfigsRequest DescribeLogDirsRequest
+        CreatePartitionsRequest DeleteGroupsRequest IncrementalAlterConfigsRequest
+        ListPartitionReassignmentsRequest OffsetDeleteRequest DescribeClusterRequest
+        DescribeProducersRequest
+    ]
+}
+
+/// A produce request for a topic that is not there, or for one that is.
+fn produce(acks: i16, topic: &str) -> Vec<u8> {
+    use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+    let batch = bytes::Bytes::from(crate::codec::batch::sample::batch_of(&[(0, 0)]));
+    let partition = PartitionProduceData::default().with_records(Some(batch));
+    let topic = TopicProduceData::default()
+        .with_name(TopicName(StrBytes::from_string(topic.to_string())))
+        .with_partition_data(vec![partition]);
+    let request = ProduceRequest::default()
+        .with_acks(acks)
+        .with_timeout_ms(1000)
+        .with_topic_data(vec![topic]);
+    frame_of(9, &request)
+}
+
+fn create(topic: &str) -> Vec<u8> {
+    use kafka_protocol::messages::create_topics_request::CreatableTopic;
+    let topic = CreatableTopic::default()
+        .with_name(TopicName(StrBytes::from_string(topic.to_string())))
+        .with_num_partitions(1)
+        .with_replication_factor(1);
+    frame_of(7, &CreateTopicsRequest::default().with_topics(vec![topic]))
+}
+
+#[test]
+fn who_is_idle_holds_nothing_whatever_it_asked_for() {
+    let local = Local::new(|_| {});
+    let nothing = [false; PoolKind::COUNT];
+    smol::block_on(local.executor.run(async {
+        let frames = frames();
+        assert!(APIS.iter().all(|api| frames.iter().any(|(key, _)| *key == api.key)));
+        for (key, frame) in frames {
+            // Acknowledgements are asked for: a default request for none would close.
+            let frame = if key == 0 { produce(1, "none") } else { frame };
+            let mut client = local.connect();
+            client.send(&frame).await;
+            client.answer().await;
+            assert_eq!(local.idle(&client, key, 1).await, nothing, "key {key}");
+        }
+    }));
+}
+
+#[test]
+fn producers_that_want_no_acknowledgement_hold_no_buffer_for_answers() {
+    let local = Local::new(|config| config.reply_leases = 1);
+    let nothing = [false; PoolKind::COUNT];
+    smol::block_on(local.executor.run(async {
+        let mut other = local.connect();
+        other.send(&create("t")).await;
+        other.answer().await;
+        for requests in 1..=4 {
+            let mut client = local.connect();
+            client.send(&produce(0, "t")).await;
+            assert_eq!(local.idle(&client, 0, requests).await, nothing);
+        }
+        for acks in [1, -1] {
+            other.send(&produce(acks, "t")).await;
+            other.answer().await;
+        }
+        assert_eq!(local.idle(&other, 0, 6).await, nothing);
+    }));
+}
+
+#[test]
+fn a_request_that_comes_in_pieces_is_answered_however_many_others_want_its_buffer() {
+    let server = Server::start(|setup| {
+        pool(setup, PoolKind::Control, 1);
+        pool(setup, PoolKind::Fetch, 1);
+        pool(setup, PoolKind::ProduceSmall, 1);
+    });
+    for (key, length) in [(ECHO, 60), (ECHO, 1000), (ECHO, 30_000), (JOIN, 60), (PRODUCE, 60)] {
+        let first = 30;
+        let frame = request(key, 0, 1, 0, length);
+        let mut slow: Vec<_> = (0..10).map(|_| server.connect()).collect();
+        for client in &mut slow {
+            client.send(&frame[..first]);
+            let mut other = server.connect();
+            other.send(&request(key, 0, 2, 0, 9));
+            if key != JOIN {
+                assert_eq!(other.answer(), (2, 0));
+            }
+        }
+        for client in &mut slow {
+            client.send(&[&frame[first..], &request(ECHO, 0, 3, 0, 0)].concat());
+            if key != JOIN {
+                assert_eq!(client.answer(), (1, 0), "{key} {length}");
+            }
+            assert_eq!(client.answer(), (3, 0));
+        }
+    }
+}
+
+#[test]
+fn newcomers_displace_the_idle_and_not_each_other() {
+    let server = Server::start(|setup| {
+        (setup.max_connections, setup.newcomer_ms) = (8, 3_600_000);
+    });
+    let mut idle: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    for client in &mut idle {
+        client.send(&request(ECHO, 0, 1, 0, 0));
+        assert_eq!(client.answer(), (1, 0));
+    }
+    let mut new: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    for client in &mut new {
+        client.send(&request(ECHO, 0, 2, 0, 0));
+        assert_eq!(client.answer(), (2, 0));
+    }
+    assert!(idle.iter_mut().all(fake::Client::is_closed));
+}
+
+#[test]
+fn beginnings_of_requests_and_long_polls_lock_no_slot() {
+    for begun in [2, 6, 8, 11] {
+        let server = Server::start(|setup| setup.max_connections = 4);
+        let mut clients: Vec<_> = (0..4).map(|_| server.connect()).collect();
+        for client in &mut clients {
+            client.send(&request(ECHO, 0, 1, 0, 0));
+            assert_eq!(client.answer(), (1, 0));
+            client.send(&request(ECHO, 0, 1, 0, 1000)[..begun]);
+        }
+        let mut new = server.connect();
+        new.send(&request(ECHO, 0, 2, 0, 0));
+        assert_eq!(new.answer(), (2, 0), "{begun}");
+    }
+    let server = Server::start(|setup| setup.max_connections = 4);
+    let mut sleepers: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    for client in &mut sleepers {
+        client.send(&request(FETCH, 1, 0, 10, 0));
+    }
+    let answered = || {
+        let mut new = server.connect();
+        new.0.write_all(&request(ECHO, 0, 2, 0, 0)).is_ok() && new.try_answer() == Some((2, 0))
+    };
+    assert!((0..1000).any(|_| answered()));
+}
+
+#[test]
+fn an_address_that_has_its_share_displaces_only_its_own() {
+    let server = Server::start(|setup| {
+        (setup.max_connections_per_ip, setup.newcomer_ms) = (2, 3_600_000);
+    });
+    let mut clients: Vec<_> = (0..2).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send(&request(ECHO, 0, 1, 0, 0));
+        assert_eq!(client.answer(), (1, 0));
+    }
+    let mut third = server.connect();
+    third.send(&request(ECHO, 0, 1, 0, 0));
+    assert_eq!(third.answer(), (1, 0));
+    assert!(clients[0].is_closed());
+    clients[1].send(&request(ECHO, 0, 4, 0, 0));
+    assert_eq!(clients[1].answer(), (4, 0));
+    // Who is at work is not cut for another.
+    for client in [&mut clients[1], &mut third] {
+        client.send(&request(FETCH, 0, 1, 50_000_000, 0));
+        client.0.read_exact(&mut [0]).unwrap();
+    }
+    assert!(server.connect().is_closed());
+}

@@ -1,0 +1,447 @@
+//! Random requests of all keys, from many clients at once, against small tables and a disk that fails
+//! now and then: nothing panics, every request is answered or its connection closed, and what is
+//! kept for clients stays within its bounds. `SEED=… REQUESTS=…` repeat a run, or make it longer.
+
+mod generate;
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use brooklet::api::{self, APIS, Step, Window};
+use brooklet::broker::{Broker, ConnId, JobStep};
+use brooklet::clock::{Mono, Now};
+use brooklet::config::{Config, RingConfig};
+use brooklet::error::DiskError;
+use brooklet::log::recovery::Opening;
+use brooklet::log::{Log, LogConfig};
+use brooklet::storage::{Storage, WriteJob};
+use brooklet::types::{FileIndex, FileRef, RingIndex, Settle, Until};
+use kafka_protocol::messages::{JoinGroupResponse, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, HeaderVersion};
+
+use crate::oracle::schema::{self, Schema, Side};
+use crate::reads::rig::{self, Memory};
+use generate::{Dice, Known};
+
+#[test]
+fn every_request_of_every_key_is_answered_or_closes_its_connection() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seed = number("SEED").unwrap_or(0x9e37_79b9_7f4a_7c15);
+    let requests = number("REQUESTS").unwrap_or(40_000);
+    println!("SEED={seed} REQUESTS={requests}");
+    let mut world = World::new(seed);
+    while world.asked < requests {
+        world.step();
+    }
+    world.end();
+    for api in APIS {
+        let seen = world.answered.get(&api.key).copied().unwrap_or(0);
+        assert!(seen > 0 || requests < 40_000, "{} was never answered", api.name);
+    }
+}
+
+/// A broker and its clients.
+struct World {
+    broker: Broker,
+    disk: Arc<Disk>,
+    dice: Dice,
+    known: Known,
+    schemas: Vec<Schema>,
+    clients: Vec<Client>,
+    /// A write that the disk has in hand.
+    out: Option<WriteJob>,
+    now: Now,
+    asked: u64,
+    answered: BTreeMap<i16, u64>,
+    window: Vec<u8>,
+}
+
+/// What a client waits for.
+#[derive(Debug, Clone)]
+enum Client {
+    Idle,
+    /// The answer, which waits for a sync.
+    Owed {
+        frame: Vec<u8>,
+        answer: Vec<u8>,
+        until: Until,
+    },
+    /// To be asked again.
+    Again {
+        frame: Vec<u8>,
+        until: Until,
+        tries: u32,
+    },
+    /// Its job, asleep.
+    Asleep {
+        frame: Vec<u8>,
+        until: Mono,
+    },
+}
+
+/// A disk that can fail.
+#[derive(Default)]
+struct Disk {
+    memory: Memory,
+    fails: AtomicBool,
+}
+
+const CLIENTS: u16 = 12;
+const RING: RingIndex = RingIndex(0);
+const TICKS_MAX: u32 = 16;
+
+impl World {
+    fn new(seed: u64) -> World {
+        let small = RingConfig {
+            segments: 3,
+            spares: 2,
+            segment_bytes: 4 << 20,
+            ..Config::default().rings[0].clone()
+        };
+        let config = Config {
+            rings: vec![small],
+            topics_max: 4,
+            partitions_max: 12,
+            groups_max: 3,
+            group_members_max: 6,
+            group_members_bytes: 4096,
+            offsets_max: 8,
+            producers_max: 4,
+            fetch_waits_max: 32,
+            max_connections: CLIENTS.into(),
+            message_max_bytes: 16 << 10,
+            socket_request_max_bytes: 40 << 10,
+            commit_group_max_bytes: 40 << 10,
+            ..Config::default()
+        };
+        let disk = Arc::new(Disk::default());
+        let now = Now { mono: Mono(1), wall_ms: 1_000_000, wall_synchronised: true };
+        let storage: Arc<dyn Storage> = Arc::<Disk>::clone(&disk);
+        let mut opening = Opening {
+            now,
+            entropy: &mut |buf| buf.fill(7),
+            progress: &mut |_, _, _| {},
+            unreadable_is_damaged: true,
+        };
+        let log = Log::open(&LogConfig::of(&config), storage, &mut opening).unwrap();
+        World {
+            broker: Broker::new(config, log),
+            disk,
+            dice: Dice(seed.max(1)),
+            known: Known::default(),
+            schemas: APIS.iter().map(|api| schema::load(api.name, Side::Request)).collect(),
+            clients: vec![Client::Idle; CLIENTS.into()],
+            out: None,
+            now,
+            asked: 0,
+            answered: BTreeMap::new(),
+            window: vec![0; brooklet::limits::ANSWER_WINDOW_BYTES],
+        }
+    }
+
+    fn step(&mut self) {
+        match self.dice.below(100) {
+            0..70 => {
+                let conn = self.dice.below(CLIENTS.into()) as u16;
+                if matches!(self.clients[usize::from(conn)], Client::Idle) {
+                    self.ask(conn);
+                }
+            }
+            70..80 => self.disk_step(),
+            80..84 => {
+                let ms = self.dice.pick(&[1, 10, 300, 300, 5000, 60_000, 400_000]);
+                self.pass(ms);
+            }
+            84..86 => {
+                let fails = self.dice.once_in(2);
+                self.disk.fails.store(fails, Ordering::Relaxed);
+            }
+            86..88 => {
+                // A client goes away.
+                let conn = self.dice.below(CLIENTS.into()) as u16;
+                self.gone(conn);
+            }
+            _ => {}
+        }
+        self.look();
+        self.check_bounds();
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.mono = self.now.mono.plus_ms(ms);
+        self.now.wall_ms += ms as i64;
+        // A member with no time for rebalances makes the next step due at once.
+        for _ in 0..TICKS_MAX {
+            self.broker.tick(self.now);
+            if self.broker.due() > self.now.mono {
+                return;
+            }
+        }
+        panic!("what is due is done");
+    }
+
+    fn gone(&mut self, conn: u16) {
+        self.broker.job_cancel(ConnId(conn));
+        self.clients[usize::from(conn)] = Client::Idle;
+    }
+
+    fn disk_step(&mut self) {
+        match self.out.take() {
+            Some(job) => {
+                let result = job.run(&*self.disk);
+                self.broker.log.io_done(RING, job, result, self.now);
+            }
+            None => self.out = self.broker.log.next_io(RING, self.now),
+        }
+    }
+
+    fn ask(&mut self, conn: u16) {
+        self.asked += 1;
+        // Every third writes records, so that groups are full now and then.
+        let at = self.dice.below(APIS.len() as u64 * 3 / 2) as usize;
+        let at = if at < APIS.len() { at } else { 0 };
+        let api = &APIS[at];
+        let mut version = api.min + self.dice.below((api.max - api.min + 1) as u64) as i16;
+        if self.dice.once_in(100) {
+            version = self.dice.pick(&[-1, 0, api.max + 1, i16::MAX]);
+        }
+        let id = self.asked as i32;
+        let schema = &self.schemas[at];
+        let frame = generate::request(api, schema, version, id, &mut self.dice, &self.known);
+        // Longer ones are not read at all.
+        if frame.len() <= self.broker.config.socket_request_max_bytes {
+            self.dispatch(conn, frame, 0);
+        }
+    }
+
+    fn dispatch(&mut self, conn: u16, frame: Vec<u8>, tries: u32) {
+        let peer = rig::peer(conn);
+        let window = Window { buf: &mut self.window, from: 0 };
+        let step = api::dispatch(&mut self.broker, &peer, &frame, window, self.now);
+        let client = match step {
+            Step::Reply { bytes } => {
+                let answer = self.reply(conn, &frame, bytes);
+                if let Some(answer) = answer {
+                    self.answer(&frame, &answer);
+                }
+                Client::Idle
+            }
+            Step::ReplyAfter { bytes, until } => {
+                Client::Owed { frame, answer: self.window[..bytes].to_vec(), until }
+            }
+            Step::Again(until) => {
+                assert_eq!(self.broker.log.settled(&until), Settle::Pending, "{}", shown(&frame));
+                assert!(tries < 1000, "asked again for ever: {}", shown(&frame));
+                Client::Again { frame, until, tries: tries + 1 }
+            }
+            Step::Job => return self.drive(conn, frame),
+            Step::NoReply => {
+                assert_eq!(frame[..2], [0, 0], "only who wants no answer gets none");
+                Client::Idle
+            }
+            Step::Close(_) => return self.gone(conn),
+            Step::Held(_) => panic!("nobody holds this ring"),
+        };
+        self.clients[usize::from(conn)] = client;
+    }
+
+    /// The whole of an answer, window by window; none: it changed meanwhile.
+    fn reply(&mut self, conn: u16, frame: &[u8], bytes: usize) -> Option<Vec<u8>> {
+        let mut whole = self.window[..bytes.min(self.window.len())].to_vec();
+        while whole.len() < bytes {
+            let window = Window { buf: &mut self.window, from: whole.len() };
+            let step = api::dispatch(&mut self.broker, &rig::peer(conn), frame, window, self.now);
+            if step != (Step::Reply { bytes }) {
+                return None;
+            }
+            let more = (bytes - whole.len()).min(self.window.len());
+            whole.extend_from_slice(&self.window[..more]);
+        }
+        Some(whole)
+    }
+
+    /// An answer begins with its length and repeats the request's number.
+    fn answer(&mut self, frame: &[u8], answer: &[u8]) {
+        let length = u32::from_be_bytes(answer[..4].try_into().unwrap());
+        assert_eq!(length as usize + 4, answer.len(), "{}", shown(frame));
+        assert_eq!(answer[4..8], frame[4..8], "{}", shown(frame));
+        let key = i16::from_be_bytes([frame[0], frame[1]]);
+        *self.answered.entry(key).or_default() += 1;
+        if key == 11 {
+            self.learn(i16::from_be_bytes([frame[2], frame[3]]), &answer[4..]);
+        }
+    }
+
+    /// What a member is told when it joins.
+    fn learn(&mut self, version: i16, answer: &[u8]) {
+        let mut rest = bytes::Bytes::copy_from_slice(answer);
+        let header = JoinGroupResponse::header_version(version);
+        ResponseHeader::decode(&mut rest, header).unwrap();
+        let joined = JoinGroupResponse::decode(&mut rest, version).unwrap();
+        assert!(rest.is_empty());
+        if joined.generation_id >= 0 {
+            self.known.generation = joined.generation_id;
+        }
+        let id = joined.member_id.to_string();
+        if !id.is_empty() && !self.known.members.contains(&id) {
+            self.known.members.push(id);
+            if self.known.members.len() > 8 {
+                self.known.members.remove(0);
+            }
+        }
+    }
+
+    /// Goes on with a job until it is done or sleeps.
+    fn drive(&mut self, conn: u16, frame: Vec<u8>) {
+        let mut buf = vec![0xee; 64 << 10];
+        let (mut read, mut sent) = (None, Vec::new());
+        for _ in 0..100_000 {
+            match self.broker.job_step(ConnId(conn), &mut buf, read.take(), self.now) {
+                JobStep::Read { file, at, from, to } => {
+                    read = Some(self.disk.read(file, at, &mut buf[from..to]));
+                }
+                JobStep::Send { from, to } => sent.extend_from_slice(&buf[from..to]),
+                JobStep::Sleep(until) => {
+                    assert!(until > self.now.mono, "{}", shown(&frame));
+                    self.clients[usize::from(conn)] = Client::Asleep { frame, until };
+                    return;
+                }
+                JobStep::Done => {
+                    self.answer(&frame, &sent);
+                    self.clients[usize::from(conn)] = Client::Idle;
+                    return;
+                }
+                JobStep::Close(_) => return self.gone(conn),
+            }
+        }
+        panic!("a job without an end: {}", shown(&frame));
+    }
+
+    /// Wakes whoever has something to do.
+    fn look(&mut self) {
+        while let Some(conn) = self.broker.woken() {
+            if let Client::Asleep { frame, .. } = self.clients[usize::from(conn.0)].clone() {
+                self.drive(conn.0, frame);
+            }
+        }
+        for conn in 0..CLIENTS {
+            match self.clients[usize::from(conn)].clone() {
+                Client::Asleep { frame, until } if until <= self.now.mono => {
+                    self.drive(conn, frame);
+                }
+                Client::Owed { frame, mut answer, until } => {
+                    let number = |at: usize| i16::from_be_bytes([frame[at], frame[at + 1]]);
+                    match self.broker.log.settled(&until) {
+                        Settle::Pending => continue,
+                        Settle::Done => self.answer(&frame, &answer),
+                        Settle::Failed if number(0) == 0 => {
+                            api::fail(number(0), number(2), &mut answer);
+                            self.answer(&frame, &answer);
+                        }
+                        Settle::Failed => return self.dispatch(conn, frame, 0),
+                    }
+                    self.clients[usize::from(conn)] = Client::Idle;
+                }
+                Client::Again { frame, until, tries }
+                    if self.broker.log.settled(&until) != Settle::Pending =>
+                {
+                    self.dispatch(conn, frame, tries);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What is kept for clients is what the tables have room for.
+    fn check_bounds(&self) {
+        let (broker, config) = (&self.broker, &self.broker.config);
+        let state = broker.log.state();
+        assert!(state.topics_len() <= config.topics_max);
+        assert!(state.partitions_len() <= config.partitions_max);
+        assert!(state.offsets_len() <= config.offsets_max);
+        assert!(broker.groups.members_len() <= config.group_members_max);
+        assert!(broker.groups.bytes_used() <= config.group_members_bytes);
+        let asleep = self.clients.iter().filter(|client| matches!(client, Client::Asleep { .. }));
+        assert!(broker.reads.waiting() <= asleep.count() as u64);
+    }
+
+    /// Everybody who waits is answered once the disk works and time passes; then nothing is left.
+    fn end(&mut self) {
+        self.disk.fails.store(false, Ordering::Relaxed);
+        for _ in 0..200 {
+            self.pass(60_000);
+            for _ in 0..8 {
+                self.disk_step();
+                self.look();
+            }
+        }
+        for client in &self.clients {
+            let frame = match client {
+                Client::Idle => continue,
+                Client::Owed { frame, .. }
+                | Client::Again { frame, .. }
+                | Client::Asleep { frame, .. } => frame,
+            };
+            panic!("never answered: {}", shown(frame));
+        }
+        assert_eq!((self.broker.reads.waiting(), self.broker.groups.members_len()), (0, 0));
+        (0..CLIENTS).for_each(|conn| self.gone(conn));
+        assert!(self.broker.reads.room(self.broker.config.fetch_waits_max), "all of it is back");
+    }
+}
+
+/// A request, as far as it helps.
+fn shown(frame: &[u8]) -> String {
+    let number = |at: usize| i16::from_be_bytes([frame[at], frame[at + 1]]);
+    let begin = &frame[..frame.len().min(200)];
+    format!("key {} version {}, {} bytes: {begin:?}", number(0), number(2), frame.len())
+}
+
+impl Disk {
+    fn failing(&self, doing: &'static str) -> Result<(), DiskError> {
+        if self.fails.load(Ordering::Relaxed) { Err(DiskError { doing, os: 5 }) } else { Ok(()) }
+    }
+}
+
+impl Storage for Disk {
+    fn files(&self, ring: RingIndex) -> Result<Vec<(FileIndex, u64)>, DiskError> {
+        self.memory.files(ring)
+    }
+
+    fn create(
+        &self,
+        file: FileRef,
+        bytes: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), DiskError> {
+        self.memory.create(file, bytes, progress)
+    }
+
+    fn remove(&self, file: FileRef) -> Result<(), DiskError> {
+        self.memory.remove(file)
+    }
+
+    fn read(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
+        self.memory.read(file, at, buf)
+    }
+
+    fn read_cached(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<bool, DiskError> {
+        self.memory.read_cached(file, at, buf)
+    }
+
+    fn read_medium(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
+        self.memory.read_medium(file, at, buf)
+    }
+
+    fn write(&self, file: FileRef, at: u64, parts: &[IoSlice<'_>]) -> Result<(), DiskError> {
+        self.failing("write")?;
+        self.memory.write(file, at, parts)
+    }
+
+    fn sync(&self, file: FileRef) -> Result<(), DiskError> {
+        self.failing("sync")?;
+        self.memory.sync(file)
+    }
+}
