@@ -206,7 +206,6 @@ impl Broker {
     }
 }
 
-/// 16 bytes as Kafka writes them: base64 of letters, digits, - and _, without padding.
 /// A cluster's id that stays and tells nobody the ring's, which only what the broker itself wrote may
 /// bear: FNV-1a, 64 bits of it, spread over both halves.
 fn cluster_id_of(ring_id: [u8; 16]) -> [u8; 16] {
@@ -221,6 +220,7 @@ fn cluster_id_of(ring_id: [u8; 16]) -> [u8; 16] {
     id
 }
 
+/// 16 bytes as Kafka writes them: base64 of letters, digits, - and _, without padding.
 fn id_text(id: [u8; 16]) -> heapless::String<64> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let number = u128::from_be_bytes(id);
