@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -57,6 +58,8 @@ class Broker:
 
     name = "broker"
     can_restart = True
+    # Whether `spoil` knows where records are kept.
+    can_spoil = False
 
     def __init__(self, port=0, directory=None):
         self.host, self.port = "127.0.0.1", port or free_port()
@@ -126,12 +129,19 @@ class Broker:
             self.process.wait()
             raise RuntimeError(f"no end within {STOP_SECONDS_MAX} s of SIGTERM") from None
 
-    def restart(self, how):
-        """Ends the broker as told and starts it over the same data."""
+    def restart(self, how, spoil=None):
+        """Ends the broker as told and starts it over the same data, in which the text `spoil` is
+        spoilt."""
         self.stop(how)
         if how == "term" and self.process.returncode not in self.exit_codes:
             raise RuntimeError(f"exit code {self.process.returncode} after SIGTERM")
+        if spoil is not None:
+            self.spoil(spoil.encode())
         self.start()
+
+    def spoil(self, wanted):
+        """Flips a bit of these bytes, which are in the data once."""
+        raise NotImplementedError
 
     # What a clean stop by SIGTERM may exit with.
     exit_codes = (0,)
@@ -157,6 +167,7 @@ class Brooklet(Broker):
     """brooklet, with a ring that is small enough to be zero-filled in no time."""
 
     name = "brooklet"
+    can_spoil = True
 
     def __init__(self, binary, port=0, directory=None, settings=()):
         super().__init__(port, directory)
@@ -171,6 +182,21 @@ class Brooklet(Broker):
 
     def environment(self):
         return dict(os.environ, RUST_LOG=os.environ.get("RUST_LOG", "info"))
+
+    def spoil(self, wanted):
+        found = []
+        for path in (self.home / "data" / "ring-0").glob("segment-*"):
+            data = path.read_bytes()
+            found += [(path, hit.start(), data[hit.start()]) for hit in re.finditer(wanted, data)]
+        if len(found) != 1:
+            raise RuntimeError(f"{wanted} is at {len(found)} places")
+        ((path, at, byte),) = found
+        with open(path, "r+b") as segment:
+            segment.seek(at)
+            segment.write(bytes([byte ^ 1]))
+            # The broker reads past the page cache.
+            segment.flush()
+            os.fsync(segment.fileno())
 
 
 class Kafka(Broker):

@@ -36,6 +36,8 @@ TRAITS = {
     "explicit_commit",
     "static_member",
     "consumer_protocol",
+    "commits_end",
+    "passes_empty_batches",
 }
 
 

@@ -37,7 +37,7 @@ class Context:
         self.name, self.control = name, control
         self.host, self.port, self.bootstrap = broker.host, broker.port, broker.bootstrap
         self.broker_name, self.can_restart = broker.name, broker.can_restart
-        self.scratch = broker.home
+        self.can_spoil, self.scratch = broker.can_spoil, broker.home
         self.topics, self.groups = [], []
 
     def raw(self, timeout=20):
@@ -104,14 +104,21 @@ class Context:
                 raise AssertionError(f"not within {seconds} s: {what}")
             time.sleep(0.05)
 
-    def restart(self, how):
-        """Restarts the broker by "term" or "kill"."""
+    def restart(self, how, spoil=None):
+        """Restarts the broker by "term" or "kill". While it is down, a bit is flipped in its data
+        where the text `spoil` is, which must be there once."""
         if not self.can_restart:
             raise Skip("the broker under test is not ours to restart")
-        self.control.sendall(json.dumps({"restart": how}).encode() + b"\n")
+        if spoil is not None and not self.can_spoil:
+            raise Skip("only brooklet's data is spoilt here")
+        self.control.sendall(json.dumps({"restart": how, "spoil": spoil}).encode() + b"\n")
         answer = json.loads(read_line(self.control))
         if "error" in answer:
             raise AssertionError(f"restart by {how}: {answer['error']}")
+
+    def log_of_start(self):
+        """What the broker has logged since it was started last."""
+        return (self.scratch / "broker.log").read_text().rsplit("INFO  brooklet ", 1)[-1]
 
     def clean(self):
         """Deletes the case's topics: the broker's tables are bounded, and many cases follow."""
@@ -253,7 +260,7 @@ def _supervise(child, control, broker):
         if "outcome" in message:
             return tuple(message["outcome"])
         try:
-            broker.restart(message["restart"])
+            broker.restart(message["restart"], message["spoil"])
             control.sendall(b"{}\n")
         except Exception as error:
             control.sendall(json.dumps({"error": str(error)}).encode() + b"\n")

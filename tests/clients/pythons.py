@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import threading
+import time
 
 import install
 import rawkafka
@@ -130,6 +131,26 @@ class Confluent(PythonClient):
             out.append(Got(message.offset(), stamp, message.key(), message.value(), headers))
         consumer.close()
         return out
+
+    def read_to_end(self, topic, group):
+        from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
+
+        consumer, out = self._consumer(group, **{"enable.partition.eof": True}), []
+        consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+        while True:
+            message = consumer.poll(SECONDS_MAX)
+            if message is None:
+                raise AssertionError(f"{len(out)} records and no end within {SECONDS_MAX} s")
+            if message.error() is None:
+                out.append(Got(message.offset(), 0, message.key(), message.value(), ()))
+            elif message.error().code() == KafkaError._PARTITION_EOF:
+                # By itself it commits behind the last record, wherever the end is.
+                where = TopicPartition(topic, 0, message.offset())
+                consumer.commit(offsets=[where], asynchronous=False)
+                yield message.offset(), out
+                out = []
+            else:
+                raise AssertionError(str(message.error()))
 
     def _admin(self):
         from confluent_kafka.admin import AdminClient
@@ -320,6 +341,22 @@ class KafkaPython(PythonClient):
         if len(out) < count:
             raise AssertionError(f"{len(out)} of {count} records within {SECONDS_MAX} s")
         return out
+
+    def read_to_end(self, topic, group):
+        from kafka import TopicPartition
+
+        consumer, where = self._consumer(group), TopicPartition(topic, 0)
+        consumer.assign([where])
+        consumer.seek_to_beginning(where)
+        while True:
+            out, until = [], time.monotonic() + SECONDS_MAX
+            while consumer.position(where) < consumer.end_offsets([where])[where]:
+                if time.monotonic() > until:
+                    raise AssertionError(f"at {consumer.position(where)} after {SECONDS_MAX} s")
+                for message in consumer.poll(timeout_ms=500).get(where, ()):
+                    out.append(Got(message.offset, 0, message.key, message.value, ()))
+            consumer.commit()
+            yield consumer.position(where), out
 
     def _admin(self):
         from kafka import KafkaAdminClient
@@ -532,6 +569,33 @@ class Aiokafka(PythonClient):
             return out
 
         return self._with_consumer(None, take)
+
+    def read_to_end(self, topic, group):
+        from aiokafka import AIOKafkaConsumer, TopicPartition
+
+        where = TopicPartition(topic, 0)
+
+        async def begin():
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self.t.bootstrap, group_id=group, enable_auto_commit=False
+            )
+            await consumer.start()
+            consumer.assign([where])
+            await consumer.seek_to_beginning(where)
+            return consumer
+
+        async def take(consumer):
+            out = []
+            while await consumer.position(where) < (await consumer.end_offsets([where]))[where]:
+                for message in (await consumer.getmany(where, timeout_ms=500)).get(where, ()):
+                    out.append(Got(message.offset, 0, message.key, message.value, ()))
+            await consumer.commit()
+            return await consumer.position(where), out
+
+        run = asyncio.new_event_loop().run_until_complete
+        consumer = run(begin())
+        while True:
+            yield run(asyncio.wait_for(take(consumer), SECONDS_MAX))
 
     def offset(self, topic, what, partition=0):
         from aiokafka import TopicPartition

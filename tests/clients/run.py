@@ -35,6 +35,7 @@ import extras
 import features
 import group_features  # registers its features with the others
 import harness
+import hole_features  # registers its features with the others
 import hostile  # registers its cases with those of `extras`
 import install
 import lanes

@@ -141,10 +141,17 @@ class Kcat(Client):
         "explicit_commit": "kcat commits by itself only",
         "stream": "kcat tells nobody what was acknowledged",
         "consumer_protocol": "Debian's kcat has a librdkafka from before it",
+        "commits_end": "kcat commits behind the last record only",
     }
 
     def _kcat(self, *arguments, stdin=b"", ok=True):
         return run(["kcat", "-b", self.t.bootstrap, *arguments], stdin, SECONDS_MAX, ok)
+
+    def _kcat_both(self, *arguments):
+        """Standard output and standard error of a run that must end by itself."""
+        command = ["kcat", "-b", self.t.bootstrap, *arguments]
+        done = subprocess.run(command, capture_output=True, timeout=SECONDS_MAX, check=True)
+        return done.stdout.decode(), done.stderr.decode()
 
     def produce(self, topic, records, acks="all", idempotent=False, codec="none", bytes_max=None):
         options = ["-X", f"acks={acks}", "-z", codec, "-X", "linger.ms=5"]
@@ -177,6 +184,16 @@ class Kcat(Client):
         where = ["-C", "-t", topic, "-p", str(partition), "-o", str(start), "-c", str(count)]
         told = self._kcat(*where, "-J", "-q").decode()
         return [kcat_record(json.loads(line)) for line in told.splitlines()]
+
+    def read_to_end(self, topic, group):
+        start = "beginning"
+        while True:
+            # Without -q it says on its standard error at which end it exits.
+            where = ["-C", "-t", topic, "-p", "0", "-o", start, "-J", "-e"]
+            told, errors = self._kcat_both(*where)
+            (end,) = re.findall(r"Reached end of topic \S+ \[0\] at offset (\d+)", errors)
+            yield int(end), [kcat_record(json.loads(line)) for line in told.splitlines()]
+            start = end
 
     def member(self, group, topic, **options):
         return KcatMember(self.t.bootstrap, group, topic, options)
@@ -368,3 +385,14 @@ class JavaTools(Client):
 
     def member(self, group, topic, **options):
         return ConsoleMember(self.t.bootstrap, group, topic, options)
+
+    def read_to_end(self, topic, group):
+        # The end of a group's member is that kafka-consumer-groups shows no lag.
+        member, seen = self.member(group, topic), 0
+        while True:
+            end = self.t.end_offset(topic)
+            at_end = lambda: [row[3:6] for row in self._offsets(group)] == [[str(end)] * 2 + ["0"]]
+            self.t.wait_until("a lag of 0", at_end, SECONDS_MAX)
+            out = member.records[seen:]
+            yield end, out
+            seen += len(out)

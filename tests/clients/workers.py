@@ -7,6 +7,7 @@ A worker is started as `WORKER CLIENT BROKER`. Each line on its standard input i
 | --- | --- | --- |
 | produce | topic, records, acks, idempotent, codec, linger_ms, bytes_max (0: default) | when all are acknowledged |
 | consume | topic, partition, start ("offset", "timestamp", "earliest", "latest"), at, count | records |
+| read_to_end | group, topic, partition | {end, records} of the consumer that the first of these began; commits its position, where there is one |
 | offset | topic, partition, start (also "max_timestamp"), at | an offset, −1 for none |
 | create_topic, delete_topic, create_partitions, list_topics, partitions | topic, partitions, configs | |
 | configs, set_config | topic, configs | {name: value} |
@@ -81,6 +82,12 @@ class Worker(Client):
         where = {"topic": topic, "partition": partition, "count": count}
         return [got_of(wire) for wire in self._call("consume", **where, **self._asked(start))]
 
+    def read_to_end(self, topic, group):
+        process = self._start(Process)
+        while True:
+            told = process.call("read_to_end", group=group, topic=topic, partition=0)
+            yield told["end"], [got_of(wire) for wire in told["records"]]
+
     def offset(self, topic, what, partition=0):
         what = ("timestamp", what) if isinstance(what, int) else what
         return self._call("offset", topic=topic, partition=partition, **self._asked(what))
@@ -134,6 +141,7 @@ class Worker(Client):
         return process
 
 
+POSITION_OF_RECORDS = "the client shows the offsets of records only, not where it is behind them"
 CLASSIC_ONLY = "the client has the classic protocol only"
 
 
@@ -163,7 +171,10 @@ class Franz(GoWorker):
     """franz-go, with kadm."""
 
     name = "franz-go"
-    lacks = {"consumer_protocol": "franz-go's default is the classic protocol"}
+    lacks = {
+        "consumer_protocol": "franz-go's default is the classic protocol",
+        "read_to_end": POSITION_OF_RECORDS,
+    }
 
 
 class Sarama(GoWorker):
@@ -172,6 +183,7 @@ class Sarama(GoWorker):
     name = "sarama"
     lacks = {
         "max_timestamp": "sarama's GetOffset has no such question",
+        "read_to_end": POSITION_OF_RECORDS,
         "consumer_protocol": CLASSIC_ONLY,
     }
 
@@ -186,7 +198,9 @@ class KafkaGo(GoWorker):
     lacks = {
         "idempotence": "kafka-go has no idempotent producer",
         "delete_records": "kafka-go has no DeleteRecords",
+        "passes_empty_batches": "kafka-go goes back to offset 1 at an empty batch",
         "max_timestamp": "kafka-go has no such question",
+        "read_to_end": POSITION_OF_RECORDS,
         "append_time": "kafka-go's Reader shows the producer's timestamps only",
         "static_member": "kafka-go's Reader has no instance id",
         "consumer_protocol": CLASSIC_ONLY,
@@ -203,6 +217,7 @@ class Kafkajs(Worker):
         "codec_lz4": "kafkajs has no lz4 of its own",
         "codec_zstd": "kafkajs has no zstd of its own",
         "max_timestamp": "kafkajs has no such question",
+        "read_to_end": POSITION_OF_RECORDS,
         "delete_offset": "kafkajs has no OffsetDelete",
         "static_member": "kafkajs has no instance id",
         "consumer_protocol": CLASSIC_ONLY,
@@ -231,6 +246,7 @@ class Rdkafka(RustWorker):
     name = "rdkafka"
     lacks = {
         "max_timestamp": "the rdkafka crate has no such question",
+        "read_to_end": "not tried: it is librdkafka, as confluent is",
         "delete_offset": "the rdkafka crate has no OffsetDelete",
     }
 
@@ -256,6 +272,7 @@ class Rskafka(RustWorker):
         "sets_configs": "rskafka gives a new topic no configs",
         "create_partitions": "rskafka has no CreatePartitions",
         "max_timestamp": "rskafka has no such question",
+        "read_to_end": POSITION_OF_RECORDS,
         "commit": NO_GROUPS,
         "committed": NO_GROUPS,
         "delete_offset": NO_GROUPS,

@@ -49,6 +49,7 @@ public final class Worker {
 
   private final String broker;
   private Admin admin;
+  private KafkaConsumer<byte[], byte[]> reader;
   private Member member;
   private Stream stream;
 
@@ -85,6 +86,8 @@ public final class Worker {
         return produce(in);
       case "consume":
         return consume(in);
+      case "read_to_end":
+        return readToEnd(in);
       case "stream":
         stream = new Stream(producer(in), in);
         stream.start();
@@ -227,6 +230,31 @@ public final class Worker {
       }
       return out.subList(0, count);
     }
+  }
+
+  private Object readToEnd(JsonNode in) {
+    var where = List.of(partition(in));
+    if (reader == null) {
+      var bytes = new ByteArrayDeserializer();
+      Properties options = properties();
+      options.put("group.id", in.get("group").asText());
+      options.put("enable.auto.commit", false);
+      reader = new KafkaConsumer<>(options, bytes, bytes);
+      reader.assign(where);
+      reader.seekToBeginning(where);
+    }
+    List<Object> out = new ArrayList<>();
+    long until = System.nanoTime() + TimeUnit.SECONDS.toNanos(OPERATION_SECONDS_MAX);
+    while (reader.position(where.get(0)) < reader.endOffsets(where).get(where.get(0))) {
+      if (System.nanoTime() > until) {
+        throw new IllegalStateException("at " + reader.position(where.get(0)));
+      }
+      for (ConsumerRecord<byte[], byte[]> record : reader.poll(Duration.ofMillis(500))) {
+        out.add(taken(record));
+      }
+    }
+    reader.commitSync();
+    return Map.of("end", reader.position(where.get(0)), "records", out);
   }
 
   private static Map<String, Object> taken(ConsumerRecord<byte[], byte[]> record) {
