@@ -161,6 +161,11 @@ pub const TOPIC_STRETCHES_MAX: usize = 8;
 /// among those that wait as long. Beyond: it is answered with what there is, and its client asks again.
 pub const FETCH_WAIT_MS_MAX: u64 = 300_000;
 
+/// Milliseconds that a fetch waits for records where it could be answered with nothing but offsets that
+/// have none. Costs a reader so long when it comes to the end over some. Clients that do not pass
+/// over them (rskafka 0.6) ask at once again, for ever.
+pub const FETCH_HOLES_WAIT_MS: u64 = 100;
+
 /// Unknown topics whose names fetches under way repeat in their answers. Costs 256 bytes each.
 /// Beyond: such a fetch is answered at once, without records.
 pub const FETCH_NAMES_MAX: usize = 32;

@@ -146,6 +146,7 @@ fn start(
         bytes_min: u32::try_from(ask.min_bytes).unwrap_or(0).min(bytes_max),
         bytes_max,
         deadline: now.mono.plus_ms(wait_ms),
+        holes_at: now.mono.plus_ms(limits::FETCH_HOLES_WAIT_MS),
     };
     let conn = request.peer.conn;
     let (reads, state) = (&mut broker.reads, broker.log.state());

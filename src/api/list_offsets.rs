@@ -113,6 +113,7 @@ fn start(
         bytes_min: 0,
         bytes_max: 0,
         deadline: Mono(0),
+        holes_at: Mono(0),
     };
     let conn = request.peer.conn;
     let (reads, state) = (&mut broker.reads, broker.log.state());

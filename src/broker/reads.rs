@@ -65,6 +65,8 @@ pub struct Terms {
     pub bytes_max: u32,
     /// At this moment it is answered with what there is.
     pub deadline: Mono,
+    /// And at this one, if that is earlier, with nothing but offsets that have no records.
+    pub holes_at: Mono,
 }
 
 /// The arena has no room for a request.

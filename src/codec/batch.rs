@@ -13,23 +13,50 @@ pub use check::{Checked, Refusal, Rules, check};
 use super::crc::crc32c;
 use super::{Error, Reader};
 
-/// A batch without records that takes the offsets from `first` to `last`, as Kafka's log cleaner leaves
-/// one where it removed all records: whoever reads it goes on behind it. `last` is at most
-/// `i32::MAX` above `first`.
-pub fn empty(first: i64, last: i64, leader_epoch: i32) -> [u8; HEADER_BYTES] {
-    let mut batch = [0; HEADER_BYTES];
+/// A control batch that takes the offsets from `first` to `last`: consumers pass over it, to the offset
+/// behind it, and show nothing of it. It looks like the marker at a transaction's end: one record, at
+/// the last offset. (An empty batch, as Kafka's log cleaner leaves them, is passed over by Java's and
+/// librdkafka's consumers only: others ask for it again for ever, and one begins anew.)
+/// `last` is at most `i32::MAX` above `first`.
+pub fn marker(first: i64, last: i64, leader_epoch: i32) -> heapless::Vec<u8, MARKER_BYTES_MAX> {
     let delta = i32::try_from(last - first).expect("a batch takes so many offsets");
-    batch[..8].copy_from_slice(&first.to_be_bytes());
-    batch[8..12].copy_from_slice(&((HEADER_BYTES - LENGTH_END) as i32).to_be_bytes());
-    batch[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
-    batch[16] = 2;
-    batch[23..27].copy_from_slice(&delta.to_be_bytes());
+    let mut batch = heapless::Vec::new();
+    let mut put = |bytes: &[u8]| batch.extend_from_slice(bytes).expect("it has room for all");
+    put(&first.to_be_bytes());
+    put(&((marker_bytes(delta) - LENGTH_END) as i32).to_be_bytes());
+    put(&leader_epoch.to_be_bytes());
+    put(&[2, 0, 0, 0, 0]);
+    put(&(ATTRIBUTE_TRANSACTIONAL | ATTRIBUTE_CONTROL).to_be_bytes());
+    put(&delta.to_be_bytes());
     // No timestamps, no producer, no sequence.
-    batch[27..57].fill(0xff);
+    put(&[0xff; 30]);
+    put(&1_i32.to_be_bytes());
+    let record = marker_bytes(delta) - HEADER_BYTES - 1;
+    // A length below 64 and a delta that is not negative, as zigzag numbers.
+    put(&[(record << 1) as u8, 0, 0]);
+    let mut rest = delta.unsigned_abs() << 1;
+    while rest >= 0x80 {
+        put(&[rest as u8 | 0x80]);
+        rest >>= 7;
+    }
+    put(&[rest as u8]);
+    // Key: version 0, commit. Value: version 0, coordinator epoch 0. No headers.
+    put(&[4 << 1, 0, 0, 0, 1, 6 << 1, 0, 0, 0, 0, 0, 0, 0]);
     let crc = crc32c(&batch[CRC_END..]);
     batch[17..CRC_END].copy_from_slice(&crc.to_be_bytes());
     batch
 }
+
+/// The length of a [`marker`] whose last offset is so far above its first.
+pub fn marker_bytes(delta: i32) -> usize {
+    let zigzag = u64::from(delta.unsigned_abs()) << 1;
+    let delta_bytes = (64 - (zigzag | 1).leading_zeros() as usize).div_ceil(7);
+    // Length, attributes, timestamp; key, value, headers.
+    HEADER_BYTES + 3 + delta_bytes + 13
+}
+
+/// The longest [`marker`].
+pub const MARKER_BYTES_MAX: usize = HEADER_BYTES + 3 + 5 + 13;
 
 /// The header of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -322,6 +349,23 @@ mod tests {
         set_timestamps(&mut batch, true, 5000);
         assert!(batches(&batch).next().unwrap().crc_holds());
         assert_eq!(times(&batch), [(40, 5000), (41, 5000)]);
+    }
+
+    #[test]
+    fn a_marker_takes_all_its_offsets_and_has_one_control_record_at_the_last() {
+        for (first, last) in [(0, 0), (7, 70), (5, 5 + i64::from(i32::MAX)), (1 << 40, 1 << 41)] {
+            let last = last.min(first + i64::from(i32::MAX));
+            let bytes = marker(first, last, 3);
+            assert_eq!(bytes.len(), marker_bytes((last - first) as i32));
+            let batch = batches(&bytes).next().unwrap();
+            assert!(batch.crc_holds() && batch.header.is_control());
+            assert_eq!((batch.header.base_offset, batch.header.last_offset()), (first, last));
+            assert_eq!(batch.header.partition_leader_epoch, 3);
+            let records: Vec<_> = batch.records().unwrap().map(Result::unwrap).collect();
+            assert_eq!(records.len(), 1);
+            assert_eq!((records[0].offset, records[0].key), (last, Some(&[0, 0, 0, 1][..])));
+        }
+        assert_eq!(marker_bytes(i32::MAX), MARKER_BYTES_MAX);
     }
 
     #[test]

@@ -323,7 +323,7 @@ impl<'a> RingRecovery<'a> {
         let base = self.restore_newest(&found, state)?;
         self.note_highest(&found);
         let mut live = self.take_files(base.as_ref(), &found);
-        self.replay(base.as_ref(), &mut live, state)?;
+        self.replay(base.as_ref(), &mut live, &found, state)?;
         if let Some(evicted) = self.evicted {
             let gone = live.iter().filter(|segment| segment.seq <= evicted);
             self.found.free.extend(gone.map(|segment| segment.file));

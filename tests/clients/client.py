@@ -37,7 +37,7 @@ TRAITS = {
     "static_member",
     "consumer_protocol",
     "commits_end",
-    "passes_empty_batches",
+    "passes_control_batches",
 }
 
 

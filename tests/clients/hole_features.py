@@ -1,8 +1,8 @@
 """What a client does at offsets that have no records any more, at the end of a partition: a *hole*.
 Registered beside `features.py`'s.
 
-The broker answers a fetch there with an empty batch, as Kafka's log cleaner leaves them. A client
-that does not go on behind it never comes to the end. For clients that say when they are at the end,
+The broker answers a fetch there with a control batch up to the end. A client that does not go on
+behind it never comes to the end. For clients that say when they are at the end,
 `read_to_end` is a generator of (offset of the end, records): what one consumer of a group got until
 it said so, and what it got since. Each time it commits its position.
 """
@@ -16,8 +16,8 @@ from harness import background, equal
 
 # The records that stay, and the end behind the hole.
 KEPT, END = 5, 8
-# How an empty batch is stored: nothing but the header.
-EMPTY_BATCH_BYTES = 61
+# In a batch's attributes: what is in it is for clients themselves.
+CONTROL = 1 << 5
 
 
 def value(number):
@@ -62,9 +62,11 @@ def _holed(t, how, proven, logged):
     with t.raw() as broker:
         for offset in range(KEPT, END):
             error, end, data = broker.fetch(topic, 0, offset)
-            equal((error, end, len(data)), (0, END, EMPTY_BATCH_BYTES), "answer in the hole")
-            (empty,) = rawkafka.parse_batches(data)
-            equal((empty.count, empty.next_offset, empty.crc_ok), (0, END, True), "empty batch")
+            equal((error, end), (0, END), "answer in the hole")
+            (marker,) = rawkafka.parse_batches(data)
+            first, behind = marker.base_offset, marker.next_offset
+            equal((first, behind, marker.crc_ok), (offset, END, True), "the marker")
+            equal(marker.attributes & CONTROL, CONTROL, "the marker's attributes")
     return topic
 
 
@@ -100,7 +102,7 @@ def has_no_lag_when_it_read_to_such_an_end(t, client):
             produce(t, topic, end)
 
 
-@feature("consume", "passes_empty_batches")
+@feature("consume", "passes_control_batches")
 def goes_on_behind_such_an_end(t, client):
     for holed in (torn, damaged):
         topic, member = holed(t), None

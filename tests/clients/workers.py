@@ -198,7 +198,7 @@ class KafkaGo(GoWorker):
     lacks = {
         "idempotence": "kafka-go has no idempotent producer",
         "delete_records": "kafka-go has no DeleteRecords",
-        "passes_empty_batches": "kafka-go goes back to offset 1 at an empty batch",
+        "passes_control_batches": "kafka-go shows what is in a control batch as a record",
         "max_timestamp": "kafka-go has no such question",
         "read_to_end": POSITION_OF_RECORDS,
         "append_time": "kafka-go's Reader shows the producer's timestamps only",
@@ -273,6 +273,7 @@ class Rskafka(RustWorker):
         "create_partitions": "rskafka has no CreatePartitions",
         "max_timestamp": "rskafka has no such question",
         "read_to_end": POSITION_OF_RECORDS,
+        "passes_control_batches": "rskafka cannot read Kafka's control batches",
         "commit": NO_GROUPS,
         "committed": NO_GROUPS,
         "delete_offset": NO_GROUPS,

@@ -98,13 +98,12 @@ impl Run {
             }
             4..8 => {
                 let producer = self.rng.below(PRODUCERS.len() as u64) as usize;
-                match self.model.unanswered(producer).collect::<Vec<_>>()[..] {
+                let unanswered: Vec<usize> = self.model.unanswered(producer).collect();
+                match unanswered.iter().find(|place| !self.owes(**place)) {
                     // A client sends what failed again before anything new.
-                    [first, ..] if !self.owes(first) => self.send(first),
-                    [..] if self.model.unanswered(producer).count() >= 5 => {}
-                    [..] => {
-                        self.send_new(PRODUCERS[producer], Some(producer));
-                    }
+                    Some(place) => self.send(*place),
+                    None if unanswered.len() >= 5 => {}
+                    None => self.send_new(PRODUCERS[producer], Some(producer)),
                 }
             }
             8 => self.commit(),

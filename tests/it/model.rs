@@ -299,6 +299,11 @@ fn read(host: &mut Host, partition: usize, mut next: i64) -> Vec<(i64, u64)> {
         let before = next;
         for batch in batches(&bytes) {
             assert!(batch.crc_holds(), "a fetched batch is damaged");
+            if batch.header.is_control() {
+                // It stands for offsets without records.
+                next = next.max(batch.header.last_offset() + 1);
+                continue;
+            }
             for record in batch.records().expect("it is not compressed") {
                 let record = record.unwrap();
                 let value = record.value.expect("it has a value");
@@ -310,7 +315,7 @@ fn read(host: &mut Host, partition: usize, mut next: i64) -> Vec<(i64, u64)> {
             }
             next = next.max(batch.header.last_offset() + 1);
         }
-        // Where a cut took records, an empty batch stands for them.
+        // Where a cut took records, a marker stands for them.
         assert!(
             next > before,
             "a reader of {topic}-{index} comes no further than {before} of {end}"

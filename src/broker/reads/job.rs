@@ -107,6 +107,11 @@ impl Job {
         }
     }
 
+    /// When it is answered with nothing but holes.
+    pub(super) fn holes_at(&self) -> Mono {
+        self.terms.map_or(Mono(0), |terms| terms.holes_at.min(terms.deadline))
+    }
+
     pub(super) fn deadline(&self) -> Mono {
         self.terms.map_or(Mono(0), |terms| terms.deadline)
     }

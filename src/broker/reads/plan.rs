@@ -5,6 +5,7 @@ use super::job::{Context, Job, Phase, spans_from};
 use super::send::{GONE, Sending};
 use crate::broker::JobStep;
 use crate::codec::ErrorCode;
+use crate::codec::batch::marker_bytes;
 use crate::log::index::Place;
 use crate::log::read::batch::{self, BatchHead, Batches};
 use crate::log::read::cursors::Cursor;
@@ -21,8 +22,9 @@ pub(super) struct Plan {
     bytes: u64,
     /// The most bytes of this entry.
     bytes_max: u64,
-    /// Bytes of all entries.
+    /// Bytes of all entries, and those that stand for holes.
     bytes_all: u64,
+    bytes_holes: u64,
     /// A partition has an error that a client should learn of at once.
     urgent: bool,
     /// A partition can be read.
@@ -141,7 +143,10 @@ impl Job {
                 let (want, limit, place) = (walk.want(), walk.limit(), walk.place());
                 let first = context.arena.entry(self.at).offset();
                 if self.plan.bytes == 0 && !self.plan.unreadable && first < limit {
-                    self.take(context, buf, &Span::hole(first, limit));
+                    let hole = Span::hole(first, limit);
+                    if self.take(context, buf, &hole) {
+                        self.plan.bytes_holes += u64::from(hole.bytes);
+                    }
                 }
                 self.plan_stop(context, want, place, 0);
             }
@@ -249,9 +254,11 @@ impl Job {
             || self.plan.urgent
             || self.plan.full
             || self.plan.short
-            || !self.plan.readable
-            || self.deadline() <= context.now.mono;
-        if enough {
+            || !self.plan.readable;
+        // A client that does not go on behind a hole asks again at once, for ever.
+        let holes = self.plan.bytes_holes > 0 && self.plan.bytes_holes == self.plan.bytes_all;
+        let until = if enough && holes { self.holes_at() } else { self.deadline() };
+        if enough && !holes || until <= context.now.mono {
             self.phase = Phase::Send;
             self.sending = Sending::default();
             return None;
@@ -261,7 +268,7 @@ impl Job {
         self.slept_at = context.now.mono;
         self.window = None;
         context.arena.wait(self.list);
-        Some(JobStep::Sleep(self.deadline()))
+        Some(JobStep::Sleep(until))
     }
 
     /// Bytes that the partition and the request still allow.
@@ -301,11 +308,12 @@ impl Job {
 }
 
 impl Span {
-    /// A hole at the end of what a partition has: nothing will ever stand there. An empty batch is
-    /// sent for it, as Kafka's log cleaner leaves them, so that readers come to the end.
+    /// A hole at the end of what a partition has: nothing will ever stand there. A marker is sent for
+    /// it, so that readers come to the end.
     fn hole(first: Offset, end: Offset) -> Span {
         let end = end.min(first.plus(i32::MAX as u32));
-        Span { seq: SegmentSeq(end.0.cast_unsigned()), at: HOLE_AT, bytes: HOLE_BYTES, first }
+        let bytes = marker_bytes((end.0 - first.0 - 1) as i32) as u32;
+        Span { seq: SegmentSeq(end.0.cast_unsigned()), at: HOLE_AT, bytes, first }
     }
 
     /// The offset behind the hole.
@@ -353,5 +361,3 @@ pub(super) const SPAN_BYTES: usize = 24;
 
 /// Where nothing stands: segments are not so long.
 const HOLE_AT: u64 = u32::MAX as u64;
-
-const HOLE_BYTES: u32 = BatchHead::BYTES as u32;

@@ -303,7 +303,7 @@ impl Job {
         Some(JobStep::Read { file, at, from: filled, to: filled + bytes })
     }
 
-    /// An empty batch for offsets that have no records.
+    /// A marker for offsets that have no records.
     fn send_hole(
         &mut self,
         context: &mut Context<'_>,
@@ -314,7 +314,7 @@ impl Job {
         let boot = context.source.state().boot;
         let partition = context.partition(self.at);
         let epoch = partition.map_or(boot, |partition| super::epoch_of(partition, first, boot));
-        let batch = batch::empty(first.0, end.0 - 1, epoch.0.cast_signed());
+        let batch = batch::marker(first.0, end.0 - 1, epoch.0.cast_signed());
         let filled = self.sending.filled;
         buf[filled..filled + batch.len()].copy_from_slice(&batch);
         self.sending.filled += batch.len();

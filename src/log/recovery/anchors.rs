@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::groups::{self, Unreadable};
 use super::{OpenError, RingFiles};
 use crate::limits::PAGE_BYTES;
-use crate::log::format::{Anchor, AnchorPage, ListEntry, RingId};
+use crate::log::format::{Anchor, AnchorKind, AnchorPage, ListEntry, RingId};
 use crate::types::{Boot, FileIndex, SegmentSeq};
 
 /// What stands in the first or last page of a file.
@@ -170,6 +170,15 @@ impl Page {
         match self {
             Page::Ours(anchor) => Some(anchor),
             _ => None,
+        }
+    }
+
+    /// Whether this is the foot of a segment, or may be.
+    pub(super) fn may_close(&self, seq: SegmentSeq) -> bool {
+        match self {
+            Page::Ours(anchor) => anchor.kind == AnchorKind::Foot && anchor.seq == seq,
+            Page::Unreadable(_) => true,
+            Page::Alien(_) | Page::Blank | Page::Broken => false,
         }
     }
 

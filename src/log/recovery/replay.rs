@@ -1,5 +1,6 @@
 //! Replaying the groups behind the base, by the decision table.
 
+use super::anchors::FoundFile;
 use super::groups::{self, Contents, Expect, Reader};
 use super::verdict::{Finding, Proof, Verdict, verdict};
 use super::walk::{self, End, Slot, Start, Walked};
@@ -27,6 +28,7 @@ impl RingRecovery<'_> {
         &mut self,
         base: Option<&Base>,
         live: &mut [Segment],
+        found: &[FoundFile],
         state: &mut State,
     ) -> Result<(), OpenError> {
         let mut next = base.map_or(GroupSeq(1), |base| base.anchor.group_next);
@@ -69,16 +71,25 @@ impl RingRecovery<'_> {
         }
         self.found.group_next = next;
         self.found.prev_crc = crc;
-        if let Some(base) = base.filter(|base| base.anchor.kind == AnchorKind::Foot)
-            && from == live.len()
-        {
-            self.found.newest = Newest::Closed;
-            if let Some(last) = live.last_mut().filter(|last| last.seq == base.anchor.seq) {
-                last.end = base.anchor.end;
-            }
-        }
+        self.newest(base.filter(|_| from == live.len()), live.last_mut(), found);
         self.lost_gaps(state);
         Ok(())
+    }
+
+    /// Whether the newest segment takes more. `base`: nothing was replayed behind it.
+    fn newest(&mut self, base: Option<&Base>, last: Option<&mut Segment>, found: &[FoundFile]) {
+        let Some(last) = last else { return };
+        let file = found.iter().find(|found| found.file == last.file);
+        let foot = file.map(|found| &found.foot);
+        if let Some(base) = base.filter(|base| base.anchor.kind == AnchorKind::Foot) {
+            self.found.newest = Newest::Closed;
+            if last.seq == base.anchor.seq {
+                last.end = base.anchor.end;
+            }
+        } else if foot.is_some_and(|foot| foot.may_close(last.seq)) {
+            // A start that can read it would take nothing behind it for written.
+            self.found.newest = Newest::GivenUp;
+        }
     }
 
     /// What nothing proves, in order: what is whole is synced and is part of the log then, up to the

@@ -436,3 +436,88 @@ fn batches_beside_damaged_metadata_survive_and_so_do_records_beside_damaged_batc
         assert_eq!(found, (batches, topics, 1));
     }
 }
+
+/// A new ring takes a record, and has it after the next start.
+fn takes_a_record(config: &LogConfig, disk: &Arc<SimStorage>) {
+    let mut log = open(config, disk).unwrap();
+    assert_eq!((log.damage().groups, log.damage().segments), (0, 0));
+    create(&mut log, "t", 1).unwrap();
+    drive(&mut log, 1);
+    let slot0 = slot(&log, "t", 0).unwrap();
+    append(&mut log, slot0, &batch(1, 500, 1)).unwrap();
+    drive(&mut log, 2);
+    let found = contents(&log, slot0);
+    drop(log);
+    disk.power_cut(Cut::None);
+    assert_eq!(all_of(&open(config, disk).unwrap(), "t"), found);
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn a_ring_whose_making_is_cut_or_fails_at_any_step_is_made_by_the_next_start() {
+    let config = config(4);
+    let disk = Arc::new(SimStorage::new(5));
+    disk.record_forks(true);
+    open(&config, &disk).unwrap();
+    let forks = disk.forks_take();
+    assert!(forks.len() > 6, "files, head, boot group, twin");
+    for (i, (_, fork)) in forks.iter().enumerate() {
+        for cut in Cut::ALL {
+            let fork = Arc::new(fork.fork(i as u64));
+            fork.power_cut(cut);
+            takes_a_record(&config, &fork);
+        }
+    }
+    for op in [Op::Read, Op::Write, Op::Sync] {
+        for how in [Failing::Once, Failing::From] {
+            for after in 0..30 {
+                let disk = Arc::new(SimStorage::new(after));
+                disk.fail(op, how(after));
+                let opened = open_strict(&config, &disk);
+                let unreadable = matches!(opened, Err(OpenError::Unreadable(_)));
+                assert!(opened.is_ok() || (op == Op::Read && unreadable));
+                drop(opened);
+                disk.power_cut(Cut::ALL[after as usize % 5]);
+                takes_a_record(&config, &disk);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_written_after_a_page_could_not_be_read_is_there_when_it_can() {
+    let disk = Arc::new(SimStorage::new(5));
+    let config = config(4);
+    let mut log = open(&config, &disk).unwrap();
+    create(&mut log, "t", 1).unwrap();
+    drive(&mut log, 1);
+    let slot0 = slot(&log, "t", 0).unwrap();
+    disk.record_forks(true);
+    for i in 0..14 {
+        append(&mut log, slot0, &batch(1, 20_000, i)).unwrap();
+        drive(&mut log, 2);
+    }
+    let forks = disk.forks_take();
+    assert_eq!(log.segments(RING).count(), 2, "it rolled once");
+    for (i, (_, fork)) in forks.into_iter().enumerate() {
+        fork.power_cut(Cut::None);
+        for file in [0, 1] {
+            for at in [0, 4096, SEGMENT_BYTES as u64 - 8192, SEGMENT_BYTES as u64 - 4096] {
+                let disk = Arc::new(fork.fork(1));
+                disk.fail_reads_at(file_ref(file), at, at + 4096);
+                let mut log = open(&config, &disk).unwrap();
+                let Some(slot0) = slot(&log, "t", 0) else { continue };
+                let appended = append(&mut log, slot0, &batch(1, 500, 99)).unwrap();
+                drive(&mut log, 3);
+                assert_eq!(log.settled(&Until::synced(RING, appended.ticket)), Settle::Done);
+                let shown = contents(&log, slot0);
+                drop(log);
+                disk.reads_work();
+                disk.power_cut(Cut::None);
+                let found = all_of(&open(&config, &disk).unwrap(), "t");
+                let there = |(offset, crc): (&i64, &u32)| found.get(offset) == Some(crc);
+                assert!(shown.iter().all(there), "instant {i}, file {file} at {at}");
+            }
+        }
+    }
+}
