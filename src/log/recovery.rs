@@ -440,7 +440,7 @@ impl<'a> RingRecovery<'a> {
                     self.segment_lost(seq, found.file);
                     self.found.free.push(found.file);
                 }
-                FileState::Unreadable => self.file_unreadable(found),
+                FileState::Unreadable => self.file_unreadable(found, unreadable.is_some()),
                 FileState::Alien => log::error!(
                     "ring {}: segment file {} is of another ring, or of another file; it is not \
                      read and not written to",
@@ -454,18 +454,21 @@ impl<'a> RingRecovery<'a> {
         live
     }
 
-    /// What a file that is never read might hold: a segment behind the base, full of groups.
-    fn file_unreadable(&mut self, found: &FoundFile) {
+    /// A file that is not used. `hides`: it may hold a segment behind the base, full of groups; else
+    /// the head of one at the most.
+    fn file_unreadable(&mut self, found: &FoundFile, hides: bool) {
         log::error!(
             "ring {}: segment file {} cannot be read; it is not written to; move it away if its \
              medium is broken for good",
             self.name(),
             found.file.0
         );
-        self.damage.segments += 1;
-        // Its sequences are not given again, should it be read one day.
+        // Its sequence is not given again, should it be read one day.
         self.found.segment_next = SegmentSeq(self.found.segment_next.0.saturating_add(1));
-        self.lose(self.files.segment_bytes);
+        if hides {
+            self.damage.segments += 1;
+            self.lose(self.files.segment_bytes);
+        }
     }
 
     fn segment_lost(&mut self, seq: SegmentSeq, file: FileIndex) {
