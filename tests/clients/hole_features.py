@@ -16,8 +16,6 @@ from harness import background, equal
 
 # The records that stay, and the end behind the hole.
 KEPT, END = 5, 8
-# In a batch's attributes: what is in it is for clients themselves.
-CONTROL = 1 << 5
 
 
 def value(number):
@@ -66,7 +64,7 @@ def _holed(t, how, proven, logged):
             (marker,) = rawkafka.parse_batches(data)
             first, behind = marker.base_offset, marker.next_offset
             equal((first, behind, marker.crc_ok), (offset, END, True), "the marker")
-            equal(marker.attributes & CONTROL, CONTROL, "the marker's attributes")
+            equal(marker.is_control, True, "whether it is a control batch")
     return topic
 
 

@@ -38,6 +38,7 @@ ATTRIBUTE_CONTROL = 0x20
 LATEST, EARLIEST, MAX_TIMESTAMP = -1, -2, -3
 
 # What a batch's header takes, up to and with the number of records.
+CONTROL = 1 << 5
 BATCH_HEADER_BYTES = 61
 # From a batch's first byte to the first byte that its length and its CRC count.
 BATCH_LENGTH_FROM, BATCH_CRC_FROM = 12, 21
@@ -275,6 +276,11 @@ class Batch:
             self.count,
         ) = reader.unpack("hiqqqhii")
         self.payload = raw[BATCH_HEADER_BYTES:]
+
+    @property
+    def is_control(self):
+        """Whether what is in it is for clients themselves, as where offsets have no records."""
+        return bool(self.attributes & CONTROL)
 
     @property
     def codec(self):

@@ -36,8 +36,6 @@ TOPICS = (
 )
 VALUE_BYTES = (18, 120, 1000, 6000, 60_000)
 RECORDS_MAX = 6
-# In a batch's attributes: it is for clients themselves, and holds no records of anybody.
-CONTROL = 1 << 5
 PLACES = [(topic, index) for topic, count, _ in TOPICS for index in range(count)]
 # What a client meets when the broker goes away in the middle of a sentence.
 GONE = (OSError, rawkafka.Closed, ValueError, IndexError, struct.error)
@@ -212,7 +210,7 @@ class Ledger:
 
     def seen(self, place, batch):
         """A consumer was given a batch."""
-        if batch.attributes & CONTROL:
+        if batch.is_control:
             # It stands for offsets without records.
             return []
         try:
