@@ -1,6 +1,6 @@
 //! A view of the rings that leaves them as they are: what is written stays in memory.
 //!
-//! Opening a log writes to it (copies of what a power cut left unproven, a boot group). Over this
+//! Opening a log writes to it (a boot group, the gaps that a power cut left). Over this
 //! storage the offline commands see exactly what a broker would serve after its next start, and
 //! touch nothing.
 

@@ -7,6 +7,7 @@
 //! is given up, and its group goes to a spare.
 
 mod deadlines;
+mod found;
 mod jobs;
 mod roster;
 mod space;
@@ -25,6 +26,7 @@ use crate::metrics::Rate;
 use crate::storage::WriteJob;
 use crate::types::{Boot, FileIndex, FileRef, GroupSeq, RingIndex, SegmentSeq, Ticket};
 use deadlines::Deadlines;
+pub use found::{Found, Newest, Shape};
 use jobs::Quiet;
 use roster::Roster;
 pub use roster::Segment;
@@ -94,60 +96,6 @@ pub enum Done {
     UnsyncedLost,
     /// A new segment's head is on flash: log starts may move.
     Head,
-}
-
-/// What a ring is made of, and how large: fixed when it is opened.
-#[derive(Debug, Clone)]
-pub struct Shape {
-    /// Which ring it is.
-    pub index: RingIndex,
-    /// Its configuration.
-    pub config: RingConfig,
-    /// Largest payload of a commit group.
-    pub group_bytes_max: usize,
-    /// Groups start at multiples of this.
-    pub alignment: u32,
-    /// After so long a silence a seal is written.
-    pub seal_after_ms: u64,
-    /// Bytes of the buffer in which anchors are made.
-    pub anchor_bytes_max: usize,
-}
-
-/// A ring as a start found it.
-#[derive(Debug, Clone, Default)]
-pub struct Found {
-    /// Its name in anchors and groups; zero: it is a new one.
-    pub id: RingId,
-    /// The highest boot that anything in it bears.
-    pub boot: Boot,
-    /// The newest moment, by the wall clock, that a group or an anchor bears.
-    pub stamp_newest_ms: Option<i64>,
-    /// Live segments, oldest first.
-    pub live: Vec<Segment>,
-    /// Files that may be written to.
-    pub free: Vec<FileIndex>,
-    /// A sequence above all that were seen.
-    pub segment_next: SegmentSeq,
-    /// A sequence above all that were seen.
-    pub group_next: GroupSeq,
-    /// All groups up to this one are on flash.
-    pub group_synced: GroupSeq,
-    /// The CRC of the last group's header.
-    pub prev_crc: u32,
-    /// What becomes of the newest segment.
-    pub newest: Newest,
-}
-
-/// What becomes of the newest segment that a start found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Newest {
-    /// It is appended to.
-    #[default]
-    Open,
-    /// It has its foot.
-    Closed,
-    /// Something behind its end cannot be read, so nothing is written there.
-    GivenUp,
 }
 
 /// A ring.

@@ -99,6 +99,14 @@ fn create(log: &mut Log, name: &str, partitions: u32) -> Result<Ticket, StageErr
     log.stage(RING, &record, false, now(0))
 }
 
+/// An open ring with the topic `t`.
+fn open_with_topic(config: &LogConfig, disk: &Arc<SimStorage>, partitions: u32) -> Log {
+    let mut log = open(config, disk).unwrap();
+    create(&mut log, "t", partitions).unwrap();
+    drive(&mut log, 1);
+    log
+}
+
 fn slot(log: &Log, topic: &str, index: u32) -> Option<PartitionSlot> {
     let (topic, _) = log.state().topic_named(topic)?;
     log.state().partition_of(topic, index)
@@ -187,9 +195,7 @@ fn what_was_synced_is_there_after_a_restart_and_the_boot_grows() {
 fn a_clean_stop_ends_with_a_seal_and_leaves_nothing_to_copy() {
     let disk = Arc::new(SimStorage::new(6));
     let config = config(4);
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 1);
     log.close();
     drive(&mut log, 1);
     assert!(log.is_closed());
@@ -203,9 +209,7 @@ fn a_clean_stop_ends_with_a_seal_and_leaves_nothing_to_copy() {
 fn a_full_ring_overwrites_its_oldest_segment_and_log_starts_follow() {
     let disk = Arc::new(SimStorage::new(2));
     let config = config(3);
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     for i in 0..60 {
         append(&mut log, slot0, &batch(10, 20_000, i)).unwrap();
@@ -231,9 +235,7 @@ fn a_full_ring_overwrites_its_oldest_segment_and_log_starts_follow() {
 fn a_failed_sync_moves_the_group_to_a_spare_and_nothing_is_evicted_for_it() {
     let disk = Arc::new(SimStorage::new(3));
     let config = config(4);
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     let mut wanted = BTreeMap::new();
     for i in 0..20 {
@@ -262,9 +264,7 @@ fn a_failed_sync_moves_the_group_to_a_spare_and_nothing_is_evicted_for_it() {
 fn a_disk_that_fails_for_long_fails_answers_and_stores_everything_later() {
     let disk = Arc::new(SimStorage::new(4));
     let config = config(4);
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     disk.fail(Op::Sync, Failing::From(0));
     let batch0 = batch(1, 500, 0);
@@ -291,9 +291,7 @@ fn a_disk_that_fails_for_long_fails_answers_and_stores_everything_later() {
 fn a_damaged_group_costs_only_the_batches_on_it_and_never_the_start() {
     let disk = Arc::new(SimStorage::new(5));
     let config = config(4);
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     let mut places = Vec::new();
     for i in 0..5 {
@@ -322,9 +320,7 @@ fn a_damaged_group_costs_only_the_batches_on_it_and_never_the_start() {
 fn a_broken_head_in_a_file_that_was_used_before_hides_nothing() {
     let disk = Arc::new(SimStorage::new(6));
     let config = config(3);
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     for i in 0..40 {
         append(&mut log, slot0, &batch(1, 20_000, i)).unwrap();

@@ -59,7 +59,7 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
     let log = open(&config, clock, &mut |step| {
         match step {
             Waiting::Filled(done, total) => filled(done, total),
-            Waiting::Disk(pause) => std::thread::sleep(pause),
+            Waiting::Disk => std::thread::sleep(READ_AGAIN),
         }
         exit_if_asked(&mut signals);
     });
@@ -116,17 +116,19 @@ enum Waiting {
     /// Files to be made: so many bytes of so many are filled.
     Filled(u64, u64),
     /// The disk, before it is asked again.
-    Disk(Duration),
+    Disk,
 }
 
 /// Opens the rings. What cannot be read is asked for again for a while: a card may not be ready yet.
 /// After that it is damaged, where the ring can do without it.
 fn open(config: &Config, clock: Clock, waits: &mut dyn FnMut(Waiting)) -> Result<Log, OpenError> {
-    for pause_ms in READ_AGAIN_MS {
+    for attempt in 0..READ_AGAIN_MAX {
         match open_once(config, clock, waits, false) {
             Err(error @ OpenError::Unreadable(_)) => {
-                log::warn!("{error}; it is read again in {pause_ms} ms");
-                waits(Waiting::Disk(Duration::from_millis(pause_ms)));
+                if attempt == 0 {
+                    log::warn!("{error}; it is tried again for 8 s");
+                }
+                waits(Waiting::Disk);
             }
             done => return done,
         }
@@ -237,8 +239,10 @@ async fn end<C: Core>(net: &Net<C>) -> bool {
 /// The poller, the listener, signals, standard streams, and what is open for a moment.
 const FILES_OTHERWISE: usize = 32;
 
-/// The pauses before what could not be read at the start is asked for again: eight seconds in all.
-const READ_AGAIN_MS: [u64; 6] = [250, 250, 500, 1_000, 2_000, 4_000];
+/// How often, and after which pause, what could not be read at the start is asked for again: for eight
+/// seconds.
+const READ_AGAIN_MAX: u32 = 32;
+const READ_AGAIN: Duration = Duration::from_millis(250);
 
 /// How long clients may take to read their last answers.
 const CLIENTS_END_MS_MAX: u64 = 700;

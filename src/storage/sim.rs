@@ -127,6 +127,7 @@ impl SimStorage {
             failing: [Failing::Never; OPS],
             bad: Vec::new(),
             torn_bytes: PAGE as u64,
+            heads_only: false,
             crash_at: None,
             dead: false,
             recording: false,
@@ -165,6 +166,11 @@ impl SimStorage {
     /// Reads that touch this range fail from now on, until it is written.
     pub fn fail_reads_at(&self, file: FileRef, from: u64, to: u64) {
         self.disk().bad.push((file, from, to));
+    }
+
+    /// Writes fail from now on, but for those at the start of a file; or they work again.
+    pub fn fail_behind_heads(&self, fail: bool) {
+        self.disk().heads_only = fail;
     }
 
     /// All places can be read again.
@@ -355,6 +361,7 @@ struct Disk {
     failing: [Failing; OPS],
     bad: Vec<(FileRef, u64, u64)>,
     torn_bytes: u64,
+    heads_only: bool,
     crash_at: Option<u64>,
     dead: bool,
     recording: bool,
@@ -371,6 +378,7 @@ impl Disk {
             failing: self.failing,
             bad: self.bad.clone(),
             torn_bytes: self.torn_bytes,
+            heads_only: self.heads_only,
             crash_at: None,
             dead: false,
             recording: false,
@@ -417,7 +425,7 @@ impl Disk {
         let end = at + bytes.len() as u64;
         self.file(file, end, "write")?;
         self.counts.writes += 1;
-        let fails = self.fails(Op::Write);
+        let fails = self.fails(Op::Write) || self.heads_only && at > 0;
         let bytes = if fails { &bytes[..bytes.len() / 2] } else { bytes };
         self.counts.written_bytes += bytes.len() as u64;
         if let Some(image) = self.files.get_mut(&file) {

@@ -8,6 +8,7 @@
 mod envelope;
 mod fuzz;
 mod generate;
+pub mod lengths;
 mod normal;
 mod row;
 mod rows;

@@ -5,24 +5,22 @@
 mod generate;
 
 use std::collections::BTreeMap;
-use std::io::IoSlice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use brooklet::api::{self, APIS, Step, Window};
 use brooklet::broker::{Broker, ConnId, JobStep};
 use brooklet::clock::{Mono, Now};
 use brooklet::config::{Config, RingConfig};
-use brooklet::error::DiskError;
 use brooklet::log::recovery::Opening;
 use brooklet::log::{Log, LogConfig};
+use brooklet::storage::sim::{Failing, Op, SimStorage};
 use brooklet::storage::{Storage, WriteJob};
-use brooklet::types::{FileIndex, FileRef, RingIndex, Settle, Until};
+use brooklet::types::{RingIndex, Settle, Until};
 use kafka_protocol::messages::{JoinGroupResponse, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, HeaderVersion};
 
 use crate::oracle::schema::{self, Schema, Side};
-use crate::reads::rig::{self, Memory};
+use crate::reads::rig;
 use generate::{Dice, Known};
 
 #[test]
@@ -45,7 +43,7 @@ fn every_request_of_every_key_is_answered_or_closes_its_connection() {
 /// A broker and its clients.
 struct World {
     broker: Broker,
-    disk: Arc<Disk>,
+    disk: Arc<SimStorage>,
     dice: Dice,
     known: Known,
     schemas: Vec<Schema>,
@@ -81,13 +79,6 @@ enum Client {
     },
 }
 
-/// A disk that can fail.
-#[derive(Default)]
-struct Disk {
-    memory: Memory,
-    fails: AtomicBool,
-}
-
 const CLIENTS: u16 = 12;
 const RING: RingIndex = RingIndex(0);
 const TICKS_MAX: u32 = 16;
@@ -116,9 +107,9 @@ impl World {
             commit_group_max_bytes: 40 << 10,
             ..Config::default()
         };
-        let disk = Arc::new(Disk::default());
+        let disk = Arc::new(SimStorage::new(seed));
         let now = Now { mono: Mono(1), wall_ms: 1_000_000, wall_synchronised: true };
-        let storage: Arc<dyn Storage> = Arc::<Disk>::clone(&disk);
+        let storage: Arc<dyn Storage> = Arc::<SimStorage>::clone(&disk);
         let mut opening = Opening {
             now,
             entropy: &mut |buf| buf.fill(7),
@@ -156,7 +147,7 @@ impl World {
             }
             84..86 => {
                 let fails = self.dice.once_in(2);
-                self.disk.fails.store(fails, Ordering::Relaxed);
+                self.disk_fails(fails);
             }
             86..88 => {
                 // A client goes away.
@@ -185,6 +176,12 @@ impl World {
     fn gone(&mut self, conn: u16) {
         self.broker.job_cancel(ConnId(conn));
         self.clients[usize::from(conn)] = Client::Idle;
+    }
+
+    fn disk_fails(&self, fails: bool) {
+        let failing = if fails { Failing::From(0) } else { Failing::Never };
+        self.disk.fail(Op::Write, failing);
+        self.disk.fail(Op::Sync, failing);
     }
 
     fn disk_step(&mut self) {
@@ -369,7 +366,7 @@ impl World {
 
     /// Everybody who waits is answered once the disk works and time passes; then nothing is left.
     fn end(&mut self) {
-        self.disk.fails.store(false, Ordering::Relaxed);
+        self.disk_fails(false);
         for _ in 0..200 {
             self.pass(60_000);
             for _ in 0..8 {
@@ -397,51 +394,4 @@ fn shown(frame: &[u8]) -> String {
     let number = |at: usize| i16::from_be_bytes([frame[at], frame[at + 1]]);
     let begin = &frame[..frame.len().min(200)];
     format!("key {} version {}, {} bytes: {begin:?}", number(0), number(2), frame.len())
-}
-
-impl Disk {
-    fn failing(&self, doing: &'static str) -> Result<(), DiskError> {
-        if self.fails.load(Ordering::Relaxed) { Err(DiskError { doing, os: 5 }) } else { Ok(()) }
-    }
-}
-
-impl Storage for Disk {
-    fn files(&self, ring: RingIndex) -> Result<Vec<(FileIndex, u64)>, DiskError> {
-        self.memory.files(ring)
-    }
-
-    fn create(
-        &self,
-        file: FileRef,
-        bytes: u64,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<(), DiskError> {
-        self.memory.create(file, bytes, progress)
-    }
-
-    fn remove(&self, file: FileRef) -> Result<(), DiskError> {
-        self.memory.remove(file)
-    }
-
-    fn read(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
-        self.memory.read(file, at, buf)
-    }
-
-    fn read_cached(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<bool, DiskError> {
-        self.memory.read_cached(file, at, buf)
-    }
-
-    fn read_medium(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
-        self.memory.read_medium(file, at, buf)
-    }
-
-    fn write(&self, file: FileRef, at: u64, parts: &[IoSlice<'_>]) -> Result<(), DiskError> {
-        self.failing("write")?;
-        self.memory.write(file, at, parts)
-    }
-
-    fn sync(&self, file: FileRef) -> Result<(), DiskError> {
-        self.failing("sync")?;
-        self.memory.sync(file)
-    }
 }

@@ -10,8 +10,7 @@
 pub enum Proof {
     /// A later group, or the segment's end, says that it was on flash.
     Acknowledged,
-    /// A later boot declared it void, and copied what it could read of it: in rings that releases
-    /// before 0.2 wrote.
+    /// A later boot declared it void, and copied what it could read of it. No longer written.
     Superseded,
     /// Nothing was written behind it.
     None,

@@ -6,9 +6,7 @@ use crate::types::{FileIndex, GroupSeq, SegmentSeq};
 
 /// A ring of several segments, closed in good order, and what is in it.
 fn used(disk: &Arc<SimStorage>, config: &LogConfig, batches: u64) -> BTreeMap<i64, u32> {
-    let mut log = open(config, disk).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(config, disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     for i in 0..batches {
         append(&mut log, slot0, &batch(1, 20_000, i)).unwrap();
@@ -106,9 +104,7 @@ fn a_boot_group_that_fails_takes_nothing_from_what_the_start_found() {
             for after in 0..6 {
                 let disk = Arc::new(SimStorage::new(5));
                 let config = config(4);
-                let mut log = open(&config, &disk).unwrap();
-                create(&mut log, "t", 1).unwrap();
-                drive(&mut log, 1);
+                let mut log = open_with_topic(&config, &disk, 1);
                 let slot0 = slot(&log, "t", 0).unwrap();
                 append(&mut log, slot0, &batch(1, 500, 1)).unwrap();
                 drive(&mut log, 2);
@@ -136,9 +132,7 @@ fn a_boot_group_that_fails_takes_nothing_from_what_the_start_found() {
 fn a_smaller_group_size_after_an_unclean_stop_loses_nothing() {
     let disk = Arc::new(SimStorage::new(5));
     let mut config = config(4);
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     append(&mut log, slot0, &batch(1, 40_000, 1)).unwrap();
     drive(&mut log, 2);
@@ -157,9 +151,7 @@ fn a_smaller_group_size_after_an_unclean_stop_loses_nothing() {
 fn a_whole_group_before_one_that_was_cut_short_stays_over_all_later_starts() {
     let disk = Arc::new(SimStorage::new(5));
     let config = config(4);
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     append_relaxed(&mut log, slot0, &batch(1, 500, 1), 700, 2);
     drive(&mut log, 2);
@@ -184,9 +176,7 @@ fn a_whole_group_before_one_that_was_cut_short_stays_over_all_later_starts() {
 fn records_that_follow_a_gap_which_is_not_on_flash_yet_stay() {
     let disk = Arc::new(SimStorage::new(5));
     let config = config(4);
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     append(&mut log, slot0, &batch(1, 500, 1)).unwrap();
     drive(&mut log, 2);
@@ -380,9 +370,7 @@ fn a_topic_whose_creation_was_lost_keeps_the_name_that_it_was_found_by() {
 fn offsets_that_a_lost_group_had_are_not_given_again() {
     let disk = Arc::new(SimStorage::new(5));
     let config = config(4);
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 2).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 2);
     let (one, two) = (slot(&log, "t", 0).unwrap(), slot(&log, "t", 1).unwrap());
     let place = log.segments(RING).next_back().unwrap();
     append(&mut log, one, &batch(3, 500, 1)).unwrap();
@@ -416,9 +404,7 @@ fn offsets_that_a_lost_group_had_are_not_given_again() {
 fn batches_beside_damaged_metadata_survive_and_so_do_records_beside_damaged_batches() {
     let disk = Arc::new(SimStorage::new(5));
     let config = config(4);
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     let place = log.segments(RING).next_back().unwrap();
     append(&mut log, slot0, &batch(1, 500, 1)).unwrap();
@@ -488,9 +474,7 @@ fn a_ring_whose_making_is_cut_or_fails_at_any_step_is_made_by_the_next_start() {
 fn what_is_written_after_a_page_could_not_be_read_is_there_when_it_can() {
     let disk = Arc::new(SimStorage::new(5));
     let config = config(4);
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     disk.record_forks(true);
     // The group that does not fit leaves room for smaller ones.

@@ -1,10 +1,6 @@
 //! What is written when, and what failures cost while the log runs.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use super::*;
-use crate::error::DiskError;
-use crate::types::FileIndex;
 
 fn visible(log: &Log, slot: PartitionSlot) -> Offset {
     log.state().partition(slot).unwrap().high_watermark
@@ -15,9 +11,7 @@ fn a_relaxed_record_that_is_staged_while_a_group_syncs_is_synced_in_its_time() {
     let disk = Arc::new(SimStorage::new(5));
     let mut config = config(4);
     config.seal_after_ms = 10_000;
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 2).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 2);
     let (strict, relaxed) = (slot(&log, "t", 0).unwrap(), slot(&log, "t", 1).unwrap());
     append(&mut log, strict, &batch(1, 100, 1)).unwrap();
     let job = log.next_io(RING, now(2)).unwrap();
@@ -36,9 +30,7 @@ fn a_relaxed_record_that_is_staged_while_a_group_syncs_is_synced_in_its_time() {
 fn room_in_a_group_waits_for_the_write_of_the_one_before_and_not_for_its_sync() {
     let disk = Arc::new(SimStorage::new(5));
     let config = config(4);
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     append_relaxed(&mut log, slot0, &batch(1, 30_000, 1), 60_000, 2);
     let job = log.next_io(RING, now(2)).unwrap();
@@ -60,9 +52,7 @@ fn room_in_a_group_waits_for_the_write_of_the_one_before_and_not_for_its_sync() 
 fn each_group_that_is_followed_by_silence_is_proven() {
     let disk = Arc::new(SimStorage::new(5));
     let config = config(4);
-    let mut log = open(&config, &disk).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     for i in 0..200 {
         let ms = 10_000 + i * 5_000;
@@ -88,9 +78,7 @@ fn a_segment_whose_sync_before_the_foot_fails_gets_none_and_is_given_up() {
         let disk = Arc::new(SimStorage::new(fails_after));
         let mut config = config(4);
         config.seal_after_ms = 60_000;
-        let mut log = open(&config, &disk).unwrap();
-        create(&mut log, "t", 1).unwrap();
-        drive(&mut log, 1);
+        let mut log = open_with_topic(&config, &disk, 1);
         let slot0 = slot(&log, "t", 0).unwrap();
         let mut wanted = 0;
         for i in 0..20 {
@@ -119,71 +107,11 @@ fn a_segment_whose_sync_before_the_foot_fails_gets_none_and_is_given_up() {
     }
 }
 
-/// A disk on which heads can be written and groups cannot, once that is switched on.
-struct HeadsOnly(Arc<SimStorage>, AtomicBool);
-
-impl Storage for HeadsOnly {
-    fn files(&self, ring: RingIndex) -> Result<Vec<(FileIndex, u64)>, DiskError> {
-        self.0.files(ring)
-    }
-
-    fn create(
-        &self,
-        file: FileRef,
-        bytes: u64,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<(), DiskError> {
-        self.0.create(file, bytes, progress)
-    }
-
-    fn remove(&self, file: FileRef) -> Result<(), DiskError> {
-        self.0.remove(file)
-    }
-
-    fn read(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
-        self.0.read(file, at, buf)
-    }
-
-    fn read_cached(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<bool, DiskError> {
-        self.0.read_cached(file, at, buf)
-    }
-
-    fn read_medium(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
-        self.0.read_medium(file, at, buf)
-    }
-
-    fn write(
-        &self,
-        file: FileRef,
-        at: u64,
-        parts: &[std::io::IoSlice<'_>],
-    ) -> Result<(), DiskError> {
-        if at != 0 && self.1.load(Ordering::SeqCst) {
-            return Err(DiskError { doing: "write", os: 5 });
-        }
-        self.0.write(file, at, parts)
-    }
-
-    fn sync(&self, file: FileRef) -> Result<(), DiskError> {
-        self.0.sync(file)
-    }
-}
-
 #[test]
 fn a_disk_that_takes_heads_and_no_groups_costs_no_records_however_long_it_lasts() {
     let disk = Arc::new(SimStorage::new(5));
     let config = config(6);
-    let storage = Arc::new(HeadsOnly(Arc::clone(&disk), AtomicBool::new(false)));
-    let mut opening = Opening {
-        now: now(0),
-        entropy: &mut |bytes| bytes.fill(7),
-        progress: &mut |_, _, _| {},
-        unreadable_is_damaged: true,
-    };
-    let mut log =
-        Log::open(&config, Arc::clone(&storage) as Arc<dyn Storage>, &mut opening).unwrap();
-    create(&mut log, "t", 1).unwrap();
-    drive(&mut log, 1);
+    let mut log = open_with_topic(&config, &disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     for i in 0..100 {
         append(&mut log, slot0, &batch(1, 20_000, i)).unwrap();
@@ -192,13 +120,13 @@ fn a_disk_that_takes_heads_and_no_groups_costs_no_records_however_long_it_lasts(
     let before = contents(&log, slot0);
     let evicted = log.stats(RING).evicted;
     assert!(evicted > 0, "the ring came round");
-    storage.1.store(true, Ordering::SeqCst);
+    disk.fail_behind_heads(true);
     let appended = append(&mut log, slot0, &batch(1, 20_000, 999)).unwrap();
     let mut tries = Vec::new();
     for second in 0..600 {
         let mut jobs = 0;
         while let Some(job) = log.next_io(RING, now(3_000 + second * 1000)) {
-            let result = job.run(&*storage);
+            let result = job.run(&*disk);
             log.io_done(RING, job, result, now(3_000 + second * 1000));
             jobs += 1;
         }
@@ -209,7 +137,7 @@ fn a_disk_that_takes_heads_and_no_groups_costs_no_records_however_long_it_lasts(
     assert_eq!(log.settled(&Until::synced(RING, appended.ticket)), Settle::Failed);
     assert!(log.is_failing(RING));
     assert_eq!((log.stats(RING).evicted, contents(&log, slot0)), (evicted, before.clone()));
-    storage.1.store(false, Ordering::SeqCst);
+    disk.fail_behind_heads(false);
     drive(&mut log, 700_000);
     assert!(!log.is_failing(RING));
     let mut wanted = before;
@@ -240,9 +168,7 @@ fn a_held_ring_takes_its_holders_commit_however_many_syncs_failed() {
         let disk = Arc::new(SimStorage::new(5));
         let mut config = config(4);
         config.rings[0].hold_for = vec![crate::config::Holder::from_text("group:g").unwrap()];
-        let mut log = open(&config, &disk).unwrap();
-        create(&mut log, "t", 1).unwrap();
-        drive(&mut log, 1);
+        let mut log = open_with_topic(&config, &disk, 1);
         let slot0 = slot(&log, "t", 0).unwrap();
         let (mut sent, mut failed, mut ms) = (0, 0, 2);
         loop {

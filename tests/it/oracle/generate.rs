@@ -1,5 +1,6 @@
 //! Bytes of a message, made from its schema.
 
+use super::lengths;
 use super::schema::{Field, Kind, Schema, Side};
 
 /// What kind of values.
@@ -59,12 +60,12 @@ impl Generator {
             return;
         }
         if !self.tags {
-            return self.uvarint(0);
+            return lengths::uvarint(&mut self.out, 0);
         }
         // Of known tags only those with a scalar: the others are for brokers among themselves.
         let scalar = |field: &&&Field| matches!(field.kind, Kind::Scalar(_));
         let known: Vec<_> = tagged.iter().filter(scalar).collect();
-        self.uvarint(known.len() as u32 + 1);
+        lengths::uvarint(&mut self.out, known.len() as u32 + 1);
         for field in known {
             let outer = std::mem::take(&mut self.out);
             self.value(&field.kind, false, depth);
@@ -75,8 +76,8 @@ impl Generator {
     }
 
     fn tag(&mut self, tag: u32, value: &[u8]) {
-        self.uvarint(tag);
-        self.uvarint(value.len() as u32);
+        lengths::uvarint(&mut self.out, tag);
+        lengths::uvarint(&mut self.out, value.len() as u32);
         self.out.extend(value);
     }
 
@@ -86,7 +87,7 @@ impl Generator {
             Kind::Structure(_, fields) => self.structure(fields, depth),
             Kind::Array(element) => {
                 if null && self.variant == Variant::NullArrays {
-                    return self.wide_length(None);
+                    return lengths::wide(&mut self.out, self.flexible, None);
                 }
                 let count = match self.variant {
                     Variant::Empty => 0,
@@ -94,7 +95,7 @@ impl Generator {
                     Variant::Maximal => 3,
                     _ => 2,
                 };
-                self.wide_length(Some(count));
+                lengths::wide(&mut self.out, self.flexible, Some(count));
                 (0..count).for_each(|_| self.value(element, false, depth + 1));
             }
             Kind::Scalar(name) => self.scalar(name, null),
@@ -115,12 +116,12 @@ impl Generator {
             }
             "string" => {
                 let text = (!null).then(|| self.text());
-                self.string_length(text.as_ref().map(String::len));
+                lengths::string(&mut self.out, self.flexible, text.as_ref().map(String::len));
                 self.out.extend(text.unwrap_or_default().bytes());
             }
             "bytes" | "records" => {
                 let bytes = (!null).then(|| self.text().repeat(3).into_bytes());
-                self.wide_length(bytes.as_ref().map(Vec::len));
+                lengths::wide(&mut self.out, self.flexible, bytes.as_ref().map(Vec::len));
                 self.out.extend(bytes.unwrap_or_default());
             }
             other => panic!("no values of type {other}"),
@@ -143,29 +144,5 @@ impl Generator {
             Variant::Maximal => format!("\"ä\0\\\n{}☃", "long".repeat(70)),
             _ => format!("name-{}", self.count),
         }
-    }
-
-    fn string_length(&mut self, length: Option<usize>) {
-        if self.flexible {
-            return self.uvarint(length.map_or(0, |length| length as u32 + 1));
-        }
-        let length = length.map_or(-1, |length| i16::try_from(length).unwrap());
-        self.out.extend(length.to_be_bytes());
-    }
-
-    fn wide_length(&mut self, length: Option<usize>) {
-        if self.flexible {
-            return self.uvarint(length.map_or(0, |length| length as u32 + 1));
-        }
-        let length = length.map_or(-1, |length| length as i32);
-        self.out.extend(length.to_be_bytes());
-    }
-
-    fn uvarint(&mut self, mut value: u32) {
-        while value >= 0x80 {
-            self.out.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.out.push(value as u8);
     }
 }

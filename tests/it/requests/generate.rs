@@ -3,6 +3,7 @@
 use brooklet::api::Api;
 use brooklet::codec::crc::crc32c;
 
+use crate::oracle::lengths;
 use crate::oracle::schema::{Field, Kind, Schema};
 use crate::reads::rig::batch;
 
@@ -113,7 +114,7 @@ impl Message<'_> {
 
     fn array(&mut self, name: &str, element: &Kind, null: bool, depth: u32) {
         if null && self.dice.once_in(6) {
-            return self.wide_length(None);
+            return lengths::wide(&mut self.out, self.flexible, None);
         }
         // Now and then one of them very often.
         let again = self.dice.once_in(40);
@@ -121,7 +122,7 @@ impl Message<'_> {
             true => self.dice.below(600) as usize,
             false => self.dice.pick(&[0, 1, 1, 1, 2, 3, 6]),
         };
-        self.wide_length(Some(count));
+        lengths::wide(&mut self.out, self.flexible, Some(count));
         let from = self.out.len();
         for at in 0..count {
             if again && at > 0 {
@@ -160,18 +161,18 @@ impl Message<'_> {
             "string" => {
                 let text = self.text(name);
                 let text = (!null || self.dice.once_in(2)).then_some(text);
-                self.string_length(text.as_ref().map(String::len));
+                lengths::string(&mut self.out, self.flexible, text.as_ref().map(String::len));
                 self.out.extend(text.unwrap_or_default().bytes());
             }
             "records" => {
                 let records = (!null || !self.dice.once_in(9)).then(|| self.records());
-                self.wide_length(records.as_ref().map(Vec::len));
+                lengths::wide(&mut self.out, self.flexible, records.as_ref().map(Vec::len));
                 self.out.extend(records.unwrap_or_default());
             }
             "bytes" => {
                 let length = self.dice.pick(&[0, 1, 8, 200]);
                 let bytes = (!null || !self.dice.once_in(9)).then(|| vec![0; length]);
-                self.wide_length(bytes.as_ref().map(Vec::len));
+                lengths::wide(&mut self.out, self.flexible, bytes.as_ref().map(Vec::len));
                 self.out.extend(bytes.unwrap_or_default());
             }
             other => panic!("no values of type {other}"),
@@ -270,29 +271,5 @@ impl Message<'_> {
             _ => {}
         }
         bytes
-    }
-
-    fn string_length(&mut self, length: Option<usize>) {
-        if self.flexible {
-            return self.uvarint(length.map_or(0, |length| length as u32 + 1));
-        }
-        let length = length.map_or(-1, |length| length as i16);
-        self.out.extend(length.to_be_bytes());
-    }
-
-    fn wide_length(&mut self, length: Option<usize>) {
-        if self.flexible {
-            return self.uvarint(length.map_or(0, |length| length as u32 + 1));
-        }
-        let length = length.map_or(-1, |length| length as i32);
-        self.out.extend(length.to_be_bytes());
-    }
-
-    fn uvarint(&mut self, mut value: u32) {
-        while value >= 0x80 {
-            self.out.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.out.push(value as u8);
     }
 }
