@@ -22,7 +22,7 @@ use crate::group::{Groups, WaitStep};
 use crate::log::Log;
 use crate::metrics::Metrics;
 pub use crate::types::ConnId;
-use crate::types::FileRef;
+use crate::types::{FileRef, Until};
 
 /// What a handler may know of the connection that it serves.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,24 @@ pub struct Peer {
     pub remote: SocketAddr,
     /// Its produce request has waited for room as long as it may.
     pub waited_out: bool,
+    /// What was done of its request before it is dispatched again.
+    pub partly: Partly,
+}
+
+impl Peer {
+    /// That of a connection that has not asked for anything yet.
+    pub fn new(conn: ConnId, local: SocketAddr, remote: SocketAddr) -> Peer {
+        Peer { conn, local, remote, waited_out: false, partly: Partly::default() }
+    }
+}
+
+/// How much of a request was done that takes more than one commit group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Partly {
+    /// So many items of it, from the first on.
+    pub items: usize,
+    /// What they wait for.
+    pub until: Until,
 }
 
 /// An address that clients are told.

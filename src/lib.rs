@@ -2,10 +2,11 @@
 //!
 //! The layers, top to bottom (imports point down only):
 //! `cli` → `net` → `plan`, `api` → `broker` → `log`, `group` → `storage`, `codec` →
-//! `limits`, `config`, `clock`, `error`, `metrics`, `types`.
+//! `limits`, `config`, `clock`, `error`, `metrics`, `types`, `bytes`.
 
 pub mod api;
 pub mod broker;
+pub mod bytes;
 pub mod cli;
 pub mod clock;
 pub mod codec;

@@ -144,6 +144,7 @@ fn plan_tables(memory: &mut Vec<Item>, config: &Config) {
     memory.push(item("members of groups", 1, Groups::memory_bytes(config)));
     memory.push(item("what members say", 1, config.group_members_bytes));
     memory.push(item("committed offsets", config.offsets_max, size_of::<state::CommittedOffset>()));
+    memory.push(item("what goes with them", 1, config.offset_metadata_bytes));
     memory.push(item("producers", config.producers_max, limits::PRODUCER_BYTES));
     let mirrors = crate::config::mirrors(&config.rings).len();
     if mirrors > 0 {

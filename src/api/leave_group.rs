@@ -4,6 +4,7 @@
 //!   it, one: `member_id`); 4 is flexible; 5 adds a reason, which is ignored.
 //! - An administrator names a static member by its instance id alone.
 
+use crate::api::outcomes::Outcomes;
 use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::clock::Now;
@@ -48,40 +49,53 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = LeaveGroupRequest::decode(&mut request.reader(), request.version)?;
-    let many = request.version >= MANY_SINCE;
-    let checked = Groups::id_check(ask.group_id);
-    let leave = |member_id, instance_id, groups: Option<&mut Groups>| match groups {
-        Some(groups) => groups.leave(ask.group_id, Who { member_id, instance_id }, now).err(),
-        None => None,
+    let answer_bytes = request.answer_bytes(|w| encode(&ask, request.version, None, &|_| NONE, w));
+    let (mut outcomes, out) = Outcomes::split(out, ask.members.len(), answer_bytes)
+        .ok_or(Malformed("more members than an answer has room for"))?;
+
+    let groups = &mut broker.groups;
+    let mut leave = |member_id, instance_id| {
+        groups.leave(ask.group_id, Who { member_id, instance_id }, now).err()
     };
-    let encode = |mut groups: Option<&mut Groups>, w: &mut Writer<'_>| {
-        let mut error_code = checked.err();
-        if error_code.is_none() && !many {
-            error_code = leave(ask.member_id, None, groups.as_deref_mut());
-        }
-        LeaveGroupResponse {
-            throttle_time_ms: 0,
-            error_code: error_code.unwrap_or_default(),
-            members: &mut |list| {
-                for member in ask.members.iter().filter(|_| error_code.is_none()) {
-                    let (id, instance_id) = (member.member_id, member.group_instance_id);
-                    let left = leave(id, instance_id, groups.as_deref_mut());
-                    list.push(MemberResponse {
-                        member_id: id,
-                        group_instance_id: instance_id,
-                        error_code: left.unwrap_or_default(),
-                    });
-                }
-            },
-        }
-        .encode(w, request.version);
-    };
-    if request.answer_bytes(|w| encode(None, w)) > out.buf.len() {
-        return Err(Malformed("more members than an answer has room for"));
+    let mut error = Groups::id_check(ask.group_id).err();
+    if error.is_none() && request.version < MANY_SINCE {
+        error = leave(ask.member_id, None);
     }
-    let bytes = request.answer(out, |w| encode(Some(&mut broker.groups), w));
+    for (place, member) in ask.members.iter().enumerate().filter(|_| error.is_none()) {
+        let left = leave(member.member_id, member.group_instance_id);
+        outcomes.set(place, left.unwrap_or_default());
+    }
+
+    let code = |place| outcomes.get(place);
+    let bytes = request.answer(out, |w| encode(&ask, request.version, error, &code, w));
     Ok(Step::Reply { bytes })
 }
+
+/// Writes the answer: about all of it, or with a code for each member by its place.
+fn encode(
+    ask: &LeaveGroupRequest<'_>,
+    version: i16,
+    error: Option<ErrorCode>,
+    code: &dyn Fn(usize) -> ErrorCode,
+    w: &mut Writer<'_>,
+) {
+    LeaveGroupResponse {
+        throttle_time_ms: 0,
+        error_code: error.unwrap_or_default(),
+        members: &mut |list| {
+            for (place, member) in ask.members.iter().enumerate().filter(|_| error.is_none()) {
+                list.push(MemberResponse {
+                    member_id: member.member_id,
+                    group_instance_id: member.group_instance_id,
+                    error_code: code(place),
+                });
+            }
+        },
+    }
+    .encode(w, version);
+}
+
+const NONE: ErrorCode = ErrorCode::NONE;
 
 /// Several members may leave at once since this version.
 const MANY_SINCE: i16 = 3;

@@ -35,13 +35,14 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 mod once;
+mod outcomes;
 pub mod produce;
 pub mod sync_group;
 
 use std::cell::Cell;
 
 use crate::broker::refusal::Refusal;
-use crate::broker::{Broker, Peer};
+use crate::broker::{Broker, Partly, Peer};
 use crate::clock::Now;
 use crate::codec::frame::{self, RequestHeader};
 use crate::codec::{self, Array, ErrorsSeen, Reader, Writer};
@@ -171,6 +172,9 @@ pub enum Step {
     },
     /// Nothing was done: dispatch the same frame again once this is settled, in whatever way.
     Again(Until),
+    /// Some of it was done: dispatch the same frame again with [`Peer::partly`] set to this, once its
+    /// `until` is settled, in whatever way.
+    Partly(Partly),
     /// Nothing was done: dispatch the same frame again when there is room, or with
     /// [`Peer::waited_out`] set when it was held back long enough.
     Held(HeldBack),
@@ -206,7 +210,7 @@ pub fn dispatch(broker: &mut Broker, peer: &Peer, frame: &[u8], out: Window<'_>,
         } else {
             Err(Malformed("the version of the API is not served"))
         }?;
-        if first && !matches!(step, Step::Again(_) | Step::Held(_)) {
+        if first && !matches!(step, Step::Again(_) | Step::Partly(_) | Step::Held(_)) {
             broker.metrics.request(api.key);
             for code in request.errors.get() {
                 if !code.is_none() {

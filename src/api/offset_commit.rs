@@ -9,16 +9,22 @@
 //!   members. A generation of a group that is not there is ILLEGAL_GENERATION (22), from 9 on
 //!   GROUP_ID_NOT_FOUND.
 //! - Kafka's codes are those that consumers know: a failing disk is NOT_COORDINATOR (16), which is
-//!   retried; more than fits a commit group is INVALID_COMMIT_OFFSET_SIZE (28). Full tables are
-//!   GROUP_MAX_SIZE_REACHED (81), which is not retried.
+//!   retried; so is COORDINATOR_NOT_AVAILABLE (15), for groups and offsets that the tables have no
+//!   room for. Metadata that is too long, or has no room beside that of others, is
+//!   OFFSET_METADATA_TOO_LARGE (12).
+//! - More than one commit group holds is stored group by group, and answered when all of it is.
 
+use crate::api::once::OncePartition;
+use crate::api::outcomes::Outcomes;
 use crate::api::{Malformed, Request, Step, Window};
-use crate::broker::Broker;
-use crate::broker::offsets::{Commit, CommitCheck};
+use crate::broker::offsets::{Commit, CommitCheck, OffsetGrowth};
 use crate::broker::topics::{Busy, SHARED_RING};
+use crate::broker::{Broker, Partly};
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, ListWriter, message};
+use crate::codec::{Array, ErrorCode, List, ListWriter, Writer, message};
 use crate::group::Who;
+use crate::limits;
+use crate::log::StageError;
 use crate::types::{Offset, Settle, Until};
 
 message! {
@@ -73,33 +79,33 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = OffsetCommitRequest::decode(&mut request.reader(), request.version)?;
-    let refusal = member_check(broker, &ask, request.version, now);
-    let mut look = Pass { refusal, ..Pass::default() };
-    let answer_bytes = request.answer_bytes(|w| look.encode(broker, &ask, request.version, w));
-    if look.changes > 0 && answer_bytes > out.buf.len() {
-        return Err(Malformed("more partitions than an answer has room for"));
-    }
-    if look.wait != Until::default() {
-        return Ok(Step::Again(look.wait));
-    }
-    let mut pass = Pass { refusal: look.refusal, ..Pass::default() };
-    if look.changes > 0 {
-        match broker.meta_room(SHARED_RING, look.meta_bytes) {
-            Ok(()) => {}
-            Err(Busy::Wait(until)) => return Ok(Step::Again(until)),
-            Err(Busy::Storage) => pass.refusal = Some(ErrorCode::NOT_COORDINATOR),
-            Err(Busy::TooMuch) => pass.refusal = Some(ErrorCode::INVALID_COMMIT_OFFSET_SIZE),
-        }
-        match broker.commit_room(ask.group_id, look.new) {
-            Ok(Ok(())) => {}
-            Ok(Err(refusal)) => pass.refusal = Some(refusal.code),
+    let partitions = ask.topics.iter().map(|topic| topic.partitions.len()).sum();
+    let answer_bytes = request.answer_bytes(|w| encode(&ask, request.version, w, &mut no_error));
+    let (outcomes, out) = Outcomes::split(out, partitions, answer_bytes)
+        .ok_or(Malformed("more partitions than an answer has room for"))?;
+    let mut commits =
+        Commits { ask: &ask, partly: request.peer.partly, outcomes, until: Until::default() };
+    let refusal = commits.partly_check(broker).err();
+    let refusal = refusal.or_else(|| member_check(broker, &ask, request.version, now));
+    if let Some(code) = refusal {
+        commits.refuse_all(code);
+    } else {
+        let wanted = match commits.look(broker) {
+            Ok(wanted) => wanted,
             Err(until) => return Ok(Step::Again(until)),
+        };
+        if let Err(until) = commits.check_room(broker, &wanted) {
+            return Ok(Step::Again(until));
+        }
+        if let Some(partly) = commits.store(broker, now) {
+            return Ok(Step::Partly(partly));
         }
     }
 
-    pass.now = Some(now);
-    let bytes = request.answer(out, |w| pass.encode(broker, &ask, request.version, w));
-    let until = pass.until;
+    let (outcomes, until) = (commits.outcomes, commits.until);
+    let mut places = 0..;
+    let mut code = || places.next().map_or(ErrorCode::NONE, |place| outcomes.get(place));
+    let bytes = request.answer(out, |w| encode(&ask, request.version, w, &mut code));
     Ok(if until == Until::default() {
         Step::Reply { bytes }
     } else {
@@ -127,116 +133,218 @@ fn member_check(
     }
 }
 
-/// One walk over the request: without `now` it only looks.
-#[derive(Default)]
-struct Pass {
-    now: Option<Now>,
-    /// Nothing can be stored: the answer for all that would change something.
-    refusal: Option<ErrorCode>,
-    /// Commits that say something new, how many of them of a partition not committed before, and
-    /// what they take.
-    changes: usize,
-    new: usize,
-    meta_bytes: usize,
-    /// What has to be settled before it can be said what changes.
-    wait: Until,
+/// Writes the answer; `code` gives the partitions' codes, in their order.
+fn encode(
+    ask: &OffsetCommitRequest<'_>,
+    version: i16,
+    w: &mut Writer<'_>,
+    code: &mut dyn FnMut() -> ErrorCode,
+) {
+    OffsetCommitResponse {
+        throttle_time_ms: 0,
+        topics: &mut |list| {
+            for topic in ask.topics {
+                list.push(OffsetCommitResponseTopic {
+                    name: topic.name,
+                    partitions: &mut |list: &mut ListWriter<'_, '_, _>| {
+                        for OffsetCommitRequestPartition { partition_index, .. } in topic.partitions
+                        {
+                            let error_code = code();
+                            list.push(OffsetCommitResponsePartition {
+                                partition_index,
+                                error_code,
+                            });
+                        }
+                    },
+                });
+            }
+        },
+    }
+    .encode(w, version);
+}
+
+fn no_error() -> ErrorCode {
+    ErrorCode::NONE
+}
+
+/// The request, and what becomes of it.
+struct Commits<'a> {
+    ask: &'a OffsetCommitRequest<'a>,
+    /// What was stored of it before.
+    partly: Partly,
+    outcomes: Outcomes<'a>,
+    /// What the answer waits for.
     until: Until,
 }
 
-impl Pass {
-    fn encode(
-        &mut self,
-        broker: &mut Broker,
-        ask: &OffsetCommitRequest<'_>,
-        version: i16,
-        w: &mut crate::codec::Writer<'_>,
-    ) {
-        OffsetCommitResponse {
-            throttle_time_ms: 0,
-            topics: &mut |list| {
-                for topic in ask.topics {
-                    list.push(OffsetCommitResponseTopic {
-                        name: topic.name,
-                        partitions: &mut |list| self.topic(broker, ask.group_id, &topic, list),
-                    });
-                }
-            },
-        }
-        .encode(w, version);
+/// What the commits take that say something new.
+#[derive(Default)]
+struct Wanted {
+    changes: usize,
+    growth: OffsetGrowth,
+    meta_bytes: usize,
+}
+
+impl<'a> Commits<'a> {
+    /// The partitions with their places in the request.
+    fn each(
+        &self,
+    ) -> impl Iterator<Item = (usize, &'a str, OffsetCommitRequestPartition<'a>)> + use<'a> {
+        let topics = self.ask.topics.iter();
+        let each = topics.flat_map(|topic| topic.partitions.iter().map(move |p| (topic.name, p)));
+        each.enumerate().map(|(place, (topic, partition))| (place, topic, partition))
     }
 
-    fn topic(
-        &mut self,
-        broker: &mut Broker,
-        group: &str,
-        topic: &OffsetCommitRequestTopic<'_>,
-        list: &mut ListWriter<'_, '_, OffsetCommitResponsePartition>,
-    ) {
-        for asked in topic.partitions {
-            let done = self.partition(broker, group, topic.name, &asked);
-            list.push(OffsetCommitResponsePartition {
-                partition_index: asked.partition_index,
-                error_code: done.err().unwrap_or_default(),
-            });
+    /// Whether all that was stored before is on flash.
+    fn partly_check(&self, broker: &Broker) -> Result<(), ErrorCode> {
+        match broker.log.settled(&self.partly.until) {
+            Settle::Failed => Err(ErrorCode::NOT_COORDINATOR),
+            _ => Ok(()),
         }
     }
 
-    fn partition(
-        &mut self,
-        broker: &mut Broker,
-        group: &str,
-        topic: &str,
-        asked: &OffsetCommitRequestPartition<'_>,
-    ) -> Result<(), ErrorCode> {
-        if let Some(refusal) = self.refusal {
-            return Err(refusal);
+    fn refuse_all(&mut self, code: ErrorCode) {
+        for (place, _, _) in self.each() {
+            self.outcomes.set(place, code);
         }
-        let metadata = asked.committed_metadata.unwrap_or_default();
-        if metadata.len() > broker.config.offset_metadata_max_bytes {
-            return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
-        }
-        let partition = broker.partition_asked(topic, asked.partition_index);
-        let handle = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?.handle;
-        let commit = Commit {
-            group,
-            handle,
-            offset: Offset(asked.committed_offset),
-            leader_epoch: asked.committed_leader_epoch,
-            metadata,
-        };
-        match broker.commit_check(&commit) {
-            CommitCheck::Unchanged => return Ok(()),
-            CommitCheck::OnItsWay(ticket) => {
-                let until = Until::synced(SHARED_RING, ticket);
-                if broker.log.settled(&until) == Settle::Failed {
-                    return Err(ErrorCode::NOT_COORDINATOR);
+    }
+
+    /// Finds the codes of those that are not to be stored, and notes which are: by [`CHANGED`]. Or
+    /// what has to be settled before that can be said.
+    fn look(&mut self, broker: &Broker) -> Result<Wanted, Until> {
+        let mut wanted = Wanted::default();
+        let mut wait = Until::default();
+        let mut once = OncePartition::default();
+        let is_staged = broker.commits_are_staged(self.ask.group_id);
+        for (place, topic, asked) in self.each() {
+            let commit = match commit_of(broker, self.ask.group_id, topic, &asked) {
+                Ok(commit) => commit,
+                Err(code) => {
+                    self.outcomes.set(place, code);
+                    continue;
                 }
-                self.until.merge(&until);
-                return Ok(());
+            };
+            if place < self.partly.items {
+                continue;
             }
-            CommitCheck::Wait(until) => {
-                if broker.log.settled(&until) == Settle::Failed {
-                    return Err(ErrorCode::NOT_COORDINATOR);
+            // What is said twice depends on what was said first, which is not staged yet.
+            let slot = broker.log.state().partition_with_handle(commit.handle);
+            let check = match slot {
+                Some(slot) if once.first(slot.0) => broker.commit_check(&commit, is_staged),
+                _ => CommitCheck::Changed,
+            };
+            let until = match check {
+                CommitCheck::Unchanged => continue,
+                CommitCheck::OnItsWay(until) | CommitCheck::Wait(until) => until,
+                CommitCheck::Changed => {
+                    self.outcomes.set(place, CHANGED);
+                    wanted.changes += 1;
+                    wanted.growth.add(broker.log.state(), &commit);
+                    wanted.meta_bytes += commit.meta_bytes();
+                    continue;
                 }
-                self.wait.merge(&until);
-                return Ok(());
+            };
+            match check {
+                _ if broker.log.settled(&until) == Settle::Failed => {
+                    self.outcomes.set(place, ErrorCode::NOT_COORDINATOR);
+                }
+                CommitCheck::Wait(_) => wait.merge(&until),
+                _ => self.until.merge(&until),
             }
-            CommitCheck::Changed => {}
         }
-        let Some(now) = self.now else {
-            let state = broker.log.state();
-            let stored = state.group_named(group).and_then(|g| state.offset_of(g, handle));
-            self.changes += 1;
-            self.new += usize::from(stored.is_none());
-            self.meta_bytes += commit.meta_bytes();
+        if wait == Until::default() { Ok(wanted) } else { Err(wait) }
+    }
+
+    /// Whether the tables have room for it, and an open group for all of it or else for some; refuses
+    /// what they have no room for.
+    fn check_room(&mut self, broker: &Broker, wanted: &Wanted) -> Result<(), Until> {
+        if wanted.changes == 0 {
             return Ok(());
-        };
-        // There was room, so it is the disk that fails.
-        let ticket = broker.commit(&commit, now).map_err(|_| ErrorCode::NOT_COORDINATOR)?;
-        self.until.add(SHARED_RING, ticket);
-        Ok(())
+        }
+        if let Err(code) = broker.commit_room(self.ask.group_id, &wanted.growth)? {
+            self.refuse_changes(broker, code);
+            return Ok(());
+        }
+        let at_once = self.ask.group_id.len() + wanted.meta_bytes;
+        let at_once = at_once.min(limits::GROUP_META_BYTES_MAX);
+        match broker.meta_room_bounded(SHARED_RING, at_once) {
+            Ok(()) => Ok(()),
+            Err(Busy::Wait(until)) => Err(until),
+            Err(Busy::Storage | Busy::TooMuch) => {
+                self.refuse_changes(broker, ErrorCode::NOT_COORDINATOR);
+                Ok(())
+            }
+        }
+    }
+
+    /// Refuses what would be stored. Where only metadata has no room, what has none can be.
+    fn refuse_changes(&mut self, broker: &Broker, code: ErrorCode) {
+        for (place, topic, asked) in self.each() {
+            if self.outcomes.get(place) != CHANGED {
+                continue;
+            }
+            let mut growth = OffsetGrowth::default();
+            if code == ErrorCode::OFFSET_METADATA_TOO_LARGE
+                && let Ok(commit) = commit_of(broker, self.ask.group_id, topic, &asked)
+            {
+                growth.add(broker.log.state(), &commit);
+                if growth.metadata_bytes == 0 {
+                    continue;
+                }
+            }
+            self.outcomes.set(place, code);
+        }
+    }
+
+    /// Stages what is to be stored. When the open group is full, the rest has to wait.
+    fn store(&mut self, broker: &mut Broker, now: Now) -> Option<Partly> {
+        for (place, topic, asked) in self.each() {
+            if self.outcomes.get(place) != CHANGED {
+                continue;
+            }
+            let commit = commit_of(broker, self.ask.group_id, topic, &asked);
+            let staged = commit.map(|commit| broker.commit(&commit, now));
+            let code = match staged {
+                Ok(Ok(ticket)) => {
+                    self.until.add(SHARED_RING, ticket);
+                    ErrorCode::NONE
+                }
+                Ok(Err(StageError::Full(_))) if self.until != Until::default() => {
+                    return Some(Partly { items: place, until: self.until });
+                }
+                Ok(Err(_)) => ErrorCode::NOT_COORDINATOR,
+                Err(code) => code,
+            };
+            self.outcomes.set(place, code);
+        }
+        None
     }
 }
+
+/// What is asked for one partition, if it can be stored at all.
+fn commit_of<'a>(
+    broker: &Broker,
+    group: &'a str,
+    topic: &str,
+    asked: &OffsetCommitRequestPartition<'a>,
+) -> Result<Commit<'a>, ErrorCode> {
+    let metadata = asked.committed_metadata.unwrap_or_default();
+    if metadata.len() > broker.config.offset_metadata_max_bytes {
+        return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
+    }
+    let partition = broker.partition_asked(topic, asked.partition_index);
+    let partition = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    Ok(Commit {
+        group,
+        handle: partition.handle,
+        offset: Offset(asked.committed_offset),
+        leader_epoch: asked.committed_leader_epoch,
+        metadata,
+    })
+}
+
+/// In place of a code: it is to be stored. Kafka has no such code.
+const CHANGED: ErrorCode = ErrorCode(i16::MIN);
 
 /// KIP-848's groups answer differently.
 const NEW_PROTOCOL_SINCE: i16 = 9;

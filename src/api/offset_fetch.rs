@@ -10,7 +10,7 @@ use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, message};
-use crate::log::state::{CommittedOffset, State, Topic};
+use crate::log::state::{CommittedOffset, State};
 use crate::types::{GroupSlot, TopicSlot};
 
 message! {
@@ -25,8 +25,8 @@ message! {
 
     /// The partitions of one topic.
     request OffsetFetchRequestTopic<'a> {
-        name: &'a str, 0-7;
-        partition_indexes: Array<'a, i32>, 0-7;
+        name: &'a str, 0+;
+        partition_indexes: Array<'a, i32>, 0+;
     }
 
     /// One group.
@@ -35,12 +35,6 @@ message! {
         member_id: Option<&'a str>, 9+, nullable 9+;
         member_epoch: i32, 9+, default -1;
         topics: Option<Array<'a, OffsetFetchRequestTopics<'a>>>, 8+, nullable 8+;
-    }
-
-    /// The partitions of one topic.
-    request OffsetFetchRequestTopics<'a> {
-        name: &'a str, 8+;
-        partition_indexes: Array<'a, i32>, 8+;
     }
 
     /// What was committed.
@@ -53,17 +47,17 @@ message! {
 
     /// The partitions of one topic.
     response OffsetFetchResponseTopic<'a> {
-        name: &'a str, 0-7;
-        partitions: List<'a, OffsetFetchResponsePartition<'static>>, 0-7;
+        name: &'a str, 0+;
+        partitions: List<'a, OffsetFetchResponsePartition<'static>>, 0+;
     }
 
     /// One partition.
     response OffsetFetchResponsePartition<'a> {
-        partition_index: i32, 0-7;
-        committed_offset: i64, 0-7;
-        committed_leader_epoch: i32, 5-7;
-        metadata: Option<&'a str>, 0-7, nullable 0+;
-        error_code: ErrorCode, 0-7;
+        partition_index: i32, 0+;
+        committed_offset: i64, 0+;
+        committed_leader_epoch: i32, 5+;
+        metadata: Option<&'a str>, 0+, nullable 0+;
+        error_code: ErrorCode, 0+;
     }
 
     /// One group.
@@ -72,22 +66,18 @@ message! {
         topics: List<'a, OffsetFetchResponseTopics<'static>>, 8+;
         error_code: ErrorCode, 8+;
     }
-
-    /// The partitions of one topic.
-    response OffsetFetchResponseTopics<'a> {
-        name: &'a str, 8+;
-        partitions: List<'a, OffsetFetchResponsePartitions<'static>>, 8+;
-    }
-
-    /// One partition.
-    response OffsetFetchResponsePartitions<'a> {
-        partition_index: i32, 8+;
-        committed_offset: i64, 8+;
-        committed_leader_epoch: i32, 8+;
-        metadata: Option<&'a str>, 8+, nullable 8+;
-        error_code: ErrorCode, 8+;
-    }
 }
+
+// Kafka has two names for what is the same on the wire.
+
+/// The partitions of one topic, of one of several groups.
+pub type OffsetFetchRequestTopics<'a> = OffsetFetchRequestTopic<'a>;
+
+/// The partitions of one topic, of one of several groups.
+pub type OffsetFetchResponseTopics<'a> = OffsetFetchResponseTopic<'a>;
+
+/// One partition, of one of several groups.
+pub type OffsetFetchResponsePartitions<'a> = OffsetFetchResponsePartition<'a>;
 
 /// Shows committed offsets.
 pub fn handle(
@@ -97,19 +87,20 @@ pub fn handle(
     _now: Now,
 ) -> Result<Step, Malformed> {
     let ask = OffsetFetchRequest::decode(&mut request.reader(), request.version)?;
-    let state = broker.log.state();
-    let group = state.group_named(ask.group_id);
+    let shown = |group_id, topics| {
+        let state = broker.log.state();
+        Shown { state, group: state.group_named(group_id), topics }
+    };
     let bytes = request.answer(out, |w| {
         OffsetFetchResponse {
             throttle_time_ms: 0,
-            topics: &mut |list| single(state, group, ask.topics, list),
+            topics: &mut |list| shown(ask.group_id, ask.topics).encode(list),
             error_code: ErrorCode::NONE,
             groups: &mut |list| {
                 for asked in ask.groups {
-                    let group = state.group_named(asked.group_id);
                     list.push(OffsetFetchResponseGroup {
                         group_id: asked.group_id,
-                        topics: &mut |list| many(state, group, asked.topics, list),
+                        topics: &mut |list| shown(asked.group_id, asked.topics).encode(list),
                         error_code: ErrorCode::NONE,
                     });
                 }
@@ -120,129 +111,71 @@ pub fn handle(
     Ok(Step::Reply { bytes })
 }
 
-/// The topics of the only group, before version 8.
-fn single(
-    state: &State,
+/// What is shown of a group: of the topics asked for, or all.
+struct Shown<'a> {
+    state: &'a State,
     group: Option<GroupSlot>,
-    topics: Option<Array<'_, OffsetFetchRequestTopic<'_>>>,
-    list: &mut ListWriter<'_, '_, OffsetFetchResponseTopic<'static>>,
-) {
-    match topics {
-        Some(topics) => {
-            for asked in topics {
-                list.push(OffsetFetchResponseTopic {
-                    name: asked.name,
-                    partitions: &mut |list| {
-                        for index in asked.partition_indexes {
-                            let found = committed(state, group, asked.name, index);
-                            list.push(single_partition(index, found));
-                        }
-                    },
-                });
-            }
-        }
-        None => {
-            for (slot, topic) in topics_of(state, group) {
-                list.push(OffsetFetchResponseTopic {
-                    name: &topic.name,
-                    partitions: &mut |list| {
-                        for (index, found) in partitions_of(state, group, slot) {
-                            list.push(single_partition(index, Some(found)));
-                        }
-                    },
-                });
-            }
+    topics: Option<Array<'a, OffsetFetchRequestTopic<'a>>>,
+}
+
+impl Shown<'_> {
+    fn encode(&self, list: &mut ListWriter<'_, '_, OffsetFetchResponseTopic<'static>>) {
+        let Some(topics) = self.topics else {
+            return self.encode_all(list);
+        };
+        for asked in topics {
+            list.push(OffsetFetchResponseTopic {
+                name: asked.name,
+                partitions: &mut |list| {
+                    for index in asked.partition_indexes {
+                        list.push(self.partition(index, self.committed(asked.name, index)));
+                    }
+                },
+            });
         }
     }
-}
 
-/// The topics of one group, since version 8.
-fn many(
-    state: &State,
-    group: Option<GroupSlot>,
-    topics: Option<Array<'_, OffsetFetchRequestTopics<'_>>>,
-    list: &mut ListWriter<'_, '_, OffsetFetchResponseTopics<'static>>,
-) {
-    match topics {
-        Some(topics) => {
-            for asked in topics {
-                list.push(OffsetFetchResponseTopics {
-                    name: asked.name,
-                    partitions: &mut |list| {
-                        for index in asked.partition_indexes {
-                            let found = committed(state, group, asked.name, index);
-                            list.push(many_partition(index, found));
-                        }
-                    },
-                });
+    /// All topics of which the group has committed anything.
+    fn encode_all(&self, list: &mut ListWriter<'_, '_, OffsetFetchResponseTopic<'static>>) {
+        for (slot, topic) in self.state.topics() {
+            if self.committed_of(slot).next().is_none() {
+                continue;
             }
-        }
-        None => {
-            for (slot, topic) in topics_of(state, group) {
-                list.push(OffsetFetchResponseTopics {
-                    name: &topic.name,
-                    partitions: &mut |list| {
-                        for (index, found) in partitions_of(state, group, slot) {
-                            list.push(many_partition(index, Some(found)));
-                        }
-                    },
-                });
-            }
+            list.push(OffsetFetchResponseTopic {
+                name: &topic.name,
+                partitions: &mut |list| {
+                    for (index, found) in self.committed_of(slot) {
+                        list.push(self.partition(index, Some(found)));
+                    }
+                },
+            });
         }
     }
-}
 
-fn single_partition(
-    partition_index: i32,
-    found: Option<&CommittedOffset>,
-) -> OffsetFetchResponsePartition<'_> {
-    OffsetFetchResponsePartition {
-        partition_index,
-        committed_offset: found.map_or(-1, |found| found.offset.0),
-        committed_leader_epoch: found.map_or(-1, |found| found.leader_epoch),
-        metadata: Some(found.map_or("", |found| &found.metadata)),
-        error_code: ErrorCode::NONE,
+    fn partition(
+        &self,
+        partition_index: i32,
+        found: Option<&CommittedOffset>,
+    ) -> OffsetFetchResponsePartition<'_> {
+        OffsetFetchResponsePartition {
+            partition_index,
+            committed_offset: found.map_or(-1, |found| found.offset.0),
+            committed_leader_epoch: found.map_or(-1, |found| found.leader_epoch),
+            metadata: Some(found.map_or("", |found| self.state.metadata_of(found))),
+            error_code: ErrorCode::NONE,
+        }
     }
-}
 
-fn many_partition(
-    partition_index: i32,
-    found: Option<&CommittedOffset>,
-) -> OffsetFetchResponsePartitions<'_> {
-    OffsetFetchResponsePartitions {
-        partition_index,
-        committed_offset: found.map_or(-1, |found| found.offset.0),
-        committed_leader_epoch: found.map_or(-1, |found| found.leader_epoch),
-        metadata: Some(found.map_or("", |found| &found.metadata)),
-        error_code: ErrorCode::NONE,
+    fn committed(&self, topic: &str, index: i32) -> Option<&CommittedOffset> {
+        let (topic, _) = self.state.topic_named(topic)?;
+        let slot = self.state.partition_of(topic, u32::try_from(index).ok()?)?;
+        self.state.offset_of(self.group?, self.state.partition(slot)?.handle)
     }
-}
 
-fn committed<'s>(
-    state: &'s State,
-    group: Option<GroupSlot>,
-    topic: &str,
-    index: i32,
-) -> Option<&'s CommittedOffset> {
-    let (topic, _) = state.topic_named(topic)?;
-    let slot = state.partition_of(topic, u32::try_from(index).ok()?)?;
-    state.offset_of(group?, state.partition(slot)?.handle)
-}
-
-/// The topics of which the group has committed anything.
-fn topics_of(state: &State, group: Option<GroupSlot>) -> impl Iterator<Item = (TopicSlot, &Topic)> {
-    let has_any = move |slot| partitions_of(state, group, slot).next().is_some();
-    state.topics().filter(move |(slot, _)| has_any(*slot))
-}
-
-/// What the group has committed of a topic.
-fn partitions_of(
-    state: &State,
-    group: Option<GroupSlot>,
-    topic: TopicSlot,
-) -> impl Iterator<Item = (i32, &CommittedOffset)> {
-    state.partitions_of(topic).filter_map(move |(_, partition)| {
-        let found = state.offset_of(group?, partition.handle)?;
-        Some((partition.index.cast_signed(), found))
-    })
+    fn committed_of(&self, topic: TopicSlot) -> impl Iterator<Item = (i32, &CommittedOffset)> {
+        self.state.partitions_of(topic).filter_map(|(_, partition)| {
+            let found = self.state.offset_of(self.group?, partition.handle)?;
+            Some((partition.index.cast_signed(), found))
+        })
+    }
 }

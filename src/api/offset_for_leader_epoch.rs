@@ -124,6 +124,7 @@ mod tests {
             partitions_max: 1,
             groups_max: 1,
             offsets_max: 1,
+            offset_metadata_bytes: 1024,
             producers_max: 1,
             snapshot_bytes_max: 1 << 20,
         });

@@ -7,8 +7,8 @@ use crate::clock::Now;
 use crate::codec::ErrorCode;
 use crate::group::states::{self, Act, Event, State};
 use crate::limits;
-use crate::log::StageError;
 use crate::log::record::MetaRecord;
+use crate::log::{self, StageError};
 use crate::types::{Offset, PartitionHandle, Settle, Ticket, Until};
 
 /// What a group says of one partition.
@@ -26,13 +26,22 @@ pub struct Commit<'a> {
     pub metadata: &'a str,
 }
 
+/// What commits add to the tables.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OffsetGrowth {
+    /// Offsets of partitions that their group had none of.
+    pub offsets: usize,
+    /// Bytes of metadata beyond what was stored for the same partitions.
+    pub metadata_bytes: usize,
+}
+
 /// What is to be done about a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitCheck {
     /// It is stored.
     Unchanged,
-    /// It is on its way, and settled with this ticket.
-    OnItsWay(Ticket),
+    /// It is on its way, and stored once this is settled.
+    OnItsWay(Until),
     /// It is new.
     Changed,
     /// What the disk has in hand decides that, and cannot be looked at: ask again then.
@@ -40,9 +49,9 @@ pub enum CommitCheck {
 }
 
 impl Commit<'_> {
-    /// The most that it takes in the ring: two strings with their lengths, and numbers.
+    /// The most that it takes in the ring behind another of its group.
     pub fn meta_bytes(&self) -> usize {
-        self.group.len() + self.metadata.len() + RECORD_BYTES
+        self.metadata.len() + RECORD_BYTES
     }
 
     fn is(&self, offset: Offset, leader_epoch: i32, metadata: &str) -> bool {
@@ -50,11 +59,43 @@ impl Commit<'_> {
     }
 }
 
+impl OffsetGrowth {
+    /// Adds what a commit adds.
+    pub fn add(&mut self, state: &log::state::State, commit: &Commit<'_>) {
+        self.count(state, commit.group, commit.handle, commit.metadata);
+    }
+
+    fn count(
+        &mut self,
+        state: &log::state::State,
+        group: &str,
+        handle: PartitionHandle,
+        metadata: &str,
+    ) {
+        let group = state.group_named(group);
+        let stored = group.and_then(|group| state.offset_of(group, handle));
+        self.offsets += usize::from(stored.is_none());
+        let stored_bytes = stored.map_or(0, |stored| state.metadata_of(stored).len());
+        self.metadata_bytes += metadata.len().saturating_sub(stored_bytes);
+    }
+}
+
 impl Broker {
-    /// Whether this is what the group committed last, be it synced or on its way.
-    pub fn commit_check(&self, commit: &Commit<'_>) -> CommitCheck {
+    /// Whether anything is on its way, and can be looked at, of what this group commits.
+    pub fn commits_are_staged(&self, group: &str) -> bool {
+        self.log.staged(SHARED_RING).any(|(_, record)| match record {
+            MetaRecord::OffsetCommit { group: other, .. }
+            | MetaRecord::OffsetDelete { group: other, .. }
+            | MetaRecord::GroupDelete { group: other } => other == group,
+            _ => false,
+        })
+    }
+
+    /// Whether this is what the group committed last, be it synced or on its way. `is_staged`: what
+    /// [`Broker::commits_are_staged`] says of its group.
+    pub fn commit_check(&self, commit: &Commit<'_>, is_staged: bool) -> CommitCheck {
         let mut staged = None;
-        for (ticket, record) in self.log.staged(SHARED_RING) {
+        for (ticket, record) in self.log.staged(SHARED_RING).take_while(|_| is_staged) {
             match record {
                 MetaRecord::OffsetCommit {
                     group, handle, offset, leader_epoch, metadata, ..
@@ -72,15 +113,18 @@ impl Broker {
             }
         }
         match staged {
-            Some(Some(ticket)) => return CommitCheck::OnItsWay(ticket),
+            Some(Some(ticket)) => {
+                return CommitCheck::OnItsWay(Until::synced(SHARED_RING, ticket));
+            }
             Some(None) => return CommitCheck::Changed,
             None => {}
         }
         let state = self.log.state();
         let group = state.group_named(commit.group);
         let stored = group.and_then(|group| state.offset_of(group, commit.handle));
-        let is_same = stored
-            .is_some_and(|stored| commit.is(stored.offset, stored.leader_epoch, &stored.metadata));
+        let is_same = stored.is_some_and(|stored| {
+            commit.is(stored.offset, stored.leader_epoch, state.metadata_of(stored))
+        });
         match self.log.staged_out(SHARED_RING) {
             _ if !is_same => CommitCheck::Changed,
             Some(ticket) => CommitCheck::Wait(Until::synced(SHARED_RING, ticket)),
@@ -101,15 +145,18 @@ impl Broker {
         self.log.stage(SHARED_RING, &record, true, now)
     }
 
-    /// Whether the tables have room for so many more offsets of this group. Counted is what is
-    /// stored and, too high rather than too low, what is on its way: when that decides, or cannot
-    /// be looked at, it is waited for.
-    pub fn commit_room(&self, group: &str, new: usize) -> Result<Result<(), Refusal>, Until> {
-        if new == 0 {
+    /// Whether the tables have room for what commits of this group add. Counted is what is stored
+    /// and, too high rather than too low, what is on its way: when that decides, or cannot be looked
+    /// at, it is waited for.
+    pub fn commit_room(
+        &self,
+        group: &str,
+        growth: &OffsetGrowth,
+    ) -> Result<Result<(), ErrorCode>, Until> {
+        if *growth == OffsetGrowth::default() {
             return Ok(Ok(()));
         }
         let state = self.log.state();
-        let (mut groups, mut offsets) = (0, 0);
         let mut until = Until::default();
         if let Some(ticket) = self.log.staged_out(SHARED_RING) {
             until.add(SHARED_RING, ticket);
@@ -117,31 +164,47 @@ impl Broker {
                 return Err(until);
             }
         }
-        for (ticket, other, handle) in self.commits_staged() {
-            until.add(SHARED_RING, ticket);
-            let slot = state.group_named(other);
-            groups += usize::from(slot.is_none() && other != group);
-            offsets += usize::from(slot.is_none_or(|s| state.offset_of(s, handle).is_none()));
+        let (mut groups, mut staged) = (0, OffsetGrowth::default());
+        for (ticket, record) in self.log.staged(SHARED_RING) {
+            if let MetaRecord::OffsetCommit { group: other, handle, metadata, .. } = record {
+                until.add(SHARED_RING, ticket);
+                groups += usize::from(other != group && state.group_named(other).is_none());
+                staged.count(state, other, handle, metadata);
+            }
         }
+        match self.commit_fits(group, growth, groups, &staged) {
+            Err(_)
+                if self.log.settled(&until) == Settle::Pending
+                    && self.commit_fits(group, growth, 0, &OffsetGrowth::default()).is_ok() =>
+            {
+                Err(until)
+            }
+            fits => Ok(fits),
+        }
+    }
+
+    /// The same, with so much on its way.
+    fn commit_fits(
+        &self,
+        group: &str,
+        growth: &OffsetGrowth,
+        groups_staged: usize,
+        staged: &OffsetGrowth,
+    ) -> Result<(), ErrorCode> {
+        let state = self.log.state();
         let limits = state.limits();
         let is_new = usize::from(state.group_named(group).is_none());
-        let others = self.groups_len(group);
-        let fits = |groups, offsets| {
-            others + groups + is_new <= limits.groups_max
-                && state.offsets_len() + offsets + new <= limits.offsets_max
-        };
-        if fits(groups, offsets) {
-            return Ok(Ok(()));
+        let groups = self.groups_len(group) + groups_staged + is_new;
+        let offsets = state.offsets_len() + staged.offsets + growth.offsets;
+        let metadata_bytes =
+            state.offset_metadata_bytes() + staged.metadata_bytes + growth.metadata_bytes;
+        if groups > limits.groups_max || offsets > limits.offsets_max {
+            Err(ErrorCode::COORDINATOR_NOT_AVAILABLE)
+        } else if metadata_bytes > limits.offset_metadata_bytes {
+            Err(ErrorCode::OFFSET_METADATA_TOO_LARGE)
+        } else {
+            Ok(())
         }
-        if fits(0, 0) && self.log.settled(&until) == Settle::Pending {
-            return Err(until);
-        }
-        let (groups, offsets) = (limits.groups_max, limits.offsets_max);
-        let why = format_args!(
-            "There is no room: the broker's configuration has groups_max {groups} and \
-             offsets_max {offsets}."
-        );
-        Ok(Err(Refusal::new(ErrorCode::GROUP_MAX_SIZE_REACHED, why)))
     }
 
     /// How many groups there are: those with offsets, and those with members or that expect some,
@@ -163,7 +226,7 @@ impl Broker {
         if !is_new || exists || self.groups_len(group) < state.limits().groups_max {
             Ok(())
         } else {
-            Err(ErrorCode::GROUP_MAX_SIZE_REACHED)
+            Err(ErrorCode::COORDINATOR_NOT_AVAILABLE)
         }
     }
 
@@ -248,13 +311,6 @@ impl Broker {
             Err(Refusal::new(ErrorCode::INVALID_GROUP_ID, why))
         }
     }
-
-    fn commits_staged(&self) -> impl Iterator<Item = (Ticket, &str, PartitionHandle)> {
-        self.log.staged(SHARED_RING).filter_map(|(ticket, record)| match record {
-            MetaRecord::OffsetCommit { group, handle, .. } => Some((ticket, group, handle)),
-            _ => None,
-        })
-    }
 }
 
 /// The record's kind, lengths and numbers, at the most.
@@ -263,11 +319,26 @@ const RECORD_BYTES: usize = 40;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::record::Appender;
 
     #[test]
     fn a_commit_takes_no_more_than_was_counted() {
         let group = "g".repeat(limits::GROUP_ID_BYTES_MAX);
         let metadata = "m".repeat(limits::OFFSET_METADATA_BYTES_MAX);
+        let record = |offset, metadata, timestamp_ms| MetaRecord::OffsetCommit {
+            group: &group,
+            handle: PartitionHandle(u32::MAX),
+            offset: Offset(offset),
+            leader_epoch: i32::MIN,
+            metadata,
+            timestamp_ms,
+        };
+        let mut buf = [0; 16 * 1024];
+        let mut appender = Appender::default();
+        appender.push(&record(0, "", 0), &mut buf).unwrap();
+        assert!(appender.end() <= group.len() + RECORD_BYTES);
+        let before = appender.end();
+        appender.push(&record(i64::MIN, &metadata, i64::MIN), &mut buf).unwrap();
         let commit = Commit {
             group: &group,
             handle: PartitionHandle(u32::MAX),
@@ -275,16 +346,6 @@ mod tests {
             leader_epoch: i32::MIN,
             metadata: &metadata,
         };
-        let record = MetaRecord::OffsetCommit {
-            group: commit.group,
-            handle: commit.handle,
-            offset: commit.offset,
-            leader_epoch: commit.leader_epoch,
-            metadata: commit.metadata,
-            timestamp_ms: i64::MIN,
-        };
-        let mut buf = [0; 512];
-        let bytes = crate::log::record::put(&record, &mut buf, 0).unwrap();
-        assert!(bytes <= commit.meta_bytes());
+        assert!(appender.end() - before <= commit.meta_bytes());
     }
 }

@@ -64,12 +64,7 @@ impl Bench {
         let storage: Arc<dyn Storage> = Arc::<Memory>::clone(&disk);
         let log = Log::open(&LogConfig::of(&config), storage, &mut opening).unwrap();
         let address = SocketAddr::from(([10, 0, 0, 7], 9092));
-        let peer = Peer {
-            conn: ConnId(0),
-            local: address,
-            remote: SocketAddr::from(([10, 0, 0, 8], 50_000)),
-            waited_out: false,
-        };
+        let peer = Peer::new(ConnId(0), address, SocketAddr::from(([10, 0, 0, 8], 50_000)));
         let broker = Broker::new(config, log);
         Bench { broker, disk, peer, now }
     }

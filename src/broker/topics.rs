@@ -98,13 +98,14 @@ impl Broker {
         }
     }
 
-    /// Whether so much can be staged in `ring` now.
+    /// Whether so much can be staged in `ring` now, and stay in the snapshots.
     pub fn meta_room(&self, ring: RingIndex, bytes: usize) -> Result<(), Busy> {
-        self.log.room_meta(ring, bytes).map_err(|error| match error {
-            StageError::Full(ticket) => Busy::Wait(Until::written(ring, ticket)),
-            StageError::Storage => Busy::Storage,
-            StageError::TooLarge | StageError::Held => Busy::TooMuch,
-        })
+        self.log.room_meta(ring, bytes).map_err(|error| busy(ring, error))
+    }
+
+    /// Whether so much can be staged in `ring` now of what the snapshots always have room for.
+    pub fn meta_room_bounded(&self, ring: RingIndex, bytes: usize) -> Result<(), Busy> {
+        self.log.room_meta_bounded(ring, bytes).map_err(|error| busy(ring, error))
     }
 
     /// What is on its way already.
@@ -249,6 +250,14 @@ impl Broker {
     }
 }
 
+fn busy(ring: RingIndex, error: StageError) -> Busy {
+    match error {
+        StageError::Full(ticket) => Busy::Wait(Until::written(ring, ticket)),
+        StageError::Storage => Busy::Storage,
+        StageError::TooLarge | StageError::Held => Busy::TooMuch,
+    }
+}
+
 /// Whether a topic may have this name: Kafka's rules.
 pub fn name_check(name: &str) -> Result<TopicName, Refusal> {
     let bad = |why: std::fmt::Arguments<'_>| {
@@ -365,7 +374,8 @@ mod tests {
             configs: &configs,
         };
         let mut buf = [0; 1024];
-        let bytes = crate::log::record::put(&record, &mut buf, 0).unwrap();
-        assert!(bytes <= name.len() + configs.len() + RECORD_BYTES);
+        let mut appender = crate::log::record::Appender::default();
+        appender.push(&record, &mut buf).unwrap();
+        assert!(appender.end() <= name.len() + configs.len() + RECORD_BYTES);
     }
 }

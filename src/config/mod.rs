@@ -100,8 +100,8 @@ keys! {
     /// age. The ring reclaims space by itself, and a clock may be wrong.
     log_retention_ms: i64 = Kind::int("ms", -1, i64::MAX, -1);
 
-    /// The longest metadata string that may go with a committed offset. Kafka's default is 4096;
-    /// each committed offset reserves room for it here.
+    /// The longest metadata string that may go with a committed offset; a longer one is refused with
+    /// OFFSET_METADATA_TOO_LARGE (12). Kafka's default.
     offset_metadata_max_bytes: usize =
         Kind::bytes(0, OFFSET_METADATA_BYTES_MAX, 1, OFFSET_METADATA_BYTES_MAX);
 
@@ -125,11 +125,15 @@ keys! {
     producers_max: usize = Kind::int("", 1, 65_536, 512);
 
     /// Consumer groups with members or committed offsets; beyond it new ones get
-    /// GROUP_MAX_SIZE_REACHED (81).
+    /// COORDINATOR_NOT_AVAILABLE (15), and try again.
     groups_max: usize = Kind::int("", 1, 4096, 64);
 
     /// Committed offsets of all groups together; beyond it as with `groups_max`. They never expire.
-    offsets_max: usize = Kind::int("", 1, 65_536, 1024);
+    offsets_max: usize = Kind::int("", 1, 65_536, 2048);
+
+    /// Bytes for the metadata strings of all committed offsets together; a commit with more than is
+    /// left is refused with OFFSET_METADATA_TOO_LARGE (12).
+    offset_metadata_bytes: usize = Kind::bytes(0, 64 << 20, 1, 64 << 10);
 
     /// Members of all groups together; beyond it who joins gets COORDINATOR_NOT_AVAILABLE (15), and
     /// tries again.

@@ -1,7 +1,6 @@
 //! One buffer for all that is of any length: names, what members say, what they are assigned.
-//!
-//! Blocks stand one behind the other without gaps: what is freed is closed up at once, so that room
-//! is a sum and nothing else. Joining is rare enough for that.
+
+use crate::bytes::{ByteArena, Span};
 
 /// A block's number: fixed, whatever it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,52 +8,44 @@ pub struct BlockId(pub u16);
 
 /// The buffer and where its blocks are.
 pub struct Arena {
-    buf: Box<[u8]>,
-    used: usize,
-    blocks: Vec<Block>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Block {
-    start: u32,
-    len: u32,
+    bytes: ByteArena,
+    blocks: Vec<Span>,
 }
 
 impl Arena {
     /// Room for so many bytes in so many blocks, all of them empty.
     pub fn new(bytes: usize, blocks: usize) -> Arena {
-        Arena { buf: vec![0; bytes].into(), used: 0, blocks: vec![Block::default(); blocks] }
+        Arena { bytes: ByteArena::new(bytes), blocks: vec![Span::default(); blocks] }
     }
 
     /// The memory that this takes.
     pub fn memory_bytes(bytes: usize, blocks: usize) -> usize {
-        bytes + blocks * size_of::<Block>()
+        bytes + blocks * size_of::<Span>()
     }
 
     /// All the bytes that it could hold.
     pub fn capacity(&self) -> usize {
-        self.buf.len()
+        self.bytes.capacity()
     }
 
     /// The bytes that it holds.
     pub fn used(&self) -> usize {
-        self.used
+        self.bytes.used()
     }
 
     /// How many bytes a block has.
     pub fn len_of(&self, id: BlockId) -> usize {
-        self.blocks[usize::from(id.0)].len as usize
+        self.blocks[usize::from(id.0)].len()
     }
 
     /// What a block holds.
     pub fn bytes(&self, id: BlockId) -> &[u8] {
-        let Block { start, len } = self.blocks[usize::from(id.0)];
-        &self.buf[start as usize..(start + len) as usize]
+        self.bytes.bytes(self.blocks[usize::from(id.0)])
     }
 
     /// Whether a block may hold so many bytes in place of what it has.
     pub fn has_room(&self, id: BlockId, len: usize) -> bool {
-        self.used - self.len_of(id) + len <= self.buf.len()
+        self.used() - self.len_of(id) + len <= self.capacity()
     }
 
     /// Gives a block so many bytes, which are to be filled, in place of what it had.
@@ -63,23 +54,15 @@ impl Arena {
             return None;
         }
         self.free(id);
-        let start = self.used;
-        self.blocks[usize::from(id.0)] = Block { start: start as u32, len: len as u32 };
-        self.used += len;
-        Some(&mut self.buf[start..start + len])
+        let (span, window) = self.bytes.take(len)?;
+        self.blocks[usize::from(id.0)] = span;
+        Some(window)
     }
 
     /// Empties a block.
     pub fn free(&mut self, id: BlockId) {
-        let Block { start, len } = std::mem::take(&mut self.blocks[usize::from(id.0)]);
-        if len == 0 {
-            return;
-        }
-        self.buf.copy_within((start + len) as usize..self.used, start as usize);
-        self.used -= len as usize;
-        for block in self.blocks.iter_mut().filter(|block| block.start > start) {
-            block.start -= len;
-        }
+        let span = std::mem::take(&mut self.blocks[usize::from(id.0)]);
+        self.bytes.free(span, self.blocks.iter_mut());
     }
 }
 

@@ -188,7 +188,7 @@ impl Groups {
         let free = self.groups.iter().position(Option::is_none).map(|at| GroupAt(at as u16));
         let at = match free.or_else(|| self.group_idle()) {
             Some(at) => at,
-            None => return Err(ErrorCode::GROUP_MAX_SIZE_REACHED),
+            None => return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE),
         };
         if self.groups[usize::from(at.0)].is_some() {
             self.group_remove(at);

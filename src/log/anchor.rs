@@ -6,7 +6,7 @@ use crate::log::format::{
     RingId, whole_pages,
 };
 use crate::log::index::Index;
-use crate::log::record::{self, MetaRecord};
+use crate::log::record::{Appender, MetaRecord};
 use crate::log::ring::Ring;
 use crate::log::state::State;
 use crate::storage::Part;
@@ -109,10 +109,11 @@ impl AnchorBuffer {
         header: GroupHeader,
         record: Option<&MetaRecord<'_>>,
     ) -> (usize, u32) {
-        let end = record.map_or(Some(GROUP_HEADER_BYTES), |record| {
-            record::put(record, &mut self.buf, GROUP_HEADER_BYTES)
-        });
-        let end = end.expect("a small record fits the anchor buffer");
+        let mut meta = Appender::at(GROUP_HEADER_BYTES);
+        if let Some(record) = record {
+            meta.push(record, &mut self.buf).expect("a small record fits the anchor buffer");
+        }
+        let end = meta.end();
         let meta = Piece::of(&self.buf[GROUP_HEADER_BYTES..end]);
         let empty = Piece::of(&[]);
         let header = GroupHeader {
@@ -153,14 +154,10 @@ impl AnchorBuffer {
         }
         let list = from..at;
         let buf = &mut self.buf;
-        let whole = state.snapshot(index, ring.ticket_synced(), &mut |record| {
-            match record::put(record, buf, at) {
-                Some(end) => at = end,
-                None => return false,
-            }
-            true
-        });
-        whole.then_some((list.clone(), list.end..at))
+        let mut records = Appender::at(at);
+        let put = &mut |record: &MetaRecord<'_>| records.push(record, buf).is_some();
+        let whole = state.snapshot(index, ring.ticket_synced(), put);
+        whole.then(|| (list.clone(), list.end..records.end()))
     }
 
     fn anchor(

@@ -8,7 +8,7 @@ use crate::limits::PAGE_BYTES;
 use crate::types::{Boot, FileIndex, GroupSeq, Offset, PartitionHandle, SegmentSeq};
 
 /// The format that this build writes, and the newest that it reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What every anchor page starts with.
 pub const ANCHOR_MAGIC: [u8; 8] = *b"brooklet";

@@ -61,6 +61,7 @@ impl LogConfig {
             partitions_max: config.partitions_max,
             groups_max: config.groups_max,
             offsets_max: config.offsets_max,
+            offset_metadata_bytes: config.offset_metadata_bytes,
             producers_max: config.producers_max,
             snapshot_bytes_max: 0,
         };
@@ -238,21 +239,32 @@ impl Log {
     }
 
     /// Whether so many bytes of metadata records fit the open group of `ring`, and, in the first ring,
-    /// the snapshots.
+    /// the snapshots, which they make larger.
     pub fn room_meta(&self, ring: RingIndex, bytes: usize) -> Result<(), StageError> {
+        let staged = self.ring(ring);
+        let staged = staged.open().meta_bytes() + staged.closed().map_or(0, Staging::meta_bytes);
+        if self.ring(ring).is_failing() {
+            Err(StageError::Storage)
+        } else if self.state.room_for_shared(staged + bytes) {
+            self.room_meta_bounded(ring, bytes)
+        } else {
+            Err(StageError::TooLarge)
+        }
+    }
+
+    /// The same for records that make no snapshot larger than there is room for: those whose tables
+    /// are bounded, and those that take something away.
+    pub fn room_meta_bounded(&self, ring: RingIndex, bytes: usize) -> Result<(), StageError> {
         let index = self.index(ring);
         let ring = self.ring(ring);
-        let staged = ring.open().meta_bytes() + ring.closed().map_or(0, Staging::meta_bytes);
         if ring.is_failing() {
             Err(StageError::Storage)
-        } else if !self.state.room_for_shared(staged + bytes) {
-            Err(StageError::TooLarge)
-        } else if !ring.room_beside(0, 0, bytes, &self.state, index) {
-            Err(full(ring))
-        } else if ring.open().has_room_meta(bytes) {
-            Ok(())
         } else if bytes > limits::GROUP_META_BYTES_MAX {
             Err(StageError::TooLarge)
+        } else if ring.open().has_room_meta(bytes)
+            && ring.room_beside(0, 0, bytes, &self.state, index)
+        {
+            Ok(())
         } else {
             Err(full(ring))
         }
@@ -312,7 +324,13 @@ impl Log {
         linger: bool,
         now: Now,
     ) -> Result<Ticket, StageError> {
-        self.room_meta(ring, record::bytes_of(record))?;
+        let bytes = record::bytes_of(record);
+        match record {
+            MetaRecord::TopicCreate { .. }
+            | MetaRecord::PartitionsAdd { .. }
+            | MetaRecord::TopicConfigs { .. } => self.room_meta(ring, bytes)?,
+            _ => self.room_meta_bounded(ring, bytes)?,
+        }
         let linger = linger.then(|| now.mono.plus_ms(self.metadata_linger_ms));
         let staging = self.rings[usize::from(ring.0)].stage(true, linger);
         staging.push_meta(record).map_err(|_| StageError::TooLarge)?;

@@ -8,7 +8,7 @@ use crate::clock::Mono;
 use crate::codec::crc::crc32c;
 use crate::limits;
 use crate::log::format::{GROUP_HEADER_BYTES, GroupHeader, RUN_BYTES, Run};
-use crate::log::record::{self, MetaRecord};
+use crate::log::record::{Appender, MetaRecord};
 use crate::storage::Part;
 use crate::types::{Boot, Offset, PartitionHandle, PartitionSlot, Ticket};
 
@@ -28,7 +28,7 @@ pub struct Entry {
 pub struct Staging {
     /// Metadata records, then room for header and directory, then batches.
     buf: Box<[u8]>,
-    meta: usize,
+    meta: Appender,
     payload: usize,
     entries: Vec<Entry>,
     parts: Vec<Part>,
@@ -52,7 +52,7 @@ impl Staging {
     pub fn new(payload_bytes_max: usize) -> Staging {
         Staging {
             buf: vec![0; PAYLOAD_AT + payload_bytes_max].into_boxed_slice(),
-            meta: 0,
+            meta: Appender::default(),
             payload: 0,
             entries: Vec::with_capacity(limits::RUNS_PER_GROUP_MAX),
             parts: Vec::with_capacity(limits::RUNS_PER_GROUP_MAX + 2),
@@ -72,7 +72,7 @@ impl Staging {
 
     /// Makes it empty, for the group with this ticket.
     pub fn reset(&mut self, ticket: Ticket) {
-        self.meta = 0;
+        self.meta = Appender::default();
         self.payload = 0;
         self.entries.clear();
         self.parts.clear();
@@ -85,7 +85,7 @@ impl Staging {
 
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.meta == 0 && self.entries.is_empty()
+        self.meta.end() == 0 && self.entries.is_empty()
     }
 
     /// Bytes of batches in it.
@@ -106,7 +106,7 @@ impl Staging {
 
     /// Whether so many bytes of metadata records fit.
     pub fn has_room_meta(&self, bytes: usize) -> bool {
-        bytes <= limits::GROUP_META_BYTES_MAX - self.meta
+        bytes <= limits::GROUP_META_BYTES_MAX - self.meta.end()
     }
 
     /// Copies checked batches in. `run` says what they are, except its `bytes`.
@@ -133,19 +133,18 @@ impl Staging {
     /// Adds a metadata record.
     pub fn push_meta(&mut self, record: &MetaRecord<'_>) -> Result<(), Full> {
         let window = &mut self.buf[..limits::GROUP_META_BYTES_MAX];
-        self.meta = record::put(record, window, self.meta).ok_or(Full)?;
-        Ok(())
+        self.meta.push(record, window).ok_or(Full)
     }
 
     /// The metadata records. While a job is out with the buffer they cannot be seen: see
     /// [`Staging::is_out`].
     pub fn meta(&self) -> &[u8] {
-        self.buf.get(..self.meta).unwrap_or_default()
+        self.buf.get(..self.meta.end()).unwrap_or_default()
     }
 
     /// How many bytes of metadata records there are, seen or not.
     pub fn meta_bytes(&self) -> usize {
-        self.meta
+        self.meta.end()
     }
 
     /// Whether a job is out with the buffer.
@@ -161,8 +160,8 @@ impl Staging {
         }
         self.parts.clear();
         self.parts.push(Part { at: HEADER_AT as u32, bytes: 0 });
-        if self.meta > 0 {
-            self.parts.push(Part { at: 0, bytes: self.meta as u32 });
+        if self.meta.end() > 0 {
+            self.parts.push(Part { at: 0, bytes: self.meta.end() as u32 });
         }
         let mut runs = 0;
         let mut merged: Option<Run> = None;
@@ -193,13 +192,13 @@ impl Staging {
 
     /// Bytes on flash without the padding.
     pub fn contents_bytes(&self) -> usize {
-        GROUP_HEADER_BYTES + self.runs as usize * RUN_BYTES + self.meta + self.payload
+        GROUP_HEADER_BYTES + self.runs as usize * RUN_BYTES + self.meta.end() + self.payload
     }
 
     /// The most that they would be with so much more in it.
     pub fn contents_bytes_bound(&self, bytes: usize, runs: usize, meta_bytes: usize) -> usize {
         let runs = self.entries.len() + runs;
-        let contents = self.meta + meta_bytes + self.payload + bytes;
+        let contents = self.meta.end() + meta_bytes + self.payload + bytes;
         GROUP_HEADER_BYTES + runs * RUN_BYTES + contents
     }
 
@@ -210,9 +209,9 @@ impl Staging {
         let header = GroupHeader {
             runs: self.runs,
             payload_bytes: self.payload as u32,
-            meta_bytes: self.meta as u32,
+            meta_bytes: self.meta.end() as u32,
             directory_crc: crc32c(directory),
-            meta_crc: crc32c(&self.buf[..self.meta]),
+            meta_crc: crc32c(&self.buf[..self.meta.end()]),
             ..header
         };
         header.encode(&mut self.buf[HEADER_AT..])

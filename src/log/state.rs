@@ -8,6 +8,7 @@ mod follow;
 pub mod mirrors;
 mod snapshot;
 
+use crate::bytes::{ByteArena, Span};
 use crate::limits;
 use crate::log::producers::Producers;
 use crate::log::record::MetaRecord;
@@ -34,6 +35,8 @@ pub struct StateLimits {
     pub groups_max: usize,
     /// Committed offsets of all groups.
     pub offsets_max: usize,
+    /// Bytes of the metadata that goes with them.
+    pub offset_metadata_bytes: usize,
     /// Producer and partition pairs.
     pub producers_max: usize,
     /// Bytes of a ring's snapshot: what bounds names, settings and committed offsets together.
@@ -93,7 +96,7 @@ pub struct CommitGroup {
 }
 
 /// A committed offset.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct CommittedOffset {
     /// By whom.
     pub group: GroupSlot,
@@ -103,8 +106,8 @@ pub struct CommittedOffset {
     pub offset: Offset,
     /// The leader epoch that came with it, −1 for none.
     pub leader_epoch: i32,
-    /// The string that came with it.
-    pub metadata: heapless::String<{ limits::OFFSET_METADATA_BYTES_MAX }>,
+    /// The string that came with it: see [`State::metadata_of`].
+    metadata: Span,
     /// When, by the wall clock.
     pub timestamp_ms: i64,
 }
@@ -135,6 +138,8 @@ pub struct State {
     found: Vec<TopicSlot>,
     groups: Vec<Option<CommitGroup>>,
     offsets: Vec<CommittedOffset>,
+    /// The strings that came with them.
+    offset_metadata: ByteArena,
     /// Idempotent producers.
     pub producers: Producers,
     /// How far mirrors have come.
@@ -165,6 +170,7 @@ impl State {
             found: Vec::new(),
             groups: Vec::with_capacity(limits.groups_max),
             offsets: Vec::with_capacity(limits.offsets_max),
+            offset_metadata: ByteArena::new(limits.offset_metadata_bytes),
             producers: Producers::new(limits.producers_max),
             mirrors: Mirrors::new(mirrors, limits.partitions_max),
             gaps: 0,
@@ -269,6 +275,17 @@ impl State {
         self.groups().find(|(_, group)| group.name == name).map(|(slot, _)| slot)
     }
 
+    /// The bytes of metadata that go with all committed offsets.
+    pub fn offset_metadata_bytes(&self) -> usize {
+        self.offset_metadata.used()
+    }
+
+    /// The string that came with a committed offset.
+    pub fn metadata_of(&self, offset: &CommittedOffset) -> &str {
+        let text = std::str::from_utf8(self.offset_metadata.bytes(offset.metadata));
+        text.expect("it was a string when it was stored")
+    }
+
     /// What a group committed, in order of handle.
     pub fn offsets_of(&self, group: GroupSlot) -> &[CommittedOffset] {
         let from = self.offsets.partition_point(|entry| entry.group < group);
@@ -364,19 +381,19 @@ impl State {
                     handle: *handle,
                     offset: *offset,
                     leader_epoch: *leader_epoch,
-                    metadata: string_from(metadata),
+                    metadata: Span::default(),
                     timestamp_ms: *timestamp_ms,
                 };
-                self.offset_commit(entry)?;
+                self.offset_commit(entry, metadata)?;
             }
             MetaRecord::OffsetDelete { group, handle } => {
                 if let Some(group) = self.group_named(group) {
-                    self.offsets.retain(|e| e.group != group || e.handle != *handle);
+                    self.offsets_forget(|e| e.group == group && e.handle == *handle);
                 }
             }
             MetaRecord::GroupDelete { group } => {
                 if let Some(group) = self.group_named(group) {
-                    self.offsets.retain(|entry| entry.group != group);
+                    self.offsets_forget(|entry| entry.group == group);
                     self.groups[usize::from(group.0)] = None;
                 }
             }
@@ -486,14 +503,15 @@ impl State {
         let Some((topic, _)) = self.topic_with_id(id) else {
             return;
         };
-        for entry in &self.by_topic {
-            if entry.0 == topic {
-                let handle = self.partition(entry.2).map(|partition| partition.handle);
-                self.offsets.retain(|offset| Some(offset.handle) != handle);
-                self.producers.forget_partition(entry.2);
-                self.mirrors.forget_partition(entry.2);
-                self.partitions[usize::from(entry.2.0)] = None;
-                removed(entry.2);
+        for place in 0..self.by_topic.len() {
+            let (of, _, slot) = self.by_topic[place];
+            if of == topic {
+                let handle = self.partition(slot).map(|partition| partition.handle);
+                self.offsets_forget(|offset| Some(offset.handle) == handle);
+                self.producers.forget_partition(slot);
+                self.mirrors.forget_partition(slot);
+                self.partitions[usize::from(slot.0)] = None;
+                removed(slot);
             }
         }
         self.by_topic.retain(|entry| entry.0 != topic);
@@ -513,18 +531,43 @@ impl State {
         Ok(GroupSlot(place as u16))
     }
 
-    fn offset_commit(&mut self, entry: CommittedOffset) -> Result<(), TableFull> {
+    fn offset_commit(&mut self, entry: CommittedOffset, metadata: &str) -> Result<(), TableFull> {
         let key = (entry.group, entry.handle);
-        match self.offsets.binary_search_by_key(&key, |e| (e.group, e.handle)) {
-            Ok(at) => self.offsets[at] = entry,
+        let at = match self.offsets.binary_search_by_key(&key, |e| (e.group, e.handle)) {
+            Ok(at) => {
+                self.offset_metadata_free(at);
+                self.offsets[at] = entry;
+                at
+            }
             Err(at) if self.offsets.len() < self.limits.offsets_max => {
                 self.offsets.insert(at, entry);
+                at
             }
             Err(_) => {
                 return Err(TableFull { key: "offsets_max", max: self.limits.offsets_max });
             }
-        }
+        };
+        let max = self.offset_metadata.capacity();
+        let full = TableFull { key: "offset_metadata_bytes", max };
+        let (span, window) = self.offset_metadata.take(metadata.len()).ok_or(full)?;
+        window.copy_from_slice(metadata.as_bytes());
+        self.offsets[at].metadata = span;
         Ok(())
+    }
+
+    /// Committed offsets for which `is_gone` is true are gone.
+    fn offsets_forget(&mut self, is_gone: impl Fn(&CommittedOffset) -> bool) {
+        for at in 0..self.offsets.len() {
+            if is_gone(&self.offsets[at]) {
+                self.offset_metadata_free(at);
+            }
+        }
+        self.offsets.retain(|offset| !is_gone(offset));
+    }
+
+    fn offset_metadata_free(&mut self, at: usize) {
+        let span = std::mem::take(&mut self.offsets[at].metadata);
+        self.offset_metadata.free(span, self.offsets.iter_mut().map(|offset| &mut offset.metadata));
     }
 
     fn with_handle(&mut self, handle: PartitionHandle) -> Option<&mut Partition> {

@@ -21,6 +21,7 @@ fn config(segments: u16) -> LogConfig {
         partitions_max: 16,
         groups_max: 4,
         offsets_max: 16,
+        offset_metadata_bytes: 1024,
         producers_max: 16,
         snapshot_bytes_max: 0,
     };

@@ -350,7 +350,9 @@ impl<C: Core> Connection<C> {
                     self.wire.net.hub.staged_somewhere();
                     return Ok(());
                 }
-                Step::Job => return Err(End::protocol("a produce request cannot read")),
+                Step::Job | Step::Partly(_) => {
+                    return Err(End::protocol("a produce request neither reads nor does half"));
+                }
                 Step::Close(text) => {
                     self.settle_replies().await?;
                     return Err(End::protocol(text));

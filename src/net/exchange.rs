@@ -8,7 +8,7 @@ use super::hub::Lease;
 use super::turn::Work;
 use super::wire::End;
 use crate::api::{Pool, Step};
-use crate::broker::JobStep;
+use crate::broker::{JobStep, Partly};
 use crate::clock::Mono;
 use crate::error::DiskError;
 use crate::metrics::{CloseReason, PoolKind};
@@ -17,6 +17,7 @@ use crate::types::Settle;
 impl<C: Core> Connection<C> {
     /// Answers one request, to the last byte. Nothing is owed before or after it.
     pub(super) async fn exchange(&mut self, frame: Range<usize>) -> Result<(), End> {
+        self.peer.partly = Partly::default();
         loop {
             match self.dispatch(&frame, 0) {
                 Step::Reply { bytes } => return self.reply(frame, bytes).await,
@@ -31,6 +32,10 @@ impl<C: Core> Connection<C> {
                     }
                 }
                 Step::Again(until) => self.again(until).await?,
+                Step::Partly(partly) => {
+                    self.peer.partly = partly;
+                    self.again(partly.until).await?;
+                }
                 Step::Held(_) => return Err(End::protocol("only producers are held back")),
                 Step::NoReply => {
                     self.wire.net.hub.staged_somewhere();

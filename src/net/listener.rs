@@ -67,7 +67,7 @@ async fn admit<C: Core>(
     match socket_from(stream) {
         Ok((socket, local)) => {
             let (local, remote) = (canonical(local), canonical(remote));
-            let peer = Peer { conn: id, local, remote, waited_out: false };
+            let peer = Peer::new(id, local, remote);
             let connection = Connection::new(Rc::clone(net), id, socket, peer);
             executor.spawn(connection.serve()).detach();
             net.hub.opened.ring();

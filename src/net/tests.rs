@@ -430,7 +430,7 @@ fn a_connections_task_is_small() {
     let address = listener.local_addr().unwrap();
     let stream = std::net::TcpStream::connect(address).unwrap();
     let id = net.hub.slots.borrow_mut().open(address.ip(), Mono(0));
-    let peer = Peer { conn: id.unwrap(), local: address, remote: address, waited_out: false };
+    let peer = Peer::new(id.unwrap(), address, address);
     let socket = smol::Async::new(stream).unwrap();
     let task = connection::Connection::new(Rc::clone(&net), peer.conn, socket, peer).serve();
     let bytes = std::mem::size_of_val(&task);

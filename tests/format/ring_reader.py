@@ -15,7 +15,7 @@ import pathlib
 import struct
 import sys
 
-VERSION = 2
+VERSION = 3
 PAGE, SECTOR = 4096, 512
 ANCHOR_BYTES, GROUP_HEADER_BYTES, RUN_BYTES, ENTRY_BYTES = 192, 128, 32, 32
 FOOT = 2
@@ -141,12 +141,34 @@ RECORDS = (
 )
 
 
+OFFSET_COMMIT_NEXT = 64
+
+
 def records(data):
     """The records that stand one behind the other: (name, {field: value})."""
-    decoder = Decoder(data)
+    decoder, commit = Decoder(data), None
     while decoder.at < len(data):
-        name, fields = RECORDS[decoder.unsigned()]
-        yield name, {field: read(decoder) for field, read in fields}
+        tag = decoder.unsigned()
+        if tag == OFFSET_COMMIT_NEXT:
+            name, record = "offset_commit", commit_next(decoder, commit)
+        else:
+            name, fields = RECORDS[tag]
+            record = {field: read(decoder) for field, read in fields}
+        if name == "offset_commit":
+            commit = record
+        yield name, record
+
+
+def commit_next(decoder, before):
+    """An offset_commit of the group of the one before."""
+    record = dict(before)
+    record["handle"] = decoder.unsigned()
+    record["offset"] = decoder.signed()
+    record["leader_epoch"] = decoder.signed()
+    if decoder.byte():
+        record["metadata"] = decoder.text()
+    record["time"] = before["time"] + decoder.signed()
+    return record
 
 
 SETTINGS = """cleanup.policy compression.gzip.level compression.lz4.level compression.type

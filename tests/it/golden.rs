@@ -20,9 +20,10 @@ use brooklet::storage::FileStorage;
 use brooklet::types::{Boot, RingIndex};
 
 /// Each format's image, and the list of what is in it.
-const IMAGES: [(&str, &str); 2] = [
+const IMAGES: [(&str, &str); 3] = [
     (include_str!("../format/golden/v1.ring"), include_str!("../format/golden/v1.expected")),
     (include_str!("../format/golden/v2.ring"), include_str!("../format/golden/v2.expected")),
+    (include_str!("../format/golden/v3.ring"), include_str!("../format/golden/v3.expected")),
 ];
 const RING: RingIndex = RingIndex(0);
 const SEGMENT_BYTES: u64 = 4 << 20;
@@ -120,7 +121,7 @@ fn found(log: &Log) -> BTreeSet<String> {
             let topic = &state.topic(partition.topic).unwrap().name;
             let (index, offset) = (partition.index, entry.offset.0);
             let name = &group.name;
-            let metadata = &entry.metadata;
+            let metadata = state.metadata_of(entry);
             lines.insert(format!("offset {name} {topic} {index} {offset} {metadata}"));
         }
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use brooklet::api::{self, Step, Window};
-use brooklet::broker::{Broker, ConnId, JobStep, Peer};
+use brooklet::broker::{Broker, ConnId, JobStep, Partly, Peer};
 use brooklet::clock::{Mono, Now};
 use brooklet::codec::batch;
 use brooklet::config::Config;
@@ -27,6 +27,8 @@ pub struct Host {
     pub now: Now,
     /// The next produce requests have waited for room as long as they may.
     pub waited_out: bool,
+    /// What was done of the request that is dispatched next.
+    pub partly: Partly,
 }
 
 /// A configuration with small tables, and a ring of `segments` times `segment_bytes`.
@@ -37,6 +39,7 @@ pub fn config_small(segments: u16, segment_bytes: u64) -> Config {
         producers_max: 8,
         groups_max: 3,
         offsets_max: 6,
+        offset_metadata_bytes: 8 << 10,
         commit_group_max_bytes: 64 << 10,
         metadata_linger_ms: 0,
         ..Config::default()
@@ -74,7 +77,8 @@ impl Host {
         };
         let disk: Arc<dyn Storage> = Arc::clone(&storage) as _;
         let log = Log::open(&LogConfig::of(&config), disk, &mut opening)?;
-        Ok(Host { storage, broker: Broker::new(config, log), now, waited_out: false })
+        let broker = Broker::new(config, log);
+        Ok(Host { storage, broker, now, waited_out: false, partly: Partly::default() })
     }
 
     /// Over a new disk.
@@ -87,8 +91,8 @@ impl Host {
     /// Handles one frame; gives the step and, where there is one, the answer.
     pub fn dispatch(&mut self, frame: &[u8]) -> (Step, Vec<u8>) {
         let address = "127.0.0.1:9092".parse().unwrap();
-        let waited_out = self.waited_out;
-        let peer = Peer { conn: ConnId(0), local: address, remote: address, waited_out };
+        let peer = Peer::new(ConnId(0), address, address);
+        let peer = Peer { waited_out: self.waited_out, partly: self.partly, ..peer };
         let mut buf = vec![0; 64 << 10];
         let out = Window { buf: &mut buf, from: 0 };
         let step = api::dispatch(&mut self.broker, &peer, frame, out, self.now);
@@ -145,6 +149,7 @@ impl Host {
 
     /// Has a request answered as a connection would; none if it gets no answer.
     pub fn exchange(&mut self, frame: &[u8]) -> Result<Option<Vec<u8>>, &'static str> {
+        self.partly = Partly::default();
         for _ in 0..100 {
             let (step, mut answer) = self.dispatch(frame);
             match step {
@@ -162,6 +167,10 @@ impl Host {
                 }
                 Step::Again(until) => {
                     self.settle(&until);
+                }
+                Step::Partly(partly) => {
+                    self.partly = partly;
+                    self.settle(&partly.until);
                 }
                 Step::NoReply => return Ok(None),
                 Step::Held(_) => return Err("held"),

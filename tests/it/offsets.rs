@@ -15,6 +15,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::host::{Host, config_small, frame};
 use crate::produce::{create_topic, topic_name};
 use brooklet::api::Step;
+use brooklet::config::Config;
 use brooklet::storage::sim::{Cut, Failing, Op};
 
 fn string(text: &str) -> StrBytes {
@@ -133,7 +134,7 @@ fn many_groups_are_found_at_once_whole_or_in_part() {
 #[test]
 fn bad_commits_get_kafkas_codes() {
     let mut host = host();
-    let long = "m".repeat(65);
+    let long = "m".repeat(4097);
     let request = commit("g", &[(0, 1, ""), (3, 1, ""), (-1, 1, ""), (1, 1, &long)]);
     assert_eq!(codes(&mut host, 8, &request), [0, 3, 3, 12]);
     assert_eq!(codes(&mut host, 8, &commit(&"g".repeat(256), &[(0, 1, "")])), [24]);
@@ -188,12 +189,138 @@ fn full_tables_refuse_what_is_new_and_take_what_is_known() {
     for group in ["a", "b", "c"] {
         assert_eq!(codes(&mut host, 8, &commit(group, &[(0, 1, "")])), [0]);
     }
-    assert_eq!(codes(&mut host, 8, &commit("d", &[(0, 1, "")])), [81]);
+    assert_eq!(codes(&mut host, 8, &commit("d", &[(0, 1, "")])), [15]);
     assert_eq!(codes(&mut host, 8, &commit("a", &[(0, 2, ""), (1, 1, ""), (2, 1, "")])), [0; 3]);
-    assert_eq!(codes(&mut host, 8, &commit("b", &[(1, 1, ""), (2, 1, "")])), [81, 81]);
+    assert_eq!(codes(&mut host, 8, &commit("b", &[(1, 1, ""), (2, 1, "")])), [15, 15]);
     assert_eq!(codes(&mut host, 8, &commit("b", &[(0, 9, ""), (1, 1, "")])), [0, 0]);
-    assert_eq!(codes(&mut host, 8, &commit("c", &[(1, 9, "")])), [81]);
+    assert_eq!(codes(&mut host, 8, &commit("c", &[(1, 9, "")])), [15]);
     assert_eq!(codes(&mut host, 8, &commit("c", &[(0, 9, "")])), [0]);
+}
+
+#[test]
+fn metadata_of_4096_bytes_comes_back_also_after_a_power_cut() {
+    let config = config_small(4, 1 << 20);
+    let mut host = Host::new(config.clone());
+    create_topic(&mut host, "t", 3, &[]);
+    let long = "é".repeat(2048);
+    for metadata in ["m", &"n".repeat(250), &long] {
+        assert_eq!(codes(&mut host, 8, &commit("g", &[(0, 1, metadata), (1, 2, "x")])), [0, 0]);
+        assert_eq!(committed(&mut host, "g")[0].3, metadata);
+    }
+    host.storage.power_cut(Cut::None);
+    let mut host = Host::open(host.storage, config, host.now).unwrap();
+    let expected = [("t".into(), 0, 1, long), ("t".into(), 1, 2, "x".into())];
+    assert_eq!(committed(&mut host, "g"), expected);
+}
+
+#[test]
+fn metadata_beyond_what_all_may_have_is_refused_and_nothing_else_is() {
+    let config = Config { offset_metadata_bytes: 100, ..config_small(4, 1 << 20) };
+    let mut host = Host::new(config);
+    create_topic(&mut host, "t", 3, &[]);
+    let (sixty, forty) = ("m".repeat(60), "n".repeat(40));
+    assert_eq!(codes(&mut host, 8, &commit("g", &[(0, 1, &sixty), (1, 1, &forty)])), [0, 0]);
+    let request = commit("h", &[(0, 1, ""), (1, 2, "x")]);
+    assert_eq!(codes(&mut host, 8, &request), [0, 12], "all of it is taken");
+    let request = commit("g", &[(0, 2, &forty), (1, 2, &sixty), (2, 2, "")]);
+    assert_eq!(codes(&mut host, 8, &request), [0, 12, 0], "what gets shorter is not counted");
+    let request = commit("g", &[(1, 3, &sixty), (0, 3, &forty)]);
+    assert_eq!(codes(&mut host, 8, &request), [0, 0]);
+    let stored: Vec<_> = committed(&mut host, "g").into_iter().map(|of| (of.2, of.3)).collect();
+    assert_eq!(stored, [(3, forty), (3, sixty), (2, String::new())]);
+}
+
+#[test]
+fn all_partitions_are_committed_at_once_whatever_the_group_is_called() {
+    let config = Config {
+        partitions_max: 512,
+        offsets_max: 1024,
+        offset_metadata_bytes: 64 << 10,
+        ..config_small(4, 4 << 20)
+    };
+    let mut host = Host::new(config.clone());
+    create_topic(&mut host, "t", 500, &[]);
+    let group = "g".repeat(255);
+    let member = "a-client-of-franz-go-with-a-long-name-6ba7b810-9dad-11d1-80b4-00c04fd430c8";
+    for (round, metadata) in ["", member].iter().enumerate() {
+        let partitions: Vec<_> = (0..500).map(|i| (i, 7 + round as i64, *metadata)).collect();
+        let request = frame(ApiKey::OffsetCommit, 8, &commit(&group, &partitions));
+        let (step, _) = host.dispatch(&request);
+        assert!(matches!(step, Step::ReplyAfter { .. }), "one group holds it: {step:?}");
+        assert_eq!(codes(&mut host, 8, &commit(&group, &partitions)), [0; 500]);
+    }
+    host.storage.power_cut(Cut::None);
+    let mut host = Host::open(host.storage, config, host.now).unwrap();
+    let stored = committed(&mut host, &group);
+    assert_eq!(stored.len(), 500);
+    assert!(stored.iter().all(|of| of.2 == 8 && of.3 == member));
+}
+
+/// A commit of 12 partitions that takes two commit groups.
+fn commit_of_two_groups(offset: i64, text: &str) -> OffsetCommitRequest {
+    let metadata = text.repeat(4096);
+    let partitions: Vec<_> = (0..12).map(|i| (i, offset + i64::from(i), &*metadata)).collect();
+    let mut request = commit("g", &partitions);
+    for (place, partition) in request.topics[0].partitions.iter_mut().enumerate() {
+        // Else all have the same, which is written once.
+        let own = format!("{place:02}{}", &metadata[2..]);
+        partition.committed_metadata = Some(string(&own));
+    }
+    request
+}
+
+fn config_of_two_groups() -> Config {
+    Config {
+        partitions_max: 16,
+        offsets_max: 32,
+        offset_metadata_bytes: 64 << 10,
+        ..config_small(4, 4 << 20)
+    }
+}
+
+#[test]
+fn a_commit_that_takes_several_groups_is_answered_when_all_are_on_flash() {
+    let config = config_of_two_groups();
+    let mut host = Host::new(config.clone());
+    create_topic(&mut host, "t", 12, &[]);
+    let syncs = host.storage.counts().syncs;
+    assert_eq!(codes(&mut host, 8, &commit_of_two_groups(1, "m")), [0; 12]);
+    assert_eq!(host.storage.counts().syncs - syncs, 2);
+    host.storage.power_cut(Cut::None);
+    let mut host = Host::open(host.storage, config, host.now).unwrap();
+    let stored = committed(&mut host, "g");
+    let offsets: Vec<_> = stored.iter().map(|of| of.2).collect();
+    assert_eq!(offsets, (1..13).collect::<Vec<i64>>());
+    assert!(stored.iter().all(|of| of.3 == format!("{:02}{}", of.1, "m".repeat(4094))));
+}
+
+#[test]
+fn a_commit_whose_first_or_second_group_fails_is_refused_and_may_be_sent_again() {
+    for failed in 0..2 {
+        let mut host = Host::new(config_of_two_groups());
+        create_topic(&mut host, "t", 12, &[]);
+        // The group, and then whatever is tried in its place.
+        host.storage.fail(Op::Sync, Failing::From(failed));
+        let codes_then = codes(&mut host, 8, &commit_of_two_groups(1, "m"));
+        assert!(codes_then.iter().all(|code| [0, 16].contains(code)), "{codes_then:?}");
+        assert!(codes_then.contains(&16), "the disk fails from sync {failed} on");
+        host.storage.fail(Op::Sync, Failing::Never);
+        while host.work()
+            || host.sleep() && host.broker.log.room(Default::default(), 1, 1, false).is_err()
+        {
+        }
+        assert_eq!(codes(&mut host, 8, &commit_of_two_groups(1, "m")), [0; 12]);
+        assert_eq!(committed(&mut host, "g").len(), 12);
+    }
+}
+
+#[test]
+fn of_a_partition_that_is_named_twice_the_last_offset_counts() {
+    let mut host = host();
+    assert_eq!(codes(&mut host, 8, &commit("g", &[(0, 5, ""), (0, 6, "")])), [0, 0]);
+    assert_eq!(committed(&mut host, "g")[0].2, 6);
+    assert_eq!(codes(&mut host, 8, &commit("g", &[(0, 7, ""), (0, 6, "")])), [0, 0]);
+    assert_eq!(committed(&mut host, "g")[0].2, 6, "also where that is stored already");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use brooklet::api::{self, APIS, Step, Window};
-use brooklet::broker::{Broker, ConnId, JobStep};
+use brooklet::broker::{Broker, ConnId, JobStep, Partly, Peer};
 use brooklet::clock::{Mono, Now};
 use brooklet::config::{Config, RingConfig};
 use brooklet::log::recovery::Opening;
@@ -48,6 +48,8 @@ struct World {
     known: Known,
     schemas: Vec<Schema>,
     clients: Vec<Client>,
+    /// What was done of their requests that are to be asked again.
+    partly: [Partly; CLIENTS as usize],
     /// A write that the disk has in hand.
     out: Option<WriteJob>,
     now: Now,
@@ -99,6 +101,7 @@ impl World {
             group_members_max: 6,
             group_members_bytes: 4096,
             offsets_max: 8,
+            offset_metadata_bytes: 12 << 10,
             producers_max: 4,
             fetch_waits_max: 32,
             max_connections: CLIENTS.into(),
@@ -124,6 +127,7 @@ impl World {
             known: Known::default(),
             schemas: APIS.iter().map(|api| schema::load(api.name, Side::Request)).collect(),
             clients: vec![Client::Idle; CLIENTS.into()],
+            partly: [Partly::default(); CLIENTS as usize],
             out: None,
             now,
             asked: 0,
@@ -209,12 +213,13 @@ impl World {
         let frame = generate::request(api, schema, version, id, &mut self.dice, &self.known);
         // Longer ones are not read at all.
         if frame.len() <= self.broker.config.socket_request_max_bytes {
+            self.partly[usize::from(conn)] = Partly::default();
             self.dispatch(conn, frame, 0);
         }
     }
 
     fn dispatch(&mut self, conn: u16, frame: Vec<u8>, tries: u32) {
-        let peer = rig::peer(conn);
+        let peer = Peer { partly: self.partly[usize::from(conn)], ..rig::peer(conn) };
         let window = Window { buf: &mut self.window, from: 0 };
         let step = api::dispatch(&mut self.broker, &peer, &frame, window, self.now);
         let client = match step {
@@ -232,6 +237,12 @@ impl World {
                 assert_eq!(self.broker.log.settled(&until), Settle::Pending, "{}", shown(&frame));
                 assert!(tries < 1000, "asked again for ever: {}", shown(&frame));
                 Client::Again { frame, until, tries: tries + 1 }
+            }
+            Step::Partly(partly) => {
+                assert!(partly.items > self.partly[usize::from(conn)].items, "{}", shown(&frame));
+                assert_eq!(self.broker.log.settled(&partly.until), Settle::Pending);
+                self.partly[usize::from(conn)] = partly;
+                Client::Again { frame, until: partly.until, tries: tries + 1 }
             }
             Step::Job => return self.drive(conn, frame),
             Step::NoReply => {
@@ -358,6 +369,7 @@ impl World {
         assert!(state.topics_len() <= config.topics_max);
         assert!(state.partitions_len() <= config.partitions_max);
         assert!(state.offsets_len() <= config.offsets_max);
+        assert!(state.offset_metadata_bytes() <= config.offset_metadata_bytes);
         assert!(broker.groups.members_len() <= config.group_members_max);
         assert!(broker.groups.bytes_used() <= config.group_members_bytes);
         let asleep = self.clients.iter().filter(|client| matches!(client, Client::Asleep { .. }));

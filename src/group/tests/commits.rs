@@ -104,7 +104,7 @@ fn a_group_keeps_its_place_for_its_commits() {
         .with_name(TopicName(text("t")))
         .with_partitions(vec![partition]);
     let answer = world.bench.ask(7, &other.with_topics(vec![topic]));
-    assert_eq!(answer.topics[0].partitions[0].error_code, 81);
+    assert_eq!(answer.topics[0].partitions[0].error_code, 15);
     assert_eq!(commit(&mut world, &clients[0], 1), 0);
 }
 

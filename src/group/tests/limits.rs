@@ -89,7 +89,7 @@ fn the_table_of_groups_is_for_those_with_members_or_offsets() {
     let refused = named("b", 2).with_protocols(vec![]);
     assert_eq!(world.bench.send(2, 3, &refused).unwrap().error_code, 23);
     assert!(world.bench.send(2, 3, &named("c", 2)).is_none());
-    assert_eq!(world.bench.send(3, 3, &named("d", 3)).unwrap().error_code, 81);
+    assert_eq!(world.bench.send(3, 3, &named("d", 3)).unwrap().error_code, 15);
     assert!(world.bench.send(3, 3, &named("c", 3)).is_none());
     assert_eq!(world.bench.broker.groups_len(""), 2);
 }

@@ -26,14 +26,13 @@ impl State {
     /// The bytes of a snapshot's part that only the first ring holds.
     pub(super) fn shared_bytes_count(&self) -> usize {
         let topics = self.topics().map(|(_, t)| TOPIC_BYTES_MAX + t.name.len() + t.configs.len());
-        let offsets = self.offsets.iter().map(|entry| {
-            let group = self.groups.get(usize::from(entry.group.0)).and_then(Option::as_ref);
-            OFFSET_BYTES_MAX + group.map_or(0, |group| group.name.len()) + entry.metadata.len()
-        });
+        // The first commit of a group has its name, those behind it have not.
+        let groups = self.groups().map(|(_, group)| GROUP_BYTES_MAX + group.name.len());
+        let offsets = self.offsets.len() * OFFSET_BYTES_MAX + self.offset_metadata.used();
         // A topic whose partitions came in several steps has a record for each: one per partition
         // at the most.
         let steps = self.partitions_len() * PARTITIONS_ADD_BYTES_MAX;
-        topics.sum::<usize>() + offsets.sum::<usize>() + steps
+        topics.sum::<usize>() + groups.sum::<usize>() + offsets + steps
     }
 
     /// Writes the state as the records that lead to it: all of it for the first ring, and the
@@ -76,7 +75,7 @@ impl State {
                         handle: entry.handle,
                         offset: entry.offset,
                         leader_epoch: entry.leader_epoch,
-                        metadata: &entry.metadata,
+                        metadata: self.metadata_of(entry),
                         timestamp_ms: entry.timestamp_ms,
                     });
             }
@@ -136,11 +135,13 @@ impl StateLimits {
             + self.producers_max * PRODUCER_BYTES_MAX
     }
 
-    /// Room for full tables with names and settings of usual lengths.
+    /// Room for full tables, with topics' names and settings of usual lengths.
     pub fn snapshot_bytes_max_default(&self) -> usize {
         let shared = self.topics_max * TOPIC_BYTES_USUAL
             + self.partitions_max * PARTITIONS_ADD_BYTES_MAX
-            + self.offsets_max * OFFSET_BYTES_USUAL;
+            + self.groups_max * (GROUP_BYTES_MAX + limits::GROUP_ID_BYTES_MAX)
+            + self.offsets_max * OFFSET_BYTES_MAX
+            + self.offset_metadata_bytes;
         (self.tables_bytes_max() + shared).next_multiple_of(limits::PAGE_BYTES)
     }
 }
@@ -152,7 +153,7 @@ const TOPIC_BYTES_MAX: usize = 1 + 16 + 2 + 1 + 5 + 5 + 2;
 const PARTITIONS_ADD_BYTES_MAX: usize = 1 + 16 + 5 + 5;
 const PARTITION_BYTES_MAX: usize = 1 + 5 + 10 + 10 + 1 + limits::EPOCHS_PER_PARTITION_MAX * 15;
 const PRODUCER_BYTES_MAX: usize = 1 + 10 + 3 + 5 + 10 + 1 + limits::PRODUCER_BATCHES_MAX * 20;
-const OFFSET_BYTES_MAX: usize = 1 + 2 + 5 + 10 + 5 + 2 + 10;
+const GROUP_BYTES_MAX: usize = 2;
+const OFFSET_BYTES_MAX: usize = 1 + 5 + 10 + 5 + 1 + 2 + 10;
 
 const TOPIC_BYTES_USUAL: usize = TOPIC_BYTES_MAX + 96;
-const OFFSET_BYTES_USUAL: usize = OFFSET_BYTES_MAX + 48;

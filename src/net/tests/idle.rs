@@ -44,7 +44,7 @@ impl Local {
         let client = std::net::TcpStream::connect(local).unwrap();
         let (served, remote) = self.listener.accept().unwrap();
         let conn = self.net.hub.slots.borrow_mut().open(remote.ip(), Mono(0)).unwrap();
-        let peer = Peer { conn, local, remote, waited_out: false };
+        let peer = Peer::new(conn, local, remote);
         let served = Async::new(served).unwrap();
         let connection = connection::Connection::new(Rc::clone(&self.net), conn, served, peer);
         self.executor.spawn(connection.serve()).detach();

@@ -286,7 +286,7 @@ fn open(config: &Config, disk: &Arc<Memory>, now: Now) -> Log {
 
 pub fn peer(conn: u16) -> Peer {
     let address = "127.0.0.1:9092".parse().unwrap();
-    Peer { conn: ConnId(conn), local: address, remote: address, waited_out: false }
+    Peer::new(ConnId(conn), address, address)
 }
 
 /// The offset behind the last of whole batches; none without any.
