@@ -52,9 +52,10 @@ pub const GROUP_JOIN_MS_MAX: u64 = 300_000;
 /// given away sooner where it is wanted.
 pub const GROUP_EMPTY_MS: u64 = 600_000;
 
-/// Bytes of the metadata string that goes with a committed offset, as in Kafka. Costs nothing: all of
-/// them share `offset_metadata_bytes`. Beyond: OFFSET_METADATA_TOO_LARGE (12).
-pub const OFFSET_METADATA_BYTES_MAX: usize = 4096;
+/// The length in UTF-16 of the metadata string that goes with a committed offset, as in Kafka, so that it
+/// has three times as many bytes at the most. Costs nothing: all of them share `offset_metadata_bytes`.
+/// Beyond: OFFSET_METADATA_TOO_LARGE (12).
+pub const OFFSET_METADATA_LENGTH_MAX: usize = 4096;
 
 /// Batches whose sequence numbers are remembered per producer and partition, as in Kafka: a client
 /// has at most this many unanswered. A duplicate older than that is DUPLICATE_SEQUENCE_NUMBER (46).

@@ -329,7 +329,9 @@ fn commit_of<'a>(
     asked: &OffsetCommitRequestPartition<'a>,
 ) -> Result<Commit<'a>, ErrorCode> {
     let metadata = asked.committed_metadata.unwrap_or_default();
-    if metadata.len() > broker.config.offset_metadata_max_bytes {
+    // Kafka counts what Java calls the length of a string.
+    let max = broker.config.offset_metadata_max_bytes;
+    if metadata.len() > max && metadata.encode_utf16().count() > max {
         return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
     }
     let partition = broker.partition_asked(topic, asked.partition_index);

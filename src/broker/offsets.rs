@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn a_commit_takes_no_more_than_was_counted() {
         let group = "g".repeat(limits::GROUP_ID_BYTES_MAX);
-        let metadata = "m".repeat(limits::OFFSET_METADATA_BYTES_MAX);
+        let metadata = "€".repeat(limits::OFFSET_METADATA_LENGTH_MAX);
         let record = |offset, metadata, timestamp_ms| MetaRecord::OffsetCommit {
             group: &group,
             handle: PartitionHandle(u32::MAX),
@@ -333,7 +333,7 @@ mod tests {
             metadata,
             timestamp_ms,
         };
-        let mut buf = [0; 16 * 1024];
+        let mut buf = [0; 32 * 1024];
         let mut appender = Appender::default();
         appender.push(&record(0, "", 0), &mut buf).unwrap();
         assert!(appender.end() <= group.len() + RECORD_BYTES);

@@ -100,10 +100,10 @@ keys! {
     /// age. The ring reclaims space by itself, and a clock may be wrong.
     log_retention_ms: i64 = Kind::int("ms", -1, i64::MAX, -1);
 
-    /// The longest metadata string that may go with a committed offset; a longer one is refused with
-    /// OFFSET_METADATA_TOO_LARGE (12). Kafka's default.
+    /// The longest metadata string that may go with a committed offset, counted as Kafka does, in
+    /// UTF-16; a longer one is refused with OFFSET_METADATA_TOO_LARGE (12). Kafka's default.
     offset_metadata_max_bytes: usize =
-        Kind::bytes(0, OFFSET_METADATA_BYTES_MAX, 1, OFFSET_METADATA_BYTES_MAX);
+        Kind::bytes(0, OFFSET_METADATA_LENGTH_MAX, 1, OFFSET_METADATA_LENGTH_MAX);
 
     /// While this file is there, the system's clock is taken for right whatever was written before,
     /// also if it was ahead then. systemd-timesyncd makes the default one; have another time daemon
@@ -263,7 +263,7 @@ keys! {
         Kind::list("at most 4 of group:NAME and mirror:ALIAS", holder::are_holders, &[]);
 }
 
-const OFFSET_METADATA_BYTES_MAX: i64 = limits::OFFSET_METADATA_BYTES_MAX as i64;
+const OFFSET_METADATA_LENGTH_MAX: i64 = limits::OFFSET_METADATA_LENGTH_MAX as i64;
 
 /// What to do without a ring in the data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn a_commit_behind_another_of_its_group_takes_what_differs() {
         let group: &str = "g".repeat(limits::GROUP_ID_BYTES_MAX).leak();
-        let metadata: &str = "m".repeat(limits::OFFSET_METADATA_BYTES_MAX).leak();
+        let metadata: &str = "m".repeat(limits::OFFSET_METADATA_LENGTH_MAX).leak();
         let first = commit(group, 1, metadata, 1_700_000_000_000);
         let second = commit(group, u32::MAX, metadata, 1_700_000_000_000);
         let (one, two) = (written(std::slice::from_ref(&first)), written(&[first, second]));

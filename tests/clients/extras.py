@@ -12,7 +12,8 @@ CASES = []
 
 # Kafka's error codes that are met here.
 OFFSET_OUT_OF_RANGE, CORRUPT_MESSAGE, UNKNOWN_TOPIC_OR_PARTITION = 1, 2, 3
-MESSAGE_TOO_LARGE, COORDINATOR_LOAD_IN_PROGRESS, UNSUPPORTED_VERSION = 10, 14, 35
+MESSAGE_TOO_LARGE, OFFSET_METADATA_TOO_LARGE, UNSUPPORTED_VERSION = 10, 12, 35
+COORDINATOR_LOAD_IN_PROGRESS = 14
 OUT_OF_ORDER_SEQUENCE, INVALID_PRODUCER_EPOCH, INVALID_RECORD = 45, 47, 87
 
 
@@ -267,6 +268,31 @@ def consumer_lives_through_a_kill(t):
     client.produce(topic, numbered(5))
     poll_until(10)
     equal(seen, list(range(10)), "offsets")
+
+
+@case("confluent")
+def commits_metadata_of_kilobytes(t):
+    from confluent_kafka import KafkaException, TopicPartition
+
+    topic = t.topic(partitions=3)
+    consumer = Confluent(t)._consumer(**{"group.id": t.group_name()})
+    commit = lambda *offsets: consumer.commit(
+        offsets=[TopicPartition(topic, index, 5, metadata=text) for index, text in offsets],
+        asynchronous=False,
+    )
+    # This client appends a zero byte to what is not empty.
+    texts = {0: "m" * 65, 1: "é" * 4095, 2: ""}
+    commit(*texts.items())
+    try:
+        answer = commit((0, "é" * 4096), (1, texts[1]))
+        codes = {of.partition: of.error.code() for of in answer if of.error}
+    except KafkaException as error:
+        codes = {0: error.args[0].code()}
+    equal(codes, {0: OFFSET_METADATA_TOO_LARGE}, "what is too long")
+    t.restart("kill")
+    found = consumer.committed([TopicPartition(topic, index) for index in texts], timeout=30)
+    equal({of.partition: of.metadata or "" for of in found}, texts, "metadata after a kill")
+    consumer.close()
 
 
 @case("confluent")

@@ -198,12 +198,14 @@ fn full_tables_refuse_what_is_new_and_take_what_is_known() {
 }
 
 #[test]
-fn metadata_of_4096_bytes_comes_back_also_after_a_power_cut() {
-    let config = config_small(4, 1 << 20);
+fn metadata_of_4096_letters_comes_back_also_after_a_power_cut() {
+    let config = Config { offset_metadata_bytes: 16 << 10, ..config_small(4, 1 << 20) };
     let mut host = Host::new(config.clone());
     create_topic(&mut host, "t", 3, &[]);
-    let long = "é".repeat(2048);
-    for metadata in ["m", &"n".repeat(250), &long] {
+    let long = "€".repeat(4096);
+    let (bytes, too_long) = ("n".repeat(4096), "€".repeat(4097));
+    assert_eq!(codes(&mut host, 8, &commit("g", &[(0, 1, &too_long)])), [12]);
+    for metadata in ["m", &"n".repeat(250), &bytes, &long] {
         assert_eq!(codes(&mut host, 8, &commit("g", &[(0, 1, metadata), (1, 2, "x")])), [0, 0]);
         assert_eq!(committed(&mut host, "g")[0].3, metadata);
     }
