@@ -1,0 +1,522 @@
+#!/usr/bin/env python3
+"""MirrorMaker 2, from brooklet into a real Kafka.
+
+    run.py [--binary PATH] [--keep] [CASE...]    parts of the names of the cases below
+
+Each case has a broker of its own as the source; one Kafka is the target of all. What arrives there
+is compared with what clients produced: keys, values, headers, timestamps, order, partitions.
+"""
+
+import argparse
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "clients"))
+
+import brokers
+import install
+import rawkafka
+
+LIBS = install.CACHE / "mirror" / "libs"
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+WAIT_SECONDS_MAX = 180
+# When records say they are from.
+STAMP = 1_700_000_000_000
+
+# Nothing is written to the source: where MirrorMaker has what it is, is noted in the target.
+BASE = """
+clusters = edge, up
+edge.bootstrap.servers = edge.example:9092
+up.bootstrap.servers = kafka.example:9092
+edge->up.enabled = true
+emit.heartbeats.enabled = false
+offset-syncs.topic.location = target
+offset-syncs.topic.replication.factor = 1
+sync.topic.acls.enabled = false
+"""
+# The target is a single broker, and topics are those of the case.
+HERE_ONLY = """
+replication.factor = 1
+checkpoints.topic.replication.factor = 1
+offset.storage.replication.factor = 1
+status.storage.replication.factor = 1
+config.storage.replication.factor = 1
+heartbeats.topic.replication.factor = 1
+edge->up.topics = {topics}
+"""
+# The rest makes it look more often, so that a case takes seconds instead of minutes.
+IMPATIENT = """
+refresh.topics.interval.seconds = 3
+refresh.groups.interval.seconds = 3
+emit.checkpoints.interval.seconds = 2
+sync.group.offsets.interval.seconds = 2
+up.offset.flush.interval.ms = 2000
+up.scheduled.rebalance.max.delay.ms = 0
+up.session.timeout.ms = 10000
+"""
+# Committed offsets are translated and committed there.
+GROUPS = """
+sync.group.offsets.enabled = true
+"""
+# Records alone.
+MINIMAL = """
+emit.checkpoints.enabled = false
+emit.offset-syncs.enabled = false
+sync.topic.configs.enabled = false
+sync.topic.acls.enabled = false
+refresh.groups.enabled = false
+"""
+
+
+class Mirror(brokers.Broker):
+    """MirrorMaker 2 as a process of its own. It listens nowhere."""
+
+    name = "mirror"
+    # The JVM's own code for a shutdown by signal.
+    exit_codes = (0, 143)
+
+    def __init__(self, directory, alias, source, target, topics, extra=""):
+        super().__init__(directory=directory)
+        self.properties = self.home / "mirror.properties"
+        text = BASE + HERE_ONLY + IMPATIENT + extra
+        lines = text.replace("edge", alias).splitlines()
+        if "emit.offset-syncs.enabled = false" in lines:
+            # MirrorMaker refuses settings of what is switched off.
+            lines = [line for line in lines if not line.startswith("offset-syncs.")]
+        text = "\n".join(lines).replace("{topics}", topics)
+        text = text.replace(f"{alias}.example:9092", source.bootstrap)
+        text = text.replace("kafka.example:9092", target.bootstrap)
+        self.properties.write_text(text)
+
+    def command(self):
+        options = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m")
+        logging = f"-Dlog4j2.configurationFile={install.HERE / 'java' / 'log4j2.xml'}"
+        main = "org.apache.kafka.connect.mirror.MirrorMaker"
+        command = ["java", *options, logging, "-Dtests.level=WARN", "-cp", f"{LIBS}/*"]
+        return [*command, main, self.properties]
+
+    def answers(self):
+        return self.process is not None and self.process.poll() is None
+
+
+class Bench:
+    """A source, the target, and what was produced: {(topic, partition): {offset: record}}."""
+
+    def __init__(self, options, home, target, name, settings=()):
+        self.prefix, self.home, self.target = name, home / name, target
+        # MirrorMaker keeps its state by this name, in topics of the target.
+        self.alias = name
+        self.home.mkdir()
+        (self.home / "source").mkdir()
+        settings = ["ring.segment_bytes=4 MiB", *settings]
+        self.source = brokers.Brooklet(options.binary, 0, self.home / "source", settings)
+        self.binary = options.binary
+        self.mirror = None
+        self.sent, self.lock, self.failed = {}, threading.Lock(), []
+
+    def topic(self, name, partitions=1, configs=()):
+        """Makes a topic of this case."""
+        topic = f"{self.prefix}.{name}"
+        with rawkafka.Connection(self.source.host, self.source.port) as broker:
+            broker.create_topic(topic, partitions, configs=dict(configs))
+        return topic
+
+    def start_mirror(self, extra=""):
+        """Starts MirrorMaker for the topics of this case."""
+        (self.home / "mirror").mkdir(exist_ok=True)
+        self.mirror = Mirror(
+            self.home / "mirror", self.alias, self.source, self.target,
+            f"{self.prefix}\\\\..*", extra,
+        )
+        self.mirror.start()
+
+    def producer(self, **settings):
+        """A producer that notes what was acknowledged."""
+        from confluent_kafka import Producer
+
+        return Producer({"bootstrap.servers": self.source.bootstrap, "linger.ms": 5, **settings})
+
+    def send(self, producer, topic, partition, key, value, headers=(), timestamp=0):
+        """Produces one record."""
+
+        def delivered(error, message):
+            with self.lock:
+                if error:
+                    self.failed.append(error)
+                    return
+                place = self.sent.setdefault((topic, partition), {})
+                place[message.offset()] = (timestamp, key, value, list(headers))
+
+        while True:
+            try:
+                return producer.produce(
+                    topic, value, key, partition, on_delivery=delivered,
+                    headers=list(headers), timestamp=timestamp,
+                )
+            except BufferError:
+                producer.poll(0.1)
+
+    def flush(self, producer, seconds=WAIT_SECONDS_MAX):
+        """Waits until all of it is acknowledged."""
+        left = producer.flush(seconds)
+        if left or self.failed:
+            raise AssertionError(f"{left} not delivered; {self.failed[:3]}")
+
+    def arrived(self, topic, partition):
+        """The records of a topic's partition in the target, in their order."""
+        with rawkafka.Connection(self.target.host, self.target.port) as broker:
+            batches = broker.fetch_batches(f"{self.alias}.{topic}", partition, 0)
+        return [
+            (record.timestamp, record.key, record.value, record.headers)
+            for batch in batches
+            for record in batch.records()
+        ]
+
+    def wait_for_all(self, twice=False):
+        """Waits until everything that was acknowledged is in the target, and compares. `twice`:
+        what a mirror did again after it was killed may be there again."""
+        for (topic, partition), sent in sorted(self.sent.items()):
+            expected = [sent[offset] for offset in sorted(sent)]
+
+            def complete():
+                try:
+                    found = self.arrived(topic, partition)
+                except (rawkafka.KafkaError, rawkafka.Closed, OSError):
+                    return None
+                there = once(found) if twice else found
+                return found if len(there) >= len(expected) else None
+
+            found = wait(complete, f"{len(expected)} records of {topic}-{partition}")
+            compare(once(found) if twice else found, expected, f"{topic}-{partition}")
+
+    def close(self):
+        """Ends all."""
+        for process in (self.mirror, self.source):
+            if process is not None:
+                process.stop("kill")
+
+
+def once(records):
+    """Each record where it comes first. They are told apart by their values."""
+    seen, out = set(), []
+    for record in records:
+        if record[2] not in seen:
+            seen.add(record[2])
+            out.append(record)
+    return out
+
+
+def compare(found, expected, where):
+    """The same records in the same order."""
+    for place, (have, want) in enumerate(zip(found, expected)):
+        if have != want:
+            raise AssertionError(f"{where}, record {place}: {have!r:.300} instead of {want!r:.300}")
+    if len(found) != len(expected):
+        raise AssertionError(f"{where}: {len(found)} records instead of {len(expected)}")
+
+
+def wait(look, what, seconds=WAIT_SECONDS_MAX):
+    """Waits until `look` gives something that is true, and gives that."""
+    until = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > until:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.3)
+
+
+# ---- cases -------------------------------------------------------------------------------
+
+
+def target_syncs(bench):
+    """Every record, key, header and timestamp; new partitions; translated offsets."""
+    everything_arrives(bench, GROUPS)
+    nothing_was_written(bench)
+
+
+def minimal(bench):
+    """Records alone: no offsets, no settings."""
+    everything_arrives(bench, MINIMAL, groups=False)
+    nothing_was_written(bench)
+
+
+def everything_arrives(bench, extra, groups=True):
+    """Records of every kind, of before and after the mirror began."""
+    bench.source.start()
+    kinds = bench.topic("kinds", 2)
+    codecs = bench.topic("codecs", 3)
+    every_kind(bench, kinds)
+    every_codec(bench, codecs, "before")
+    bench.start_mirror(extra)
+    bench.wait_for_all()
+    every_codec(bench, codecs, "after")
+    late = bench.topic("late", 4)
+    every_kind(bench, late)
+    more_partitions(bench, codecs, 5)
+    every_codec(bench, codecs, "with more partitions", 5)
+    bench.wait_for_all()
+    for topic, partitions in ((kinds, 2), (codecs, 5), (late, 4)):
+        have = topics_of(bench.target).get(f"{bench.alias}.{topic}")
+        if have != partitions:
+            raise AssertionError(f"{topic} has {have} partitions, not {partitions}")
+    if groups:
+        offsets_are_translated(bench, codecs)
+
+
+def every_kind(bench, topic):
+    """Keys, no keys, headers, tombstones, empty and large values, and all timestamps."""
+    producer = bench.producer()
+    records = (
+        (b"key", b"value", ()),
+        (None, b"no key", ()),
+        (b"tombstone", None, ()),
+        (b"", b"", ()),
+        (b"headers", b"v", (("h", b"1"), ("h", b"2"), ("null", None), ("\u00e4", b""))),
+        (b"bytes", bytes(range(256)) * 300, ()),
+        (b"large", b"x" * 900_000, ()),
+    )
+    for partition in (0, 1):
+        for number, (key, value, headers) in enumerate(records):
+            bench.send(producer, topic, partition, key, value, headers, STAMP - 9_999_999 * number)
+    bench.flush(producer)
+
+
+def every_codec(bench, topic, mark, partitions=3):
+    """Batches of each codec, idempotent and not."""
+    for number, codec in enumerate(CODECS):
+        idempotent = {"enable.idempotence": number % 2 == 0}
+        producer = bench.producer(**{"compression.type": codec, **idempotent})
+        for count in range(60):
+            text = f"{mark} {codec} {count} ".encode()
+            bench.send(
+                producer, topic, count % partitions, b"k%d" % count, text * 20,
+                [("codec", codec.encode())], STAMP + count,
+            )
+        bench.flush(producer)
+
+
+def more_partitions(bench, topic, count):
+    """CreatePartitions, and waits until the mirror has seen it."""
+    from confluent_kafka.admin import AdminClient, NewPartitions
+
+    admin = AdminClient({"bootstrap.servers": bench.source.bootstrap})
+    admin.create_partitions([NewPartitions(topic, count)])[topic].result(20)
+
+
+def offsets_are_translated(bench, topic):
+    """What a group committed here is committed there, for the same records."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    def consumer(broker):
+        return Consumer({"bootstrap.servers": broker.bootstrap, "group.id": f"{bench.prefix}-g"})
+
+    ends = {partition: max(sent) + 1 for (name, partition), sent in bench.sent.items()
+            if name == topic}
+    here = consumer(bench.source)
+    here.commit(
+        offsets=[TopicPartition(topic, partition, end) for partition, end in ends.items()],
+        asynchronous=False,
+    )
+    there = consumer(bench.target)
+    wanted = [TopicPartition(f"{bench.alias}.{topic}", partition) for partition in ends]
+
+    def translated():
+        found = there.committed(wanted, timeout=20)
+        have = {entry.partition: entry.offset for entry in found}
+        counts = {partition: len(bench.sent[topic, partition]) for partition in ends}
+        return have == counts
+
+    wait(translated, f"translated offsets of {topic}")
+    here.close()
+    there.close()
+
+
+def nothing_was_written(bench):
+    """Only the case's own topics are in the source."""
+    others = [topic for topic in topics_of(bench.source) if not topic.startswith(bench.prefix)]
+    if others:
+        raise AssertionError(f"the mirror wrote {others} to the source")
+
+
+def topics_of(broker):
+    """{topic: number of partitions}."""
+    with rawkafka.Connection(broker.host, broker.port) as connection:
+        _, _, topics = connection.metadata()
+    return {name: len(partitions) for name, (_, partitions) in topics.items()}
+
+
+def brooklet_killed(bench):
+    """The source is killed again and again under load: every record arrives once."""
+    load_and_kill(bench, lambda: bench.source.restart("kill"))
+    bench.wait_for_all()
+
+
+def mirror_killed(bench):
+    """The mirror is killed again and again under load: nothing is lost, nothing is invented."""
+    load_and_kill(bench, lambda: bench.mirror.restart("kill"))
+    bench.wait_for_all(twice=True)
+
+
+def load_and_kill(bench, kill):
+    """Produces while something is killed and started three times."""
+    bench.source.start()
+    topic = bench.topic("load", 3)
+    bench.start_mirror()
+    producer = bench.producer(**{"enable.idempotence": True, "acks": "all"})
+    stop = threading.Event()
+
+    def load():
+        number = 0
+        while not stop.is_set():
+            value = b"%d" % number + b" " * 300
+            bench.send(producer, topic, number % 3, b"k", value, (), STAMP + number)
+            number += 1
+            producer.poll(0.002)
+
+    loading = threading.Thread(target=load)
+    loading.start()
+    try:
+        for _ in range(3):
+            before = sum(len(sent) for sent in bench.sent.values())
+            wait(lambda: sum(map(len, bench.sent.values())) > before + 300, "more records")
+            wait(lambda: len(arrived_quietly(bench, topic)) > 0, "the first records")
+            kill()
+    finally:
+        stop.set()
+        loading.join()
+    bench.flush(producer)
+
+
+def arrived_quietly(bench, topic):
+    try:
+        return bench.arrived(topic, 0)
+    except (rawkafka.KafkaError, rawkafka.Closed, OSError):
+        return []
+
+
+def over_a_hole(bench):
+    """Records that a power cut took, or that are damaged, stop no mirror: it goes on behind them."""
+    bench.source.start()
+    bench.start_mirror()
+    torn, damaged, other = (bench.topic(name) for name in ("torn", "damaged", "other"))
+    for topic, how, mark in ((torn, "kill", "0" * 32), (damaged, "term", "1" * 32)):
+        numbered(bench, topic, "before")
+        bench.wait_for_all(twice=True)
+        # The mirror waits behind these, and shall never see them.
+        bench.mirror.stop("kill")
+        lose(bench, topic, other, mark, how)
+        bench.mirror.start()
+        numbered(bench, topic, "behind")
+        bench.wait_for_all(twice=True)
+
+
+def numbered(bench, topic, mark):
+    """Ten records, one by one."""
+    producer = bench.producer()
+    for number in range(10):
+        bench.send(producer, topic, 0, b"k", f"{mark} {number}".encode(), (), STAMP)
+        bench.flush(producer)
+
+
+def lose(bench, topic, other, mark, how):
+    """Three records of a topic are lost in a restart; when stopped by "term", ones that others
+    prove to have been acknowledged."""
+    with rawkafka.Connection(bench.source.host, bench.source.port) as broker:
+        _, _, end = broker.list_offset(topic, 0, rawkafka.LATEST)
+        records = [rawkafka.record(b"k", value) for value in (mark.encode(), b"lost", b"lost")]
+        rawkafka.check(broker.produce(topic, 0, rawkafka.batch(records))[0], "Produce")
+        if how == "term":
+            proof = rawkafka.batch([rawkafka.record(b"k", b"proof")], timestamp=STAMP)
+            rawkafka.check(broker.produce(other, 0, proof)[0], "Produce")
+            bench.sent[other, 0] = {0: (STAMP, b"k", b"proof", [])}
+    bench.source.restart(how, spoil=mark)
+    with rawkafka.Connection(bench.source.host, bench.source.port) as broker:
+        _, _, behind = broker.list_offset(topic, 0, rawkafka.LATEST)
+        if behind != end + 3:
+            raise AssertionError(f"{topic} ends at {behind}, not {end + 3}: nothing was lost")
+
+
+CASES = {
+    target_syncs: ("ring.segments=4",),
+    minimal: ("ring.segments=4",),
+    brooklet_killed: ("ring.segments=8",),
+    mirror_killed: ("ring.segments=8",),
+    over_a_hole: ("ring.segments=4",),
+}
+
+
+def main():
+    """Runs the cases, sums up."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--binary", default=install.TARGET / "release" / "brooklet")
+    parser.add_argument("--keep", action="store_true", help="keep all directories")
+    parser.add_argument("cases", nargs="*", metavar="CASE")
+    options = parser.parse_args()
+    install.install({"java"})
+    install_mirror()
+    if pathlib.Path(sys.prefix).resolve() != (install.CACHE / "venv").resolve():
+        raise SystemExit(subprocess.call([install.VENV_PYTHON, *sys.argv]))
+    home = pathlib.Path(tempfile.mkdtemp(prefix="mirror-"))
+    (home / "target").mkdir()
+    target = brokers.Kafka(directory=home / "target", settings=["auto.create.topics.enable=false"])
+    passed = failed = 0
+    try:
+        target.start()
+        for case, settings in CASES.items():
+            if options.cases and not any(part in case.__name__ for part in options.cases):
+                continue
+            ok = run(case, settings, options, home, target)
+            passed, failed = passed + ok, failed + (not ok)
+    finally:
+        target.stop("kill")
+        if options.keep or failed:
+            print(f"kept: {home}")
+        else:
+            shutil.rmtree(home, ignore_errors=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+def run(case, settings, options, home, target):
+    """One case; whether it passed."""
+    name, started = case.__name__, time.monotonic()
+    bench = Bench(options, home, target, name.replace("_", "-"), settings)
+    try:
+        case(bench)
+    except Exception as error:
+        print(f"failed  {name}: {type(error).__name__}: {error}", flush=True)
+        for process in (bench.source, bench.mirror):
+            if process is not None:
+                print(process.tail(12), flush=True)
+        return False
+    finally:
+        bench.close()
+    print(f"passed  {name} {time.monotonic() - started:.0f} s", flush=True)
+    return True
+
+
+def install_mirror():
+    """MirrorMaker's jars, once per version."""
+    pom = HERE / "pom.xml"
+
+    def step():
+        shutil.rmtree(LIBS, ignore_errors=True)
+        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={LIBS}"]
+        install._run(["mvn", "-q", "-B", "-f", pom, *goal])
+
+    install._once("mirror", [pom], step)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
