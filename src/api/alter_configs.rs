@@ -130,9 +130,13 @@ pub(super) fn alter(
         return Err(invalid(format_args!("Each resource must appear at most once.")));
     }
     if kind == BROKER {
-        return Err(invalid(format_args!(
-            "The broker's configuration is read at its start; it cannot be changed dynamically."
-        )));
+        // Nothing is set, so that whoever clears something has what it wants: Kafka's tools do.
+        let configs = edit(&TopicConfigs::new());
+        return configs.ok().filter(|configs| configs.is_empty()).map(|_| ()).ok_or_else(|| {
+            invalid(format_args!(
+                "The broker's configuration is read at its start; it cannot be changed dynamically."
+            ))
+        });
     }
     if kind != TOPIC {
         return Err(invalid(format_args!("Unknown resource type {kind}")));

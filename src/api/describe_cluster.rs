@@ -1,7 +1,8 @@
-//! DescribeCluster (60): the broker and the cluster id. Versions 0–1.
+//! DescribeCluster (60): the broker and the cluster id. Versions 0–2.
 //!
 //! - Flexible from the start; 1 adds the kind of endpoint: 1 brokers, 2 controllers (here
-//!   MISMATCHED_ENDPOINT_TYPE, 114), others UNSUPPORTED_ENDPOINT_TYPE (115).
+//!   MISMATCHED_ENDPOINT_TYPE, 114), others UNSUPPORTED_ENDPOINT_TYPE (115); 2 shows fenced brokers
+//!   too, which there are none of.
 //! - Authorized operations: all, where they are asked for; there is no authorizer.
 
 use super::metadata::CLUSTER_OPERATIONS_ALL;
@@ -15,6 +16,7 @@ message! {
     request DescribeClusterRequest, key 60, flexible 0+ {
         include_cluster_authorized_operations: bool, 0+;
         endpoint_type: i8, 1+, default 1;
+        include_fenced_brokers: bool, 2+;
     }
 
     /// The cluster.
@@ -35,6 +37,7 @@ message! {
         host: &'a str, 0+;
         port: i32, 0+;
         rack: Option<&'a str>, 0+, nullable 0+;
+        is_fenced: bool, 2+;
     }
 }
 
@@ -71,6 +74,7 @@ pub fn handle(
                         host: &address.host,
                         port: address.port.into(),
                         rack: None,
+                        is_fenced: false,
                     });
                 }
             },

@@ -2,18 +2,19 @@
 //!
 //! - 1 adds where a value comes from, and synonyms; 3 types and documentation; 4 is flexible.
 //! - `is_default` was version 0's, which is not served.
-//! - A topic's settings, and the broker's, by Kafka's names (`num.partitions`) where the
-//!   configuration's are Kafka's with underscores. The broker's cannot be changed while it runs.
+//! - A topic's settings, and the broker's: its configuration by Kafka's names (`num.partitions` for
+//!   `num_partitions`), what topics have when they say nothing, and what tools look for besides. The
+//!   broker's cannot be changed while it runs.
 //! - A resource that is named twice is INVALID_REQUEST (42): answers stay in proportion.
 
 use std::fmt::Write;
 
 use super::alter_configs::{BROKER, TOPIC};
 use super::{Malformed, Request, Step, Window, once::OnceTopic};
-use crate::broker::Broker;
 use crate::broker::refusal::{Note, Refusal};
 use crate::broker::topic_config::{self, Source};
 use crate::broker::topics;
+use crate::broker::{Address, Broker, Peer};
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, message};
 use crate::config::value::Value;
@@ -84,7 +85,7 @@ pub fn handle(
             throttle_time_ms: 0,
             results: &mut |list| {
                 for resource in ask.resources {
-                    describe(broker, &ask, &resource, &mut shown, list);
+                    describe(broker, request.peer, &ask, &resource, &mut shown, list);
                 }
             },
         }
@@ -111,6 +112,7 @@ type Configs<'w, 'b> = ListWriter<'w, 'b, DescribeConfigsResourceResult<'static>
 
 fn describe(
     broker: &Broker,
+    peer: &Peer,
     ask: &DescribeConfigsRequest<'_>,
     resource: &DescribeConfigsResource<'_>,
     shown: &mut Shown,
@@ -125,7 +127,7 @@ fn describe(
         resource_name: resource.resource_name,
         configs: &mut |list| match &found {
             Ok(Found::Topic(topic)) => topic_configs(config, topic, ask, resource, list),
-            Ok(Found::Broker) => broker_configs(config, ask, resource, list),
+            Ok(Found::Broker) => broker_configs(broker, peer, ask, resource, list),
             Err(_) => {}
         },
     });
@@ -214,7 +216,8 @@ fn topic_configs(
 }
 
 fn broker_configs(
-    config: &Config,
+    broker: &Broker,
+    peer: &Peer,
     ask: &DescribeConfigsRequest<'_>,
     resource: &DescribeConfigsResource<'_>,
     list: &mut Configs<'_, '_>,
@@ -222,50 +225,134 @@ fn broker_configs(
     if resource.resource_name.is_empty() {
         return;
     }
+    let config = &broker.config;
+    let mut show = |name: &str, shown: &BrokerConfig<'_>| {
+        if wanted(resource, name) {
+            shown.push(name, ask, list);
+        }
+    };
     for key in config::KEYS {
-        let mut name = heapless::String::<64>::new();
-        for letter in key.name.chars() {
-            let letter = if letter == '_' { '.' } else { letter };
-            name.push(letter).expect("keys have short names");
-        }
-        if !wanted(resource, &name) {
-            continue;
-        }
         let value = (key.get)(config);
-        let usual = key.kind.default();
-        let source = if value == usual { Source::Default } else { Source::StaticBroker };
-        let (value_text, usual_text) = (plain(&value), plain(&usual));
         let takes = Note::new(format_args!("Takes {}; read at the broker's start.", key.kind));
-        list.push(DescribeConfigsResourceResult {
-            name: &name,
-            value: Some(value_text.as_str()),
-            read_only: true,
-            config_source: source as i8,
-            is_sensitive: false,
-            synonyms: &mut |list| {
-                let own = (value_text.as_str(), Source::StaticBroker);
-                let usual = (usual_text.as_str(), Source::Default);
-                let own = Some(own).filter(|_| source == Source::StaticBroker);
-                for (value, source) in own.into_iter().chain([usual]) {
-                    if ask.include_synonyms {
-                        list.push(DescribeConfigsSynonym {
-                            name: &name,
-                            value: Some(value),
-                            source: source as i8,
-                        });
-                    }
-                }
-            },
-            config_type: match value {
+        let shown = BrokerConfig {
+            value: &plain(&value),
+            usual: &plain(&key.kind.default()),
+            kind: match value {
                 Value::Bool(_) => topic_config::BOOLEAN,
                 Value::Text(_) => topic_config::STRING,
                 Value::Int(_) => topic_config::LONG,
                 Value::List(_) => topic_config::LIST,
             },
-            documentation: Some(takes.as_str()).filter(|_| ask.include_documentation),
+            documentation: takes.as_str(),
+        };
+        match key.name {
+            "advertised_listeners" if config.advertised_listeners.0.is_none() => {
+                let reached = listener(&broker.advertised(peer));
+                show(
+                    ADVERTISED,
+                    &BrokerConfig::always(&reached, topic_config::STRING, takes.as_str()),
+                );
+            }
+            name => show(&kafkas_name(name), &shown),
+        }
+    }
+    let is_key = |name: &str| config::KEYS.iter().any(|key| kafkas_name(key.name) == name);
+    for key in topic_config::KEYS {
+        if let Some(name) = key.broker.filter(|name| !is_key(name)) {
+            let shown = BrokerConfig {
+                value: &Note::new(format_args!("{}", key.default_value(config).0)),
+                usual: &Note::new(format_args!("{}", key.usual_value())),
+                kind: key.kind.number(),
+                documentation: key.documentation,
+            };
+            show(name, &shown);
+        }
+    }
+    let node_id = Note::new(format_args!("{}", config.node_id));
+    show("broker.id", &BrokerConfig::always(&node_id, topic_config::INT, "Set by node_id."));
+    let listens = Note::new(format_args!("PLAINTEXT://{}", config.listen));
+    show("listeners", &BrokerConfig::always(&listens, topic_config::LIST, "Set by listen."));
+    let data_dir = Note::new(format_args!("{}", config.data_dir.display()));
+    show("log.dirs", &BrokerConfig::always(&data_dir, topic_config::LIST, "Set by data_dir."));
+    for (name, value, kind, documentation) in FIXED {
+        let value = Note::new(format_args!("{value}"));
+        show(name, &BrokerConfig::always(&value, *kind, documentation));
+    }
+}
+
+/// An address as Kafka's files have it.
+fn listener(address: &Address) -> Note {
+    let Address { host, port } = address;
+    if host.contains(':') {
+        Note::new(format_args!("PLAINTEXT://[{host}]:{port}"))
+    } else {
+        Note::new(format_args!("PLAINTEXT://{host}:{port}"))
+    }
+}
+
+/// A key of the configuration by Kafka's name.
+fn kafkas_name(key: &str) -> heapless::String<64> {
+    let mut name = heapless::String::new();
+    for letter in key.chars() {
+        let letter = if letter == '_' { '.' } else { letter };
+        name.push(letter).expect("keys have short names");
+    }
+    name
+}
+
+/// What the broker shows of one of its settings.
+struct BrokerConfig<'a> {
+    value: &'a Note,
+    /// What it is when the configuration does not say.
+    usual: &'a Note,
+    kind: i8,
+    documentation: &'a str,
+}
+
+impl<'a> BrokerConfig<'a> {
+    /// One that the configuration has no key for.
+    fn always(value: &'a Note, kind: i8, documentation: &'a str) -> BrokerConfig<'a> {
+        BrokerConfig { value, usual: value, kind, documentation }
+    }
+
+    fn push(&self, name: &str, ask: &DescribeConfigsRequest<'_>, list: &mut Configs<'_, '_>) {
+        let is_set = self.value.as_str() != self.usual.as_str();
+        let own = is_set.then_some((self.value.as_str(), Source::StaticBroker));
+        let synonyms = own.into_iter().chain([(self.usual.as_str(), Source::Default)]);
+        list.push(DescribeConfigsResourceResult {
+            name,
+            value: Some(self.value.as_str()),
+            read_only: true,
+            config_source: if is_set { Source::StaticBroker } else { Source::Default } as i8,
+            is_sensitive: false,
+            synonyms: &mut |list| {
+                for (value, source) in synonyms.clone().filter(|_| ask.include_synonyms) {
+                    let (value, source) = (Some(value), source as i8);
+                    list.push(DescribeConfigsSynonym { name, value, source });
+                }
+            },
+            config_type: self.kind,
+            documentation: Some(self.documentation).filter(|_| ask.include_documentation),
         });
     }
 }
+
+const ADVERTISED: &str = "advertised.listeners";
+
+/// Settings of Kafka's that are one thing only here, and that tools look for: name, value, type, why.
+const FIXED: &[(&str, &str, i8, &str)] = &[
+    ("default.replication.factor", "1", topic_config::INT, "There is one broker."),
+    ("delete.topic.enable", "true", topic_config::BOOLEAN, "Topics can be deleted."),
+    (
+        "offsets.retention.minutes",
+        "2147483647",
+        topic_config::INT,
+        "Committed offsets never expire.",
+    ),
+    ("offsets.topic.replication.factor", "1", topic_config::INT, "There is one broker."),
+    ("process.roles", "broker,controller", topic_config::LIST, "It is both."),
+    ("transaction.state.log.replication.factor", "1", topic_config::INT, "There is one broker."),
+];
 
 /// As Kafka's files have it: without quotes.
 fn plain(value: &Value) -> Note {
@@ -366,6 +453,39 @@ mod tests {
         assert!(shown.contains(&("num.partitions", "7", 4, true)), "{shown:?}");
         assert!(shown.contains(&("auto.create.topics.enable", "true", 5, true)), "{shown:?}");
         assert_eq!(shown.len(), 3);
+    }
+
+    #[test]
+    fn what_tools_look_for_is_there_once() {
+        let mut bench = bench();
+        let all = describe(&mut bench, 4, "1", None).configs;
+        let value = |name: &str| {
+            let mut found = all.iter().filter(|config| config.name.as_str() == name);
+            let first = found.next().and_then(|config| config.value.as_ref());
+            assert!(found.next().is_none(), "{name} is there twice");
+            first.map(|value| value.to_string())
+        };
+        for (name, expected) in [
+            ("advertised.listeners", "PLAINTEXT://10.0.0.7:9092"),
+            ("broker.id", "1"),
+            ("node.id", "1"),
+            ("compression.type", "producer"),
+            ("default.replication.factor", "1"),
+            ("delete.topic.enable", "true"),
+            ("log.cleanup.policy", "delete"),
+            ("log.message.timestamp.type", "CreateTime"),
+            ("log.retention.ms", "-1"),
+            ("message.max.bytes", "1048588"),
+            ("min.insync.replicas", "1"),
+            ("num.partitions", "7"),
+            ("offsets.retention.minutes", "2147483647"),
+            ("unclean.leader.election.enable", "false"),
+        ] {
+            assert_eq!(value(name).as_deref(), Some(expected), "{name}");
+        }
+        for name in ["listeners", "log.dirs", "log.segment.bytes", "socket.request.max.bytes"] {
+            assert!(value(name).is_some_and(|value| !value.is_empty()), "{name}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::broker::Broker;
 use crate::broker::refusal::Note;
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, message};
+use crate::config::Config;
 use crate::log::state::State;
 use crate::types::{RingIndex, TopicSlot};
 
@@ -70,11 +71,7 @@ pub fn handle(
             error_code: ErrorCode::NONE,
             results: &mut |list| {
                 for (ring, config) in (0..).map(RingIndex).zip(&broker.config.rings) {
-                    let dir = Note::new(format_args!(
-                        "{}/{}",
-                        broker.config.data_dir.display(),
-                        config.name
-                    ));
+                    let dir = log_dir(&broker.config, ring);
                     let total_bytes = config.flash_bytes() as i64;
                     list.push(DescribeLogDirsResult {
                         error_code: ErrorCode::NONE,
@@ -89,6 +86,12 @@ pub fn handle(
         .encode(w, request.version);
     });
     Ok(Step::Reply { bytes })
+}
+
+/// What a ring is called where Kafka has a directory.
+pub(super) fn log_dir(config: &Config, ring: RingIndex) -> Note {
+    let name = config.rings.get(usize::from(ring.0)).map_or("", |ring| &ring.name);
+    Note::new(format_args!("{}/{name}", config.data_dir.display()))
 }
 
 type TopicList<'w, 'b> = ListWriter<'w, 'b, DescribeLogDirsTopic<'static>>;

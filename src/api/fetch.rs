@@ -1,8 +1,8 @@
-//! Fetch (1): reads record batches. Versions 4–12; topic ids (13) have their fields here already.
+//! Fetch (1): reads record batches. Versions 4–18.
 //!
 //! - 5 adds the log start offset; 7 fetch sessions; 9 the leader epoch that the client knows; 10
 //!   allows zstd; 11 adds the client's rack; 12 is flexible and adds the epoch of the last record
-//!   fetched; 13 names topics by id.
+//!   fetched; 13 names topics by id; 14–18 are for followers and tiered storage, and change nothing here.
 //! - Sessions are not kept: the answer's session id is 0, with which every client fetches in
 //!   full.
 //! - At least one whole batch is answered, even beyond `max_bytes` and `partition_max_bytes`.
@@ -13,7 +13,8 @@
 //! - There being no sessions, an incremental request is FETCH_SESSION_ID_NOT_FOUND (70).
 //! - A partition that is not there does not keep the others from being waited for; one whose offset
 //!   is out of range, or whose leader epoch is another, is answered at once. All as in Kafka.
-//! - A topic that is deleted under a fetch is UNKNOWN_TOPIC_OR_PARTITION (3) in its answer, at once.
+//! - A topic that is deleted under a fetch is UNKNOWN_TOPIC_OR_PARTITION (3) in its answer, at once. By
+//!   id, that and one that is not known is UNKNOWN_TOPIC_ID (100).
 //! - A partition that is named twice is answered once. `min_bytes` is at most `max_bytes`, and
 //!   `max_wait_ms` at most five minutes.
 //! - Of the places in which waiting partitions are remembered a quarter is kept for those who come:
@@ -26,14 +27,14 @@
 use super::once::OncePartition;
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
-use crate::broker::reads::answer::{Head, PartitionPiece, Pieces};
+use crate::broker::reads::answer::{Head, PartitionPiece, Pieces, TopicRef};
 use crate::broker::reads::{ArenaFull, Terms};
 use crate::clock::Now;
 use crate::codec::frame::{response_begin, response_header_flexible};
 use crate::codec::{Array, ErrorCode, List, Writer, message};
 use crate::limits;
 use crate::log::state::{Partition, State};
-use crate::types::{Offset, PartitionSlot, TopicId};
+use crate::types::{Offset, PartitionSlot, TopicId, TopicSlot};
 
 message! {
     /// Partitions to read, and how long to wait.
@@ -154,8 +155,9 @@ fn start(
     let mut once = OncePartition::default();
     for topic in ask.topics {
         let mut first = true;
+        let (named, found) = topic_asked(state, &topic, request.version);
         for asked in topic.partitions {
-            match find(state, topic.topic, asked.partition) {
+            match found.and_then(|found| partition_of(state, found, asked.partition)) {
                 Some((slot, _)) if !once.first(slot.0) => continue,
                 Some((slot, partition)) => reads.fetch_partition(
                     conn,
@@ -169,9 +171,13 @@ fn start(
                 )?,
                 None => reads.unknown_partition(
                     conn,
-                    first.then_some(topic.topic),
+                    first.then_some(&named),
                     asked.partition,
-                    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                    if found.is_some() {
+                        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+                    } else {
+                        unknown_topic(request.version)
+                    },
                 )?,
             }
             first = false;
@@ -201,7 +207,7 @@ fn reply(
                         topic_id: topic.topic_id,
                         partitions: &mut |partitions| {
                             for asked in topic.partitions {
-                                partitions.push(empty(state, topic.topic, &asked));
+                                partitions.push(empty(state, &topic, &asked, request.version));
                             }
                         },
                     });
@@ -213,9 +219,16 @@ fn reply(
     Step::Reply { bytes }
 }
 
-fn empty<'a>(state: &State, topic: &str, asked: &FetchPartition) -> PartitionData<'a> {
-    let found = find(state, topic, asked.partition);
+fn empty<'a>(
+    state: &State,
+    topic: &FetchTopic<'_>,
+    asked: &FetchPartition,
+    version: i16,
+) -> PartitionData<'a> {
+    let (_, topic) = topic_asked(state, topic, version);
+    let found = topic.and_then(|topic| partition_of(state, topic, asked.partition));
     let error_code = match found {
+        None if topic.is_none() => unknown_topic(version),
         None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         Some((_, partition)) => {
             let range = partition.log_start.0..=partition.high_watermark.0;
@@ -242,6 +255,28 @@ fn empty<'a>(state: &State, topic: &str, asked: &FetchPartition) -> PartitionDat
     }
 }
 
+/// What a request calls a topic, and the topic, if there is one.
+fn topic_asked<'a>(
+    state: &State,
+    asked: &FetchTopic<'a>,
+    version: i16,
+) -> (TopicRef<'a>, Option<TopicSlot>) {
+    let found = if version >= IDS_SINCE {
+        state.topic_with_id(asked.topic_id)
+    } else {
+        state.topic_named(asked.topic)
+    };
+    (TopicRef { name: asked.topic, id: asked.topic_id }, found.map(|(slot, _)| slot))
+}
+
+fn unknown_topic(version: i16) -> ErrorCode {
+    if version >= IDS_SINCE {
+        ErrorCode::UNKNOWN_TOPIC_ID
+    } else {
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+    }
+}
+
 /// A partition by its topic's name and its number.
 pub(super) fn find<'a>(
     state: &'a State,
@@ -249,6 +284,14 @@ pub(super) fn find<'a>(
     index: i32,
 ) -> Option<(PartitionSlot, &'a Partition)> {
     let (topic, _) = state.topic_named(topic)?;
+    partition_of(state, topic, index)
+}
+
+fn partition_of(
+    state: &State,
+    topic: TopicSlot,
+    index: i32,
+) -> Option<(PartitionSlot, &Partition)> {
     let slot = state.partition_of(topic, u32::try_from(index).ok()?)?;
     Some((slot, state.partition(slot)?))
 }
@@ -283,9 +326,13 @@ impl Pieces for FetchPieces {
         count(w, flexible, head.topics);
     }
 
-    fn topic(&self, w: &mut Writer<'_>, version: i16, name: &str, partitions: u32) {
+    fn topic(&self, w: &mut Writer<'_>, version: i16, topic: &TopicRef<'_>, partitions: u32) {
         let flexible = is_flexible(version);
-        string(w, flexible, name);
+        if version >= IDS_SINCE {
+            w.raw(&topic.id.0);
+        } else {
+            string(w, flexible, topic.name);
+        }
         count(w, flexible, partitions);
     }
 
@@ -313,6 +360,10 @@ impl Pieces for FetchPieces {
         if is_flexible(version) {
             w.raw(&[0]);
         }
+    }
+
+    fn gone(&self, version: i16) -> ErrorCode {
+        unknown_topic(version)
     }
 }
 
@@ -342,6 +393,9 @@ pub(super) fn string(w: &mut Writer<'_>, flexible: bool, text: &str) {
 const FLEXIBLE_SINCE: i16 = FetchRequest::FLEXIBLE_SINCE;
 const READ_COMMITTED: i8 = 1;
 
+/// Topics are named by id since this version.
+const IDS_SINCE: i16 = 13;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,7 +420,8 @@ mod tests {
         let head = Head { version, correlation_id: 9, length: 0x0102_0304, topics: 2 };
         FetchPieces.begin(&mut w, &head);
         for (name, partitions) in [("a", 1), ("topic", 2)] {
-            FetchPieces.topic(&mut w, version, name, partitions);
+            let topic = TopicRef { name, id: TopicId([name.len() as u8; 16]) };
+            FetchPieces.topic(&mut w, version, &topic, partitions);
             for error in 0..partitions {
                 let partition = partition(error as i16, read_committed);
                 FetchPieces.partition(&mut w, version, &partition);
@@ -395,7 +450,7 @@ mod tests {
                 for (name, count) in [("a", 1), ("topic", 2)] {
                     topics.push(FetchableTopicResponse {
                         topic: name,
-                        topic_id: TopicId::default(),
+                        topic_id: TopicId([name.len() as u8; 16]),
                         partitions: &mut |partitions| {
                             for error in 0..count {
                                 let none: List<'_, AbortedTransaction> = &mut |_| {};

@@ -15,7 +15,7 @@
 use super::fetch::{count, epoch_check, find, string};
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
-use crate::broker::reads::answer::{Head, PartitionPiece, Pieces};
+use crate::broker::reads::answer::{Head, PartitionPiece, Pieces, TopicRef};
 use crate::broker::reads::{ArenaFull, Terms, Wanted, epoch_of};
 use crate::clock::{Mono, Now};
 use crate::codec::frame::{response_begin, response_header_flexible};
@@ -127,8 +127,9 @@ fn start(
                     reads.lookup_partition(conn, first, known, wanted, ErrorCode::NONE)?;
                 }
                 Err(error) => {
-                    let name = first.then_some(topic.name);
-                    reads.unknown_partition(conn, name, asked.partition_index, error)?;
+                    let topic = TopicRef { name: topic.name, ..TopicRef::default() };
+                    let topic = first.then_some(&topic);
+                    reads.unknown_partition(conn, topic, asked.partition_index, error)?;
                 }
             }
             first = false;
@@ -263,8 +264,8 @@ impl Pieces for ListOffsetsPieces {
         count(w, is_flexible(version), head.topics);
     }
 
-    fn topic(&self, w: &mut Writer<'_>, version: i16, name: &str, partitions: u32) {
-        string(w, is_flexible(version), name);
+    fn topic(&self, w: &mut Writer<'_>, version: i16, topic: &TopicRef<'_>, partitions: u32) {
+        string(w, is_flexible(version), topic.name);
         count(w, is_flexible(version), partitions);
     }
 
@@ -307,7 +308,8 @@ mod tests {
             let mut w = Writer::new(&mut pieces);
             let head = Head { version, correlation_id: 9, length: 0x0102_0304, topics: 1 };
             ListOffsetsPieces.begin(&mut w, &head);
-            ListOffsetsPieces.topic(&mut w, version, "topic", 1);
+            let topic = TopicRef { name: "topic", ..TopicRef::default() };
+            ListOffsetsPieces.topic(&mut w, version, &topic, 1);
             let partition = PartitionPiece {
                 index: 3,
                 error: ErrorCode::INVALID_REQUEST,

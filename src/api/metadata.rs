@@ -1,8 +1,9 @@
-//! Metadata (3): the broker, its topics and their partitions. Versions 0–12.
+//! Metadata (3): the broker, its topics and their partitions. Versions 0–13.
 //!
 //! - 1 adds the controller, racks and internal topics; 2 the cluster id; 3 the throttle time; 4
 //!   whether unknown topics may be created; 5 offline replicas; 7 the leader epoch; 8 authorized
-//!   operations (8–10 of the cluster too); 9 is flexible; 10 adds topic ids; 12 asks by topic id.
+//!   operations (8–10 of the cluster too); 9 is flexible; 10 adds topic ids; 12 asks by topic id; 13 adds
+//!   an error for the whole, of which there is none.
 //! - All topics: an empty array in version 0, null since version 1 (where empty means none).
 //! - Authorized operations: all, where they are asked for; there is no authorizer.
 //! - A topic's name may be null since 10 in a request and since 12 in a response. Versions 10 and 11
@@ -43,6 +44,7 @@ message! {
         controller_id: i32, 1+;
         topics: List<'a, MetadataResponseTopic<'static>>, 0+;
         cluster_authorized_operations: i32, 8-10;
+        error_code: ErrorCode, 13+;
     }
 
     /// One broker.
@@ -126,6 +128,7 @@ pub fn handle(
             } else {
                 i32::MIN
             },
+            error_code: ErrorCode::NONE,
         }
         .encode(w, request.version);
     });

@@ -2,6 +2,8 @@
 //! keys, which drives dispatch, ApiVersions and the docs.
 
 pub mod alter_configs;
+pub mod alter_partition_reassignments;
+pub mod alter_replica_log_dirs;
 pub mod api_versions;
 mod change;
 pub mod create_acls;
@@ -12,11 +14,15 @@ pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_acls;
+pub mod describe_client_quotas;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
+pub mod describe_quorum;
+pub mod describe_topic_partitions;
+pub mod elect_leaders;
 #[cfg(test)]
 mod failing;
 pub mod fetch;
@@ -26,6 +32,7 @@ pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
+pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
 pub mod list_partition_reassignments;
@@ -57,9 +64,9 @@ use Pool::Control;
 pub static APIS: &[Api] = &[
     // key, name, first and last version served, first flexible version, pool, handler
     Api::new(0, "Produce", (3, 12), 9, Pool::Produce, produce::handle).advertised_from(0),
-    Api::new(1, "Fetch", (4, 12), 12, Pool::Fetch, fetch::handle),
+    Api::new(1, "Fetch", (4, 18), 12, Pool::Fetch, fetch::handle),
     Api::new(2, "ListOffsets", (1, 10), 6, Control, list_offsets::handle),
-    Api::new(3, "Metadata", (0, 12), 9, Control, metadata::handle),
+    Api::new(3, "Metadata", (0, 13), 9, Control, metadata::handle),
     Api::new(8, "OffsetCommit", (2, 9), 8, Control, offset_commit::handle),
     Api::new(9, "OffsetFetch", (1, 9), 6, Control, offset_fetch::handle),
     Api::new(10, "FindCoordinator", (0, 6), 3, Control, find_coordinator::handle),
@@ -80,14 +87,21 @@ pub static APIS: &[Api] = &[
     Api::new(31, "DeleteAcls", (1, 3), 2, Control, delete_acls::handle),
     Api::new(32, "DescribeConfigs", (1, 4), 4, Control, describe_configs::handle),
     Api::new(33, "AlterConfigs", (0, 2), 2, Control, alter_configs::handle),
+    Api::new(34, "AlterReplicaLogDirs", (1, 2), 2, Control, alter_replica_log_dirs::handle),
     Api::new(35, "DescribeLogDirs", (1, 4), 2, Control, describe_log_dirs::handle),
     Api::new(37, "CreatePartitions", (0, 3), 2, Control, create_partitions::handle),
     Api::new(42, "DeleteGroups", (0, 2), 2, Control, delete_groups::handle),
+    Api::new(43, "ElectLeaders", (0, 2), 2, Control, elect_leaders::handle),
     Api::new(44, "IncrementalAlterConfigs", (0, 1), 1, Control, incremental_alter_configs::handle),
+    Api::new(45, "AlterPartitionReassignments", (0, 1), 0, Control, alter_partition_reassignments::handle),
     Api::new(46, "ListPartitionReassignments", (0, 0), 0, Control, list_partition_reassignments::handle),
     Api::new(47, "OffsetDelete", (0, 0), i16::MAX, Control, offset_delete::handle),
-    Api::new(60, "DescribeCluster", (0, 1), 0, Control, describe_cluster::handle),
+    Api::new(48, "DescribeClientQuotas", (0, 1), 1, Control, describe_client_quotas::handle),
+    Api::new(55, "DescribeQuorum", (0, 2), 0, Control, describe_quorum::handle),
+    Api::new(60, "DescribeCluster", (0, 2), 0, Control, describe_cluster::handle),
     Api::new(61, "DescribeProducers", (0, 0), 0, Control, describe_producers::handle),
+    Api::new(74, "ListConfigResources", (0, 1), 0, Control, list_config_resources::handle),
+    Api::new(75, "DescribeTopicPartitions", (0, 0), 0, Control, describe_topic_partitions::handle),
 ];
 
 /// One row of [`APIS`].
@@ -409,7 +423,7 @@ mod tests {
         let mut bench = Bench::new();
         let mut buf = [0; 1024];
         let tail = [0, 0, 0, 5, 255, 255];
-        for (key, version) in [(3, 13), (3, -1), (0, 2), (999, 0), (-1, 0), (50, 0)] {
+        for (key, version) in [(3, 14), (3, -1), (0, 2), (999, 0), (-1, 0), (50, 0)] {
             let head = [i16::to_be_bytes(key), i16::to_be_bytes(version)].concat();
             let step = bench.step_raw(&bytes_of(&[&head, &tail, &[0; 32]]), &mut buf);
             assert!(matches!(step, Step::Close(_)), "{key} {version}: {step:?}");

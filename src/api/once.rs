@@ -18,6 +18,11 @@ impl<const WORDS: usize> Default for Once<WORDS> {
 }
 
 impl<const WORDS: usize> Once<WORDS> {
+    /// Whether what has this slot was shown.
+    pub fn has(&self, slot: u16) -> bool {
+        self.0.get(usize::from(slot) / 64).is_some_and(|word| word & 1 << (slot % 64) != 0)
+    }
+
     /// Whether what has this slot was not shown yet; from now on it was.
     pub fn first(&mut self, slot: u16) -> bool {
         let (word, bit) = (usize::from(slot) / 64, slot % 64);
@@ -36,7 +41,7 @@ mod tests {
     fn each_slot_is_first_once() {
         let mut once = Once::<2>::default();
         for slot in [0, 1, 63, 64, 127] {
-            assert!(once.first(slot));
+            assert!(!once.has(slot) && once.first(slot) && once.has(slot));
             assert!(!once.first(slot));
         }
     }

@@ -29,9 +29,9 @@ use crate::limits;
 use crate::log::read::Source;
 use crate::log::read::cursors::Cursors;
 use crate::log::read::damage::Damage;
-use crate::log::state::{Partition, State, TopicName};
-use crate::types::{Boot, Offset, PartitionHandle, PartitionSlot, RingIndex};
-use answer::Pieces;
+use crate::log::state::{Partition, State, Topic};
+use crate::types::{Boot, Offset, PartitionHandle, PartitionSlot};
+use answer::{Pieces, TopicRef};
 use entries::{Arena, Entry, Target};
 use gone::Gone;
 use job::{Context, Job, Phase};
@@ -184,14 +184,14 @@ impl Reads {
     pub fn unknown_partition(
         &mut self,
         conn: ConnId,
-        name: Option<&str>,
+        topic: Option<&TopicRef<'_>>,
         index: i32,
         error: ErrorCode,
     ) -> Result<(), ArenaFull> {
         // Only the first of a topic is asked for the name.
-        let place = name.map_or(Some(0), |name| self.arena.name_put(name));
+        let place = topic.map_or(Some(0), |topic| self.arena.name_put(topic));
         let target = Target::Unknown { name: place.ok_or(ArenaFull)?, index };
-        let mut entry = Entry::new(conn, target, name.is_some(), error);
+        let mut entry = Entry::new(conn, target, topic.is_some(), error);
         entry.found_set(Offset::NONE, -1);
         self.push(conn, entry)
     }
@@ -288,11 +288,10 @@ impl Reads {
     /// A topic is about to be deleted.
     pub fn topic_leaves(
         &mut self,
-        name: &TopicName,
-        ring: RingIndex,
+        topic: &Topic,
         partitions: impl Iterator<Item = (PartitionSlot, PartitionHandle, u32)>,
     ) {
-        self.gone.leaves(name, ring, partitions);
+        self.gone.leaves(topic, partitions);
     }
 
     /// Wakes the jobs that wait for topics which were deleted.

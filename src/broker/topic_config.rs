@@ -430,7 +430,8 @@ pub const STRING: i8 = 2;
 pub const LONG: i8 = 5;
 /// Kafka's number of settings that are lists.
 pub const LIST: i8 = 7;
-const INT: i8 = 3;
+/// Kafka's number of settings that are numbers of 32 bits.
+pub const INT: i8 = 3;
 const DOUBLE: i8 = 6;
 
 const ENTRY_BYTES: usize = 2;

@@ -199,7 +199,7 @@ impl Broker {
         if let Some((slot, topic)) = state.topic_with_id(id) {
             let partitions = state.partitions_of(slot);
             let partitions = partitions.map(|(slot, each)| (slot, each.handle, each.index));
-            self.reads.topic_leaves(&topic.name, topic.ring, partitions);
+            self.reads.topic_leaves(topic, partitions);
         }
         Ok(ticket)
     }

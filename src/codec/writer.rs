@@ -349,11 +349,30 @@ impl Encode for &[i32] {
     }
 }
 
+impl Encode for Option<&[i32]> {
+    type Kind = Option<&'static [i32]>;
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        match self {
+            Some(values) => values.encode_to(w),
+            None => w.wide_length(None),
+        }
+    }
+}
+
 impl Encode for bool {
     type Kind = bool;
 
     fn encode_to(self, w: &mut Writer<'_>) {
         w.fixed([self.into()]);
+    }
+}
+
+impl Encode for f64 {
+    type Kind = f64;
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        w.fixed(self.to_be_bytes());
     }
 }
 
@@ -367,6 +386,14 @@ impl Encode for i8 {
 
 impl Encode for i16 {
     type Kind = i16;
+
+    fn encode_to(self, w: &mut Writer<'_>) {
+        w.fixed(self.to_be_bytes());
+    }
+}
+
+impl Encode for u16 {
+    type Kind = u16;
 
     fn encode_to(self, w: &mut Writer<'_>) {
         w.fixed(self.to_be_bytes());

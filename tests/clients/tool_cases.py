@@ -110,6 +110,44 @@ def shows_the_cluster_id(t):
 
 
 @tool
+def elects_leaders_where_there_is_one(t):
+    topic = t.topic(partitions=2)
+    options = ("--election-type", "preferred", "--topic", topic, "--partition", 1)
+    out = JavaTools(t)._tool("kafka-leader-election", *options)
+    if "already" not in out or f"{topic}-1" not in out:
+        raise AssertionError(out)
+
+
+@tool
+def moves_partitions_to_where_they_are(t):
+    topic, client = t.topic(), JavaTools(t)
+    with t.raw() as broker:
+        _, node, _ = broker.metadata([])
+    wanted = {"topic": topic, "partition": 0, "replicas": [node], "log_dirs": ["any"]}
+    plan = t.scratch / "plan.json"
+    plan.write_text(json.dumps({"version": 1, "partitions": [wanted]}))
+    out = client._tool("kafka-reassign-partitions", "--reassignment-json-file", plan, "--execute")
+    if "Successfully started partition reassignment" not in out:
+        raise AssertionError(out)
+    out = client._tool("kafka-reassign-partitions", "--reassignment-json-file", plan, "--verify")
+    if f"Reassignment of partition {topic}-0 is completed" not in out:
+        raise AssertionError(out)
+
+
+@tool
+def shows_the_quorum_and_what_has_configs(t):
+    topic, client = t.topic(), JavaTools(t)
+    out = client._tool("kafka-metadata-quorum", "describe", "--status")
+    if "LeaderId" not in out or "CurrentVoters" not in out:
+        raise AssertionError(out)
+    out = client._tool("kafka-configs", "--describe", "--entity-type", "topics")
+    if f"Dynamic configs for topic {topic} are:" not in out:
+        raise AssertionError(out)
+    out = client._tool("kafka-configs", "--describe", "--entity-type", "clients")
+    equal(out.strip(), "", "quotas of clients")
+
+
+@tool
 def consumes_committed_records_only(t):
     topic = t.topic()
     Confluent(t).produce(topic, numbered(5))

@@ -203,6 +203,19 @@ impl Host {
         }
     }
 
+    /// Steps a read job until it sleeps; gives what it sent till then.
+    pub fn read_until_sleep(&mut self) -> Vec<u8> {
+        let mut sent = Vec::new();
+        let mut buf = vec![0; 64 << 10];
+        loop {
+            match self.broker.job_step(ConnId(0), &mut buf, None, self.now) {
+                JobStep::Send { from, to } => sent.extend_from_slice(&buf[from..to]),
+                JobStep::Sleep(_) | JobStep::Done => return sent,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     /// Fetches from one partition: whole batches.
     pub fn fetch(&mut self, topic: &str, index: i32, offset: i64) -> Bytes {
         let mut partition = FetchPartition::default();

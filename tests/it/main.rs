@@ -16,3 +16,4 @@ mod reads;
 mod requests;
 mod roll;
 mod tidy;
+mod topic_ids;

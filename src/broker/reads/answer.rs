@@ -2,7 +2,7 @@
 //! knows and the job does not.
 
 use crate::codec::{ErrorCode, Writer};
-use crate::types::Offset;
+use crate::types::{Offset, TopicId};
 
 /// Writes the parts of an answer one by one, in this order: [`Pieces::begin`]; for each topic
 /// [`Pieces::topic`], for each of its partitions [`Pieces::partition`], the records, and
@@ -13,13 +13,28 @@ pub trait Pieces: Sync {
     fn begin(&self, w: &mut Writer<'_>, head: &Head);
 
     /// What precedes a topic's partitions.
-    fn topic(&self, w: &mut Writer<'_>, version: i16, name: &str, partitions: u32);
+    fn topic(&self, w: &mut Writer<'_>, version: i16, topic: &TopicRef<'_>, partitions: u32);
 
     /// What precedes a partition's records.
     fn partition(&self, w: &mut Writer<'_>, version: i16, partition: &PartitionPiece);
 
     /// What ends a partition, a topic, or the answer.
     fn end(&self, w: &mut Writer<'_>, version: i16);
+
+    /// What is said of a topic that is not there any more.
+    fn gone(&self, _version: i16) -> ErrorCode {
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+    }
+}
+
+/// A topic in a request and its answer. Of one that is not known there is what the request has: the
+/// other is empty.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TopicRef<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its id.
+    pub id: TopicId,
 }
 
 /// What is known of an answer as a whole.

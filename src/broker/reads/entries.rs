@@ -3,11 +3,12 @@
 //! An entry is in its job's list, and while the job sleeps also in the list of those that wait for
 //! its partition, so that an append finds only the jobs that it concerns.
 
+use super::answer::TopicRef;
 use crate::broker::ConnId;
 use crate::codec::ErrorCode;
 use crate::limits;
 use crate::log::state::TopicName;
-use crate::types::{Offset, PartitionHandle, PartitionSlot};
+use crate::types::{Offset, PartitionHandle, PartitionSlot, TopicId};
 
 /// A place in the arena.
 pub(super) type At = u16;
@@ -157,8 +158,15 @@ pub(super) struct Arena {
     free_count: usize,
     /// By partition slot: the first that waits for it.
     waits: Vec<At>,
-    names: Vec<TopicName>,
+    names: Vec<Missing>,
     names_free: Vec<u16>,
+}
+
+/// What a request calls a topic that is not known.
+#[derive(Debug, Clone, Default)]
+struct Missing {
+    name: TopicName,
+    id: TopicId,
 }
 
 /// A job's entries, in the order of its request.
@@ -186,7 +194,7 @@ impl Arena {
             free: NIL,
             free_count: count,
             waits: vec![NIL; partitions_max],
-            names: vec![TopicName::new(); limits::FETCH_NAMES_MAX],
+            names: vec![Missing::default(); limits::FETCH_NAMES_MAX],
             names_free: (0..limits::FETCH_NAMES_MAX as u16).collect(),
         }
     }
@@ -194,7 +202,7 @@ impl Arena {
     pub(super) fn memory_bytes(count: usize, partitions_max: usize) -> usize {
         count.min(usize::from(NIL)) * size_of::<Entry>()
             + partitions_max * size_of::<At>()
-            + limits::FETCH_NAMES_MAX * (size_of::<TopicName>() + 2)
+            + limits::FETCH_NAMES_MAX * (size_of::<Missing>() + 2)
     }
 
     pub(super) fn free_count(&self) -> usize {
@@ -264,14 +272,15 @@ impl Arena {
     }
 
     /// Keeps an unknown topic's name until the list that begins a topic with it is released.
-    pub(super) fn name_put(&mut self, name: &str) -> Option<u16> {
-        if name.len() > limits::TOPIC_NAME_BYTES_MAX {
+    pub(super) fn name_put(&mut self, topic: &TopicRef<'_>) -> Option<u16> {
+        if topic.name.len() > limits::TOPIC_NAME_BYTES_MAX {
             return None;
         }
         let at = self.names_free.pop()?;
         let kept = &mut self.names[usize::from(at)];
-        kept.clear();
-        let _ = kept.push_str(name);
+        kept.name.clear();
+        let _ = kept.name.push_str(topic.name);
+        kept.id = topic.id;
         Some(at)
     }
 
@@ -282,8 +291,9 @@ impl Arena {
         }
     }
 
-    pub(super) fn name(&self, at: u16) -> &str {
-        &self.names[usize::from(at)]
+    pub(super) fn name(&self, at: u16) -> TopicRef<'_> {
+        let Missing { name, id } = &self.names[usize::from(at)];
+        TopicRef { name, id: *id }
     }
 
     /// Enters a list's partitions into the lists of those who wait for them.

@@ -1,9 +1,10 @@
 //! Topics that are deleted, for as long as fetches under way may still have to name them: by then
 //! nothing else knows what a partition of them was called.
 
+use super::answer::TopicRef;
 use crate::limits;
-use crate::log::state::{State, TopicName};
-use crate::types::{PartitionHandle, PartitionSlot, RingIndex};
+use crate::log::state::{State, Topic, TopicName};
+use crate::types::{PartitionHandle, PartitionSlot, RingIndex, TopicId};
 
 /// The last topics whose deletion was asked for.
 #[derive(Default)]
@@ -15,6 +16,7 @@ pub(super) struct Gone {
 
 struct Leaving {
     name: TopicName,
+    id: TopicId,
     ring: RingIndex,
     slot: PartitionSlot,
     stretches: heapless::Vec<Stretch, { limits::TOPIC_STRETCHES_MAX }>,
@@ -30,7 +32,7 @@ struct Stretch {
 
 /// What a partition of a deleted topic was.
 pub(super) struct Was<'a> {
-    pub(super) name: &'a str,
+    pub(super) topic: TopicRef<'a>,
     pub(super) index: u32,
     pub(super) ring: RingIndex,
 }
@@ -39,13 +41,13 @@ impl Gone {
     /// A topic is about to be deleted.
     pub(super) fn leaves(
         &mut self,
-        name: &TopicName,
-        ring: RingIndex,
+        topic: &Topic,
         partitions: impl Iterator<Item = (PartitionSlot, PartitionHandle, u32)>,
     ) {
         let mut topic = Leaving {
-            name: name.clone(),
-            ring,
+            name: topic.name.clone(),
+            id: topic.id,
+            ring: topic.ring,
             slot: PartitionSlot::default(),
             stretches: heapless::Vec::new(),
             there: true,
@@ -88,7 +90,8 @@ impl Gone {
     pub(super) fn find(&self, handle: PartitionHandle) -> Option<Was<'_>> {
         self.topics.iter().find_map(|topic| {
             let index = topic.stretches.iter().find_map(|stretch| stretch.at(handle))?;
-            Some(Was { name: &topic.name, index, ring: topic.ring })
+            let was = TopicRef { name: &topic.name, id: topic.id };
+            Some(Was { topic: was, index, ring: topic.ring })
         })
     }
 }

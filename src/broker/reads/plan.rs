@@ -94,7 +94,8 @@ impl Job {
         let entry = *context.arena.entry(self.at);
         if !entry.error().is_none() {
             let was_there = matches!(entry.target(), Target::Known(..));
-            self.plan.urgent |= was_there || entry.error() != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+            let unknown = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID];
+            self.plan.urgent |= was_there || !unknown.contains(&entry.error());
             return Ok(());
         }
         let (Some(partition), Target::Known(slot, _)) =

@@ -1,6 +1,6 @@
 //! Sending an answer: its parts and the planned stretches, through the buffer.
 
-use super::answer::{Head, PIECE_BYTES_MAX, PartitionPiece};
+use super::answer::{Head, PIECE_BYTES_MAX, PartitionPiece, TopicRef};
 use super::entries::{List, NIL, Target};
 use super::job::Phase;
 use super::job::{CAUTIOUS_BYTES, Context, Job, Reading, spans_from, window_from};
@@ -173,7 +173,7 @@ impl Job {
                 let next = more.position(|at| context.arena.entry(at).topic_first());
                 let all = || context.arena.iter(rest).count();
                 let partitions = next.map_or_else(all, |next| next + 1) as u32;
-                pieces.topic(w, version, self.topic_name(context)?, partitions);
+                pieces.topic(w, version, &self.topic_of(context)?, partitions);
             }
             Part::Partition => pieces.partition(w, version, &self.partition_piece(context)?),
             Part::PartitionEnd | Part::TopicEnd | Part::End => pieces.end(w, version),
@@ -211,15 +211,15 @@ impl Job {
         };
     }
 
-    fn topic_name<'a>(&self, context: &'a Context<'_>) -> Result<&'a str, JobStep> {
+    fn topic_of<'a>(&self, context: &'a Context<'_>) -> Result<TopicRef<'a>, JobStep> {
         let state = context.source.state();
         match context.arena.entry(self.at).target() {
             Target::Unknown { name, .. } => Ok(context.arena.name(name)),
             Target::Known(..) => context
                 .partition(self.at)
                 .and_then(|partition| state.topic(partition.topic))
-                .map(|topic| topic.name.as_str())
-                .or_else(|| context.was(self.at).map(|was| was.name))
+                .map(|topic| TopicRef { name: &topic.name, id: topic.id })
+                .or_else(|| context.was(self.at).map(|was| was.topic))
                 .ok_or(GONE),
         }
     }
@@ -227,6 +227,7 @@ impl Job {
     fn partition_piece(&self, context: &Context<'_>) -> Result<PartitionPiece, JobStep> {
         let entry = context.arena.entry(self.at);
         let (offset, timestamp_ms) = entry.found();
+        let gone = self.terms.map_or_else(ErrorCode::default, |t| t.pieces.gone(t.version));
         let mut piece = PartitionPiece {
             index: 0,
             error: entry.error(),
@@ -243,7 +244,7 @@ impl Job {
             Target::Known(..) => {
                 let Some(partition) = context.partition(self.at) else {
                     piece.index = context.was(self.at).ok_or(GONE)?.index as i32;
-                    piece.error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+                    piece.error = gone;
                     return Ok(piece);
                 };
                 piece.index = partition.index as i32;

@@ -102,7 +102,9 @@ fn frames() -> Vec<(i16, Vec<u8>)> {
         DeleteAclsRequest DescribeConfigsRequest AlterConfigsRequest DescribeLogDirsRequest
         CreatePartitionsRequest DeleteGroupsRequest IncrementalAlterConfigsRequest
         ListPartitionReassignmentsRequest OffsetDeleteRequest DescribeClusterRequest
-        DescribeProducersRequest
+        DescribeProducersRequest AlterReplicaLogDirsRequest ElectLeadersRequest
+        AlterPartitionReassignmentsRequest DescribeClientQuotasRequest DescribeQuorumRequest
+        ListConfigResourcesRequest DescribeTopicPartitionsRequest
     ]
 }
 

@@ -62,8 +62,11 @@ impl Generator {
         if !self.tags {
             return lengths::uvarint(&mut self.out, 0);
         }
-        // Of known tags only those with a scalar: the others are for brokers among themselves.
-        let scalar = |field: &&&Field| matches!(field.kind, Kind::Scalar(_));
+        // Of known tags only those with a scalar: the others are for brokers among themselves. One that
+        // is the greatest number by default is left out by the oracle where it is that.
+        let scalar = |field: &&&Field| {
+            matches!(field.kind, Kind::Scalar(_)) && field.default != i64::MAX.to_string()
+        };
         let known: Vec<_> = tagged.iter().filter(scalar).collect();
         lengths::uvarint(&mut self.out, known.len() as u32 + 1);
         for field in known {
@@ -84,6 +87,7 @@ impl Generator {
     fn value(&mut self, kind: &Kind, null: bool, depth: u32) {
         self.count += 1;
         match kind {
+            Kind::Structure(_, fields) if depth == 0 => self.nullable(fields, null),
             Kind::Structure(_, fields) => self.structure(fields, depth),
             Kind::Array(element) => {
                 if null && self.variant == Variant::NullArrays {
@@ -102,6 +106,16 @@ impl Generator {
         }
     }
 
+    /// A structure that is no element of an array: all that are met may be null.
+    fn nullable(&mut self, fields: &[Field], null: bool) {
+        assert!(null, "a structure that is always there");
+        if matches!(self.variant, Variant::Nulls | Variant::NullArrays) {
+            return self.out.push(0xff);
+        }
+        self.out.push(1);
+        self.structure(fields, 1);
+    }
+
     fn scalar(&mut self, name: &str, null: bool) {
         let null = null && matches!(self.variant, Variant::Nulls | Variant::NullArrays);
         match name {
@@ -110,6 +124,8 @@ impl Generator {
             "int16" => self.out.extend((self.integer(i16::MAX.into()) as i16).to_be_bytes()),
             "int32" => self.out.extend((self.integer(i32::MAX.into()) as i32).to_be_bytes()),
             "int64" => self.out.extend(self.integer(i64::MAX).to_be_bytes()),
+            "uint16" => self.out.extend((self.integer(u16::MAX.into()) as u16).to_be_bytes()),
+            "float64" => self.out.extend((self.integer(1 << 50) as f64).to_be_bytes()),
             "uuid" => {
                 let byte = self.integer(i8::MAX.into()) as u8;
                 self.out.extend((0..16).map(|n| n ^ byte));

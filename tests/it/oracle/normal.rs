@@ -101,7 +101,8 @@ impl Parser<'_> {
     fn fields(&mut self) -> BTreeMap<String, Value> {
         let mut fields = BTreeMap::new();
         loop {
-            let name = self.word();
+            // The oracle's way with names that are words of the language.
+            let name = self.word().trim_start_matches('_').to_string();
             assert!(self.eat(": "), "{}", self.rest);
             let value = if self.rest.starts_with('{') { self.map() } else { self.value() };
             fields.insert(name, value);

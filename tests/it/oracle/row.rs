@@ -98,11 +98,14 @@ pub(super) use row;
 /// A structure of ours with the values of theirs.
 macro_rules! ours {
     ($theirs:expr, $name:ident { $($field:ident $(: [$part:ident $parts:tt])?
-        $(? [$null_part:ident $null_parts:tt])?),* $(,)? }) => {
+        $(? [$null_part:ident $null_parts:tt])? $(?= $one_part:ident $one_parts:tt)?),* $(,)? }) => {
         $name {
             $($field: ours!(@field $theirs, $field $([$part $parts])?
-                $(? [$null_part $null_parts])?),)*
+                $(? [$null_part $null_parts])? $(?= $one_part $one_parts)?),)*
         }
+    };
+    (@field $theirs:expr, $field:ident ?= $part:ident $parts:tt) => {
+        $theirs.$field.as_ref().map(|one| ours!(one, $part $parts))
     };
     (@field $theirs:expr, $field:ident) => { To::to(&$theirs.$field) };
     (@field $theirs:expr, $field:ident [$part:ident $parts:tt]) => {
@@ -143,8 +146,10 @@ to! {
     i8, i8, value => *value;
     i16, i16, value => *value;
     i16, ErrorCode, value => ErrorCode(*value);
+    u16, u16, value => *value;
     i32, i32, value => *value;
     i64, i64, value => *value;
+    f64, f64, value => *value;
     BrokerId, i32, value => value.0;
     ProducerId, i64, value => value.0;
     Uuid, TopicId, value => TopicId(*value.as_bytes());
@@ -157,5 +162,6 @@ to! {
     Bytes, &'a [u8], value => value;
     Option<Bytes>, &'a [u8], value => value.as_deref().unwrap_or_default();
     Vec<i32>, &'a [i32], value => value;
+    Option<Vec<BrokerId>>, Option<&'a [i32]>, value => value.as_ref().map(|ids| ids.to());
     Vec<BrokerId>, &'a [i32], value => value.iter().map(|id| id.0).collect::<Vec<_>>().leak();
 }

@@ -30,14 +30,21 @@ pub fn all() -> Vec<Row> {
         delete_acls::row(),
         describe_configs::row(),
         alter_configs::row(),
+        alter_replica_log_dirs::row(),
         describe_log_dirs::row(),
         create_partitions::row(),
         delete_groups::row(),
+        elect_leaders::row(),
         incremental_alter_configs::row(),
+        alter_partition_reassignments::row(),
         list_partition_reassignments::row(),
         offset_delete::row(),
+        describe_client_quotas::row(),
+        describe_quorum::row(),
         describe_cluster::row(),
         describe_producers::row(),
+        list_config_resources::row(),
+        describe_topic_partitions::row(),
     ]
 }
 
@@ -59,7 +66,7 @@ row! { produce, "Produce", 3..=12,
     }
 }
 
-row! { fetch, "Fetch", 4..=13,
+row! { fetch, "Fetch", 4..=18,
     [FetchRequest, FetchTopic, FetchPartition, ForgottenTopic],
     [FetchResponse, FetchableTopicResponse, PartitionData, AbortedTransaction],
     FetchResponse {
@@ -91,7 +98,7 @@ row! { list_offsets, "ListOffsets", 1..=10,
     }
 }
 
-row! { metadata, "Metadata", 0..=12,
+row! { metadata, "Metadata", 0..=13,
     [MetadataRequest, MetadataRequestTopic],
     [MetadataResponse, MetadataResponseBroker, MetadataResponseTopic, MetadataResponsePartition],
     MetadataResponse {
@@ -108,7 +115,7 @@ row! { metadata, "Metadata", 0..=12,
             }],
             topic_authorized_operations,
         }],
-        cluster_authorized_operations,
+        cluster_authorized_operations, error_code,
     }
 }
 
@@ -426,6 +433,124 @@ row! { incremental_alter_configs, "IncrementalAlterConfigs", 0..=1,
     }
 }
 
+row! { alter_replica_log_dirs, "AlterReplicaLogDirs", 1..=2,
+    [AlterReplicaLogDirsRequest, AlterReplicaLogDir, AlterReplicaLogDirTopic],
+    [AlterReplicaLogDirsResponse, AlterReplicaLogDirTopicResult, AlterReplicaLogDirPartitionResult],
+    AlterReplicaLogDirsResponse {
+        throttle_time_ms,
+        results: [AlterReplicaLogDirTopicResult {
+            topic_name,
+            partitions: [AlterReplicaLogDirPartitionResult {
+                partition_index, error_code,
+            }],
+        }],
+    }
+}
+
+row! { elect_leaders, "ElectLeaders", 0..=2,
+    [ElectLeadersRequest, TopicPartitions],
+    [ElectLeadersResponse, ReplicaElectionResult, PartitionResult],
+    ElectLeadersResponse {
+        throttle_time_ms, error_code,
+        replica_election_results: [ReplicaElectionResult {
+            topic,
+            partition_result: [PartitionResult {
+                partition_id, error_code, error_message,
+            }],
+        }],
+    }
+}
+
+row! { alter_partition_reassignments, "AlterPartitionReassignments", 0..=1,
+    [AlterPartitionReassignmentsRequest, ReassignableTopic, ReassignablePartition],
+    [AlterPartitionReassignmentsResponse, ReassignableTopicResponse, ReassignablePartitionResponse],
+    AlterPartitionReassignmentsResponse {
+        throttle_time_ms, allow_replication_factor_change, error_code, error_message,
+        responses: [ReassignableTopicResponse {
+            name,
+            partitions: [ReassignablePartitionResponse {
+                partition_index, error_code, error_message,
+            }],
+        }],
+    }
+}
+
+row! { describe_client_quotas, "DescribeClientQuotas", 0..=1,
+    [DescribeClientQuotasRequest, ComponentData],
+    [DescribeClientQuotasResponse, EntryData, EntityData, ValueData],
+    DescribeClientQuotasResponse {
+        throttle_time_ms, error_code, error_message,
+        entries ? [EntryData {
+            entity: [EntityData {
+                entity_type, entity_name,
+            }],
+            values: [ValueData {
+                key, value,
+            }],
+        }],
+    }
+}
+
+row! { describe_quorum, "DescribeQuorum", 0..=2,
+    [DescribeQuorumRequest, QuorumTopic, QuorumPartition],
+    [DescribeQuorumResponse, TopicData, PartitionData, ReplicaState, Node, Listener],
+    DescribeQuorumResponse {
+        error_code, error_message,
+        topics: [TopicData {
+            topic_name,
+            partitions: [PartitionData {
+                partition_index, error_code, error_message, leader_id, leader_epoch,
+                high_watermark,
+                current_voters: [ReplicaState {
+                    replica_id, replica_directory_id, log_end_offset, last_fetch_timestamp,
+                    last_caught_up_timestamp,
+                }],
+                observers: [ReplicaState {
+                    replica_id, replica_directory_id, log_end_offset, last_fetch_timestamp,
+                    last_caught_up_timestamp,
+                }],
+            }],
+        }],
+        nodes: [Node {
+            node_id,
+            listeners: [Listener {
+                name, host, port,
+            }],
+        }],
+    }
+}
+
+row! { describe_topic_partitions, "DescribeTopicPartitions", 0..=0,
+    [DescribeTopicPartitionsRequest, TopicRequest, Cursor],
+    [DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponseTopic,
+     DescribeTopicPartitionsResponsePartition, NextCursor],
+    DescribeTopicPartitionsResponse {
+        throttle_time_ms,
+        topics: [DescribeTopicPartitionsResponseTopic {
+            error_code, name, topic_id, is_internal,
+            partitions: [DescribeTopicPartitionsResponsePartition {
+                error_code, partition_index, leader_id, leader_epoch, replica_nodes, isr_nodes,
+                eligible_leader_replicas, last_known_elr, offline_replicas,
+            }],
+            topic_authorized_operations,
+        }],
+        next_cursor ?= NextCursor {
+            topic_name, partition_index,
+        },
+    }
+}
+
+row! { list_config_resources, "ListConfigResources", 0..=1,
+    [ListConfigResourcesRequest],
+    [ListConfigResourcesResponse, ConfigResource],
+    ListConfigResourcesResponse {
+        throttle_time_ms, error_code,
+        config_resources: [ConfigResource {
+            resource_name, resource_type,
+        }],
+    }
+}
+
 row! { list_partition_reassignments, "ListPartitionReassignments", 0..=0,
     [ListPartitionReassignmentsRequest, ListPartitionReassignmentsTopics],
     [ListPartitionReassignmentsResponse, OngoingTopicReassignment, OngoingPartitionReassignment],
@@ -454,13 +579,13 @@ row! { offset_delete, "OffsetDelete", 0..=0,
     }
 }
 
-row! { describe_cluster, "DescribeCluster", 0..=1,
+row! { describe_cluster, "DescribeCluster", 0..=2,
     [DescribeClusterRequest],
     [DescribeClusterResponse, DescribeClusterBroker],
     DescribeClusterResponse {
         throttle_time_ms, error_code, error_message, endpoint_type, cluster_id, controller_id,
         brokers: [DescribeClusterBroker {
-            broker_id, host, port, rack,
+            broker_id, host, port, rack, is_fenced,
         }],
         cluster_authorized_operations,
     }

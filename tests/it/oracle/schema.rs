@@ -1,5 +1,4 @@
-//! Kafka's schemas, as they stand beside this module, with the few exceptions that newer versions
-//! than they know make necessary.
+//! Kafka's schemas, as they stand beside this module, with one exception.
 
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -71,7 +70,9 @@ pub fn load(api: &str, side: Side) -> Schema {
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     let text: String = lines.map(|line| line.split(" // ").next().unwrap_or(line)).collect();
     let mut schema: Value = serde_json::from_str(&text).unwrap();
-    add_what_is_newer(&name, &mut schema);
+    except(&name, &mut schema);
+    let common = schema["commonStructs"].take();
+    fill_in(&mut schema["fields"], &common);
     Schema {
         side,
         key: schema["apiKey"].as_i64().unwrap(),
@@ -80,15 +81,17 @@ pub fn load(api: &str, side: Side) -> Schema {
     }
 }
 
-/// Exceptions: what Kafka added after these schemas were copied, and the one field that this broker
-/// never sends as null.
-fn add_what_is_newer(name: &str, schema: &mut Value) {
+/// The one field that this broker never sends as null, and names that an answer has as well as its
+/// request, for other structures.
+fn except(name: &str, schema: &mut Value) {
     match name {
-        "DescribeGroupsResponse" => {
-            let group = schema["fields"][1]["fields"].as_array_mut().unwrap();
-            let message = json!({ "name": "ErrorMessage", "type": "string", "versions": "6+",
-                "nullableVersions": "6+", "default": "null" });
-            group.insert(1, message);
+        "DescribeTopicPartitionsResponse" => {
+            schema["fields"][2]["type"] = json!("NextCursor");
+        }
+        "DescribeQuorumRequest" => {
+            let topics = &mut schema["fields"][0];
+            topics["type"] = json!("[]QuorumTopic");
+            topics["fields"][1]["type"] = json!("[]QuorumPartition");
         }
         "FetchResponse" => {
             let partition = schema["fields"][3]["fields"][2]["fields"].as_array_mut().unwrap();
@@ -96,6 +99,20 @@ fn add_what_is_newer(name: &str, schema: &mut Value) {
             records["nullableVersions"] = json!("none");
         }
         _ => {}
+    }
+}
+
+/// Gives the fields of structures that several fields share to each of them.
+fn fill_in(fields: &mut Value, common: &Value) {
+    for field in fields.as_array_mut().into_iter().flatten() {
+        let name = field["type"].as_str().unwrap().trim_start_matches("[]");
+        let shared = common.as_array().into_iter().flatten();
+        if let Some(found) = shared.into_iter().find(|found| found["name"] == name) {
+            field["fields"] = found["fields"].clone();
+        }
+        if field["fields"].is_array() {
+            fill_in(&mut field["fields"], common);
+        }
     }
 }
 

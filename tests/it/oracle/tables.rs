@@ -33,7 +33,7 @@ fn structure(row: &Row, side: Side, name: &str, fields: &[Field], versions: &[i1
         let schema: Vec<_> = plain().filter(|field| field.versions.contain(version)).collect();
         let carried = |line: &&FieldTable| (line.since..=line.until).contains(&version);
         let ours: Vec<_> = table.iter().filter(carried).collect();
-        let names: Vec<_> = ours.iter().map(|line| line.name).collect();
+        let names: Vec<_> = ours.iter().map(|line| name_of(line)).collect();
         let names_expected: Vec<_> = schema.iter().map(|field| &field.name).collect();
         assert_eq!(names, names_expected, "{what}");
         for (line, field) in ours.iter().zip(schema) {
@@ -49,7 +49,7 @@ fn structure(row: &Row, side: Side, name: &str, fields: &[Field], versions: &[i1
         if carried.is_empty() {
             continue;
         }
-        let line = table.iter().find(|line| line.name == field.name).unwrap();
+        let line = table.iter().find(|line| name_of(line) == field.name).unwrap();
         if side == Side::Request && carried.len() < versions.len() {
             assert_eq!(default(line), default_expected(field), "{name} {}", line.name);
         }
@@ -61,6 +61,11 @@ fn structure(row: &Row, side: Side, name: &str, fields: &[Field], versions: &[i1
             structure(row, side, name, fields, &carried);
         }
     }
+}
+
+/// Our name of a field, also where it is a word of the language.
+fn name_of(line: &FieldTable) -> &str {
+    line.name.trim_start_matches("r#")
 }
 
 /// Our type without lifetimes, and by one name where Kafka has two.
@@ -102,8 +107,10 @@ fn element_expected(kind: &Kind) -> String {
             "bool" => "bool",
             "int8" => "i8",
             "int16" => "i16",
+            "uint16" => "u16",
             "int32" => "i32",
             "int64" => "i64",
+            "float64" => "f64",
             "uuid" => "TopicId",
             "string" => "str",
             "bytes" | "records" => "[u8]",

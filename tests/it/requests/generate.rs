@@ -106,6 +106,14 @@ impl Message<'_> {
 
     fn value(&mut self, name: &str, kind: &Kind, null: bool, depth: u32) {
         match kind {
+            // One that is no element of an array may be null.
+            Kind::Structure(_, fields) if depth == 0 && null => {
+                let none = self.dice.once_in(2);
+                self.out.push(if none { 0xff } else { 1 });
+                if !none {
+                    self.structure(fields, depth + 1);
+                }
+            }
             Kind::Structure(_, fields) => self.structure(fields, depth),
             Kind::Array(element) => self.array(name, element, null, depth),
             Kind::Scalar(kind) => self.scalar(name, kind, null),
