@@ -42,10 +42,11 @@ keys! {
     /// made.
     cluster_id: String = Kind::text("at most 64 letters, digits, - and _", value::is_id, "");
 
-    /// The address that clients connect to. Anyone who reaches it may read and write everything:
-    /// there are no passwords.
+    /// The address that clients connect to; [::] stands for all, of IPv4 as well. Anyone who reaches it
+    /// may read and write everything: there are no passwords. A socket that systemd made (LISTEN_FDS)
+    /// is taken instead.
     listen: SocketAddr =
-        Kind::text("ADDRESS:PORT with a numeric address", value::is_address, "0.0.0.0:9092");
+        Kind::text("ADDRESS:PORT with a numeric address", value::is_address, "[::]:9092");
 
     /// The address that clients are told to come back to, as HOST:PORT or PLAINTEXT://HOST:PORT.
     /// Empty: the one that they reached, which is right unless something translates addresses.

@@ -4,6 +4,7 @@
 //! committer per ring, timers, and the status socket. They share the hub. Two threads of their own
 //! wait for the disk. All buffers come from pools allocated at start.
 
+mod bind;
 mod committer;
 mod connection;
 pub mod core;

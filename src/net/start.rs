@@ -17,7 +17,7 @@ use smol::{Async, LocalExecutor, Task, Timer};
 use super::Net;
 use super::core::Core;
 use super::setup::Setup;
-use super::{committer, listener, status, timers};
+use super::{bind, committer, listener, status, timers};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, RingConfig};
@@ -56,6 +56,8 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
     // Before the ring is opened, so that a signal while its files are made is not lost.
     let mut signals = Signals::new([Signal::Term, Signal::Int])
         .map_err(|error| StartError::System("wait for signals".to_string(), error))?;
+    // Nor is a ring made or touched for an address that another has.
+    let bound = bind::bound(setup.listen).map_err(cannot_listen(setup.listen))?;
     let log = open(&config, clock, &mut |step| {
         match step {
             Waiting::Filled(done, total) => filled(done, total),
@@ -75,8 +77,9 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
         };
         log::info!("stopping on {name}");
     };
-    let sealed = serve(broker, setup, clock, stop, |address| {
-        log::info!("listening on {address}; this is start {boot} of the ring");
+    let whose = if bound.inherited { ", a socket of the supervisor" } else { "" };
+    let sealed = serve_on(bound.listener, broker, setup, clock, stop, |address| {
+        log::info!("listening on {address}{whose}; this is start {boot} of the ring");
     })?;
     log::info!("{}", if sealed { "stopped" } else { "stopped without a seal" });
     Ok(sealed)
@@ -176,11 +179,26 @@ pub fn serve<C: Core>(
     stop: impl Future<Output = ()>,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<bool, StartError> {
+    let bound = bind::bound(setup.listen).map_err(cannot_listen(setup.listen))?;
+    serve_on(bound.listener, core, setup, clock, stop, ready)
+}
+
+fn cannot_listen(address: SocketAddr) -> impl Fn(io::Error) -> StartError {
+    move |error| StartError::System(format!("listen on {address}"), error)
+}
+
+fn serve_on<C: Core>(
+    listener: TcpListener,
+    core: C,
+    setup: Setup,
+    clock: Clock,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<bool, StartError> {
     let failed = |doing: &str| {
         let doing = doing.to_string();
         move |error| StartError::System(doing, error)
     };
-    let listen = setup.listen;
     let net = Net::new(core, setup, clock).map_err(failed("start the threads"))?;
     let net = Rc::new(net);
     let executor = Rc::new(LocalExecutor::new());
@@ -188,8 +206,7 @@ pub fn serve<C: Core>(
         let committers = (0..net.setup.rings)
             .map(|ring| executor.spawn(committer::commit(Rc::clone(&net), RingIndex(ring as u8))));
         let committers: Vec<Task<()>> = committers.collect();
-        let bound = Async::<TcpListener>::bind(listen);
-        let bound = bound.map_err(failed(&format!("listen on {listen}")))?;
+        let bound = Async::new(listener).map_err(failed("wait for connections"))?;
         let address = bound.get_ref().local_addr();
         let address = address.map_err(failed("ask for the address"))?;
         let mut tasks = vec![

@@ -1,6 +1,8 @@
 //! The command line: exit codes, refusals, the lock, and what `plan` says.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
@@ -194,6 +196,45 @@ fn a_second_user_of_a_data_directory_is_told_who_has_it() {
         assert_eq!(output.status.code(), Some(1), "{args:?}");
         assert!(err(&output).contains("in use by process 4711"), "{}", err(&output));
     }
+}
+
+#[test]
+fn an_address_that_is_taken_is_said_before_a_ring_is_made() {
+    let scratch = Scratch::new("taken");
+    let data = scratch.path("data");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = brooklet(&["serve", "--listen", &address, "--data", &data]);
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    assert!(err(&output).contains(&format!("cannot listen on {address}")), "{}", err(&output));
+    let made = std::fs::read_dir(&data).into_iter().flatten().flatten();
+    let made: Vec<_> = made.map(|entry| entry.file_name()).collect();
+    assert!(!made.iter().any(|name| name.to_string_lossy().starts_with("ring")), "{made:?}");
+}
+
+/// Systemd makes the socket, and clients come before the broker is there: they wait.
+#[test]
+fn clients_of_a_socket_that_the_supervisor_made_are_served_once_the_ring_is_open() {
+    let scratch = Scratch::new("activated");
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut early = TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+    // ApiVersions 0 of client "a".
+    early.write_all(b"\0\0\0\x0b\0\x12\0\0\0\0\0\x05\0\x01a").unwrap();
+    // The shell keeps its process id, and the socket becomes the third descriptor.
+    let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0 0</dev/null";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_brooklet"), "serve"]);
+    command.args(["--data", &scratch.path("data"), "--listen", "127.0.0.1:1"]);
+    for setting in ["ring.segments=3", "ring.spares=1", "ring.segment_bytes=4MiB"] {
+        command.args(["--set", setting]);
+    }
+    let mut child = command.stdin(Stdio::from(OwnedFd::from(socket))).spawn().unwrap();
+    let mut answer = [0; 10];
+    let answered = early.read_exact(&mut answer);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    answered.unwrap();
+    assert_eq!(answer[4..], [0, 0, 0, 5, 0, 0]);
 }
 
 /// A running broker with a small ring; killed if the test fails.

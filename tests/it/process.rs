@@ -46,7 +46,7 @@ impl Process {
         self.wait_until_ready();
     }
 
-    /// Accepting is being ready: the listener comes last.
+    /// Connecting is enough: what is asked waits until the ring is open.
     fn wait_until_ready(&mut self) {
         for _ in 0..TRIES_MAX {
             if TcpStream::connect(self.address).is_ok() {
