@@ -270,6 +270,8 @@ struct RingRecovery<'a> {
     full: Option<TableFull>,
     /// The first page that had to be read and could not be.
     unreadable: Option<Unreadable>,
+    /// A page without which a file is not written to, or holds for longer what its head lets go.
+    set_aside: Option<Unreadable>,
     unreadable_is_damaged: bool,
 }
 
@@ -309,6 +311,7 @@ impl<'a> RingRecovery<'a> {
             lost: None,
             full: None,
             unreadable: None,
+            set_aside: None,
             unreadable_is_damaged: opening.unreadable_is_damaged,
         }
     }
@@ -342,7 +345,11 @@ impl<'a> RingRecovery<'a> {
         if let Some(full) = self.full {
             return Err(full.into());
         }
-        if let Some(unreadable) = self.unreadable.filter(|_| !self.unreadable_is_damaged) {
+        // Without a free file, what was set aside is needed: a full ring that is held could store
+        // nothing, not even the commit that releases it.
+        let needed = self.set_aside.filter(|_| self.found.free.is_empty());
+        let unreadable = self.unreadable.or(needed);
+        if let Some(unreadable) = unreadable.filter(|_| !self.unreadable_is_damaged) {
             return Err(OpenError::Unreadable(unreadable));
         }
         if self.found.live.is_empty() && self.found.free.is_empty() {
@@ -432,6 +439,7 @@ impl<'a> RingRecovery<'a> {
                     self.segment_seen(later.segment.seq);
                     live.push(later.segment);
                     if !later.head {
+                        self.set_aside = self.set_aside.or(found.head.unreadable());
                         self.headless.push(later.segment.seq);
                     }
                 }
@@ -463,6 +471,7 @@ impl<'a> RingRecovery<'a> {
             self.name(),
             found.file.0
         );
+        self.set_aside = self.set_aside.or(found.head.unreadable());
         // Its sequence is not given again, should it be read one day.
         self.found.segment_next = SegmentSeq(self.found.segment_next.0.saturating_add(1));
         if hides {

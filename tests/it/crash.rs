@@ -19,7 +19,7 @@ use kafka_protocol::messages::{ApiKey, GroupId, OffsetCommitRequest, ProduceResp
 use kafka_protocol::protocol::StrBytes;
 
 use crate::host::{Host, NOON_MS, config_small, frame, read_answer};
-use crate::model::{Batch, Model, PARTITIONS, PRODUCERS, RELAXED};
+use crate::model::{Batch, Model, PARTITIONS, PRODUCERS, RELAXED_MESSAGES, RELAXED_MS};
 use crate::produce::{create_topic, produce, topic_name};
 
 /// A workload under way: the broker, what is known of it, and answers that are still owed.
@@ -61,7 +61,7 @@ enum Kind {
     Pages,
     /// One whose groups start on sectors, on a disk that tears no more than those.
     Sectors,
-    /// Two: topic b has its own.
+    /// Two: topic b and one that relaxes its syncs have their own.
     Two,
 }
 
@@ -85,7 +85,8 @@ impl Run {
         run.model.boot(run.host.broker.log.state().boot);
         create_topic(&mut run.host, "a", 2, &[]);
         create_topic(&mut run.host, "b", 1, &[]);
-        create_topic(&mut run.host, RELAXED, 1, &[("flush.ms", "700")]);
+        create_topic(&mut run.host, RELAXED_MS, 1, &[("flush.ms", "700")]);
+        create_topic(&mut run.host, RELAXED_MESSAGES, 1, &[("flush.messages", "3")]);
         run
     }
 
@@ -369,24 +370,24 @@ fn config(kind: Kind) -> Config {
     }
     if kind == Kind::Two {
         let mut other = config.rings[0].clone();
-        config.rings[0].topics = vec!["a".into(), RELAXED.into()];
-        (other.name, other.topics) = ("other".into(), vec!["b".into()]);
+        config.rings[0].topics = vec!["a".into(), RELAXED_MS.into()];
+        (other.name, other.topics) = ("other".into(), vec!["b".into(), RELAXED_MESSAGES.into()]);
         config.rings.push(other);
     }
     config
 }
 
 /// A number from the environment.
-fn asked(name: &str) -> Option<u64> {
+pub fn asked(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn seeds(count: u64) -> std::ops::Range<u64> {
+pub fn seeds(count: u64) -> std::ops::Range<u64> {
     asked("SEED").map_or(1..count + 1, |seed| seed..seed + 1)
 }
 
 /// Is printed when a test fails.
-struct Hint(String);
+pub struct Hint(pub String);
 
 impl Drop for Hint {
     fn drop(&mut self) {
