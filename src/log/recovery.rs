@@ -270,7 +270,7 @@ struct RingRecovery<'a> {
     full: Option<TableFull>,
     /// The first page that had to be read and could not be.
     unreadable: Option<Unreadable>,
-    /// A page without which a file is not written to, or holds for longer what its head lets go.
+    /// A page without which a file is not written to.
     set_aside: Option<Unreadable>,
     unreadable_is_damaged: bool,
 }
@@ -439,7 +439,8 @@ impl<'a> RingRecovery<'a> {
                     self.segment_seen(later.segment.seq);
                     live.push(later.segment);
                     if !later.head {
-                        self.set_aside = self.set_aside.or(found.head.unreadable());
+                        // It says what is gone: without it log starts would go back.
+                        self.unreadable = self.unreadable.or(found.head.unreadable());
                         self.headless.push(later.segment.seq);
                     }
                 }
