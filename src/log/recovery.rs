@@ -270,8 +270,6 @@ struct RingRecovery<'a> {
     full: Option<TableFull>,
     /// The first page that had to be read and could not be.
     unreadable: Option<Unreadable>,
-    /// A page without which a file is not written to.
-    set_aside: Option<Unreadable>,
     unreadable_is_damaged: bool,
 }
 
@@ -311,7 +309,6 @@ impl<'a> RingRecovery<'a> {
             lost: None,
             full: None,
             unreadable: None,
-            set_aside: None,
             unreadable_is_damaged: opening.unreadable_is_damaged,
         }
     }
@@ -345,11 +342,7 @@ impl<'a> RingRecovery<'a> {
         if let Some(full) = self.full {
             return Err(full.into());
         }
-        // Without a free file, what was set aside is needed: a full ring that is held could store
-        // nothing, not even the commit that releases it.
-        let needed = self.set_aside.filter(|_| self.found.free.is_empty());
-        let unreadable = self.unreadable.or(needed);
-        if let Some(unreadable) = unreadable.filter(|_| !self.unreadable_is_damaged) {
+        if let Some(unreadable) = self.unreadable.filter(|_| !self.unreadable_is_damaged) {
             return Err(OpenError::Unreadable(unreadable));
         }
         if self.found.live.is_empty() && self.found.free.is_empty() {
@@ -433,14 +426,19 @@ impl<'a> RingRecovery<'a> {
         for found in found {
             let (state, unreadable) = files::state_of(&self.files, self.found.id, base, found);
             self.unreadable = self.unreadable.or(unreadable);
+            if let Some(head) = found.head.unreadable() {
+                // It may be the newest one, and would count again should it be read one day: with
+                // what it says is gone, and under a sequence that none may have a second time.
+                self.unreadable = self.unreadable.or(Some(head));
+                let next = self.found.segment_next.0.saturating_add(SEGMENT_TRIES_MAX);
+                self.found.segment_next = SegmentSeq(next);
+            }
             match state {
                 FileState::Live(segment) => live.push(segment),
                 FileState::Later(later) => {
                     self.segment_seen(later.segment.seq);
                     live.push(later.segment);
                     if !later.head {
-                        // It says what is gone: without it log starts would go back.
-                        self.unreadable = self.unreadable.or(found.head.unreadable());
                         self.headless.push(later.segment.seq);
                     }
                 }
@@ -472,9 +470,6 @@ impl<'a> RingRecovery<'a> {
             self.name(),
             found.file.0
         );
-        self.set_aside = self.set_aside.or(found.head.unreadable());
-        // Its sequence is not given again, should it be read one day.
-        self.found.segment_next = SegmentSeq(self.found.segment_next.0.saturating_add(1));
         if hides {
             self.damage.segments += 1;
             self.lose(self.files.segment_bytes);
@@ -570,3 +565,7 @@ impl<'a> RingRecovery<'a> {
         self.found.free.retain(|file| file.0 < kept);
     }
 }
+
+/// Each try to begin a segment takes a sequence: so many may have failed before the one of which a head
+/// is left that cannot be read.
+const SEGMENT_TRIES_MAX: u64 = 1 << 16;

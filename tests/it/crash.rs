@@ -236,7 +236,7 @@ impl Run {
             return;
         }
         for cut in Cut::ALL {
-            let _hint = Hint(format!("SEED={seed} CRASH={instant} ({cut:?})"));
+            let (_how, _hint) = (Hint(format!("{cut:?}")), repeats(seed, Some(instant)));
             let disk = fork.fork(seed ^ instant);
             let all_synced = disk.is_synced();
             disk.power_cut(cut);
@@ -382,12 +382,25 @@ pub fn asked(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-pub fn seeds(count: u64) -> std::ops::Range<u64> {
-    asked("SEED").map_or(1..count + 1, |seed| seed..seed + 1)
+/// The seeds of a test: so many, or as the environment says, `SEED=` alone or `SEEDS=` times as many
+/// from there on. Those which found something are tried every time.
+pub fn seeds(count: u64, found: &[u64]) -> Vec<u64> {
+    let Some(seed) = asked("SEED") else {
+        return (1..=count).chain(found.iter().copied()).collect();
+    };
+    let count = asked("SEEDS").map_or(1, |times| times * count);
+    (seed..seed + count).collect()
 }
 
 /// Is printed when a test fails.
 pub struct Hint(pub String);
+
+/// What repeats a failure.
+pub fn repeats(seed: u64, crash: Option<u64>) -> Hint {
+    let test = std::thread::current().name().unwrap_or("crash").to_owned();
+    let crash = crash.map_or(String::new(), |crash| format!(" CRASH={crash}"));
+    Hint(format!("it is repeated by: SEED={seed}{crash} cargo test --locked --test it {test}"))
+}
 
 impl Drop for Hint {
     fn drop(&mut self) {
@@ -399,8 +412,8 @@ impl Drop for Hint {
 
 #[test]
 fn whenever_the_power_is_cut_nothing_acknowledged_or_seen_is_lost() {
-    for seed in seeds(1) {
-        let _hint = Hint(format!("SEED={seed}"));
+    for seed in seeds(1, &[]) {
+        let _hint = repeats(seed, None);
         let mut run = Run::new(seed, Kind::Pages, Cuts::Everywhere(seed));
         for _ in 0..STEPS {
             run.step();
@@ -415,8 +428,8 @@ fn whenever_the_power_is_cut_nothing_acknowledged_or_seen_is_lost() {
 
 #[test]
 fn what_a_process_served_after_failed_syncs_is_there_after_it_was_killed_and_the_power_cut() {
-    for seed in seeds(300) {
-        let _hint = Hint(format!("SEED={seed}"));
+    for seed in seeds(300, &[]) {
+        let _hint = repeats(seed, None);
         let kind = [Kind::Pages, Kind::Sectors, Kind::Two][(seed % 3) as usize];
         let mut run = Run::new(seed, kind, Cuts::Nowhere);
         for _ in 0..run.rng.below(60) {

@@ -89,7 +89,7 @@ impl RingRecovery<'_> {
             }
         } else if foot.is_some_and(|foot| foot.may_close(last.seq)) {
             // A start that can read it would take nothing behind it for written.
-            self.set_aside = self.set_aside.or(foot.and_then(Page::unreadable));
+            self.unreadable = self.unreadable.or(foot.and_then(Page::unreadable));
             self.found.newest = Newest::GivenUp;
         }
     }

@@ -98,29 +98,6 @@ fn a_newest_segment_that_cannot_be_read_is_said_and_not_written_to_and_its_offse
 }
 
 #[test]
-fn a_start_that_could_read_no_other_file_to_write_to_is_tried_again() {
-    let disk = Arc::new(SimStorage::new(5));
-    let config = config(4);
-    let before = used(&disk, &config, 5);
-    let others = disk.files(RING).unwrap().len() as u64 - 1;
-    for unread in [others - 1, others] {
-        let disk = Arc::new(disk.fork(1));
-        let written = disk.counts().writes;
-        // Head and foot of each file are read first, the one with the records before all others.
-        disk.fail(Op::Read, Failing::Burst(2, 2 * unread));
-        let opened = open_strict(&config, &disk);
-        assert_eq!(disk.counts().failed, 2 * unread);
-        if unread < others {
-            assert_eq!(all_of(&opened.unwrap(), "t"), before);
-        } else {
-            assert!(matches!(opened, Err(OpenError::Unreadable(_))));
-            assert_eq!(disk.counts().writes, written);
-            assert_eq!(all_of(&open_strict(&config, &disk).unwrap(), "t"), before);
-        }
-    }
-}
-
-#[test]
 fn a_newest_head_that_cannot_be_read_for_a_moment_is_read_again_and_log_starts_stay() {
     let disk = Arc::new(SimStorage::new(5));
     let config = config(4);

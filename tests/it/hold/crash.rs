@@ -13,7 +13,7 @@ use brooklet::types::{RingIndex, Settle, Until};
 use kafka_protocol::messages::ApiKey;
 
 use super::rig::{Rig, SYNCS, commit, offset_syncs};
-use crate::crash::{Hint, asked, seeds};
+use crate::crash::{Hint, asked, repeats, seeds};
 use crate::host::{NOON_MS, PLAIN, batch, frame};
 use crate::produce::{create_topic, produce};
 use known::{GROUPS, HELD, HOLDER, Kind, Known, PARTITIONS, RELAXED};
@@ -245,7 +245,7 @@ impl Run {
             return;
         }
         for cut in Cut::ALL {
-            let _hint = Hint(format!("SEED={seed} CRASH={instant} ({cut:?})"));
+            let (_how, _hint) = (Hint(format!("{cut:?}")), repeats(seed, Some(instant)));
             let disk = fork.fork(seed ^ instant);
             let all_synced = disk.is_synced();
             disk.power_cut(cut);
@@ -286,8 +286,8 @@ fn opens_after(fork: &SimStorage, cut: Cut, rig: &Rig, known: &Known) {
 
 #[test]
 fn whenever_the_power_is_cut_a_full_ring_loses_nothing_that_is_held() {
-    for seed in seeds(1) {
-        let _hint = Hint(format!("SEED={seed}"));
+    for seed in seeds(1, &[]) {
+        let _hint = repeats(seed, None);
         let mut run = Run::new(seed, Kind::Mirror, Cuts::Everywhere(seed));
         for _ in 0..STEPS {
             run.step();
@@ -301,8 +301,8 @@ fn whenever_the_power_is_cut_a_full_ring_loses_nothing_that_is_held() {
 
 #[test]
 fn whatever_fails_on_a_full_ring_it_loses_nothing_that_is_held_and_goes_on_when_that_is_released() {
-    for seed in seeds(90) {
-        let _hint = Hint(format!("SEED={seed}"));
+    for seed in seeds(90, &[]) {
+        let _hint = repeats(seed, None);
         let kind = Kind::ALL[(seed % 3) as usize];
         let mut run = Run::new(seed, kind, Cuts::Nowhere);
         for _ in 0..100 + run.rng.below(200) {
