@@ -31,7 +31,7 @@ use crate::types::{
 };
 use index::Index;
 use record::{MetaRecord, ProducerBatch, Records};
-use ring::{Done, Ring, RingStats};
+use ring::{Done, Ring, RingStats, Room};
 use staging::{Staging, run_of};
 use state::mirrors::Mirrors;
 use state::{State, StateLimits};
@@ -193,10 +193,14 @@ impl Log {
         self.room_in_group(ring, payload_bytes, runs)?;
         let place = usize::from(ring.0);
         let (ring, state, index) = (&mut self.rings[place], &self.state, &self.indexes[place]);
-        if kept && !ring.room_kept(payload_bytes, runs, state, index) {
-            return Err(StageError::Held);
+        if kept {
+            return match ring.room_kept(payload_bytes, runs, state, index) {
+                Room::Now => Ok(()),
+                Room::Soon => Err(full(ring)),
+                Room::None => Err(StageError::Held),
+            };
         }
-        if !kept && !ring.room_beside(payload_bytes, runs, 0, state, index) {
+        if !ring.room_beside(payload_bytes, runs, 0, state, index) {
             return Err(full(ring));
         }
         Ok(())
@@ -207,10 +211,11 @@ impl Log {
         hold::keeps(&self.ring(ring).config.hold_for, topic)
     }
 
-    /// Whether a held ring would take so many bytes of kept records now.
+    /// Whether a held ring would take so many bytes of kept records, now or soon.
     pub fn takes_kept(&mut self, ring: RingIndex, payload_bytes: usize) -> bool {
         let place = usize::from(ring.0);
-        self.rings[place].room_kept(payload_bytes, 1, &self.state, &self.indexes[place])
+        let (state, index) = (&self.state, &self.indexes[place]);
+        self.rings[place].room_kept(payload_bytes, 1, state, index) != Room::None
     }
 
     /// The ring's holders, and where they stand.

@@ -426,6 +426,13 @@ impl<'a> RingRecovery<'a> {
         for found in found {
             let (state, unreadable) = files::state_of(&self.files, self.found.id, base, found);
             self.unreadable = self.unreadable.or(unreadable);
+            if let Some(head) = found.head.unreadable() {
+                // It may be the newest one, and would count again should it be read one day: with
+                // what it says is gone, and under a sequence that none may have a second time.
+                self.unreadable = self.unreadable.or(Some(head));
+                let next = self.found.segment_next.0.saturating_add(SEGMENT_TRIES_MAX);
+                self.found.segment_next = SegmentSeq(next);
+            }
             match state {
                 FileState::Live(segment) => live.push(segment),
                 FileState::Later(later) => {
@@ -463,8 +470,6 @@ impl<'a> RingRecovery<'a> {
             self.name(),
             found.file.0
         );
-        // Its sequence is not given again, should it be read one day.
-        self.found.segment_next = SegmentSeq(self.found.segment_next.0.saturating_add(1));
         if hides {
             self.damage.segments += 1;
             self.lose(self.files.segment_bytes);
@@ -560,3 +565,7 @@ impl<'a> RingRecovery<'a> {
         self.found.free.retain(|file| file.0 < kept);
     }
 }
+
+/// Each try to begin a segment takes a sequence: so many may have failed before the one of which a head
+/// is left that cannot be read.
+const SEGMENT_TRIES_MAX: u64 = 1 << 16;

@@ -30,6 +30,7 @@ pub use found::{Found, Newest, Shape};
 use jobs::Quiet;
 use roster::Roster;
 pub use roster::Segment;
+pub use space::Room;
 use writer::{Event, Mode, Why, Writer};
 
 /// What is counted of a ring since the start.

@@ -19,7 +19,7 @@ use kafka_protocol::messages::{ApiKey, GroupId, OffsetCommitRequest, ProduceResp
 use kafka_protocol::protocol::StrBytes;
 
 use crate::host::{Host, NOON_MS, config_small, frame, read_answer};
-use crate::model::{Batch, Model, PARTITIONS, PRODUCERS, RELAXED};
+use crate::model::{Batch, Model, PARTITIONS, PRODUCERS, RELAXED_MESSAGES, RELAXED_MS};
 use crate::produce::{create_topic, produce, topic_name};
 
 /// A workload under way: the broker, what is known of it, and answers that are still owed.
@@ -61,7 +61,7 @@ enum Kind {
     Pages,
     /// One whose groups start on sectors, on a disk that tears no more than those.
     Sectors,
-    /// Two: topic b has its own.
+    /// Two: topic b and one that relaxes its syncs have their own.
     Two,
 }
 
@@ -85,7 +85,8 @@ impl Run {
         run.model.boot(run.host.broker.log.state().boot);
         create_topic(&mut run.host, "a", 2, &[]);
         create_topic(&mut run.host, "b", 1, &[]);
-        create_topic(&mut run.host, RELAXED, 1, &[("flush.ms", "700")]);
+        create_topic(&mut run.host, RELAXED_MS, 1, &[("flush.ms", "700")]);
+        create_topic(&mut run.host, RELAXED_MESSAGES, 1, &[("flush.messages", "3")]);
         run
     }
 
@@ -235,7 +236,7 @@ impl Run {
             return;
         }
         for cut in Cut::ALL {
-            let _hint = Hint(format!("SEED={seed} CRASH={instant} ({cut:?})"));
+            let (_how, _hint) = (Hint(format!("{cut:?}")), repeats(seed, Some(instant)));
             let disk = fork.fork(seed ^ instant);
             let all_synced = disk.is_synced();
             disk.power_cut(cut);
@@ -369,24 +370,37 @@ fn config(kind: Kind) -> Config {
     }
     if kind == Kind::Two {
         let mut other = config.rings[0].clone();
-        config.rings[0].topics = vec!["a".into(), RELAXED.into()];
-        (other.name, other.topics) = ("other".into(), vec!["b".into()]);
+        config.rings[0].topics = vec!["a".into(), RELAXED_MS.into()];
+        (other.name, other.topics) = ("other".into(), vec!["b".into(), RELAXED_MESSAGES.into()]);
         config.rings.push(other);
     }
     config
 }
 
 /// A number from the environment.
-fn asked(name: &str) -> Option<u64> {
+pub fn asked(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn seeds(count: u64) -> std::ops::Range<u64> {
-    asked("SEED").map_or(1..count + 1, |seed| seed..seed + 1)
+/// The seeds of a test: so many, or as the environment says, `SEED=` alone or `SEEDS=` times as many
+/// from there on. Those which found something are tried every time.
+pub fn seeds(count: u64, found: &[u64]) -> Vec<u64> {
+    let Some(seed) = asked("SEED") else {
+        return (1..=count).chain(found.iter().copied()).collect();
+    };
+    let count = asked("SEEDS").map_or(1, |times| times * count);
+    (seed..seed + count).collect()
 }
 
 /// Is printed when a test fails.
-struct Hint(String);
+pub struct Hint(pub String);
+
+/// What repeats a failure.
+pub fn repeats(seed: u64, crash: Option<u64>) -> Hint {
+    let test = std::thread::current().name().unwrap_or("crash").to_owned();
+    let crash = crash.map_or(String::new(), |crash| format!(" CRASH={crash}"));
+    Hint(format!("it is repeated by: SEED={seed}{crash} cargo test --locked --test it {test}"))
+}
 
 impl Drop for Hint {
     fn drop(&mut self) {
@@ -398,8 +412,8 @@ impl Drop for Hint {
 
 #[test]
 fn whenever_the_power_is_cut_nothing_acknowledged_or_seen_is_lost() {
-    for seed in seeds(1) {
-        let _hint = Hint(format!("SEED={seed}"));
+    for seed in seeds(1, &[]) {
+        let _hint = repeats(seed, None);
         let mut run = Run::new(seed, Kind::Pages, Cuts::Everywhere(seed));
         for _ in 0..STEPS {
             run.step();
@@ -414,8 +428,8 @@ fn whenever_the_power_is_cut_nothing_acknowledged_or_seen_is_lost() {
 
 #[test]
 fn what_a_process_served_after_failed_syncs_is_there_after_it_was_killed_and_the_power_cut() {
-    for seed in seeds(300) {
-        let _hint = Hint(format!("SEED={seed}"));
+    for seed in seeds(300, &[]) {
+        let _hint = repeats(seed, None);
         let kind = [Kind::Pages, Kind::Sectors, Kind::Two][(seed % 3) as usize];
         let mut run = Run::new(seed, kind, Cuts::Nowhere);
         for _ in 0..run.rng.below(60) {

@@ -379,6 +379,31 @@ fn a_failure_under_the_last_records_that_fit_leaves_room_for_metadata() {
 }
 
 #[test]
+fn two_failures_under_the_last_records_that_fit_leave_room_for_metadata() {
+    for first in 14..25 {
+        for second in first + 1..first + 5 {
+            let mut rig = Rig::new(&["group:g"]);
+            for number in 0..100 {
+                if number == first || number == second {
+                    rig.host.storage.fail(Op::Sync, Failing::Once(0));
+                }
+                if rig.try_send("t", 0, RECORD_BYTES).is_none() {
+                    break;
+                }
+            }
+            for offset in 0..200 {
+                assert_eq!(rig.commit("a", "t", 0, offset), 0, "{first}, {second}");
+            }
+            let end = rig.bounds("t", 0).1;
+            assert_eq!((rig.stats().evicted, rig.bounds("t", 0).0), (0, 0));
+            assert_eq!(rig.commit("g", "t", 0, end), 0, "{first}, {second}");
+            assert!(rig.fill("t", 0) > 10, "{first}, {second}");
+            rig.check("t", 0);
+        }
+    }
+}
+
+#[test]
 fn when_failures_have_used_up_all_files_nothing_that_is_held_goes() {
     let mut rig = Rig::new(&["group:g"]);
     let sent = rig.fill("t", 0);

@@ -8,10 +8,17 @@ use brooklet::types::{Boot, PartitionHandle, RingIndex};
 use crate::host::{Host, NOON_MS, PLAIN, Sequenced, batch};
 
 /// Topic and index of each partition.
-pub const PARTITIONS: [(&str, i32); 4] = [("a", 0), ("a", 1), ("b", 0), (RELAXED, 0)];
+pub const PARTITIONS: [(&str, i32); 5] =
+    [("a", 0), ("a", 1), ("b", 0), (RELAXED_MS, 0), (RELAXED_MESSAGES, 0)];
 
-/// The topic that is acknowledged when written: a crash may take what nobody saw yet.
-pub const RELAXED: &str = "relaxed";
+/// The topics that are acknowledged when written, with `flush.ms` and with `flush.messages`: a crash
+/// may take what nobody saw yet.
+pub const RELAXED_MS: &str = "relaxed-ms";
+pub const RELAXED_MESSAGES: &str = "relaxed-messages";
+
+fn is_relaxed(topic: &str) -> bool {
+    [RELAXED_MS, RELAXED_MESSAGES].contains(&topic)
+}
 
 /// The partition of each idempotent producer.
 pub const PRODUCERS: [usize; 3] = [0, 0, 2];
@@ -88,7 +95,7 @@ impl Model {
     pub fn answered(&mut self, place: usize) {
         let batch = &mut self.batches[place];
         batch.acknowledged = true;
-        if PARTITIONS[batch.partition].0 == RELAXED {
+        if is_relaxed(PARTITIONS[batch.partition].0) {
             return;
         }
         let first = batch.offset.expect("it has its place");
@@ -133,7 +140,7 @@ impl Model {
                 continue;
             };
             let from = self.seen_to[partition].max(log_start);
-            if *topic == RELAXED && from < visible {
+            if is_relaxed(topic) && from < visible {
                 // What could not be synced is a gap, whatever its client was told.
                 self.placed.retain(|(of, offset), _| *of != partition || *offset < from);
                 let found = read(host, partition, from);
@@ -160,7 +167,8 @@ impl Model {
             "{:?} begins at {log_start}: {gone:?}, not below {max}, did not have to go",
             PARTITIONS[partition]
         );
-        self.starts_max[partition] = max.max(first_behind_oldest(host, partition));
+        let (topic, index) = PARTITIONS[partition];
+        self.starts_max[partition] = max.max(first_behind_oldest(host, topic, index));
     }
 
     /// After the broker was opened again: compares all that can be read, the bounds, the boot and
@@ -268,8 +276,7 @@ fn bounds(host: &Host, partition: usize) -> Option<(PartitionHandle, i64, i64)> 
 }
 
 /// Where a partition would begin without the segments that must go when its ring begins another.
-fn first_behind_oldest(host: &Host, partition: usize) -> i64 {
-    let (topic, index) = PARTITIONS[partition];
+pub fn first_behind_oldest(host: &Host, topic: &str, index: i32) -> i64 {
     let log = &host.broker.log;
     let Some(partition) = host.broker.partition_asked(topic, index) else {
         return 0;

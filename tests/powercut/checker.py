@@ -5,7 +5,8 @@ offsets, one that creates and deletes topics. Each writes down in the `Ledger` w
 `verify` reads everything back and gives the broken promises, as text:
 
 - what was acknowledged is there, and what a consumer saw stays there, below nothing but eviction;
-- eviction takes nothing while the ring has room for it;
+- eviction takes nothing while the ring has room for it, and of a held ring nothing at all that its
+  holder has not committed past;
 - no offset ever has two contents, and every content is byte for byte what was sent;
 - each producer's batches stand in the order in which it sent them, an idempotent one's only once;
 - committed offsets, leader epochs, log starts and ends never go back; topics that were made or deleted
@@ -27,6 +28,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "clients
 import rawkafka
 
 GROUP = "powercut"
+# The group that a held ring is held for; it commits when a test says so.
+HOLDER = "keeper"
 # Topic, partitions, settings; the relaxed one is acknowledged before its sync, so its
 # acknowledgements promise nothing, and what was seen of it does.
 TOPICS = (
@@ -34,6 +37,8 @@ TOPICS = (
     ("once", 2, {}),
     ("relaxed", 1, {"flush.ms": "20"}),
 )
+# How long producers of `Load` let a request wait.
+PRODUCE_MS_MAX = 1000
 VALUE_BYTES = (18, 120, 1000, 6000, 60_000)
 RECORDS_MAX = 6
 PLACES = [(topic, index) for topic, count, _ in TOPICS for index in range(count)]
@@ -41,6 +46,8 @@ PLACES = [(topic, index) for topic, count, _ in TOPICS for index in range(count)
 GONE = (OSError, rawkafka.Closed, ValueError, IndexError, struct.error)
 # Errors that say "not now" and promise nothing: KAFKA_STORAGE_ERROR, and the same to a consumer.
 RETRIABLE = (56, 16)
+# A held ring is full, and the request has waited for as long as it may.
+NOT_ENOUGH_REPLICAS = 19
 
 
 # ---- batches whose CRC-32C is known without a walk over their bytes ----
@@ -154,12 +161,14 @@ def decode(batch):
 class Ledger:
     """What was sent and what was promised. One for the whole life of a data directory."""
 
-    def __init__(self, capacity_bytes=0):
+    def __init__(self, capacity_bytes=0, held=False):
         self.lock = threading.Lock()
         # How many bytes of groups the ring holds at the least before it evicts; 0: not checked.
         self.capacity_bytes = capacity_bytes
         self.content = collections.defaultdict(dict)
         self.must = collections.defaultdict(dict)
+        # Of a held ring, how far its holder committed in each partition, or was about to.
+        self.released = collections.Counter() if held else None
         self.bounds, self.epochs = {}, {}
         # Everything that took room, oldest first: [bytes at most, partition, offset or None].
         self.room = collections.deque()
@@ -245,6 +254,10 @@ class Ledger:
             for offset in [offset for offset in table if offset < log_start]:
                 del table[offset]
 
+    def may_wait(self, error):
+        """Whether an error promises nothing, and may come."""
+        return error in RETRIABLE or (error == NOT_ENOUGH_REPLICAS and self.released is not None)
+
     def retained(self):
         """The lowest offset of each partition that the ring has had no reason to evict."""
         total, lowest = 0, {}
@@ -266,7 +279,7 @@ class Load:
     def __init__(self, host, port, ledger, seed, sizes=VALUE_BYTES, pause=0.0):
         self.host, self.port, self.ledger, self.seed = host, port, ledger, seed
         self.sizes, self.pause = sizes, pause
-        self.stopping = threading.Event()
+        self.stopping, self.full = threading.Event(), threading.Event()
         self.threads = []
 
     def start(self):
@@ -305,7 +318,7 @@ class Load:
                 # The broker was killed, or is not there yet.
                 self.stopping.wait(0.02)
             except rawkafka.KafkaError as error:
-                if error.code not in RETRIABLE:
+                if not self.ledger.may_wait(error.code):
                     self.ledger.fail(f"{function.__name__}: {error}")
                 self.stopping.wait(0.02)
 
@@ -327,14 +340,16 @@ class Load:
                     sent = Sent(producer, place, *numbers, (-1, -1, -1))
                     data = encode(sent)
                     entry = self.ledger.sending(sent, len(data))
-                    body = broker.produce_body(*place, data, acks)
+                    body = broker.produce_body(*place, data, acks, PRODUCE_MS_MAX)
                     waiting.append((broker.send(rawkafka.PRODUCE, 3, body), place, sent, entry))
                 correlation, place, sent, entry = waiting.popleft()
                 error, offset = broker.produce_answer(broker.receive(correlation))
                 if error == 0:
                     self.ledger.acknowledged(sent, offset, entry)
-                elif error not in RETRIABLE:
+                elif not self.ledger.may_wait(error):
                     self.ledger.fail(f"error {error} for a batch to {place}")
+                if error == NOT_ENOUGH_REPLICAS:
+                    self.full.set()
                 if self.pause:
                     self.stopping.wait(self.pause)
 
@@ -364,7 +379,7 @@ class Load:
                     waiting.append([self._send_once(broker, sent), sent])
                 (correlation, entry), sent = waiting.popleft()
                 error, offset = broker.produce_answer(broker.receive(correlation))
-                if error in RETRIABLE:
+                if self.ledger.may_wait(error):
                     # From this batch on, all of them again, over a new connection.
                     raise rawkafka.Closed("to be sent again")
                 if error != 0:
@@ -448,6 +463,16 @@ def make_topics(host, port):
                     raise
 
 
+def release(host, port, ledger):
+    """The holder commits past all that is there."""
+    with rawkafka.Connection(host, port, timeout=30) as broker:
+        for topic, index in PLACES:
+            error, _, end = broker.list_offset(topic, index, rawkafka.LATEST)
+            rawkafka.check(error, f"ListOffsets {topic}-{index}")
+            ledger.released[topic, index] = end
+            commit_offset(broker, HOLDER, topic, index, end)
+
+
 def commit_offset(broker, group, topic, partition, offset):
     """OffsetCommit 2 by no member of the group."""
     entry = struct.pack(">iq", partition, offset) + rawkafka.string("")
@@ -522,6 +547,10 @@ def verify_partition(broker, place, ledger, retained):
     if place in retained and start > retained[place]:
         ledger.fail(f"{place}: the log starts at {start}, and the ring had room from {retained[place]}")
     owed = ledger.must[place]
+    if ledger.released is not None:
+        gone = [offset for offset in owed if ledger.released[place] <= offset < start]
+        if gone:
+            ledger.fail(f"{place}: {len(gone)} records from {min(gone)} on were held, and are evicted")
     if owed and max(owed) >= end:
         ledger.fail(f"{place}: {max(owed)} was {owed[max(owed)]}, the end is {end}")
     found, offset, epoch = {}, start, 0

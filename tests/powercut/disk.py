@@ -32,7 +32,7 @@ class Disk:
         self.random = random.Random(seed)
         # (position, bytes, kinds) in order of arrival, and the newest contents by sector.
         self.pending, self.live = [], {}
-        self.counts = {"reads": 0, "writes": 0, "flushes": 0, "flushes_ignored": 0}
+        self.counts = {"reads": 0, "writes": 0, "flushes": 0, "flushes_ignored": 0, "faults": 0}
         # Where the last ring write ended, for pieces of it that follow without a magic.
         self.ring_end, self.ring_kinds = None, frozenset()
         # Where the ring's files lie, as (from, to); empty as long as nobody said.
@@ -96,16 +96,20 @@ class Disk:
         if "faults" in order:
             self.faults = order["faults"]
         if "cut" in order and not self.is_cut:
-            self.cut(order["cut"], "asked", frozenset())
+            self.cut(order["cut"], "asked", frozenset(), None)
         if "counts" in order:
             return {"counts": self.counts}
         return None
 
-    def fault(self, op, at, count):
-        """What an order of faults says about this operation: None, or (errno or 0, milliseconds)."""
+    def fault(self, op, at, count, data=b""):
+        """What an order of faults says about this operation: None, or (errno or 0, milliseconds).
+        `kind`: only what has this part of a ring in it, or for "ring" any part. `arm`: from when it
+        strikes, this rule holds."""
         for fault in self.faults:
             low, high = fault.get("range", (0, self.bytes))
             if fault["op"] != op or (op != "flush" and (at >= high or at + count <= low)):
+                continue
+            if "kind" in fault and not self._is_of(fault["kind"], op, at, count, data):
                 continue
             if fault.get("after", 0) > 0:
                 fault["after"] -= 1
@@ -113,11 +117,15 @@ class Disk:
             if fault.get("times", 1) == 0:
                 continue
             fault["times"] = fault.get("times", -1) - 1
+            self.counts["faults"] += 1
+            if "arm" in fault:
+                self.rule = dict(fault["arm"])
             return fault.get("errno", 0), fault.get("ms", 0)
         return None
 
-    def cut(self, keep, at, kinds):
-        """The power goes away: decides what of the pending sectors is on the medium."""
+    def cut(self, keep, at, kinds, aim):
+        """The power goes away: decides what of the pending sectors is on the medium. `aim`: what the
+        rule that struck was for."""
         self.is_cut = True
         # A ring may find any sector old, new or garbled; file systems count on whole pages.
         sectors = [
@@ -141,6 +149,7 @@ class Disk:
             "event": "cut",
             "keep": keep,
             "at": at,
+            "aim": aim,
             "kinds": sorted(kinds or frozenset().union(*(entry[2] for entry in self.pending))),
             "sectors_pending": sum(len(data) for _, data, _ in sectors) // SECTOR,
             "sectors_kept": sum(len(data) for _, data, _ in kept) // SECTOR,
@@ -160,6 +169,14 @@ class Disk:
         chance = self.random.choice((0.1, 0.5, 0.9))
         # A sector that was written twice keeps one of both, or what it had.
         return [sector for sector in sectors if self.random.random() < chance]
+
+    def _is_of(self, kind, op, at, count, data):
+        """Whether an operation is of such a part of a ring. A flush is of what was written last."""
+        if op == "flush":
+            kinds = self.pending[-1][2] - {"fs"} if self.pending else frozenset()
+        else:
+            kinds = kinds_in(self.read(at, count) if op == "read" else data)
+        return bool(kinds) if kind == "ring" else kind in kinds
 
     def _in_ring(self, at):
         return any(low <= at < high for low, high in self.ring)
@@ -182,18 +199,12 @@ class Disk:
         rule["count"] = rule.get("count", 1) - 1
         if rule["count"] > 0:
             return False
-        self.cut(rule.get("keep", "none"), when, kinds)
+        self.cut(rule.get("keep", "none"), when, kinds, rule.get("aim"))
         return True
 
     def _kinds_of(self, at, data):
         """Which parts of a ring a write has; {"fs"}: none, it is the file system's own."""
-        kinds = set()
-        for place in range(0, len(data), PAGE):
-            if data.startswith(ANCHOR_MAGIC, place):
-                kinds.add(ANCHOR_KINDS.get(struct.unpack_from("<I", data, place + 32)[0], "head"))
-            elif data.startswith(GROUP_MAGIC, place):
-                flags = struct.unpack_from("<H", data, place + 52)[0]
-                kinds.add(GROUP_FLAGS.get(flags, "copy"))
+        kinds = kinds_in(data)
         if not kinds and at == self.ring_end and (self._in_ring(at) or not self.ring):
             kinds = set(self.ring_kinds)
         if not kinds and len(data) >= FILL_BYTES_MIN and not any(data):
@@ -201,6 +212,18 @@ class Disk:
         if kinds:
             self.ring_end, self.ring_kinds = at + len(data), frozenset(kinds)
         return frozenset(kinds or {"fs"})
+
+
+def kinds_in(data):
+    """Which parts of a ring begin in it."""
+    kinds = set()
+    for place in range(0, len(data), PAGE):
+        if data.startswith(ANCHOR_MAGIC, place):
+            kinds.add(ANCHOR_KINDS.get(struct.unpack_from("<I", data, place + 32)[0], "head"))
+        elif data.startswith(GROUP_MAGIC, place):
+            flags = struct.unpack_from("<H", data, place + 52)[0]
+            kinds.add(GROUP_FLAGS.get(flags, "copy"))
+    return kinds
 
 
 def tell(event):

@@ -102,13 +102,14 @@ class Server:
             return
         at, count = (0, 0) if op == FSYNC else struct.unpack_from("<QI", body, 8)
         name = {READ: "read", WRITE: "write", FSYNC: "flush"}[op]
-        error, late_ms = self.disk.fault(name, at, count) or (0, 0)
+        data = body[WRITE_HEADER : WRITE_HEADER + count] if op == WRITE else b""
+        error, late_ms = self.disk.fault(name, at, count, bytes(data)) or (0, 0)
         payload = b""
         if error == 0:
             if op == READ:
                 payload = self.disk.read(at, count)
             elif op == WRITE:
-                alive = self.disk.write(at, body[WRITE_HEADER : WRITE_HEADER + count])
+                alive = self.disk.write(at, data)
                 payload = struct.pack("<II", count, 0)
             else:
                 alive = self.disk.flush()

@@ -1,16 +1,20 @@
 """A disk's life over many power cuts, whatever the broker runs in: start, read back, load, cut, again.
 
-`native` and `run` give it a stack: something that can be powered on, started, and cut.
+`native` and `run` give it a stack: something that can be powered on, started, and cut. A life has a plan:
+which kind of cut comes when. A cut that fell elsewhere than it was meant to is tried again, so that a run
+has cuts of each kind of `KINDS`; one without is a failure, and so is one without failing starts.
 """
 
 import collections
+import errno
+import itertools
 import pathlib
 import random
 import shutil
 import tempfile
 import time
 
-from checker import GONE, Ledger, Load, make_topics, verify
+from checker import GONE, Ledger, Load, make_topics, release, verify
 from disk import KEEPS
 from stack import CUT_SECONDS_MAX, Cut
 
@@ -20,93 +24,145 @@ SEGMENTS, SEGMENT_BYTES = 3, 4 << 20
 SETTINGS = (
     f"ring.main.segments={SEGMENTS}",
     "ring.main.segment_bytes=4MiB",
-    "ring.main.spares=1",
+    # Starts that fail one after the other each take one until the next roll.
+    "ring.main.spares=3",
     "seal_after_ms=100",
+    "memory_max=10MiB",
 )
+HELD_SETTINGS = (*SETTINGS, "ring.main.hold_for=group:keeper")
 # What a ring of that size keeps at the least: all segments but the oldest, and of those not what
 # heads, feet and the notes of starts take.
 CAPACITY_BYTES = (SEGMENTS - 1) * (SEGMENT_BYTES - (1 << 20))
-CUTS_PER_LIFE = 20
-LOAD_SECONDS_MAX = 5
-# What a cut waits for: (kind of write or None for any, before which moment, at most how many of it).
-AIMS = (
-    ("group", "write", 200),
-    ("group", "flush", 200),
-    ("group", "flushed", 200),
-    ("head", "write", 1),
-    ("head", "flush", 1),
-    ("head", "flushed", 1),
-    ("foot", "write", 1),
-    ("foot", "flush", 1),
-    ("foot", "flushed", 1),
-    (None, "write", 400),
-    ("fs", "write", 6),
-)
+CUTS_PER_LIFE, CUTS_PER_HELD_LIFE = 18, 4
+LOAD_SECONDS_MAX, FULL_SECONDS_MAX = 5, 120
+TRIES_MAX = 4
+# What file systems are larger than they have to be.
+SPARE_MIB = 8
+# Where a cut can fall. Of each kind what it waits for: (part of the ring that is written, or None for any,
+# before which moment, at most how many of it).
+KINDS = {
+    # While the ring is made, and while a broker starts over one.
+    "format": ((None, "write", 10), (None, "flush", 3)),
+    "recovery": (("group", "write", 1), ("group", "flush", 1), (None, "write", 3), (None, "flush", 2)),
+    "group": (("group", "write", 200), ("group", "flush", 200), ("group", "flushed", 200)),
+    "foot": (("foot", "write", 1), ("foot", "flush", 1)),
+    "head": (("head", "write", 1), ("head", "flush", 1)),
+    # Between a foot and the next head, and between that and the first group.
+    "roll": (("foot", "flushed", 1), ("head", "flushed", 1)),
+    # Behind a group whose write failed, on its way to a spare.
+    "failover": (
+        ("head", "write", 1), ("head", "flush", 1), ("head", "flushed", 1),
+        ("group", "write", 1), ("group", "flush", 1),
+    ),
+    # In a held ring that is full, while its producers wait.
+    "hold": (("group", "write", 20), ("group", "flush", 20), ("group", "flushed", 20)),
+}
+# More of the kinds of which every life has one, and what else a cut may wait for.
+OTHERS = ("seal", "any", "fs", "write")
+OTHER_AIMS = {
+    "seal": (("seal", "write", 1), ("seal", "flush", 1), ("seal", "flushed", 1)),
+    "fs": (("fs", "write", 6),),
+    "write": ((None, "write", 400),),
+}
+# What fails in a start before the disk works again: how often at the most; None: until then. A page that
+# cannot be read for eight seconds counts as damaged, so reads fail for a moment only.
+START_FAULTS = {"read": (1, 2, 3), "write": (1, 2, None), "flush": (1, 2, None)}
+
+
+def plan_of(chance, held, cuts):
+    """The kinds of a life's cuts, in their order."""
+    if held:
+        return ["format", *(["hold"] * max(1, cuts - 2)), "recovery"][: max(cuts, 2)]
+    wanted = [kind for kind in KINDS if kind not in ("format", "hold")]
+    more = [*wanted, *OTHERS, *OTHERS]
+    chance.shuffle(wanted)
+    chance.shuffle(more)
+    return ["format", *wanted, *itertools.islice(itertools.cycle(more), max(0, cuts - 1 - len(wanted)))]
 
 
 def show(totals, lives, seconds):
-    """What was tried."""
+    """What was tried; gives what was not."""
     print(
         f"{totals['cuts']} cuts in {lives} lives, {seconds:.0f} s; records acknowledged "
         f"{totals['acknowledged']:,}, broken promises {totals['broken']}"
     )
-    for title in ("at", "phase", "keep", "fs"):
-        parts = [(key[1], count) for key, count in totals.items() if key[0] == title]
-        print(f"  by {title}: " + ", ".join(f"{name} {count}" for name, count in sorted(parts)))
+    parts = [(f"into a {kind}", totals["kind", kind]) for kind in KINDS]
+    parts += [(f"elsewhere ({kind})", totals["kind", kind]) for kind in (*OTHERS, "asked")]
+    print("  cuts: " + ", ".join(f"{name} {count}" for name, count in parts))
+    starts = [(op, totals["start", op]) for op in START_FAULTS]
+    print("  starts on a failing disk: " + ", ".join(f"{op} {count}" for op, count in starts))
+    served = totals["served"]
+    print(f"    of these {served} served all the same, {sum(n for _, n in starts) - served} gave up")
+    for title in ("keep", "fs"):
+        named = [(key[1], count) for key, count in totals.items() if key[0] == title]
+        print(f"  by {title}: " + ", ".join(f"{name} {count}" for name, count in sorted(named)))
+    never = [f"no cut into a {kind}" for kind in KINDS if not totals["kind", kind]]
+    return never + [f"no start in which a {op} fails" for op, count in starts if not count]
 
 
-def lives(build, systems, seed, cuts):
-    """Lives until there were so many cuts; `build(home, system, seed)` makes what each one runs in.
-    Gives the exit code."""
-    totals, failures, number, started = collections.Counter(), 0, 0, time.monotonic()
+def lives(build, systems, seed, cuts, only=None):
+    """Lives until there were so many cuts; `build(home, system, seed, settings)` makes what each one runs
+    in. `only`: one life, with a held ring or without. Gives the exit code."""
+    totals, number, started = collections.Counter(), 0, time.monotonic()
     while totals["cuts"] < cuts:
-        system = systems[number % len(systems)]
-        wanted = min(CUTS_PER_LIFE, cuts - totals["cuts"])
-        found, counts = life(build, system, seed + number, wanted)
+        system, held = systems[number // 2 % len(systems)], number % 2 == 1
+        held = held if only is None else only == "held"
+        wanted = CUTS_PER_HELD_LIFE if held else CUTS_PER_LIFE
+        if only is not None:
+            wanted = cuts
+        found, counts = life(build, system, seed + number, wanted, held)
         totals.update(counts)
         if found:
-            failures += 1
-            print(f"FAILED: --fs {system} --seed {seed + number} --cuts {wanted}")
+            word = "held" if held else "plain"
+            print(f"FAILED: --fs {system} --seed {seed + number} --cuts {wanted} --life {word}")
             for text in found[:20]:
                 print(f"    {text}")
         number += 1
-    show(totals, number, time.monotonic() - started)
-    print(f"{totals['cuts'] - failures} passed, {failures} failed")
-    return 1 if failures else 0
+        if only is not None:
+            break
+    never = show(totals, number, time.monotonic() - started)
+    failed = totals["failed"]
+    if only is None:
+        failed += len(never)
+        for text in never:
+            print(f"FAILED: {text}; more --cuts?")
+    print(f"{totals['passed']} passed, {failed} failed")
+    return 1 if failed else 0
 
 
-def life(build, system, seed, cuts):
+def life(build, system, seed, cuts, held):
     """One disk's life; gives what was broken, and counts."""
-    chance, ledger, counts = random.Random(seed), Ledger(CAPACITY_BYTES), collections.Counter()
+    chance, counts = random.Random(seed), collections.Counter()
+    ledger = Ledger(0 if held else CAPACITY_BYTES, held)
     home = pathlib.Path(tempfile.mkdtemp(prefix="powercut-"))
-    made = build(home, system, seed)
-    found = []
+    made = build(home, system, seed, HELD_SETTINGS if held else SETTINGS)
+    found, plan, tries = [], collections.deque(plan_of(chance, held, cuts)), collections.Counter()
+    faults = collections.deque(START_FAULTS)
     try:
-        for number in range(cuts):
-            report = cycle(made, ledger, chance, number)
+        number = 0
+        while plan and not ledger.broken:
+            kind = plan.popleft()
+            report = cycle(made, ledger, chance, kind, number == 0, faults, counts)
             made.power_off()
-            counts["cuts"] += 1
-            for key in where(report):
-                counts[key] += 1
-            counts["fs", system] += 1
-            print(
-                f"{system} {seed} cut {number + 1}: {report['phase']}, {'+'.join(report['kinds'])} "
-                f"{report['at']}, keeps {report['keep']} ({report['sectors_kept']} of "
-                f"{report['sectors_pending']} sectors); {ledger.counts['acknowledged']} acknowledged, "
-                f"{ledger.counts['broken']} broken",
-                flush=True,
-            )
-            if ledger.broken:
-                break
-        made.power_on()
-        made.start()
-        verify(made.broker.host, made.broker.port, ledger)
-        made.shut_down()
+            number += 1
+            fell = fell_into(report, kind)
+            tell_cut(system, seed, number, fell, report, ledger)
+            counts.update(("cuts", ("kind", fell), ("keep", report["keep"]), ("fs", system)))
+            tries[kind] += 1
+            if fell != kind and kind in KINDS and kind != "format" and tries[kind] < TRIES_MAX:
+                plan.append(kind)
+        if not ledger.broken:
+            made.power_on()
+            made.start()
+            read_back(made, ledger, counts)
+            made.shut_down()
     except Exception as error:  # whatever it was, it is this life's failure
         found.append(f"{type(error).__name__}: {error}")
     found += ledger.broken
     counts["acknowledged"], counts["broken"] = ledger.counts["acknowledged"], len(found)
+    # A cut passes when what it left was read back.
     counts["cuts"] = max(counts["cuts"], 1)
+    counts["failed"] = max(1, counts["cuts"] - counts["passed"]) if found else 0
     made.close()
     if found:
         kept = ROOT / "target" / "powercut" / f"{system}-{seed}"
@@ -117,24 +173,53 @@ def life(build, system, seed, cuts):
     return found, counts
 
 
-def cycle(made, ledger, chance, number):
+def fell_into(report, kind):
+    """Which kind of cut it was in the end."""
+    if report["phase"] != "load":
+        return report["phase"]
+    if report["aim"] is None:
+        return kind if kind == "any" else "asked"
+    return report["aim"] if report["aim"] not in ("format", "recovery") else "asked"
+
+
+def tell_cut(system, seed, number, fell, report, ledger):
+    print(
+        f"{system} {seed} cut {number}: {fell}, {'+'.join(report['kinds'])} {report['at']}, keeps "
+        f"{report['keep']} ({report['sectors_kept']} of {report['sectors_pending']} sectors); "
+        f"{ledger.counts['acknowledged']} acknowledged, {ledger.counts['broken']} broken",
+        flush=True,
+    )
+
+
+def read_back(made, ledger, counts):
+    """Everything that was promised is there: all cuts so far have passed."""
+    verify(made.broker.host, made.broker.port, ledger)
+    if not ledger.broken:
+        counts["passed"] = counts["cuts"]
+
+
+def cycle(made, ledger, chance, kind, first, faults, counts):
     """From power to cut: start, read back, load, cut. Gives the disk's report."""
     made.power_on()
     keep = chance.choice(KEEPS)
-    first = number == 0
-    # Into the start itself: always the first one, which makes the ring, and every third later on.
-    early = first or chance.random() < 0.3
+    early = kind in ("format", "recovery")
     if early:
-        count = chance.randint(1, 40) if first else chance.choice((1, 1, 2, 2, 3, 4))
-        made.disk.order(arm={"count": count, "keep": keep, "when": chance.choice(("write", "flush"))})
+        part, when, most = chance.choice(KINDS[kind])
+        rule = {"kind": part, "when": when, "count": chance.randint(1, most), "keep": keep}
+        made.disk.order(arm={**rule, "aim": kind})
     try:
         with_room(ledger, 256 << 10)
-        made.start()
+        if not early and not first:
+            start_on_failing_disk(made, ledger, chance, faults, counts)
+        else:
+            made.start()
         if first and not made.disk.is_cut():
             made.tell_ring()
         if not early:
-            verify(made.broker.host, made.broker.port, ledger)
+            read_back(made, ledger, counts)
         make_topics(made.broker.host, made.broker.port)
+        if kind == "hold":
+            release(made.broker.host, made.broker.port, ledger)
     except Cut as cut:
         return {**cut.report, "phase": "format" if first else "recovery"}
     except GONE:
@@ -142,56 +227,91 @@ def cycle(made, ledger, chance, number):
         return {**made.await_cut(CUT_SECONDS_MAX), "phase": "load"}
     if ledger.broken:
         return {**made.await_cut(0), "phase": "load"}
+    return {**cut_under_load(made, ledger, chance, kind, keep, early), "phase": "load"}
+
+
+def start_on_failing_disk(made, ledger, chance, faults, counts):
+    """A start in which the disk fails; then it works again, and the broker is started once more. What
+    the first one showed is in the ledger, if it served."""
+    op = faults[0]
+    times = chance.choice(START_FAULTS[op])
+    fault = {"op": op, "kind": "ring", "errno": errno.EIO, "after": chance.choice((0, 0, 1, 3))}
+    made.disk.order(faults=[{**fault, "times": -1 if times is None else times}])
+    before = made.disk.ask(counts=True)["counts"]["faults"]
+    served = True
+    try:
+        made.start()
+    except RuntimeError:
+        served = False
+    struck = made.disk.ask(counts=True)["counts"]["faults"] > before
+    made.disk.order(faults=[])
+    if struck:
+        faults.rotate(-1)
+        if op != "read":
+            # What is left of a segment that is given up has no use, and two starts may each do that.
+            with_room(ledger, 2 * SEGMENT_BYTES)
+        counts["start", op] += 1
+        counts["served"] += served
+    elif not served:
+        raise RuntimeError(f"no start, and nothing failed\n{made.tail()}")
+    if served:
+        verify(made.broker.host, made.broker.port, ledger)
+        made.kill()
+    with_room(ledger, 256 << 10)
+    made.start()
+
+
+def cut_under_load(made, ledger, chance, kind, keep, early):
+    """Clients at work, until the cut."""
     load = Load(made.broker.host, made.broker.port, ledger, chance.random())
     load.start()
-    aim = chance.choice((*AIMS, "seal", "any"))
-    if not early:
-        aim_at(made, chance, aim, keep)
-    if aim == "seal":
+    before = ledger.counts["acknowledged"]
+    if kind == "hold" and not load.full.wait(FULL_SECONDS_MAX):
+        ledger.fail(f"the ring does not fill within {FULL_SECONDS_MAX} s")
+    if kind == "seal":
         # Silence is what a seal follows.
         time.sleep(chance.uniform(0, 0.3))
+    if not early:
+        aim_at(made, ledger, chance, kind, keep)
+    if kind == "seal":
         load.stopping.set()
-    before = ledger.counts["acknowledged"]
     report = made.await_cut(LOAD_SECONDS_MAX)
-    if report["at"] == "asked" and aim not in ("seal", "any"):
+    if report["at"] == "asked" and kind not in ("seal", "any"):
         if ledger.counts["acknowledged"] == before:
             ledger.fail(f"nothing was acknowledged within {LOAD_SECONDS_MAX} s")
     made.silence()
     load.stop()
-    return {**report, "phase": "load"}
+    return report
 
 
 def with_room(ledger, count):
-    """A start takes room too."""
+    """A start takes room too, and so does a failure."""
     with ledger.lock:
         ledger.take_room(count)
 
 
-def aim_at(made, chance, aim, keep):
+def aim_at(made, ledger, chance, kind, keep):
     """Tells the disk what to wait for."""
-    if aim == "any":
+    if kind == "any":
         time.sleep(chance.uniform(0, 1))
         made.disk.order(cut=keep)
-    elif aim == "seal":
-        when = chance.choice(("write", "flush", "flushed"))
-        made.disk.order(arm={"kind": "seal", "when": when, "keep": keep})
-    else:
-        kind, when, most = aim
-        count = chance.randint(1, most)
-        made.disk.order(arm={"kind": kind, "when": when, "count": count, "keep": keep})
-
-
-def where(report):
-    """What a report counts as."""
-    kinds = [kind for kind in report["kinds"] if kind != "fs"] or ["file system"]
-    return [("at", kind) for kind in kinds] + [("phase", report["phase"]), ("keep", report["keep"])]
+        return
+    part, when, most = chance.choice((KINDS | OTHER_AIMS)[kind])
+    count = chance.randint(1, most)
+    rule = {"kind": part, "when": when, "count": count, "keep": keep, "aim": kind}
+    if kind != "failover":
+        made.disk.order(arm=rule)
+        return
+    with_room(ledger, SEGMENT_BYTES)
+    fault = {"op": "write", "kind": "group", "errno": errno.EIO, "times": 1, "arm": rule}
+    made.disk.order(faults=[{**fault, "after": chance.randint(0, 50)}])
 
 
 def control(build, system, seed):
     """A disk that ignores flushes must lose what was acknowledged."""
     home = pathlib.Path(tempfile.mkdtemp(prefix="powercut-"))
     ledger = Ledger()
-    made = build(home, system, seed)
+    made = build(home, system, seed, SETTINGS)
     try:
         made.power_on()
         made.start()

@@ -14,6 +14,7 @@ import brokers
 from stack import FILE_SYSTEMS, HERE, Cut, DiskProcess, run
 
 MEMORY_MIB = 128
+SPARE_MIB = 8
 BOOT_SECONDS_MAX = 180
 STOP_SECONDS_MAX = 60
 
@@ -28,13 +29,13 @@ class Endpoint:
 class Machine:
     """One disk's life in an emulated machine."""
 
-    def __init__(self, home, file_system, made, seed):
-        """`made` is the folder with kernel and initrd."""
-        self.home, self.made, self.seed = pathlib.Path(home), made, seed
+    def __init__(self, home, file_system, made, settings, seed):
+        """`made` is the folder with kernel and initrd; the settings are on the kernel's command line."""
+        self.home, self.made, self.settings, self.seed = pathlib.Path(home), made, settings, seed
         mkfs, mib, _, self.needs_check = FILE_SYSTEMS[file_system]
         self.image, self.socket = self.home / "image", self.home / "disk.sock"
         with open(self.image, "wb") as image:
-            image.truncate(mib << 20)
+            image.truncate((mib + SPARE_MIB) << 20)
         run(*mkfs, self.image)
         self.broker, self.powered = Endpoint(), 0
         self.disk = self.process = None
@@ -85,13 +86,22 @@ class Machine:
             console.seek(marks)
             return console.read()
 
+    def tail(self):
+        """What the console showed last."""
+        return self.said(0)[-1500:].decode(errors="replace")
+
+    def kill(self):
+        """The machine is reset: what it had not written is gone, the disk keeps its power."""
+        self.silence()
+
     def command(self):
         """qemu's command line."""
+        settings = " ".join(f"set={setting}" for setting in self.settings)
         return [
             "qemu-system-aarch64", "-M", "virt,gic-version=2", "-cpu", "cortex-a53", "-smp", "1",
             "-m", f"{MEMORY_MIB}", "-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio",
             "-kernel", str(self.made / "kernel"), "-initrd", str(self.made / "initrd"),
-            "-append", "console=ttyAMA0 quiet panic=-1",
+            "-append", "console=ttyAMA0 quiet panic=-1 " + settings,
             "-drive", f"if=none,id=disk,format=raw,cache=writeback,file=nbd:unix:{self.socket}",
             "-device", "virtio-blk-device,drive=disk",
             "-netdev",

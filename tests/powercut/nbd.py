@@ -15,6 +15,7 @@ from disk import SECTOR, Disk, Orders, tell
 GREETING, OPTION_REPLY = b"NBDMAGICIHAVEOPT", 0x3E889045565A9
 REQUEST_MAGIC, REPLY_MAGIC = 0x25609513, 0x67446698
 READ, WRITE, DISCONNECT, FLUSH, TRIM, ZEROES = 0, 1, 2, 3, 4, 6
+OPS = {READ: "read", WRITE: "write", ZEROES: "write", FLUSH: "flush"}
 FUA = 1
 # Has flags, sends FLUSH, sends FUA, writes zeroes.
 FLAGS = 1 | 4 | 8 | 64
@@ -95,11 +96,13 @@ class Server:
         if magic != REQUEST_MAGIC or kind == DISCONNECT:
             return False
         payload, alive = b"", not self.disk.is_cut
-        if kind == WRITE:
-            data = receive(client, count)
+        data = receive(client, count) if kind == WRITE else bytes(count if kind == ZEROES else 0)
+        error, _ = (alive and self.disk.fault(OPS.get(kind), at, count, data)) or (0, 0)
+        if error:
+            client.sendall(struct.pack(">IIQ", REPLY_MAGIC, error, handle))
+            return True
+        if kind in (WRITE, ZEROES):
             alive = alive and self.disk.write(at, data, bool(flags & FUA))
-        elif kind == ZEROES:
-            alive = alive and self.disk.write(at, bytes(count), bool(flags & FUA))
         elif kind == FLUSH:
             alive = alive and self.disk.flush()
         elif kind == READ and alive:

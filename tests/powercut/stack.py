@@ -218,6 +218,14 @@ class Stack:
                 raise RuntimeError(f"no start within {CUT_SECONDS_MAX} s\n{self.broker.tail()}")
             time.sleep(0.01)
 
+    def kill(self):
+        """Ends the broker without a chance, and nothing else."""
+        self.broker.stop("kill")
+
+    def tail(self):
+        """What the broker said last."""
+        return self.broker.tail()
+
     def await_cut(self, seconds):
         """Waits for the armed cut; after `seconds` the power goes away at once."""
         if not self.disk.is_cut(seconds):

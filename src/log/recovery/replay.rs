@@ -1,6 +1,7 @@
 //! Replaying the groups behind the base, by the decision table.
 
 use super::anchors::FoundFile;
+use super::anchors::Page;
 use super::groups::{self, Contents, Expect, Reader};
 use super::verdict::{Finding, Proof, Verdict, verdict};
 use super::walk::{self, End, Slot, Start, Walked};
@@ -88,6 +89,7 @@ impl RingRecovery<'_> {
             }
         } else if foot.is_some_and(|foot| foot.may_close(last.seq)) {
             // A start that can read it would take nothing behind it for written.
+            self.unreadable = self.unreadable.or(foot.and_then(Page::unreadable));
             self.found.newest = Newest::GivenUp;
         }
     }

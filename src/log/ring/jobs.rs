@@ -188,11 +188,13 @@ impl Ring {
         let Some(through) = self.evict_through.take() else {
             return;
         };
+        let mut before = 0;
         while let Some(oldest) = self.roster.live().first().copied()
             && oldest.seq <= through
         {
             self.tell_evicted(oldest, state, index, now);
-            self.roster.evict(through);
+            self.roster.evict(through, before);
+            before += 1;
             index.segment_evicted(oldest.file);
             self.stats.evicted += 1;
         }

@@ -107,11 +107,13 @@ impl Roster {
         self.free.push(file);
     }
 
-    /// Takes out the oldest segment, if it is not above `through`. Its file is written to next.
-    pub fn evict(&mut self, through: SegmentSeq) -> Option<Segment> {
+    /// Takes out the oldest segment, if it is not above `through`. Its file is written to next, but
+    /// for those of `before` that went at the same time: if the head does not reach the flash, what
+    /// is gone is the oldest.
+    pub fn evict(&mut self, through: SegmentSeq, before: usize) -> Option<Segment> {
         let oldest = self.live.first().copied().filter(|oldest| oldest.seq <= through)?;
         self.live.remove(0);
-        self.free.insert(0, oldest.file);
+        self.free.insert(before, oldest.file);
         Some(oldest)
     }
 
@@ -166,8 +168,8 @@ mod tests {
         assert_eq!(roster.file_next(), Some(FileIndex(2)));
         roster.not_begun(FileIndex(2));
         assert_eq!(roster.file_next(), Some(FileIndex(3)));
-        assert_eq!(roster.evict(SegmentSeq(1)).map(|s| s.file), Some(FileIndex(0)));
-        assert_eq!(roster.evict(SegmentSeq(1)), None);
+        assert_eq!(roster.evict(SegmentSeq(1), 0).map(|s| s.file), Some(FileIndex(0)));
+        assert_eq!(roster.evict(SegmentSeq(1), 1), None);
         assert_eq!(roster.file_next(), Some(FileIndex(0)));
         let seq = roster.seq_take();
         roster.begun(segment(seq.0, 0));
@@ -176,6 +178,22 @@ mod tests {
         roster.freeing_set(|segment| segment.seq == SegmentSeq(2));
         assert_eq!(roster.freeing_take().map(|s| s.file), Some(FileIndex(1)));
         assert_eq!((roster.freeing_take(), roster.free_len()), (None, 3));
+    }
+
+    #[test]
+    fn of_several_that_are_evicted_at_once_the_file_of_the_oldest_comes_next() {
+        let live = [segment(1, 3), segment(2, 1), segment(3, 0)];
+        let mut roster = Roster::new(&live, &[FileIndex(2)], SegmentSeq(4), 4, 4);
+        for before in 0..2 {
+            roster.evict(SegmentSeq(2), before).unwrap();
+        }
+        let mut order = Vec::new();
+        while let Some(file) = roster.file_next() {
+            order.push(file.0);
+            let seq = roster.seq_take();
+            roster.begun(segment(seq.0, file.0));
+        }
+        assert_eq!(order, [3, 1, 2]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! may hold kept records, and these alternate, since a segment with nothing kept in it is given back
 //! as soon as the head behind it is on flash.
 
+use std::cmp::Ordering;
 use std::fmt::Write;
 
 use super::writer::Mode;
@@ -34,6 +35,19 @@ pub(super) struct Held {
     pub(super) current_kept: bool,
     /// When there was no room for kept records, by [`State::changes`]; none: that is not known.
     full_at: Option<u64>,
+    /// How many segments before the current one hold kept records, and when, in the same way.
+    behind: Option<(usize, u64)>,
+}
+
+/// Whether kept records may join the open group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// They may.
+    Now,
+    /// Once the group on its way is written.
+    Soon,
+    /// Not before a holder has come further.
+    None,
 }
 
 impl Held {
@@ -41,6 +55,7 @@ impl Held {
     pub(super) fn begun(&mut self) {
         self.current_kept = false;
         self.full_at = None;
+        self.behind = None;
     }
 }
 
@@ -56,33 +71,57 @@ impl Ring {
     }
 
     /// Whether kept records of so many bytes in so many runs may join the open group.
-    pub fn room_kept(&mut self, bytes: usize, runs: usize, state: &State, index: &Index) -> bool {
+    pub fn room_kept(&mut self, bytes: usize, runs: usize, state: &State, index: &Index) -> Room {
         if !self.is_held() {
-            return true;
+            return Room::Now;
         }
-        let pending = self.open.kept || self.closed.as_ref().is_some_and(|closed| closed.kept);
-        let begun = self.held.current_kept || pending;
-        if begun && self.fits_all(bytes, runs, 0) && !self.is_crowded(state, index) {
-            return true;
+        let on_its_way = self.closed.as_ref().is_some_and(|closed| closed.kept);
+        let begun = self.held.current_kept || self.open.kept || on_its_way;
+        let mut soon = false;
+        if begun && self.fits_all(bytes, runs, 0) {
+            // A failure moves the group that is on its way to another segment. Where no more than
+            // one may have kept records beyond those that should, one such group goes at a time.
+            match self.spread(state, index).cmp(&self.config.data_segments().into()) {
+                Ordering::Less => return Room::Now,
+                Ordering::Equal if !on_its_way => return Room::Now,
+                Ordering::Equal => soon = true,
+                Ordering::Greater => {}
+            }
         }
         if self.held.full_at == Some(state.changes()) {
-            return false;
+            return Room::None;
         }
         let (count, enough) = self.evictable(state, index);
-        self.held.full_at = (!enough).then_some(state.changes());
+        self.held.full_at = (!enough && !soon).then_some(state.changes());
         if enough && let Some(last) = count.checked_sub(1) {
             // They go, also if a group goes back behind them meanwhile: room is promised by that.
             let last = self.roster.live()[last].seq;
             self.held.had_through = self.held.had_through.max(last);
         }
-        enough
+        match (enough, soon) {
+            (true, _) => Room::Now,
+            (false, true) => Room::Soon,
+            (false, false) => Room::None,
+        }
     }
 
-    /// Whether failures have spread kept records over more segments than may hold them: the files that
-    /// are left are for metadata, so that holders can always say how far they are.
-    fn is_crowded(&self, state: &State, index: &Index) -> bool {
-        self.roster.live().len() > usize::from(self.config.segments)
-            && self.kept(state, index) > usize::from(self.config.data_segments())
+    /// How many segments hold kept records and may not go, the current one always counted. Failures
+    /// spread them over more than there should be; the last two files are for metadata then, so that
+    /// holders can always say how far they are.
+    fn spread(&mut self, state: &State, index: &Index) -> usize {
+        let changes = state.changes();
+        let enough = usize::from(self.config.data_segments());
+        let behind = match self.held.behind {
+            // Until another segment is begun there are never more.
+            Some((behind, at)) if behind + 1 < enough || at == changes => behind,
+            _ => {
+                let before = self.roster.live().split_last().map_or(&[][..], |(_, before)| before);
+                let stay = before.iter().skip_while(|s| self.may_go(**s, state, index));
+                stay.filter(|s| !self.is_free(**s, state, index)).count()
+            }
+        };
+        self.held.behind = Some((behind, changes));
+        behind + 1
     }
 
     /// Whether something that is kept for nobody may join the open group. Where kept records wait in

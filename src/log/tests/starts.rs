@@ -98,6 +98,22 @@ fn a_newest_segment_that_cannot_be_read_is_said_and_not_written_to_and_its_offse
 }
 
 #[test]
+fn a_newest_head_that_cannot_be_read_for_a_moment_is_read_again_and_log_starts_stay() {
+    let disk = Arc::new(SimStorage::new(5));
+    let config = config(4);
+    let before = used(&disk, &config, 80);
+    let log = open(&config, &disk).unwrap();
+    assert!(log.stats(RING).written_bytes > 0 && log.segments(RING).count() == 4);
+    let newest = log.segments(RING).next_back().unwrap();
+    drop(log);
+    // Head and foot of each file are read before anything else.
+    let reads = 2 * u64::from(newest.file.file.0);
+    disk.fail(Op::Read, Failing::Once(reads));
+    assert!(matches!(open_strict(&config, &disk), Err(OpenError::Unreadable(_))));
+    assert_eq!(all_of(&open_strict(&config, &disk).unwrap(), "t"), before);
+}
+
+#[test]
 fn a_boot_group_that_fails_takes_nothing_from_what_the_start_found() {
     for op in [Op::Write, Op::Sync] {
         for how in [Failing::Once, Failing::From] {

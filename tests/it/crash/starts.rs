@@ -8,7 +8,7 @@ use brooklet::clock::{Mono, Now};
 use brooklet::log::recovery::OpenError;
 use brooklet::storage::sim::{Cut, Failing, Op, Rng, SimStorage};
 
-use super::{Cuts, Hint, Kind, Run, config, opens_after, seeds};
+use super::{Cuts, Hint, Kind, Run, config, opens_after, repeats, seeds};
 use crate::host::Host;
 use crate::model::Model;
 
@@ -117,8 +117,8 @@ impl Crashed {
 
 #[test]
 fn whatever_fails_while_the_broker_starts_nothing_acknowledged_or_shown_is_lost() {
-    for seed in seeds(12) {
-        let _hint = Hint(format!("SEED={seed}"));
+    for seed in seeds(12, &[]) {
+        let _hint = repeats(seed, None);
         let kind = [Kind::Pages, Kind::Sectors, Kind::Two][(seed % 3) as usize];
         let mut crashed = Crashed::new(seed, kind);
         crashed.start_in_all_ways();

@@ -2,29 +2,26 @@
 //! what was acknowledged and not had must be there, with all commits, and go on. A failure prints
 //! `SEED=… CRASH=…`; with these in the environment the test runs nothing but that.
 
-use std::collections::BTreeSet;
+mod known;
+mod starts;
+
 use std::sync::Arc;
 
 use brooklet::api::Step;
 use brooklet::storage::sim::{Cut, Failing, Op, Rng, SimStorage};
-use brooklet::types::{Settle, Until};
+use brooklet::types::{RingIndex, Settle, Until};
 use kafka_protocol::messages::ApiKey;
 
-use super::rig::{RING, Rig, SYNCS, commit, config, offset_syncs};
+use super::rig::{Rig, SYNCS, commit, offset_syncs};
+use crate::crash::{Hint, asked, repeats, seeds};
 use crate::host::{NOON_MS, PLAIN, batch, frame};
 use crate::produce::{create_topic, produce};
-
-/// What clients know: of each partition of `t` which records were acknowledged, and how far the mirror
-/// said that it is, at least and at most; and of each group the same.
-#[derive(Debug, Clone, Default)]
-struct Known {
-    acknowledged: [BTreeSet<i64>; 2],
-    reported: [(i64, i64); 2],
-    committed: [(i64, i64); GROUPS.len()],
-}
+use known::{GROUPS, HELD, HOLDER, Kind, Known, PARTITIONS, RELAXED};
 
 enum Owed {
-    Record(usize, i64),
+    /// A record of a partition: offset and number.
+    Record(usize, i64, u64),
+    /// The holder is so far.
     Report(usize, i64),
     Commit(usize, i64),
 }
@@ -34,36 +31,53 @@ struct Run {
     known: Known,
     owed: Vec<(Until, Owed)>,
     rng: Rng,
-    /// Set where the power is cut: the seed, to be printed.
-    cuts: Option<u64>,
+    cuts: Cuts,
     instants: u64,
     held: u64,
+    number_next: u64,
+}
+
+/// Where the power is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cuts {
+    Nowhere,
+    /// At every instant, in every way; the seed, to be printed.
+    Everywhere(u64),
+    /// At every instant, in some way, without going on from there.
+    InOneWay(u64),
 }
 
 impl Run {
-    fn new(seed: u64, cuts: bool) -> Run {
-        let mut config = config(&["mirror:up"]);
-        config.rings[0].segment_bytes = 128 << 10;
-        config.commit_group_max_bytes = 32 << 10;
-        let mut rig = Rig::with(config);
-        create_topic(&mut rig.host, SYNCS, 1, &[]);
-        Run {
-            rig,
-            known: Known::default(),
-            owed: Vec::new(),
-            rng: Rng::new(seed),
-            cuts: cuts.then_some(seed),
-            instants: 0,
-            held: 0,
+    fn new(seed: u64, kind: Kind, cuts: Cuts) -> Run {
+        let mut rig = Rig::with(kind.config());
+        if kind == Kind::Group {
+            rig.host.storage.tear_sectors();
         }
+        let relaxed = [("flush.ms", "700"), ("flush.messages", "4")];
+        create_topic(&mut rig.host, RELAXED, 1, &relaxed);
+        match kind {
+            Kind::Mirror => create_topic(&mut rig.host, SYNCS, 1, &[]),
+            Kind::Group => {}
+            Kind::Beside => create_topic(&mut rig.host, "plain", 1, &[]),
+        }
+        Run::over(rig, Known::new(kind), Rng::new(seed), cuts)
+    }
+
+    fn over(rig: Rig, known: Known, rng: Rng, cuts: Cuts) -> Run {
+        let number_next = rng.clone().next();
+        Run { rig, known, owed: Vec::new(), rng, cuts, instants: 0, held: 0, number_next }
     }
 
     /// One thing that clients may do, and some of the disk's work.
     fn step(&mut self) {
         match self.rng.below(8) {
-            0..3 => self.send(),
-            // The mirror is slow.
-            3 if self.rng.one_in(4) => self.report(),
+            0..3 => {
+                let place = self.rng.below(self.known.kind.partitions().len() as u64) as usize;
+                self.send(place);
+            }
+            // The holder is slow.
+            3 if self.rng.one_in(4) => self.report_some(),
+            4 if self.rng.one_in(4) => self.rig.host.pass_us(1_500_000),
             _ => self.commit(),
         }
         for _ in 0..self.rng.below(4) {
@@ -71,18 +85,17 @@ impl Run {
         }
     }
 
-    fn send(&mut self) {
-        let index = self.rng.below(2) as usize;
-        let state = self.rig.host.broker.log.state();
-        let partition = self.rig.host.broker.partition_asked("t", index as i32).unwrap();
-        let next = partition.next.0;
-        assert!(state.partitions_len() == 3);
-        let mut value = next.to_be_bytes().to_vec();
+    fn send(&mut self, place: usize) {
+        let (topic, index) = PARTITIONS[place];
+        let next = self.rig.host.broker.partition_asked(topic, index).unwrap().next.0;
+        let number = self.number_next;
+        self.number_next = number.wrapping_add(1);
+        let mut value = [next.to_be_bytes(), number.to_be_bytes()].concat();
         value.resize(RECORD_BYTES, next as u8);
         let records = batch(PLAIN, NOON_MS, &[&value]);
-        match self.rig.step(&produce(-1, "t", &[(index as i32, Some(records))])) {
+        match self.rig.step(&produce(-1, topic, &[(index, Some(records))])) {
             Step::ReplyAfter { until, .. } => {
-                self.owed.push((until, Owed::Record(index, next)));
+                self.owed.push((until, Owed::Record(place, next, number)));
             }
             Step::Held(_) => self.held += 1,
             Step::Again(_) | Step::Reply { .. } => {}
@@ -93,51 +106,70 @@ impl Run {
     fn commit(&mut self) {
         let group = self.rng.below(GROUPS.len() as u64) as usize;
         let offset = self.known.committed[group].1 + 1;
-        let request = commit(GROUPS[group], "t", 0, offset);
-        let (step, _) = self.rig.host.dispatch(&frame(ApiKey::OffsetCommit, 8, &request));
-        match step {
-            Step::ReplyAfter { until, .. } => {
-                self.known.committed[group].1 = offset;
-                self.owed.push((until, Owed::Commit(group, offset)));
-            }
-            Step::Again(_) | Step::Reply { .. } => {}
+        if let Some(until) = self.commit_as(GROUPS[group], 0, offset) {
+            self.known.committed[group].1 = offset;
+            self.owed.push((until, Owed::Commit(group, offset)));
+        }
+    }
+
+    fn commit_as(&mut self, group: &str, place: usize, offset: i64) -> Option<Until> {
+        let (topic, index) = PARTITIONS[place];
+        let request = commit(group, topic, index, offset);
+        match self.rig.host.dispatch(&frame(ApiKey::OffsetCommit, 8, &request)).0 {
+            Step::ReplyAfter { until, .. } => Some(until),
+            Step::Again(_) | Step::Reply { .. } => None,
             other => panic!("{other:?}"),
         }
     }
 
-    /// The mirror has had all or part of what is there.
-    fn report(&mut self) {
-        let index = self.rng.below(2) as usize;
-        let (_, end) = self.rig.bounds("t", index as i32);
-        let from = self.known.reported[index].1;
-        if from >= end {
-            return;
+    /// The holder has had all or part of what is there.
+    fn report_some(&mut self) {
+        let place = self.rng.below(HELD as u64) as usize;
+        let (topic, index) = PARTITIONS[place];
+        let (from, end) = (self.known.reported[place].1, self.rig.bounds(topic, index).1);
+        if from < end {
+            let had = from + 1 + self.rng.below((end - from) as u64) as i64;
+            self.report(place, had);
         }
-        let had = from + 1 + self.rng.below((end - from) as u64) as i64;
-        let records = offset_syncs(&[("t", index as i32, had - 1)], 0);
-        match self.rig.step(&produce(-1, SYNCS, &[(0, Some(records))])) {
-            Step::ReplyAfter { until, .. } => {
-                self.known.reported[index].1 = had;
-                self.owed.push((until, Owed::Report(index, had)));
+    }
+
+    /// The holder has had all below this offset.
+    fn report(&mut self, place: usize, had: i64) {
+        let (topic, index) = PARTITIONS[place];
+        let until = if self.known.kind == Kind::Mirror {
+            let records = offset_syncs(&[(topic, index, had - 1)], 0);
+            match self.rig.step(&produce(-1, SYNCS, &[(0, Some(records))])) {
+                Step::ReplyAfter { until, .. } => Some(until),
+                Step::Again(_) | Step::Reply { .. } => None,
+                other => panic!("{other:?}"),
             }
-            Step::Again(_) | Step::Reply { .. } => {}
-            other => panic!("{other:?}"),
+        } else {
+            self.commit_as(HOLDER, place, had)
+        };
+        if let Some(until) = until {
+            self.known.reported[place].1 = had;
+            self.owed.push((until, Owed::Report(place, had)));
         }
     }
 
     /// One step of the disk's work; where the power is cut, each of its instants is one.
     fn work(&mut self) -> bool {
-        self.rig.host.storage.record_forks(self.cuts.is_some());
+        let cuts = self.cuts != Cuts::Nowhere;
+        if cuts {
+            self.rig.host.storage.record_forks(true);
+        }
         let worked = self.rig.host.work();
-        for (_, fork) in self.rig.host.storage.forks_take() {
-            self.instants += 1;
-            self.cut(&fork);
+        if cuts {
+            for (_, fork) in self.rig.host.storage.forks_take() {
+                self.instants += 1;
+                self.cut(&fork);
+            }
         }
         self.answers();
         worked
     }
 
-    /// Answers that are due reach their clients.
+    /// Answers that are due reach their clients; what is visible is read.
     fn answers(&mut self) {
         let (log, known) = (&self.rig.host.broker.log, &mut self.known);
         self.owed.retain(|(until, owed)| match log.settled(until) {
@@ -145,15 +177,16 @@ impl Run {
             Settle::Failed => false,
             Settle::Done => {
                 match *owed {
-                    Owed::Record(index, offset) => {
-                        known.acknowledged[index].insert(offset);
+                    Owed::Record(place, offset, number) => {
+                        known.acknowledged(place, offset, number)
                     }
-                    Owed::Report(index, had) => known.reported[index].0 = had,
+                    Owed::Report(place, had) => known.reported[place].0 = had,
                     Owed::Commit(group, offset) => known.committed[group].0 = offset,
                 }
                 false
             }
         });
+        self.known.look(&mut self.rig);
     }
 
     fn finish(&mut self) {
@@ -168,15 +201,51 @@ impl Run {
         panic!("answers are owed for ever");
     }
 
-    /// The power is cut here, in every way.
+    /// The disk works: the holder's reports are stored, and the ring goes on over what they release.
+    fn progress(&mut self) {
+        let ring = RingIndex(u8::from(self.known.kind == Kind::Beside));
+        let before = self.rig.host.broker.log.stats(ring).evicted;
+        let mut stored = 0;
+        for _ in 0..PROGRESS_MAX {
+            if self.rig.host.broker.log.is_failing(ring) || stored == 0 {
+                self.rig.host.pass_us(31_000_000);
+            }
+            while self.work() {}
+            for (place, (topic, index)) in PARTITIONS[..HELD].iter().copied().enumerate() {
+                let end = self.rig.bounds(topic, index).1;
+                if self.known.reported[place].0 < end {
+                    self.report(place, end);
+                    self.finish();
+                }
+            }
+            let there = self.known.shown[0].len();
+            self.send(0);
+            self.finish();
+            stored += usize::from(self.known.shown[0].len() > there);
+            if self.rig.host.broker.log.stats(ring).evicted > before && stored > 0 {
+                return;
+            }
+        }
+        let stats = self.rig.host.broker.log.stats(ring);
+        panic!("the disk works, and the ring is stuck: {stored} records, {stats:?}");
+    }
+
+    /// The power is cut here.
     fn cut(&self, fork: &SimStorage) {
-        let seed = self.cuts.expect("forks are recorded for cuts");
         let instant = self.instants;
+        let seed = match self.cuts {
+            Cuts::Everywhere(seed) => seed,
+            Cuts::InOneWay(seed) => {
+                let cut = Cut::ALL[((seed + instant) % 5) as usize];
+                return opens_after(fork, cut, &self.rig, &self.known);
+            }
+            Cuts::Nowhere => return,
+        };
         if asked("CRASH").is_some_and(|crash| crash != instant) {
             return;
         }
         for cut in Cut::ALL {
-            let _hint = Hint(format!("SEED={seed} CRASH={instant} ({cut:?})"));
+            let (_how, _hint) = (Hint(format!("{cut:?}")), repeats(seed, Some(instant)));
             let disk = fork.fork(seed ^ instant);
             let all_synced = disk.is_synced();
             disk.power_cut(cut);
@@ -192,119 +261,63 @@ impl Run {
         let mut rig = Rig { host: self.rig.host_over(disk), config: self.rig.config.clone() };
         let mut known = self.known.clone();
         known.check(&mut rig);
-        let rng = Rng::new(seed);
-        let owed = Vec::new();
-        let mut run = Run { rig, known, owed, rng, cuts: None, instants: 0, held: 0 };
+        Run::over(rig, known, Rng::new(seed), Cuts::Nowhere).go_on();
+    }
+
+    /// Clients go on for a while; then a new process opens the ring.
+    fn go_on(&mut self) {
         for _ in 0..10 {
-            run.step();
+            self.step();
         }
-        run.finish();
-        run.rig.reopen();
-        run.known.check(&mut run.rig);
+        self.finish();
+        self.rig.reopen();
+        self.known.check(&mut self.rig);
     }
 }
 
-impl Known {
-    /// Compares with what is there after a start, and takes that over.
-    fn check(&mut self, rig: &mut Rig) {
-        for index in 0..2 {
-            let (start, end) = rig.bounds("t", index as i32);
-            let (least, most) = self.reported[index];
-            let position = rig.position("t", index as i32).map_or(0, |position| position.0);
-            assert!((least..=most).contains(&position), "{position} of {:?}", self.reported[index]);
-            let there = records(rig, index, start, end);
-            let held = self.acknowledged[index].range(most.max(start)..);
-            let lost: Vec<_> = held.filter(|offset| !there.contains(offset)).collect();
-            let gone: Vec<_> = self.acknowledged[index].range(most..start.max(most)).collect();
-            assert!(lost.is_empty() && gone.is_empty(), "t-{index}: {lost:?}, {gone:?}");
-            self.acknowledged[index] = there;
-            self.reported[index] = (position, position);
-        }
-        for (name, (least, most)) in GROUPS.iter().zip(&mut self.committed) {
-            let state = rig.host.broker.log.state();
-            let handle = rig.host.broker.partition_asked("t", 0).unwrap().handle;
-            let group = state.group_named(name);
-            let found = group.and_then(|group| state.offset_of(group, handle));
-            let offset = found.map_or(0, |found| found.offset.0);
-            assert!((*least..=*most).contains(&offset), "{name}: {offset}, {least} to {most}");
-            (*least, *most) = (offset, offset);
-        }
-    }
-}
-
-/// Which records can be fetched; what a cut took leaves a gap.
-fn records(rig: &mut Rig, index: usize, start: i64, end: i64) -> BTreeSet<i64> {
-    let mut found = BTreeSet::new();
-    let mut next = start;
-    while next < end {
-        let bytes = rig.host.fetch("t", index as i32, next);
-        let before = next;
-        for batch in brooklet::codec::batch::batches(&bytes) {
-            assert!(batch.crc_holds());
-            // One that stands for offsets without records shows none.
-            let records = batch.records().unwrap().filter(|_| !batch.header.is_control());
-            for record in records {
-                let record = record.unwrap();
-                assert_eq!(record.value.unwrap()[..8], record.offset.to_be_bytes());
-                assert!(found.insert(record.offset), "{} is there twice", record.offset);
-            }
-            next = batch.header.last_offset() + 1;
-        }
-        assert!(next > before, "a reader comes no further than {before} of {end}");
-    }
-    found
-}
-
-/// Is printed when a test fails.
-struct Hint(String);
-
-impl Drop for Hint {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{}", self.0);
-        }
-    }
-}
-
-fn asked(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-fn seeds(count: u64) -> std::ops::Range<u64> {
-    asked("SEED").map_or(1..count + 1, |seed| seed..seed + 1)
+/// The power is cut and comes back: all must be there.
+fn opens_after(fork: &SimStorage, cut: Cut, rig: &Rig, known: &Known) {
+    let _hint = Hint(format!("then the power is cut ({cut:?})"));
+    let disk = fork.fork(rig.host.now.mono.0);
+    disk.power_cut(cut);
+    let mut rig = Rig { host: rig.host_over(Arc::new(disk)), config: rig.config.clone() };
+    known.clone().check(&mut rig);
 }
 
 #[test]
 fn whenever_the_power_is_cut_a_full_ring_loses_nothing_that_is_held() {
-    for seed in seeds(1) {
-        let _hint = Hint(format!("SEED={seed}"));
-        let mut run = Run::new(seed, true);
+    for seed in seeds(1, &[]) {
+        let _hint = repeats(seed, None);
+        let mut run = Run::new(seed, Kind::Mirror, Cuts::Everywhere(seed));
         for _ in 0..STEPS {
             run.step();
         }
         run.finish();
-        let stats = run.rig.host.broker.log.stats(RING);
-        assert!(run.held > 20 && stats.evicted > 2 && stats.freed > 2, "{} {stats:?}", run.held);
+        let stats = run.rig.stats();
+        assert!(run.held > 0 && stats.evicted > 0 && stats.freed > 0, "{} {stats:?}", run.held);
         assert!(run.instants > 500, "only {} instants", run.instants);
     }
 }
 
 #[test]
-fn whatever_fails_on_a_full_ring_loses_nothing_that_is_held() {
-    for seed in seeds(60) {
-        let _hint = Hint(format!("SEED={seed}"));
-        let mut run = Run::new(seed, false);
+fn whatever_fails_on_a_full_ring_it_loses_nothing_that_is_held_and_goes_on_when_that_is_released() {
+    for seed in seeds(90, &[]) {
+        let _hint = repeats(seed, None);
+        let kind = Kind::ALL[(seed % 3) as usize];
+        let mut run = Run::new(seed, kind, Cuts::Nowhere);
         for _ in 0..100 + run.rng.below(200) {
             run.step();
         }
         for _ in 0..4 {
-            let (op, after) = ([Op::Write, Op::Sync][(seed % 2) as usize], run.rng.below(6));
+            let (op, after) = ([Op::Write, Op::Sync][(seed / 3 % 2) as usize], run.rng.below(6));
             run.rig.host.storage.fail(op, Failing::Once(after));
             for _ in 0..60 {
                 run.step();
             }
         }
+        run.rig.host.storage.process_kill();
         run.finish();
+        run.progress();
         run.rig.reopen();
         run.known.check(&mut run.rig);
     }
@@ -313,4 +326,5 @@ fn whatever_fails_on_a_full_ring_loses_nothing_that_is_held() {
 const STEPS: u64 = 500;
 /// Seven fill a segment.
 const RECORD_BYTES: usize = 14 << 10;
-const GROUPS: [&str; 2] = ["a", "b"];
+/// More than fill a ring twice.
+const PROGRESS_MAX: usize = 100;
