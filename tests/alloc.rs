@@ -59,9 +59,9 @@ fn read_all_kinds(bytes: &[u8]) {
     }
     read! {
         produce::ProduceRequest: 3, 12;
-        fetch::FetchRequest: 4, 12;
+        fetch::FetchRequest: 4, 18;
         list_offsets::ListOffsetsRequest: 1, 10;
-        metadata::MetadataRequest: 0, 12;
+        metadata::MetadataRequest: 0, 13;
         offset_commit::OffsetCommitRequest: 2, 9;
         offset_fetch::OffsetFetchRequest: 1, 9;
         find_coordinator::FindCoordinatorRequest: 4, 6;
@@ -197,10 +197,17 @@ fn kind_of(key: i16) -> Option<RequestKind> {
             DeleteGroupsRequest::default().with_groups_names(vec![group()]),
         ),
         44 => RequestKind::IncrementalAlterConfigs(IncrementalAlterConfigsRequest::default()),
+        34 => RequestKind::AlterReplicaLogDirs(Default::default()),
+        43 => RequestKind::ElectLeaders(Default::default()),
+        45 => RequestKind::AlterPartitionReassignments(Default::default()),
         46 => RequestKind::ListPartitionReassignments(Default::default()),
         47 => RequestKind::OffsetDelete(OffsetDeleteRequest::default().with_group_id(group())),
+        48 => RequestKind::DescribeClientQuotas(Default::default()),
+        55 => RequestKind::DescribeQuorum(Default::default()),
         60 => RequestKind::DescribeCluster(DescribeClusterRequest::default()),
         61 => RequestKind::DescribeProducers(DescribeProducersRequest::default()),
+        74 => RequestKind::ListConfigResources(Default::default()),
+        75 => RequestKind::DescribeTopicPartitions(Default::default()),
         _ => return None,
     })
 }
