@@ -509,6 +509,12 @@ impl Head {
         self.len += bytes;
     }
 
+    /// Consumes all of it.
+    pub(super) fn take_all(&mut self) {
+        self.len = 0;
+    }
+
+    /// Consumes so many bytes of it.
     pub(super) fn take(&mut self, bytes: usize) {
         self.bytes.copy_within(bytes..self.len, 0);
         self.len -= bytes;

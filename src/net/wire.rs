@@ -170,14 +170,6 @@ impl<C: Core> Wire<C> {
         Ok(Lease::granted(hub, kind, self.id, buf))
     }
 
-    /// Waits until anything can be received, or the client has gone.
-    pub async fn arrival_begin(&self) -> Result<(), End> {
-        match self.arrived() {
-            0 => self.readable(Phase::Reading).await,
-            _ => Ok(()),
-        }
-    }
-
     /// Waits until `missing` bytes can be received at once, or as many as the kernel is sure to keep.
     /// Nothing tells of more bytes where some are, so this looks again and again, ever more rarely:
     /// it is for requests that are long and come in pieces, which are few. After `ms_max` it looks no
