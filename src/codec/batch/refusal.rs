@@ -3,7 +3,7 @@
 use crate::codec::ErrorCode;
 
 /// Why a partition's records are refused. The first are found in the records themselves, see
-/// [`super::check`]; the others depend on the topic, the producer or the ring.
+/// [`super::check()`]; the others depend on the topic, the producer or the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 #[allow(missing_docs)] // `message` has the words.
