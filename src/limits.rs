@@ -109,9 +109,18 @@ pub const RELAXED_MS_DEFAULT: u64 = 1000;
 pub const RELAXED_MS_MAX: u64 = 60_000;
 
 /// Bytes of a small produce buffer, a control buffer and a fetch buffer. Costs as much for each of
-/// them. Beyond: produce requests go on in a large buffer, other requests close the connection,
-/// and answers leave piece by piece.
+/// them. Beyond: produce requests are carried out partition by partition as they come, other requests
+/// close the connection, and answers leave piece by piece.
 pub const LEASE_BYTES: usize = 64 * 1024;
+
+/// What came of one partition of a produce request that is read as it comes. Costs as much per partition
+/// of `partitions_max`, for `produce_leases_large` and one more such requests. Beyond: the connection
+/// is closed.
+pub const PRODUCE_OUTCOME_BYTES: usize = 40;
+
+/// The name of a topic of such a request, on average. Costs as much per topic of `topics_max`, as above.
+/// Beyond: what partitions leave is taken, then the connection is closed.
+pub const PRODUCE_TOPIC_BYTES: usize = 32;
 
 /// A connection's slot, its task and its small buffer: 2.1 KiB were seen, by the growth of what is
 /// resident with 1,000 idle ones. Part of the memory plan.

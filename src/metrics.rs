@@ -84,11 +84,10 @@ pub enum CloseReason {
 pub enum PoolKind {
     /// Produce requests up to 64 KiB.
     ProduceSmall,
-    /// Larger ones.
+    /// The records of one partition of a longer one.
     ProduceLarge,
-    /// Turns without a buffer: who has one may begin a large request in a small buffer. So large
-    /// requests that wait for a large buffer leave half of the small ones to small requests.
-    ProduceTurn,
+    /// What came of the partitions of a produce request, if they are many.
+    ProduceLong,
     /// Other requests and their answers.
     Control,
     /// Records on their way out.
@@ -303,7 +302,7 @@ impl PoolKind {
     pub const ALL: [PoolKind; 6] = [
         PoolKind::ProduceSmall,
         PoolKind::ProduceLarge,
-        PoolKind::ProduceTurn,
+        PoolKind::ProduceLong,
         PoolKind::Control,
         PoolKind::Fetch,
         PoolKind::Reply,
@@ -314,7 +313,7 @@ impl PoolKind {
         match self {
             PoolKind::ProduceSmall => "produce_small",
             PoolKind::ProduceLarge => "produce_large",
-            PoolKind::ProduceTurn => "produce_turn",
+            PoolKind::ProduceLong => "produce_long",
             PoolKind::Control => "control",
             PoolKind::Fetch => "fetch",
             PoolKind::Reply => "reply",

@@ -222,7 +222,7 @@ pub fn dispatch(broker: &mut Broker, peer: &Peer, frame: &[u8], out: Window<'_>,
         } else if api.key == API_VERSIONS_KEY {
             Ok(api_versions::handle_unsupported(&request, out))
         } else {
-            Err(Malformed("the version of the API is not served"))
+            Err(VERSION_NOT_SERVED)
         }?;
         if first && !matches!(step, Step::Again(_) | Step::Partly(_) | Step::Held(_)) {
             broker.metrics.request(api.key);
@@ -391,6 +391,8 @@ impl From<codec::Error> for Malformed {
         Malformed(error.what())
     }
 }
+
+const VERSION_NOT_SERVED: Malformed = Malformed("the version of the API is not served");
 
 const PRODUCE_KEY: i16 = 0;
 const API_VERSIONS_KEY: i16 = 18;

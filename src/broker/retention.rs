@@ -14,11 +14,13 @@ impl Broker {
     /// Hides what is too old: what is to be settled then, if anything. Looks now and then only, whenever
     /// a request comes: nobody misses it in a broker that nobody asks. Does nothing while the clock is
     /// not known to be right.
+    #[inline(always)]
     pub fn retention_tick(&mut self, now: Now) -> Until {
+        if now.mono < self.retention_next { Until::default() } else { self.retention_look(now) }
+    }
+
+    fn retention_look(&mut self, now: Now) -> Until {
         let mut until = Until::default();
-        if now.mono < self.retention_next {
-            return until;
-        }
         self.retention_next = now.mono.plus_ms(limits::RETENTION_CHECK_MS);
         if !self.clock_right(now) {
             return until;

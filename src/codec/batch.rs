@@ -5,10 +5,12 @@
 //! epoch are filled in without touching it.
 
 mod check;
+mod refusal;
 #[cfg(test)]
 pub(crate) mod sample;
 
-pub use check::{Checked, Refusal, Rules, check};
+pub use check::{Checked, Rules, check, check_beginning};
+pub use refusal::Refusal;
 
 use super::crc::crc32c;
 use super::{Error, Reader};

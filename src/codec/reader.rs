@@ -118,31 +118,44 @@ impl<'a> Reader<'a> {
         Ok(*head)
     }
 
-    /// The length of a string; `None` is null.
-    fn string_length(&mut self) -> Result<Option<usize>, Error> {
+    /// The length of a string, whose bytes follow and need not be here; `None` is null.
+    #[inline(always)]
+    pub fn string_length(&mut self) -> Result<Option<usize>, Error> {
         let length = match self.flexible {
             true => self.uvarint()?.checked_sub(1),
             false => signed_length(i16::decode_from(self)?.into())?,
         };
-        self.length_fits(length, limits::WIRE_STRING_BYTES_MAX)
+        length.map(|length| bounded(length, limits::WIRE_STRING_BYTES_MAX)).transpose()
     }
 
-    /// The length of bytes or the count of an array; `None` is null. No element is shorter than a
-    /// byte, so a count beyond the bytes that are left is a lie too.
+    /// The length of bytes, which follow and need not be here; `None` is null.
+    pub fn bytes_length(&mut self) -> Result<Option<usize>, Error> {
+        self.wide_length(usize::MAX)
+    }
+
+    /// The count of an array, whose elements follow and need not be here.
+    pub fn array_count(&mut self) -> Result<u32, Error> {
+        let count = self.wide_length(limits::WIRE_ARRAY_COUNT_MAX)?.ok_or(Error::Null)?;
+        u32::try_from(count).map_err(|_| Error::Length)
+    }
+
+    /// The length of bytes or the count of an array; `None` is null.
     fn wide_length(&mut self, max: usize) -> Result<Option<usize>, Error> {
         let length = match self.flexible {
             true => self.uvarint()?.checked_sub(1),
             false => signed_length(i32::decode_from(self)?)?,
         };
-        self.length_fits(length, max)
+        length.map(|length| bounded(length, max)).transpose()
     }
 
-    fn length_fits(&self, length: Option<u32>, max: usize) -> Result<Option<usize>, Error> {
-        let Some(length) = length else {
-            return Ok(None);
-        };
-        let length = bounded(length, max)?;
-        if length <= self.rest.len() { Ok(Some(length)) } else { Err(Error::Truncated) }
+    /// No element is shorter than a byte, so a length or a count beyond the bytes that are left is a
+    /// lie.
+    #[inline(always)]
+    fn here(&self, length: Option<usize>) -> Result<Option<usize>, Error> {
+        match length {
+            Some(length) if length > self.rest.len() => Err(Error::Truncated),
+            length => Ok(length),
+        }
     }
 }
 
@@ -203,8 +216,13 @@ impl<'a, T: Decode<'a>> Array<'a, T> {
 
     /// Walks the elements.
     pub fn iter(&self) -> ArrayIter<'a, T> {
-        let reader = Reader { rest: self.bytes, version: self.version, flexible: self.flexible };
-        ArrayIter { reader, left: self.count, element: PhantomData }
+        ArrayIter { reader: self.reader(), left: self.count, element: PhantomData }
+    }
+
+    /// A reader at the first element.
+    #[inline(always)]
+    pub fn reader(&self) -> Reader<'a> {
+        Reader { rest: self.bytes, version: self.version, flexible: self.flexible }
     }
 }
 
@@ -269,7 +287,8 @@ impl<'a, T: Decode<'a> + fmt::Debug> fmt::Debug for Array<'a, T> {
 
 impl<'a, T: Decode<'a>> Decode<'a> for Option<Array<'a, T>> {
     fn decode_from(r: &mut Reader<'a>) -> Result<Self, Error> {
-        let Some(count) = r.wide_length(limits::WIRE_ARRAY_COUNT_MAX)? else {
+        let count = r.wide_length(limits::WIRE_ARRAY_COUNT_MAX)?;
+        let Some(count) = r.here(count)? else {
             return Ok(None);
         };
         let start = r.rest;
@@ -289,7 +308,8 @@ impl<'a, T: Decode<'a>> Decode<'a> for Option<Array<'a, T>> {
 
 impl<'a> Decode<'a> for Option<&'a str> {
     fn decode_from(r: &mut Reader<'a>) -> Result<Self, Error> {
-        let Some(length) = r.string_length()? else {
+        let length = r.string_length()?;
+        let Some(length) = r.here(length)? else {
             return Ok(None);
         };
         let bytes = r.take(length)?;
@@ -304,7 +324,8 @@ impl<'a> Decode<'a> for Option<&'a str> {
 impl<'a> Decode<'a> for Option<&'a [u8]> {
     fn decode_from(r: &mut Reader<'a>) -> Result<Self, Error> {
         // The frame's own bound is the only one on bytes.
-        match r.wide_length(usize::MAX)? {
+        let length = r.wide_length(usize::MAX)?;
+        match r.here(length)? {
             Some(length) => r.take(length).map(Some),
             None => Ok(None),
         }

@@ -67,9 +67,9 @@ keys! {
     /// each large produce buffer must hold it.
     message_max_bytes: usize = Kind::bytes(1024, 64 << 20, 1, 1_048_588);
 
-    /// The largest request of any kind; a longer one closes the connection. 0: `message_max_bytes`
-    /// and 16 KiB for what surrounds it.
-    socket_request_max_bytes: usize = Kind::bytes(0, 128 << 20, 1, 0);
+    /// The longest request; a longer one closes the connection. Kafka's default; it costs no memory,
+    /// since produce requests are read partition by partition. Others may be 64 KiB long.
+    socket_request_max_bytes: usize = Kind::bytes(2048, 1 << 30, 1, 100 << 20);
 
     /// The most record bytes in one fetch answer, whatever the client asks for. Kafka's default; it
     /// costs no memory, since large answers are streamed.
@@ -182,11 +182,11 @@ keys! {
 
     // ---- buffers ----
 
-    /// Buffers for produce requests up to 64 KiB, and for the beginning of larger ones.
+    /// Buffers for produce requests up to 64 KiB, and for as many bytes of records of longer ones.
     produce_leases_small: usize = Kind::int("", 1, 4096, 6);
 
-    /// Buffers for produce requests up to `socket_request_max_bytes`. One is enough to be correct;
-    /// a second lets a large request arrive while another is being stored.
+    /// Buffers of `message_max_bytes` for the records of one partition in longer produce requests. One
+    /// is enough to be correct; a second lets a large batch arrive while another is being stored.
     produce_leases_large: usize = Kind::int("", 1, 64, 1);
 
     /// Buffers of 64 KiB for all other requests, and their answers.
@@ -212,7 +212,7 @@ keys! {
 
     // ---- committing ----
 
-    /// The most bytes that one commit group holds. 0: as many as the largest request.
+    /// The most bytes that one commit group holds. 0: as many as the largest batch.
     commit_group_max_bytes: usize = Kind::bytes(0, 128 << 20, 1, 0);
 
     /// Where commit groups start. 4096: an acknowledged page is never written again. 512 saves wear
@@ -300,15 +300,18 @@ impl Config {
     pub fn pools(&self) -> [(usize, usize); PoolKind::COUNT] {
         PoolKind::ALL.map(|kind| match kind {
             PoolKind::ProduceSmall => (self.produce_leases_small, limits::LEASE_BYTES),
-            // It holds the frame's size prefix too.
-            PoolKind::ProduceLarge => {
-                (self.produce_leases_large, self.socket_request_max_bytes + 4)
-            }
-            PoolKind::ProduceTurn => ((self.produce_leases_small / 2).max(1), 0),
+            PoolKind::ProduceLarge => (self.produce_leases_large, self.message_max_bytes),
+            PoolKind::ProduceLong => (self.produce_leases_large + 1, self.outcomes_bytes()),
             PoolKind::Control => (self.control_leases, limits::LEASE_BYTES),
             PoolKind::Fetch => (self.fetch_leases, limits::LEASE_BYTES),
             PoolKind::Reply => (self.reply_leases, self.reply_lease_bytes),
         })
+    }
+
+    /// What came of every partition that there may be, of all topics with names of usual length.
+    fn outcomes_bytes(&self) -> usize {
+        let partitions = self.partitions_max * limits::PRODUCE_OUTCOME_BYTES;
+        partitions + self.topics_max * limits::PRODUCE_TOPIC_BYTES
     }
 }
 

@@ -15,10 +15,6 @@ pub fn resolve(mut config: Config) -> Result<Config, Refusal> {
 }
 
 fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
-    let request_least = config.message_max_bytes + REQUEST_AROUND_BYTES;
-    if config.socket_request_max_bytes == 0 {
-        config.socket_request_max_bytes = request_least;
-    }
     if config.max_connections_per_ip == 0 {
         let others = config.max_connections.div_ceil(8);
         config.max_connections_per_ip = (config.max_connections - others).max(1);
@@ -29,19 +25,19 @@ fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
     if config.socket_request_max_bytes < config.message_max_bytes + 1024 {
         return Err(Refusal::new(format!(
             "socket_request_max_bytes = {} is not allowed: it takes message_max_bytes ({}) and at \
-             least 1 KiB, or 0",
+             least 1 KiB",
             config.socket_request_max_bytes, config.message_max_bytes
         )));
     }
+    let group_least = config.message_max_bytes.max(limits::LEASE_BYTES);
     if config.commit_group_max_bytes == 0 {
-        let page = limits::PAGE_BYTES;
-        config.commit_group_max_bytes = config.socket_request_max_bytes.next_multiple_of(page);
+        config.commit_group_max_bytes = group_least.next_multiple_of(limits::PAGE_BYTES);
     }
-    if config.commit_group_max_bytes < config.socket_request_max_bytes {
+    if config.commit_group_max_bytes < group_least {
         return Err(Refusal::new(format!(
-            "commit_group_max_bytes = {} is not allowed: it takes socket_request_max_bytes ({}) or \
-             more, or 0",
-            config.commit_group_max_bytes, config.socket_request_max_bytes
+            "commit_group_max_bytes = {} is not allowed: it takes message_max_bytes ({}) and at least \
+             64 KiB, or 0",
+            config.commit_group_max_bytes, config.message_max_bytes
         )));
     }
     if config.group_min_session_timeout_ms > config.group_max_session_timeout_ms {
@@ -100,6 +96,3 @@ fn resolve_rings(config: &Config) -> Result<(), Refusal> {
     }
     Ok(())
 }
-
-/// What may surround one batch in a produce request: header, topic names, other partitions' frames.
-const REQUEST_AROUND_BYTES: usize = 16 << 10;

@@ -343,7 +343,7 @@ mod tests {
     fn keys_that_contradict_each_other_are_refused() {
         for (file, named) in [
             ("socket_request_max_bytes = \"1 MiB\"", "message_max_bytes"),
-            ("commit_group_max_bytes = \"1 MiB\"", "socket_request_max_bytes"),
+            ("commit_group_max_bytes = \"1 MiB\"", "message_max_bytes"),
             ("message_max_bytes = \"16 MiB\"", "segment_bytes"),
             ("topics_max = 600", "partitions_max"),
             ("[[ring]]\n[[ring]]\n", "ring.name"),

@@ -3,8 +3,8 @@
 //! Nothing is held while a client is silent. The first 8 bytes of a frame are read into the task
 //! itself; they say how long it is and of which kind, and so which pool lends the buffer for the
 //! rest. What comes in pieces waits without a buffer, be it there or in the socket, so that a slow
-//! sender takes none from the others. Produce requests are pipelined: what is behind the first in the socket is read and staged
-//! too, their answers stand one behind the other in a reply lease, and all that a sync released go
+//! sender takes none from the others. Produce requests are pipelined: what is behind the first in the
+//! socket is read and staged too, their answers stand one behind the other in a reply lease, and all that a sync released go
 //! out in one send. While answers are owed and the socket is drained, it is not read from (unless
 //! their group waits for company): every request that arrived would wake us, at twice the cost.
 //!
@@ -40,7 +40,7 @@ pub struct Connection<C: Core> {
     /// The beginning of a frame that has no buffer yet.
     pub(super) head: Head,
     pub(super) input: Input,
-    replies: Replies,
+    pub(super) replies: Replies,
     /// Since when requests that came together wait for room in a ring; none: they do not.
     pub(super) held_since: Option<Mono>,
     /// Nothing more was in the socket when last looked at.
@@ -57,13 +57,10 @@ pub(super) struct Head {
 #[derive(Default)]
 pub(super) struct Input {
     pub lease: Option<Lease>,
-    /// Held from before a large frame begins until it has a buffer of its own.
-    #[expect(dead_code, reason = "given back when it is dropped")]
-    turn: Option<Lease>,
     pub start: usize,
     pub end: usize,
-    /// Receiving stops here: the end of a frame that is alone in its buffer, or of the buffer.
-    limit: usize,
+    /// Receiving stops here: the end of what is alone in its buffer, or of the buffer.
+    pub limit: usize,
 }
 
 impl<C: Core> Connection<C> {
@@ -97,9 +94,7 @@ impl<C: Core> Connection<C> {
                 if self.pool_at(&frame) == Pool::Produce {
                     self.wire.turn(Work::Stage).await?;
                     self.produce(frame.clone()).await?;
-                    if !std::mem::take(&mut self.peer.waited_out) {
-                        self.held_since = None;
-                    }
+                    self.produced();
                 } else {
                     self.settle_replies().await?;
                     self.wire.turn(Work::Step).await?;
@@ -124,6 +119,14 @@ impl<C: Core> Connection<C> {
                     self.held_since = None;
                 }
             }
+        }
+    }
+
+    /// What came with the next produce request may wait for room from the beginning, unless this one
+    /// has waited too long.
+    fn produced(&mut self) {
+        if !std::mem::take(&mut self.peer.waited_out) {
+            self.held_since = None;
         }
     }
 
@@ -172,14 +175,26 @@ impl<C: Core> Connection<C> {
         self.pool_of(key)
     }
 
-    /// Receives once, into a buffer of the right kind.
+    /// Receives once, into a buffer of the right kind; or all of a long request.
     async fn fill(&mut self) -> Result<(), End> {
-        if self.input.lease.is_none() {
-            if !self.fill_head(HEAD_BYTES)? || !self.fill_begin().await? {
-                return Ok(());
-            }
-        } else {
-            self.fill_room().await?;
+        if self.input.lease.is_none() && !self.fill_head(HEAD_BYTES)? {
+            return Ok(());
+        }
+        let frame_bytes = match self.front().first_chunk() {
+            Some(head) => self.frame_bytes(head)?,
+            None => 0,
+        };
+        if frame_bytes > limits::LEASE_BYTES {
+            // Of its own, so that a connection without one is no larger for it: no more of these are
+            // under way than there are buffers for their outcomes.
+            Box::pin(self.long(frame_bytes)).await?;
+            self.produced();
+            return Ok(());
+        }
+        if self.input.lease.is_some() {
+            self.fill_room(frame_bytes);
+        } else if !self.fill_begin(frame_bytes).await? {
+            return Ok(());
         }
         let Input { lease, end, limit, .. } = &mut self.input;
         let lease = lease.as_mut().expect("taken above");
@@ -196,7 +211,7 @@ impl<C: Core> Connection<C> {
     }
 
     /// Gives the buffer back if the little that is left in it can wait for the rest without.
-    fn park(&mut self) {
+    pub(super) fn park(&mut self) {
         let unread = self.input.unread();
         if let Some(place) = self.head.bytes.get_mut(..unread.len()) {
             place.copy_from_slice(unread);
@@ -223,9 +238,7 @@ impl<C: Core> Connection<C> {
     /// Takes a buffer for the frame whose head is there; false: it is too early for that. Requests
     /// that are answered one at a time come whole into their few buffers: short ones from the head,
     /// others from the socket.
-    async fn fill_begin(&mut self) -> Result<bool, End> {
-        let head = self.head.so_far().first_chunk().expect("it was filled");
-        let bytes = self.frame_bytes(head)?;
+    async fn fill_begin(&mut self, bytes: usize) -> Result<bool, End> {
         let pool = self.pool_of(self.head.key());
         if pool != Pool::Produce && bytes <= HEAD_BYTES_MAX {
             if !self.fill_head(bytes)? {
@@ -233,7 +246,7 @@ impl<C: Core> Connection<C> {
             }
         } else if pool != Pool::Produce {
             self.settle_replies().await?;
-            self.wire.arrival(bytes - self.head.len).await?;
+            self.wire.arrival(bytes - self.head.len, None).await?;
         }
         self.fill_lease(bytes, pool).await?;
         Ok(true)
@@ -249,54 +262,29 @@ impl<C: Core> Connection<C> {
         if holding {
             self.wait_unread(bytes).await?;
         }
-        let large = kind == PoolKind::ProduceSmall && bytes > limits::LEASE_BYTES;
         let missing = bytes.saturating_sub(self.head.len);
-        let turn = match large {
-            true => Some(self.take(PoolKind::ProduceTurn, missing).await?),
-            false => None,
-        };
         let lease = self.take(kind, missing).await?;
         let end = std::mem::take(&mut self.head.len);
         lease.buf[..end].copy_from_slice(&self.head.bytes[..end]);
-        // Small produce requests are read together with what follows them; large ones alone, and all
-        // others, so that nothing is left to be kept while one waits for records, for others or for
-        // room.
-        let together = pool == Pool::Produce && !holding && bytes <= lease.buf.len();
-        self.input = Input {
-            start: 0,
-            end,
-            limit: if together { lease.buf.len() } else { bytes.min(lease.buf.len()) },
-            lease: Some(lease),
-            turn,
-        };
+        // Produce requests are read together with what follows them; all others alone, so that nothing
+        // is left to be kept while one waits for records, for others or for room.
+        let together = pool == Pool::Produce && !holding;
+        let limit = if together { lease.buf.len() } else { bytes };
+        self.input = Input { limit, ..Input::begun(lease, end) };
         Ok(())
     }
 
-    /// Makes room behind what is left of the input, which is not a whole frame.
-    async fn fill_room(&mut self) -> Result<(), End> {
-        if self.input.end < self.input.limit {
-            return Ok(());
+    /// Makes room behind what is left of the input, which is not a whole frame; 0: nor its head.
+    fn fill_room(&mut self, frame_bytes: usize) {
+        if self.input.end == self.input.limit {
+            self.input.compact();
+            // It may have been the end of another frame, that was to come alone.
+            self.input.limit = self.input.limit.max(frame_bytes).max(HEAD_BYTES);
         }
-        self.input.compact();
-        let Some(head) = self.input.unread().first_chunk::<HEAD_BYTES>() else {
-            return Ok(());
-        };
-        let bytes = self.frame_bytes(head)?;
-        if self.input.end < self.input.limit {
-            return Ok(());
-        }
-        // It is large, and as much of it as fits a small buffer has arrived.
-        let missing = bytes - self.input.unread().len();
-        let lease = self.take(PoolKind::ProduceLarge, missing).await?;
-        let unread = self.input.unread();
-        lease.buf[..unread.len()].copy_from_slice(unread);
-        self.input =
-            Input { end: unread.len(), limit: bytes, lease: Some(lease), ..Input::default() };
-        Ok(())
     }
 
     /// A buffer for `missing` bytes; what is owed is settled before it is waited for.
-    async fn take(&mut self, kind: PoolKind, missing: usize) -> Result<Lease, End> {
+    pub(super) async fn take(&mut self, kind: PoolKind, missing: usize) -> Result<Lease, End> {
         match self.wire.try_take(kind) {
             Some(lease) => Ok(lease),
             None => {
@@ -308,8 +296,7 @@ impl<C: Core> Connection<C> {
 
     /// Drops a frame that was answered, and gives the buffer back when nothing is left in it.
     fn consume(&mut self, end: usize) {
-        let now = self.wire.net.now.get().mono;
-        self.wire.slot(|slot| slot.completed(now));
+        self.answered();
         let Some(lease) = &self.input.lease else {
             return;
         };
@@ -322,6 +309,28 @@ impl<C: Core> Connection<C> {
                 self.drained |= matches!(lease.kind, PoolKind::Fetch | PoolKind::Control);
                 self.input = Input::default();
             }
+        }
+    }
+
+    /// A request is done.
+    pub(super) fn answered(&self) {
+        let now = self.wire.net.now.get().mono;
+        self.wire.slot(|slot| slot.completed(now));
+    }
+
+    /// The next bytes of what was received and not yet consumed.
+    pub(super) fn front(&self) -> &[u8] {
+        if self.input.lease.is_some() { self.input.unread() } else { self.head.so_far() }
+    }
+
+    /// Consumes so many of them.
+    pub(super) fn front_take(&mut self, bytes: usize) {
+        if self.input.lease.is_none() {
+            return self.head.take(bytes);
+        }
+        self.input.start += bytes;
+        if self.input.start == self.input.end {
+            self.input = Input::default();
         }
     }
 
@@ -380,7 +389,8 @@ impl<C: Core> Connection<C> {
         self.wire.send(answer).await
     }
 
-    fn owe_in_replies(&mut self, bytes: usize, version: i16, until: Until) -> bool {
+    #[inline(never)]
+    pub(super) fn owe_in_replies(&mut self, bytes: usize, version: i16, until: Until) -> bool {
         let (_, bytes_max) = self.wire.net.setup.pools[PoolKind::Reply as usize];
         if bytes <= bytes_max
             && self.replies.wants_lease(bytes)
@@ -493,6 +503,27 @@ impl Head {
         &self.bytes[..self.len]
     }
 
+    /// Where more of it goes, up to `end`.
+    pub(super) fn room(&mut self, end: usize) -> &mut [u8] {
+        &mut self.bytes[self.len..end]
+    }
+
+    /// So much more of it came.
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.len += bytes;
+    }
+
+    /// Consumes all of it.
+    pub(super) fn take_all(&mut self) {
+        self.len = 0;
+    }
+
+    /// Consumes so many bytes of it.
+    pub(super) fn take(&mut self, bytes: usize) {
+        self.bytes.copy_within(bytes..self.len, 0);
+        self.len -= bytes;
+    }
+
     fn key(&self) -> i16 {
         let [_, _, _, _, k0, k1, ..] = self.bytes;
         i16::from_be_bytes([k0, k1])
@@ -500,6 +531,11 @@ impl Head {
 }
 
 impl Input {
+    /// A buffer whose first bytes were copied there; nothing more is received into it yet.
+    pub fn begun(lease: Lease, end: usize) -> Input {
+        Input { lease: Some(lease), start: 0, end, limit: end }
+    }
+
     fn unread(&self) -> &[u8] {
         let lease = self.lease.as_ref();
         lease.map_or(&[], |lease| &lease.buf[self.start..self.end])
@@ -515,7 +551,7 @@ impl Input {
     }
 
     /// Moves what is unread to the front.
-    fn compact(&mut self) {
+    pub fn compact(&mut self) {
         let Some(lease) = &mut self.lease else { return };
         lease.buf.copy_within(self.start..self.end, 0);
         self.end -= self.start;
@@ -536,8 +572,10 @@ pub(super) const SIZE_BYTES: usize = 4;
 const HEAD_BYTES: usize = 8;
 
 /// So much of a frame waits for the rest in the task itself: most requests without records are no
-/// longer.
-const HEAD_BYTES_MAX: usize = 256;
+/// longer, nor is what has to be seen together of a long produce request.
+pub(super) const HEAD_BYTES_MAX: usize = 256;
+
+const _: () = assert!(crate::api::produce::Long::FRONT_BYTES_MAX <= HEAD_BYTES_MAX);
 
 /// The only requests that are pipelined.
 const PRODUCE_KEY: i16 = 0;

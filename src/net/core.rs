@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::api::produce::{Front, Long, Next, Staged};
 use crate::api::{self, Pool, Step, Window};
 use crate::broker::{Broker, ConnId, JobStep, Peer};
 use crate::clock::{Mono, Now};
@@ -18,10 +19,38 @@ use crate::types::{HeldBack, RingIndex, Settle, Until};
 /// The synchronous broker behind the sockets. The methods are those of [`Broker`], [`api`] and
 /// [`crate::log::Log`], where they are explained.
 pub trait Core: 'static {
+    /// See [`Long`].
+    type Long: Default;
     /// See [`api::dispatch`].
     fn dispatch(&mut self, peer: &Peer, frame: &[u8], out: Window<'_>, now: Now) -> Step;
     /// See [`api::fail`].
     fn fail(&self, key: i16, version: i16, answer: &mut [u8]);
+    /// See [`Long::next`]; an error closes the connection.
+    fn long_next(
+        &mut self,
+        long: &mut Self::Long,
+        waited_out: bool,
+        front: Front<'_>,
+        list: &mut [u8],
+        now: Now,
+    ) -> Result<(usize, Next), &'static str>;
+    /// See [`Long::stage`].
+    fn long_stage(
+        &mut self,
+        long: &mut Self::Long,
+        waited_out: bool,
+        records: &[u8],
+        list: &mut [u8],
+        now: Now,
+    ) -> Staged;
+    /// See [`Long::widen`].
+    fn long_widen(&self, long: &Self::Long, from: &[u8], to: &mut [u8]);
+    /// See [`Long::until`]; with the request's version.
+    fn long_until(&self, long: &Self::Long) -> Option<(Until, i16)>;
+    /// See [`Long::settle`].
+    fn long_settle(&self, long: &Self::Long, list: &mut [u8]) -> Option<Until>;
+    /// See [`Long::answer`].
+    fn long_answer(&self, long: &Self::Long, list: &[u8], out: Window<'_>) -> usize;
     /// See [`api::pool_of`].
     fn pool_of(&self, key: i16) -> Pool;
     /// See [`crate::log::Log::settled`].
@@ -67,6 +96,46 @@ pub trait Core: 'static {
 }
 
 impl Core for Broker {
+    type Long = Long;
+
+    fn long_next(
+        &mut self,
+        long: &mut Long,
+        waited_out: bool,
+        front: Front<'_>,
+        list: &mut [u8],
+        now: Now,
+    ) -> Result<(usize, Next), &'static str> {
+        long.next(self, waited_out, front, list, now).map_err(|malformed| malformed.0)
+    }
+
+    fn long_stage(
+        &mut self,
+        long: &mut Long,
+        waited_out: bool,
+        records: &[u8],
+        list: &mut [u8],
+        now: Now,
+    ) -> Staged {
+        long.stage(self, waited_out, records, list, now)
+    }
+
+    fn long_widen(&self, long: &Long, from: &[u8], to: &mut [u8]) {
+        long.widen(from, to);
+    }
+
+    fn long_until(&self, long: &Long) -> Option<(Until, i16)> {
+        Some((long.until()?, long.version()))
+    }
+
+    fn long_settle(&self, long: &Long, list: &mut [u8]) -> Option<Until> {
+        long.settle(self, list)
+    }
+
+    fn long_answer(&self, long: &Long, list: &[u8], out: Window<'_>) -> usize {
+        long.answer(list, out)
+    }
+
     fn dispatch(&mut self, peer: &Peer, frame: &[u8], out: Window<'_>, now: Now) -> Step {
         api::dispatch(self, peer, frame, out, now)
     }

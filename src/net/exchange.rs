@@ -72,7 +72,7 @@ impl<C: Core> Connection<C> {
         Ok(())
     }
 
-    fn send_window(&self, part: Range<usize>) -> Result<usize, End> {
+    pub(super) fn send_window(&self, part: Range<usize>) -> Result<usize, End> {
         let window = self.wire.net.window.borrow();
         self.wire.send_some(&window[part])
     }

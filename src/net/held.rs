@@ -100,7 +100,7 @@ impl<C: Core> super::wire::Wire<C> {
     fn holds_what_is_wanted(&self) -> bool {
         let pools = self.net.hub.pools.borrow();
         let holds = self.slot(|slot| slot.holds);
-        PoolKind::ALL.into_iter().any(|kind| holds[kind as usize] && pools.is_wanted(kind))
+        PoolKind::ALL.into_iter().any(|kind| holds[kind as usize] > 0 && pools.is_wanted(kind))
     }
 }
 

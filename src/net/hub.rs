@@ -234,7 +234,7 @@ impl Lease {
     pub fn granted(hub: &Rc<Hub>, kind: PoolKind, conn: ConnId, buf: Buffer) -> Lease {
         let mut slots = hub.slots.borrow_mut();
         let slot = slots.get(conn);
-        slot.holds[kind as usize] = true;
+        slot.holds[kind as usize] += 1;
         slot.moved_seen = None;
         Lease { buf, kind, conn, hub: Rc::clone(hub) }
     }
@@ -244,7 +244,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let buf = std::mem::take(&mut self.buf);
         let mut slots = self.hub.slots.borrow_mut();
-        slots.get(self.conn).holds[self.kind as usize] = false;
+        slots.get(self.conn).holds[self.kind as usize] -= 1;
         drop(slots);
         self.hub.give_back(self.kind, buf);
     }

@@ -12,6 +12,7 @@ mod exchange;
 mod held;
 mod hub;
 mod listener;
+mod long;
 mod pools;
 mod replies;
 mod setup;
@@ -110,11 +111,17 @@ impl<C: Core> Net<C> {
             // Else it would be dispatched again and again, while nothing can change.
             assert_eq!(core.settled(until), Settle::Pending, "only what is pending is waited for");
         }
-        self.wake_jobs(&mut *core);
+        self.wake_due(&mut core);
+        step
+    }
+
+    /// After a request changed something: wakes whom that concerns.
+    #[inline(always)]
+    fn wake_due(&self, core: &mut C) {
+        self.wake_jobs(core);
         if core.due() < self.tick_at.get() {
             self.hub.due_sooner.ring();
         }
-        step
     }
 
     /// Wakes the connections whose sleeping jobs the broker wants stepped.

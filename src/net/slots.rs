@@ -54,8 +54,8 @@ pub struct Slot {
     pub until: Until,
     /// Whether it stands on that list.
     pub settling: bool,
-    /// Buffers that it holds, by [`PoolKind`].
-    pub holds: [bool; PoolKind::COUNT],
+    /// How many buffers it holds, by [`PoolKind`].
+    pub holds: [u8; PoolKind::COUNT],
     /// Bytes that came or went since the connection began.
     pub moved: u64,
     /// What `moved` was when the stall check last found it quick enough, and how many checks are
@@ -105,7 +105,7 @@ impl Slots {
             woken: false,
             until: Until::default(),
             settling: false,
-            holds: [false; PoolKind::COUNT],
+            holds: [0; PoolKind::COUNT],
             moved: 0,
             moved_seen: None,
         });
@@ -116,7 +116,7 @@ impl Slots {
     pub fn close(&mut self, id: ConnId) {
         let slot = self.slots[usize::from(id.0)].take();
         let slot = slot.expect("a slot is closed once");
-        assert!(!slot.holds.contains(&true) && slot.granted.is_none());
+        assert!(slot.holds_nothing() && slot.granted.is_none());
         self.settling.retain(|other| *other != id);
         self.free.push(id);
         self.open -= 1;
@@ -211,7 +211,7 @@ impl Slot {
 
     /// Whether it has no buffer.
     pub fn holds_nothing(&self) -> bool {
-        !self.holds.contains(&true)
+        self.holds == [0; PoolKind::COUNT]
     }
 
     /// How dispensable it is; none: it is not. One in the middle of a request holds a buffer, or is as
@@ -293,7 +293,7 @@ mod tests {
         }
         slots.get(id).phase = Phase::Reading;
         assert_eq!(victim(&slots), Some(id));
-        slots.get(id).holds[PoolKind::Control as usize] = true;
+        slots.get(id).holds[PoolKind::Control as usize] = 1;
         assert_eq!(victim(&slots), None);
         // Who only came to hold it goes.
         assert_eq!(slots.victim(None, Mono(1_000_000), 1000), Some(id));

@@ -2,6 +2,7 @@
 
 mod fake;
 mod idle;
+mod long;
 
 use std::io::{Read, Write};
 use std::net::Shutdown;

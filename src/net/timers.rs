@@ -34,7 +34,7 @@ fn is_wanted(hub: &Hub) -> bool {
 fn cut_stalled(hub: &Hub, bytes_min: u64) {
     let pools = hub.pools.borrow();
     for slot in hub.slots.borrow_mut().iter_mut() {
-        let wanted = |kind: PoolKind| slot.holds[kind as usize] && pools.is_wanted(kind);
+        let wanted = |kind: PoolKind| slot.holds[kind as usize] > 0 && pools.is_wanted(kind);
         if slot.phase == Phase::Held && PoolKind::ALL.into_iter().any(wanted) {
             // It looks for itself whether it has waited long enough.
             slot.wake();

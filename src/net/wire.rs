@@ -156,7 +156,7 @@ impl<C: Core> Wire<C> {
         if let Some(lease) = self.try_take(kind) {
             return Ok(lease);
         }
-        let quick = missing == 0 || self.arrived() >= missing.min(QUICK_BYTES);
+        let quick = missing == 0 || self.is_arriving(missing);
         hub.pools.borrow_mut().wait(kind, self.id, quick);
         hub.wanted.ring();
         let granted = poll_fn(|context| {
@@ -172,12 +172,15 @@ impl<C: Core> Wire<C> {
 
     /// Waits until `missing` bytes can be received at once, or as many as the kernel is sure to keep.
     /// Nothing tells of more bytes where some are, so this looks again and again, ever more rarely:
-    /// it is for requests that are long and come in pieces, which are few.
-    pub async fn arrival(&self, missing: usize) -> Result<(), End> {
-        let wanted = missing.min(QUICK_BYTES);
+    /// it is for requests that are long and come in pieces, which are few. After `ms_max` it looks no
+    /// more.
+    pub async fn arrival(&self, missing: usize, ms_max: Option<u64>) -> Result<(), End> {
         let mut pause_ms = ARRIVAL_MS_MIN;
+        let mut left_ms = ms_max.unwrap_or(u64::MAX);
         self.slot(|slot| slot.phase = Phase::Reading);
-        while self.arrived() < wanted {
+        while !self.is_arriving(missing) && left_ms > 0 {
+            pause_ms = pause_ms.min(left_ms);
+            left_ms -= pause_ms;
             let mut timer = smol::Timer::after(Duration::from_millis(pause_ms));
             let looked = poll_fn(|context| {
                 self.poll_end(context, true)?;
@@ -188,6 +191,11 @@ impl<C: Core> Wire<C> {
         }
         self.slot(|slot| slot.phase = Phase::Busy);
         Ok(())
+    }
+
+    /// Whether `missing` bytes can be received at once, or as many as the kernel is sure to keep.
+    pub fn is_arriving(&self, missing: usize) -> bool {
+        self.arrived() >= missing.min(QUICK_BYTES)
     }
 
     /// Bytes that can be received at once.

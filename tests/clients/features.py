@@ -313,6 +313,37 @@ def is_refused_a_record_too_large(t, client):
     equal(t.end_offset(topic), 1, "end offset after a small record")
 
 
+@feature("produce")
+def goes_on_after_a_record_of_5_MB(t, client):
+    """It is told at once: a client whose connection is cut instead tries again for minutes."""
+    topic = t.topic()
+    try:
+        client.produce(topic, [Rec(b"k", b"x" * 5_000_000)], bytes_max=8_000_000)
+    except Exception as error:
+        if client.too_large.lower() not in plain(error):
+            raise
+    else:
+        raise AssertionError("nothing refused the record")
+    client.produce(topic, numbered(10), bytes_max=8_000_000)
+    equal(t.end_offset(topic), 10, "end offset after small records")
+
+
+@feature("produce")
+def sends_a_backlog_to_eight_partitions(t, client):
+    """Some send all that they have for a broker in one request, however long it gets."""
+    if not client.picks_partition:
+        raise Skip("the client cannot name a partition")
+    topic, partitions = t.topic(partitions=8), range(8)
+    backlog = [numbered(9, size=100_000, partition=partition) for partition in partitions]
+    client.produce(topic, [entry for records in backlog for entry in records])
+    for partition, records in zip(partitions, backlog):
+        stored = [entry for found in t.stored(topic, partition) for entry in found.records()]
+        got = [(entry.offset, entry.value) for entry in stored]
+        want = [(offset, entry.value) for offset, entry in enumerate(records)]
+        if got != want:
+            raise AssertionError(f"{len(got)} records in partition {partition}, or in disorder")
+
+
 @feature("produce", "consume")
 def carries_thousands_in_order(t, client):
     topic, records = t.topic(), numbered(5000, size=100)

@@ -7,6 +7,7 @@ mod docs;
 mod golden;
 mod hold;
 mod host;
+mod long;
 mod model;
 mod offsets;
 mod oracle;

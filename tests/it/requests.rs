@@ -19,6 +19,7 @@ use brooklet::types::{RingIndex, Settle, Until};
 use kafka_protocol::messages::{JoinGroupResponse, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, HeaderVersion};
 
+use crate::long::stream::{Event, Stream};
 use crate::oracle::schema::{self, Schema, Side};
 use crate::reads::rig;
 use generate::{Dice, Known};
@@ -214,8 +215,43 @@ impl World {
         // Longer ones are not read at all.
         if frame.len() <= self.broker.config.socket_request_max_bytes {
             self.partly[usize::from(conn)] = Partly::default();
-            self.dispatch(conn, frame, 0);
+            match frame[..2] {
+                [0, 0] if self.dice.once_in(2) => self.long(conn, &frame),
+                _ => self.dispatch(conn, frame, 0),
+            }
         }
+    }
+
+    /// Has a produce request carried out as one that is too long to be here whole.
+    fn long(&mut self, conn: u16, frame: &[u8]) {
+        let mut stream = Stream::new(frame);
+        let size = self.dice.pick(&[1, 10, 1000, 100_000]);
+        loop {
+            match stream.go(&mut self.broker, false, self.now, &mut || size) {
+                Ok(Event::Staged(_)) => {}
+                Ok(Event::Again(until)) => self.settle(&until, frame),
+                Ok(Event::End(false)) => return,
+                Ok(Event::End(true)) => break,
+                Ok(event) => panic!("{event:?}: {}", shown(frame)),
+                Err(_) => return self.gone(conn),
+            }
+        }
+        while let Some(until) = stream.pending(&self.broker) {
+            self.settle(&until, frame);
+        }
+        let answer = stream.answer();
+        self.answer(frame, &answer);
+    }
+
+    fn settle(&mut self, until: &Until, frame: &[u8]) {
+        for _ in 0..1000 {
+            if self.broker.log.settled(until) != Settle::Pending {
+                return;
+            }
+            self.disk_step();
+            self.pass(1);
+        }
+        panic!("waits for ever: {}", shown(frame));
     }
 
     fn dispatch(&mut self, conn: u16, frame: Vec<u8>, tries: u32) {

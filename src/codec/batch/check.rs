@@ -1,8 +1,7 @@
 //! What a client may produce: everything about a batch that can be checked without opening what is
 //! compressed.
 
-use super::{Batch, MAGIC_AT, batches};
-use crate::codec::ErrorCode;
+use super::{Batch, BatchHeader, MAGIC_AT, Refusal, batches};
 
 /// What a produce request may bring.
 #[derive(Debug, Clone, Copy)]
@@ -25,15 +24,6 @@ pub struct Checked {
     pub max_timestamps_hold: bool,
 }
 
-/// Why a payload is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
-    /// Kafka's code.
-    pub code: ErrorCode,
-    /// For people.
-    pub message: &'static str,
-}
-
 /// Checks all of what a client produces to one partition, in Kafka's order of checks.
 ///
 /// What is uncompressed is checked record by record; of what is compressed only the header can be
@@ -50,51 +40,72 @@ pub fn check(payload: &[u8], rules: &Rules) -> Result<Checked, Refusal> {
             max_timestamp.is_none_or(|newest| newest == batch.header.max_timestamp);
     }
     if checked.batches == 0 || !batches.rest().is_empty() {
-        // The old formats' headers are shorter: their magic stands at the same place.
-        return match batches.rest().get(MAGIC_AT) {
-            Some(0 | 1) => Err(OLD_FORMAT),
-            _ => refuse(ErrorCode::INVALID_RECORD, "the records are not whole record batches"),
-        };
+        return Err(not_whole(batches.rest()));
     }
     Ok(checked)
+}
+
+/// Refuses a payload of which only the beginning is read, for it is longer than its first batch may be
+/// (or than there is memory for). None: the first batch may be so long, so that there are several.
+pub fn check_beginning(beginning: &[u8], payload_bytes: usize, rules: &Rules) -> Option<Refusal> {
+    let header = BatchHeader::read(beginning);
+    let bytes = header.and_then(|header| header.batch_bytes());
+    match (header, bytes) {
+        (Some(header), Some(bytes)) if bytes <= payload_bytes => {
+            check_header(&header, bytes, rules).err()
+        }
+        _ => Some(not_whole(beginning)),
+    }
+}
+
+/// Why what does not begin with a whole batch is refused.
+fn not_whole(payload: &[u8]) -> Refusal {
+    // The old formats' headers are shorter: their magic stands at the same place.
+    match payload.get(MAGIC_AT) {
+        Some(0 | 1) => Refusal::OldFormat,
+        _ => Refusal::NotWhole,
+    }
 }
 
 /// Checks a batch's header and CRC.
 fn check_batch(batch: &Batch<'_>, rules: &Rules) -> Result<(), Refusal> {
     let header = &batch.header;
-    let compression = header.compression();
-    if header.magic != MAGIC {
-        return Err(OLD_FORMAT);
-    }
-    if compression > COMPRESSION_ZSTD || (compression == COMPRESSION_ZSTD && !rules.zstd_allowed) {
-        let message = "the compression type is not supported in this version";
-        return refuse(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, message);
-    }
-    if header.base_offset != 0 {
-        return refuse(ErrorCode::INVALID_RECORD, "the base offset of a batch must be 0");
-    }
-    if batch.bytes.len() > rules.batch_bytes_max {
-        return refuse(ErrorCode::MESSAGE_TOO_LARGE, "the batch exceeds max.message.bytes");
-    }
+    check_header(header, batch.bytes.len(), rules)?;
     if !batch.crc_holds() {
-        return refuse(ErrorCode::CORRUPT_MESSAGE, "the CRC of the batch does not hold");
+        return Err(Refusal::Crc);
     }
     if header.is_control() {
-        return refuse(ErrorCode::INVALID_RECORD, "clients cannot write control records");
+        return Err(Refusal::Control);
     }
     if header.is_transactional() {
-        let message = "there are no transactions";
-        return refuse(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, message);
+        return Err(Refusal::Transactional);
     }
     if header.records_count <= 0 || header.last_offset_delta != header.records_count - 1 {
-        return refuse(ErrorCode::INVALID_RECORD, "the record count of the batch is wrong");
+        return Err(Refusal::RecordsCount);
     }
     if header.has_producer_id() && header.base_sequence < 0 {
-        return refuse(ErrorCode::INVALID_RECORD, "a producer id without a sequence number");
+        return Err(Refusal::NoSequence);
     }
     if header.is_log_append_time() {
-        let message = "clients cannot set the timestamp type to LogAppendTime";
-        return refuse(ErrorCode::INVALID_TIMESTAMP, message);
+        return Err(Refusal::AppendTime);
+    }
+    Ok(())
+}
+
+/// What is checked of a batch before its bytes are looked at.
+fn check_header(header: &BatchHeader, bytes: usize, rules: &Rules) -> Result<(), Refusal> {
+    let compression = header.compression();
+    if header.magic != MAGIC {
+        return Err(Refusal::OldFormat);
+    }
+    if compression > COMPRESSION_ZSTD || (compression == COMPRESSION_ZSTD && !rules.zstd_allowed) {
+        return Err(Refusal::Compression);
+    }
+    if header.base_offset != 0 {
+        return Err(Refusal::BaseOffset);
+    }
+    if bytes > rules.batch_bytes_max {
+        return Err(Refusal::TooLarge);
     }
     Ok(())
 }
@@ -107,33 +118,26 @@ fn check_records(batch: &Batch<'_>) -> Result<Option<i64>, Refusal> {
     let mut newest = i64::MIN;
     for (offset_expected, record) in (batch.header.base_offset..).zip(records.by_ref()) {
         let Ok(record) = record else {
-            return refuse(ErrorCode::INVALID_RECORD, "a record of the batch cannot be read");
+            return Err(Refusal::RecordUnreadable);
         };
         if record.offset != offset_expected {
-            return refuse(ErrorCode::INVALID_RECORD, "the records' offsets are not 0, 1, 2 …");
+            return Err(Refusal::RecordOffsets);
         }
         newest = newest.max(record.timestamp);
     }
     match records.reader.finish() {
         Ok(()) => Ok(Some(newest)),
-        Err(_) => refuse(ErrorCode::INVALID_RECORD, "bytes follow the batch's last record"),
+        Err(_) => Err(Refusal::RecordsTrailing),
     }
-}
-
-fn refuse<T>(code: ErrorCode, message: &'static str) -> Result<T, Refusal> {
-    Err(Refusal { code, message })
 }
 
 const MAGIC: i8 = 2;
 const COMPRESSION_ZSTD: i16 = 4;
-const OLD_FORMAT: Refusal = Refusal {
-    code: ErrorCode::INVALID_RECORD,
-    message: "only record batches of magic 2 are accepted",
-};
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::ErrorCode;
     use crate::codec::batch::sample::batch_of;
     use crate::codec::batch::{CRC_AT, CRC_END, put, set_timestamps};
     use crate::codec::crc::crc32c;
@@ -146,7 +150,7 @@ mod tests {
         put(&mut batch, at, bytes);
         let crc = crc32c(&batch[CRC_END..]);
         put(&mut batch, CRC_AT, &crc.to_be_bytes());
-        check(&batch, &RULES).map_or_else(|refusal| refusal.code.0, |_| 0)
+        check(&batch, &RULES).map_or_else(|refusal| refusal.code().0, |_| 0)
     }
 
     #[test]
@@ -187,12 +191,12 @@ mod tests {
             put(&mut batch, 23, &(count - 1).to_be_bytes());
             put(&mut batch, 57, &count.to_be_bytes());
             set_timestamps(&mut batch, false, 1007);
-            assert_eq!(check(&batch, &RULES).unwrap_err().code, ErrorCode::INVALID_RECORD);
+            assert_eq!(check(&batch, &RULES).unwrap_err().code(), ErrorCode::INVALID_RECORD);
         }
         let offsets_wrong = batch_of(&[(0, 0), (0, 2)]);
-        assert_eq!(check(&offsets_wrong, &RULES).unwrap_err().code, ErrorCode::INVALID_RECORD);
+        assert_eq!(check(&offsets_wrong, &RULES).unwrap_err().code(), ErrorCode::INVALID_RECORD);
         let empty = batch_of(&[]);
-        assert_eq!(check(&empty, &RULES).unwrap_err().code, ErrorCode::INVALID_RECORD);
+        assert_eq!(check(&empty, &RULES).unwrap_err().code(), ErrorCode::INVALID_RECORD);
     }
 
     #[test]
@@ -205,14 +209,14 @@ mod tests {
         }
         let mut batch = good;
         *batch.last_mut().unwrap() ^= 1;
-        assert_eq!(check(&batch, &RULES).unwrap_err().code, ErrorCode::CORRUPT_MESSAGE);
+        assert_eq!(check(&batch, &RULES).unwrap_err().code(), ErrorCode::CORRUPT_MESSAGE);
     }
 
     #[test]
     fn every_truncation_and_every_trailing_byte_is_refused() {
         let good = batch_of(&[(0, 0), (7, 1)]);
         for end in 0..good.len() {
-            let code = check(&good[..end], &RULES).unwrap_err().code;
+            let code = check(&good[..end], &RULES).unwrap_err().code();
             assert_eq!(code, ErrorCode::INVALID_RECORD, "{end}");
         }
         let mut trailing = good;
@@ -224,15 +228,30 @@ mod tests {
     fn size_and_zstd_have_their_own_codes() {
         let mut batch = batch_of(&[(0, 0)]);
         let rules = Rules { batch_bytes_max: batch.len() - 1, ..RULES };
-        assert_eq!(check(&batch, &rules).unwrap_err().code, ErrorCode::MESSAGE_TOO_LARGE);
+        assert_eq!(check(&batch, &rules).unwrap_err().code(), ErrorCode::MESSAGE_TOO_LARGE);
         let exactly = Rules { batch_bytes_max: batch.len(), ..RULES };
         assert!(check(&batch, &exactly).is_ok());
         put(&mut batch, 22, &[4]);
         set_timestamps(&mut batch, false, 0);
         let rules = Rules { zstd_allowed: false, ..RULES };
-        let code = check(&batch, &rules).unwrap_err().code;
+        let code = check(&batch, &rules).unwrap_err().code();
         assert_eq!(code, ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
         assert!(check(&batch, &RULES).is_ok());
+    }
+
+    #[test]
+    fn of_a_batch_that_is_too_long_the_header_says_what_all_of_it_would() {
+        let batch = batch_of(&[(0, 0), (7, 1)]);
+        let rules = Rules { batch_bytes_max: batch.len() - 1, ..RULES };
+        for (at, byte) in [(0, 0), (MAGIC_AT, 1), (22, 5), (7, 1)] {
+            let mut batch = batch.clone();
+            batch[at] = byte;
+            let refusal = check(&batch, &rules).unwrap_err();
+            assert_eq!(check_beginning(&batch[..61], batch.len(), &rules), Some(refusal));
+        }
+        assert_eq!(check_beginning(&batch[..61], 2 * batch.len(), &RULES), None);
+        let cut = check_beginning(&batch[..61], batch.len() - 1, &RULES);
+        assert_eq!(cut, Some(Refusal::NotWhole));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::api::produce::{Front, Next, Staged};
 use crate::api::{Pool, Step, Window};
 use crate::broker::{ConnId, JobStep, Peer};
 use crate::clock::{Clock, Mono, Now};
@@ -19,7 +20,8 @@ use crate::storage::{Storage, WriteJob};
 use crate::types::{FileIndex, FileRef, HeldBack, RingIndex, Settle, Ticket, Until};
 
 /// Answered after a sync with its correlation id; version 1: never answered; 2: the first try is
-/// put off; 3: with a body as long as the request's body says; 4: it waits while the ring is full.
+/// put off; 3: with a body as long as the request's body says; 4: it waits while the ring is full; 5:
+/// if it is long, its padding is skipped, and it is settled by itself.
 pub const PRODUCE: i16 = 0;
 /// A job: body = bytes to send; version 1: only once [`WAKE`] came; 2: with a cold read; 3: it reads
 /// from the page cache, for ever.
@@ -67,6 +69,15 @@ struct Job {
     sleeps: bool,
     cold: bool,
     endless: bool,
+}
+
+/// A produce request that does not fit a small buffer: its padding is taken in pieces.
+#[derive(Default)]
+pub struct Long {
+    /// Version, correlation id and the length of the answer's body.
+    head: Option<(u8, u32, usize)>,
+    taken: usize,
+    until: Until,
 }
 
 pub struct Server {
@@ -214,6 +225,73 @@ impl Fake {
 }
 
 impl Core for Fake {
+    type Long = Long;
+
+    fn long_next(
+        &mut self,
+        long: &mut Long,
+        waited_out: bool,
+        front: Front<'_>,
+        list: &mut [u8],
+        _now: Now,
+    ) -> Result<(usize, Next), &'static str> {
+        assert_eq!(list.len() % 64, 0, "a buffer for outcomes");
+        let Some((version, id, _)) = long.head else {
+            let Some(head) = front.bytes.first_chunk::<12>() else {
+                return Ok((0, Next::More));
+            };
+            let number = |at: usize| u32::from_be_bytes(head[at..at + 4].try_into().unwrap());
+            let body = if head[3] == 3 { number(8) as usize } else { 0 };
+            long.head = Some((head[3], number(4), body));
+            return Ok((12, Next::Skip(0)));
+        };
+        let next = match version {
+            _ if front.left == 0 => Next::End { answered: version != 1 },
+            2 if !std::mem::replace(&mut self.put_off, true) => Next::Again(self.stage()),
+            4 if self.knobs.full.load(Ordering::Relaxed) && !waited_out => {
+                self.holding = true;
+                Next::Held(self.hold_back())
+            }
+            4 if self.knobs.full.load(Ordering::Relaxed) => {
+                long.head = Some((version, 19, 0));
+                Next::Skip(front.left)
+            }
+            5 => Next::Skip(front.left),
+            _ => Next::Records(front.left.min([100, 7000, 65_000, 100_000][id as usize % 4])),
+        };
+        Ok((0, next))
+    }
+
+    fn long_stage(
+        &mut self,
+        long: &mut Long,
+        _waited_out: bool,
+        records: &[u8],
+        _list: &mut [u8],
+        _now: Now,
+    ) -> Staged {
+        assert!((long.taken..).zip(records).all(|(i, byte)| *byte == i as u8));
+        long.taken += records.len();
+        long.until = self.stage();
+        Staged::Done(long.until)
+    }
+
+    fn long_widen(&self, _long: &Long, _from: &[u8], _to: &mut [u8]) {}
+
+    fn long_until(&self, long: &Long) -> Option<(Until, i16)> {
+        let (version, ..) = long.head?;
+        (version != 5).then_some((long.until, version.into()))
+    }
+
+    fn long_settle(&self, long: &Long, _list: &mut [u8]) -> Option<Until> {
+        (self.settled(&long.until) == Settle::Pending).then_some(long.until)
+    }
+
+    fn long_answer(&self, long: &Long, _list: &[u8], out: Window<'_>) -> usize {
+        let (_, id, body) = long.head.expect("it was read");
+        Fake::encode(id, body, out)
+    }
+
     fn dispatch(&mut self, peer: &Peer, frame: &[u8], out: Window<'_>, _now: Now) -> Step {
         let number = |at: usize| u32::from_be_bytes(frame[at..at + 4].try_into().unwrap());
         let key = i16::from_be_bytes([frame[0], frame[1]]);

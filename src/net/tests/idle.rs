@@ -52,7 +52,7 @@ impl Local {
     }
 
     /// Looks at a connection once it is idle, and has completed so many requests of a key.
-    async fn idle(&self, client: &Guest, key: i16, requests: u64) -> [bool; PoolKind::COUNT] {
+    async fn idle(&self, client: &Guest, key: i16, requests: u64) -> [u8; PoolKind::COUNT] {
         loop {
             let done = self.net.core.borrow().metrics.requests(key) >= requests;
             if let Some(slot) = self.net.hub.slots.borrow_mut().find(client.conn) {
@@ -135,7 +135,7 @@ fn create(topic: &str) -> Vec<u8> {
 #[test]
 fn who_is_idle_holds_nothing_whatever_it_asked_for() {
     let local = Local::new(|_| {});
-    let nothing = [false; PoolKind::COUNT];
+    let nothing = [0; PoolKind::COUNT];
     smol::block_on(local.executor.run(async {
         let frames = frames();
         assert!(APIS.iter().all(|api| frames.iter().any(|(key, _)| *key == api.key)));
@@ -153,7 +153,7 @@ fn who_is_idle_holds_nothing_whatever_it_asked_for() {
 #[test]
 fn producers_that_want_no_acknowledgement_hold_no_buffer_for_answers() {
     let local = Local::new(|config| config.reply_leases = 1);
-    let nothing = [false; PoolKind::COUNT];
+    let nothing = [0; PoolKind::COUNT];
     smol::block_on(local.executor.run(async {
         let mut other = local.connect();
         other.send(&create("t")).await;
