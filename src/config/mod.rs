@@ -42,9 +42,9 @@ keys! {
     /// made.
     cluster_id: String = Kind::text("at most 64 letters, digits, - and _", value::is_id, "");
 
-    /// The address that clients connect to; [::] stands for all, of IPv4 as well. Anyone who reaches it
-    /// may read and write everything: there are no passwords. A socket that systemd made (LISTEN_FDS)
-    /// is taken instead.
+    /// The address that clients connect to; the default stands for all, of IPv6 and IPv4. Anyone who
+    /// reaches it may read and write everything: there are no passwords. A socket that systemd made
+    /// (LISTEN_FDS) is taken instead.
     listen: SocketAddr =
         Kind::text("ADDRESS:PORT with a numeric address", value::is_address, "[::]:9092");
 

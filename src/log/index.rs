@@ -178,8 +178,8 @@ impl Index {
         self.overwriting = false;
     }
 
-    /// Whether an offset, at or above its partition's log start, was overwritten all the same: that
-    /// moves a moment later.
+    /// Whether an offset, at or above its partition's log start, is being overwritten: that moves a
+    /// moment later, or stays where the disk fails.
     pub fn is_overwritten(&self, slot: PartitionSlot, offset: Offset) -> bool {
         self.overwriting && self.first_offset(slot).is_none_or(|first| offset < first)
     }

@@ -156,8 +156,9 @@ impl Log {
         let boot = log.rings.iter().map(|ring| ring.boot).max().unwrap_or_default();
         log.state.boot = Boot(boot.0 + 1);
         for (place, gaps) in gaps.into_iter().enumerate() {
-            log.begin(place, &gaps, opening);
+            // What the start itself has to evict is gone only once a head says so.
             log.log_starts_move(RingIndex(place as u8));
+            log.begin(place, &gaps, opening);
         }
         Ok(log)
     }

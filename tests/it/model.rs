@@ -49,6 +49,8 @@ pub struct Model {
     seen_to: [i64; PARTITIONS.len()],
     /// What is below had to make room, or may have to.
     starts_max: [i64; PARTITIONS.len()],
+    /// Log starts never move back.
+    starts_shown: [i64; PARTITIONS.len()],
     commit_next: i64,
     pub commit_acknowledged: i64,
     boot: Boot,
@@ -167,6 +169,9 @@ impl Model {
             "{:?} begins at {log_start}: {gone:?}, not below {max}, did not have to go",
             PARTITIONS[partition]
         );
+        let shown = &mut self.starts_shown[partition];
+        assert!(log_start >= *shown, "{:?} began at {shown}", PARTITIONS[partition]);
+        *shown = log_start;
         let (topic, index) = PARTITIONS[partition];
         self.starts_max[partition] = max.max(first_behind_oldest(host, topic, index));
     }
@@ -205,8 +210,9 @@ impl Model {
         );
         // Acknowledged and seen is there, unless it is overwritten.
         let there: BTreeMap<i64, u64> = found.iter().copied().collect();
-        for ((_, offset), number) in self.seen.range((partition, log_start)..(partition, i64::MAX))
-        {
+        let (topic, index) = PARTITIONS[partition];
+        let from = first_readable(host, topic, index);
+        for ((_, offset), number) in self.seen.range((partition, from)..(partition, i64::MAX)) {
             assert_eq!(there.get(offset), Some(number), "{bounds}: offset {offset} was seen");
         }
         // What is there was sent, once, and stands in the order of sending: retries follow later.
@@ -296,11 +302,27 @@ pub fn first_behind_oldest(host: &Host, topic: &str, index: i32) -> i64 {
     firsts.map(|found| found.first.0).next().unwrap_or(partition.high_watermark.0)
 }
 
+/// The log start, or what comes behind a segment that is being overwritten just now: whether that one is
+/// gone is known only when the head in its place is on flash.
+pub fn first_readable(host: &Host, topic: &str, index: i32) -> i64 {
+    let log = &host.broker.log;
+    let partition = host.broker.partition_asked(topic, index).unwrap();
+    let slot = log.state().partition_with_handle(partition.handle).unwrap();
+    let (start, end) = (partition.log_start, partition.high_watermark);
+    let segments = log.index(partition.ring);
+    if start < end && segments.is_overwritten(slot, start) {
+        segments.first_offset(slot).unwrap_or(end).0
+    } else {
+        start.0
+    }
+}
+
 /// Offsets and numbers of a partition's records from `next` on.
 fn read(host: &mut Host, partition: usize, mut next: i64) -> Vec<(i64, u64)> {
     let (topic, index) = PARTITIONS[partition];
     let mut found: Vec<(i64, u64)> = Vec::new();
     let (_, _, end) = bounds(host, partition).unwrap();
+    next = next.max(first_readable(host, topic, index));
     while next < end {
         let bytes = host.fetch(topic, index, next);
         let before = next;

@@ -573,17 +573,18 @@ fn an_incremental_fetch_is_told_that_there_are_no_sessions() {
 }
 
 #[test]
-fn what_is_being_overwritten_is_out_of_range_and_never_silently_passed_over() {
+fn what_is_being_overwritten_is_waited_for_and_never_silently_passed_over() {
     let mut rig = Rig::new(1, 3);
-    let mut gone = 0;
+    let mut waits = 0;
     let mut look = |rig: &mut Rig| {
         let start = rig.log_start(0);
         let one = Ask { partition_max: 1, ..ALL };
         if start < rig::offset(rig, 0).0 {
             let answer = answered(rig.fetch(&[(0, start)], one));
-            match answer[0].error {
-                1 => gone += 1,
-                _ => assert_eq!(end_of(&answer[0].records), Some(start + 1)),
+            assert_eq!(answer[0].error, 0, "it is at the log start");
+            match end_of(&answer[0].records) {
+                None => waits += 1,
+                end => assert_eq!(end, Some(start + 1)),
             }
         }
     };
@@ -596,7 +597,7 @@ fn what_is_being_overwritten_is_out_of_range_and_never_silently_passed_over() {
             look(&mut rig);
         }
     }
-    assert!(live(&rig)[0].0 > 1 && gone > 0);
+    assert!(live(&rig)[0].0 > 1 && waits > 0);
 }
 
 #[test]

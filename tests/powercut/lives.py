@@ -24,12 +24,12 @@ SEGMENTS, SEGMENT_BYTES = 3, 4 << 20
 SETTINGS = (
     f"ring.main.segments={SEGMENTS}",
     "ring.main.segment_bytes=4MiB",
-    # Starts that fail one after the other each take one until the next roll.
-    "ring.main.spares=3",
     "seal_after_ms=100",
     "memory_max=10MiB",
 )
-HELD_SETTINGS = (*SETTINGS, "ring.main.hold_for=group:keeper")
+# Starts that fail one after the other each take one until the next roll, and may use them up.
+ORDINARY_SETTINGS = (*SETTINGS, "ring.main.spares=1")
+HELD_SETTINGS = (*SETTINGS, "ring.main.spares=3", "ring.main.hold_for=group:keeper")
 # What a ring of that size keeps at the least: all segments but the oldest, and of those not what
 # heads, feet and the notes of starts take.
 CAPACITY_BYTES = (SEGMENTS - 1) * (SEGMENT_BYTES - (1 << 20))
@@ -135,7 +135,7 @@ def life(build, system, seed, cuts, held):
     chance, counts = random.Random(seed), collections.Counter()
     ledger = Ledger(0 if held else CAPACITY_BYTES, held)
     home = pathlib.Path(tempfile.mkdtemp(prefix="powercut-"))
-    made = build(home, system, seed, HELD_SETTINGS if held else SETTINGS)
+    made = build(home, system, seed, HELD_SETTINGS if held else ORDINARY_SETTINGS)
     found, plan, tries = [], collections.deque(plan_of(chance, held, cuts)), collections.Counter()
     faults = collections.deque(START_FAULTS)
     try:
@@ -311,7 +311,7 @@ def control(build, system, seed):
     """A disk that ignores flushes must lose what was acknowledged."""
     home = pathlib.Path(tempfile.mkdtemp(prefix="powercut-"))
     ledger = Ledger()
-    made = build(home, system, seed, SETTINGS)
+    made = build(home, system, seed, ORDINARY_SETTINGS)
     try:
         made.power_on()
         made.start()

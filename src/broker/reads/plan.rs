@@ -113,14 +113,17 @@ impl Job {
         let walk = Walk::new(partition.ring, slot, partition.handle, entry.offset(), limit);
         let index = context.source.index(partition.ring);
         let offset = entry.offset();
-        let gone = || offset < limit && index.is_overwritten(slot, offset);
-        if offset < from || offset > limit || gone() {
+        if offset < from || offset > limit {
             let entry = context.arena.entry_mut(self.at);
             entry.error_set(ErrorCode::OFFSET_OUT_OF_RANGE);
             self.plan.urgent = true;
             return Ok(());
         }
         self.plan.readable = true;
+        if offset < limit && index.is_overwritten(slot, offset) {
+            // Whether it is gone is known when the head that is written over it is on flash.
+            return Ok(());
+        }
         self.plan.bytes_max = u64::from(entry.bytes_max());
         if entry.offset() < limit
             && !self.plan.full

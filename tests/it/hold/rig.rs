@@ -17,6 +17,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use crate::host::{Host, NOON_MS, PLAIN, batch, config_small, frame};
+use crate::model::first_readable;
 use crate::produce::{create_topic, produce, topic_name};
 
 pub const RING: RingIndex = RingIndex(0);
@@ -117,7 +118,8 @@ impl Rig {
 
     /// All records of a partition are there, from its log start on.
     pub fn check(&mut self, topic: &str, index: i32) {
-        let (mut next, end) = self.bounds(topic, index);
+        let (_, end) = self.bounds(topic, index);
+        let mut next = first_readable(&self.host, topic, index);
         while next < end {
             let bytes = self.host.fetch(topic, index, next);
             let before = next;

@@ -6,7 +6,7 @@ use brooklet::config::Config;
 
 use super::super::rig::{Rig, config};
 use crate::host::Host;
-use crate::model::first_behind_oldest;
+use crate::model::{first_behind_oldest, first_readable};
 
 /// Whose ring it is, and what is beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +102,8 @@ impl Known {
     /// Consumers read what is new.
     pub fn look(&mut self, rig: &mut Rig) {
         for (place, (topic, index)) in self.kind.partitions().iter().copied().enumerate() {
-            let (start, end) = rig.bounds(topic, index);
-            let from = self.ends[place].max(start);
+            let (_, end) = rig.bounds(topic, index);
+            let from = self.ends[place].max(first_readable(&rig.host, topic, index));
             if topic == RELAXED && from < end {
                 let new = records(rig, place, from, end);
                 self.shown[place].extend(new);
@@ -128,7 +128,8 @@ impl Known {
     /// Compares with what is there after a start, and takes that over.
     pub fn check(&mut self, rig: &mut Rig) {
         for (place, (topic, index)) in self.kind.partitions().iter().copied().enumerate() {
-            let (start, end) = rig.bounds(topic, index);
+            let (_, end) = rig.bounds(topic, index);
+            let start = first_readable(&rig.host, topic, index);
             let (least, most) = self.reported[place];
             let position = position(rig, self.kind, place);
             assert!((least..=most).contains(&position), "{position}, reported {least} to {most}");
