@@ -267,7 +267,7 @@ impl<'a> Commits<'a> {
         }
         let at_once = self.ask.group_id.len() + wanted.meta_bytes;
         let at_once = at_once.min(limits::GROUP_META_BYTES_MAX);
-        match broker.meta_room_bounded(SHARED_RING, at_once) {
+        match broker.meta_room(SHARED_RING, at_once) {
             Ok(()) => Ok(()),
             Err(Busy::Wait(until)) => Err(until),
             Err(Busy::Storage | Busy::TooMuch) => {

@@ -126,7 +126,6 @@ mod tests {
             offsets_max: 1,
             offset_metadata_bytes: 1024,
             producers_max: 1,
-            snapshot_bytes_max: 1 << 20,
         });
         let epochs = [(Boot(3), Offset(10)), (Boot(5), Offset(30))];
         let records = [

@@ -98,14 +98,13 @@ impl Broker {
         }
     }
 
-    /// Whether so much can be staged in `ring` now, and stay in the snapshots.
+    /// Whether so much can be staged in `ring` now.
     pub fn meta_room(&self, ring: RingIndex, bytes: usize) -> Result<(), Busy> {
-        self.log.room_meta(ring, bytes).map_err(|error| busy(ring, error))
-    }
-
-    /// Whether so much can be staged in `ring` now of what the snapshots always have room for.
-    pub fn meta_room_bounded(&self, ring: RingIndex, bytes: usize) -> Result<(), Busy> {
-        self.log.room_meta_bounded(ring, bytes).map_err(|error| busy(ring, error))
+        self.log.room_meta(ring, bytes).map_err(|error| match error {
+            StageError::Full(ticket) => Busy::Wait(Until::written(ring, ticket)),
+            StageError::Storage => Busy::Storage,
+            StageError::TooLarge | StageError::Held => Busy::TooMuch,
+        })
     }
 
     /// What is on its way already.
@@ -247,14 +246,6 @@ impl Broker {
             };
             Some(Staged { ticket, name, topics, partitions: partitions as usize })
         })
-    }
-}
-
-fn busy(ring: RingIndex, error: StageError) -> Busy {
-    match error {
-        StageError::Full(ticket) => Busy::Wait(Until::written(ring, ticket)),
-        StageError::Storage => Busy::Storage,
-        StageError::TooLarge | StageError::Held => Busy::TooMuch,
     }
 }
 

@@ -56,16 +56,14 @@ pub struct LogConfig {
 impl LogConfig {
     /// What the configuration says of the log.
     pub fn of(config: &Config) -> LogConfig {
-        let mut state = StateLimits {
+        let state = StateLimits {
             topics_max: config.topics_max,
             partitions_max: config.partitions_max,
             groups_max: config.groups_max,
             offsets_max: config.offsets_max,
             offset_metadata_bytes: config.offset_metadata_bytes,
             producers_max: config.producers_max,
-            snapshot_bytes_max: 0,
         };
-        state.snapshot_bytes_max = state.snapshot_bytes_max_default();
         LogConfig {
             rings: config.rings.clone(),
             state,
@@ -88,7 +86,7 @@ impl LogConfig {
             usize::from(ring.segments) + usize::from(ring.spares),
             ring.segment_bytes,
             self.state.partitions_max,
-            self.state.snapshot_bytes_max + mirrored,
+            self.state.snapshot_bytes_max() + mirrored,
         )
     }
 }
@@ -243,23 +241,9 @@ impl Log {
         }
     }
 
-    /// Whether so many bytes of metadata records fit the open group of `ring`, and, in the first ring,
-    /// the snapshots, which they make larger.
+    /// Whether so many bytes of metadata records fit the open group of `ring`. The snapshots have room
+    /// for all that the tables have room for.
     pub fn room_meta(&self, ring: RingIndex, bytes: usize) -> Result<(), StageError> {
-        let staged = self.ring(ring);
-        let staged = staged.open().meta_bytes() + staged.closed().map_or(0, Staging::meta_bytes);
-        if self.ring(ring).is_failing() {
-            Err(StageError::Storage)
-        } else if self.state.room_for_shared(staged + bytes) {
-            self.room_meta_bounded(ring, bytes)
-        } else {
-            Err(StageError::TooLarge)
-        }
-    }
-
-    /// The same for records that make no snapshot larger than there is room for: those whose tables
-    /// are bounded, and those that take something away.
-    pub fn room_meta_bounded(&self, ring: RingIndex, bytes: usize) -> Result<(), StageError> {
         let index = self.index(ring);
         let ring = self.ring(ring);
         if ring.is_failing() {
@@ -329,13 +313,7 @@ impl Log {
         linger: bool,
         now: Now,
     ) -> Result<Ticket, StageError> {
-        let bytes = record::bytes_of(record);
-        match record {
-            MetaRecord::TopicCreate { .. }
-            | MetaRecord::PartitionsAdd { .. }
-            | MetaRecord::TopicConfigs { .. } => self.room_meta(ring, bytes)?,
-            _ => self.room_meta_bounded(ring, bytes)?,
-        }
+        self.room_meta(ring, record::bytes_of(record))?;
         let linger = linger.then(|| now.mono.plus_ms(self.metadata_linger_ms));
         let staging = self.rings[usize::from(ring.0)].stage(true, linger);
         staging.push_meta(record).map_err(|_| StageError::TooLarge)?;

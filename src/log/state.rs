@@ -39,8 +39,6 @@ pub struct StateLimits {
     pub offset_metadata_bytes: usize,
     /// Producer and partition pairs.
     pub producers_max: usize,
-    /// Bytes of a ring's snapshot: what bounds names, settings and committed offsets together.
-    pub snapshot_bytes_max: usize,
 }
 
 /// A topic.

@@ -16,16 +16,14 @@ use crate::storage::sim::{Cut, Failing, Op, Rng, SimStorage};
 use crate::types::{Boot, TopicId};
 
 fn config(segments: u16) -> LogConfig {
-    let mut state = StateLimits {
+    let state = StateLimits {
         topics_max: 8,
         partitions_max: 16,
         groups_max: 4,
         offsets_max: 16,
         offset_metadata_bytes: 1024,
         producers_max: 16,
-        snapshot_bytes_max: 0,
     };
-    state.snapshot_bytes_max = state.snapshot_bytes_max_default();
     let mut ring = crate::config::Config::default().rings.remove(0);
     ring.segments = segments;
     ring.spares = 2;

@@ -8,12 +8,12 @@ use kafka_protocol::messages::offset_fetch_request::{
 };
 use kafka_protocol::messages::{
     ApiKey, FindCoordinatorRequest, FindCoordinatorResponse, GroupId, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, ProduceResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::host::{Host, config_small, frame};
-use crate::produce::{create_topic, topic_name};
+use crate::host::{Host, PLAIN, batch, config_small, frame};
+use crate::produce::{create_topic, produce, topic_name};
 use brooklet::api::Step;
 use brooklet::config::Config;
 use brooklet::storage::sim::{Cut, Failing, Op};
@@ -314,6 +314,44 @@ fn a_commit_whose_first_or_second_group_fails_is_refused_and_may_be_sent_again()
         assert_eq!(codes(&mut host, 8, &commit_of_two_groups(1, "m")), [0; 12]);
         assert_eq!(committed(&mut host, "g").len(), 12);
     }
+}
+
+#[test]
+fn tables_that_are_full_of_the_longest_there_is_fit_the_heads_of_segments() {
+    let config = Config {
+        topics_max: 128,
+        partitions_max: 128,
+        offsets_max: 12,
+        offset_metadata_bytes: 48 << 10,
+        ..config_small(4, 1 << 20)
+    };
+    let mut host = Host::new(config.clone());
+    create_topic(&mut host, "t", 4, &[]);
+    // Two bytes, and as many again for the key, make the 256 that settings may have.
+    let replicas = ["0:1"; 63].join(",");
+    let settings = [("leader.replication.throttled.replicas", replicas.as_str())];
+    for topic in 1..120 {
+        create_topic(&mut host, &format!("{topic:0>249}"), 1, &settings);
+    }
+    for group in ["a", "b", "c"].map(|letter| letter.repeat(255)) {
+        // What is the same is written once.
+        let metadata = ["0", "1", "2", "3"].map(|index| index.repeat(4096));
+        let partitions = (0..).zip(&metadata).map(|(index, text)| (index, 1, text.as_str()));
+        let request = commit(&group, &partitions.collect::<Vec<_>>());
+        assert_eq!(codes(&mut host, 8, &request), [0; 4]);
+    }
+    let segments = host.broker.log.stats(Default::default()).segments;
+    for value in 0..80_u8 {
+        let batch = batch(PLAIN, 0, &[&[value; 30_000]]);
+        let request = produce(-1, "t", &[(0, Some(batch))]);
+        let answer: ProduceResponse = host.ask(ApiKey::Produce, 9, &request);
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    }
+    assert!(host.broker.log.stats(Default::default()).segments > segments + 1);
+    host.storage.power_cut(Cut::None);
+    let mut host = Host::open(host.storage, config, host.now).unwrap();
+    assert_eq!(host.broker.log.state().topics_len(), 120);
+    assert_eq!(committed(&mut host, &"c".repeat(255)).len(), 4);
 }
 
 #[test]

@@ -17,12 +17,6 @@ impl State {
         BOOT_BYTES_MAX + tables + self.shared_bytes + mirrored
     }
 
-    /// Whether so many more bytes of metadata records fit the first ring's snapshots.
-    pub fn room_for_shared(&self, bytes: usize) -> bool {
-        let tables = self.limits.tables_bytes_max();
-        self.shared_bytes + bytes <= self.limits.snapshot_bytes_max.saturating_sub(tables)
-    }
-
     /// The bytes of a snapshot's part that only the first ring holds.
     pub(super) fn shared_bytes_count(&self) -> usize {
         let topics = self.topics().map(|(_, t)| TOPIC_BYTES_MAX + t.name.len() + t.configs.len());
@@ -128,21 +122,18 @@ impl State {
 }
 
 impl StateLimits {
-    /// What the tables take in a snapshot at the most, without names, settings and offsets.
-    fn tables_bytes_max(&self) -> usize {
-        BOOT_BYTES_MAX
-            + self.partitions_max * PARTITION_BYTES_MAX
+    /// The most that a snapshot takes: that of the first ring with full tables, whatever is in them. So
+    /// what the tables have room for always fits.
+    pub fn snapshot_bytes_max(&self) -> usize {
+        let topic = TOPIC_BYTES_MAX + limits::TOPIC_NAME_BYTES_MAX + limits::TOPIC_CONFIG_BYTES_MAX;
+        let bytes = BOOT_BYTES_MAX
+            + self.partitions_max * (PARTITION_BYTES_MAX + PARTITIONS_ADD_BYTES_MAX)
             + self.producers_max * PRODUCER_BYTES_MAX
-    }
-
-    /// Room for full tables, with topics' names and settings of usual lengths.
-    pub fn snapshot_bytes_max_default(&self) -> usize {
-        let shared = self.topics_max * TOPIC_BYTES_USUAL
-            + self.partitions_max * PARTITIONS_ADD_BYTES_MAX
+            + self.topics_max * topic
             + self.groups_max * (GROUP_BYTES_MAX + limits::GROUP_ID_BYTES_MAX)
             + self.offsets_max * OFFSET_BYTES_MAX
             + self.offset_metadata_bytes;
-        (self.tables_bytes_max() + shared).next_multiple_of(limits::PAGE_BYTES)
+        bytes.next_multiple_of(limits::PAGE_BYTES)
     }
 }
 
@@ -155,5 +146,3 @@ const PARTITION_BYTES_MAX: usize = 1 + 5 + 10 + 10 + 1 + limits::EPOCHS_PER_PART
 const PRODUCER_BYTES_MAX: usize = 1 + 10 + 3 + 5 + 10 + 1 + limits::PRODUCER_BATCHES_MAX * 20;
 const GROUP_BYTES_MAX: usize = 2;
 const OFFSET_BYTES_MAX: usize = 1 + 5 + 10 + 5 + 1 + 2 + 10;
-
-const TOPIC_BYTES_USUAL: usize = TOPIC_BYTES_MAX + 96;
