@@ -16,9 +16,11 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::clock::{Mono, Now};
+use crate::codec::compression::Decompressor;
 use crate::config::Config;
 use crate::error::DiskError;
 use crate::group::{Groups, WaitStep};
+use crate::limits;
 use crate::log::Log;
 use crate::metrics::Metrics;
 pub use crate::types::ConnId;
@@ -76,6 +78,8 @@ pub struct Broker {
     pub reads: reads::Reads,
     /// Consumer groups and their members.
     pub groups: Groups,
+    /// Reads what is compressed.
+    pub decompressor: Decompressor,
     cluster_id: heapless::String<64>,
     retention_next: Mono,
     holds: hold::Holds,
@@ -132,6 +136,7 @@ impl Broker {
             metrics: Metrics::default(),
             reads,
             groups,
+            decompressor: Decompressor::new(limits::DECOMPRESSION_WINDOW_BYTES),
             holds: hold::Holds::default(),
             mirror_compressed_told: false,
             append_time_newest_ms: i64::MIN,
@@ -182,7 +187,8 @@ impl Broker {
                 WaitStep::Close(why) => JobStep::Close(why),
             };
         }
-        let step = self.reads.step(&self.log, conn, buf, read, now);
+        let decompressor = &mut self.decompressor;
+        let step = self.reads.step(&self.log, decompressor, conn, buf, read, now);
         self.metrics.fetches_waiting = self.reads.waiting();
         step
     }

@@ -113,6 +113,15 @@ pub const RELAXED_MS_MAX: u64 = 60_000;
 /// close the connection, and answers leave piece by piece.
 pub const LEASE_BYTES: usize = 64 * 1024;
 
+/// Bytes of output that compressed records are read with: what they may look back on. Costs as much.
+/// Beyond, which only zstd goes: the rest of the batch is believed when it is produced, and looked up by
+/// its header.
+pub const DECOMPRESSION_WINDOW_BYTES: usize = 64 * 1024;
+
+/// Bytes that one batch is decompressed to. Costs the time for so many: others wait meanwhile. Beyond:
+/// as above.
+pub const DECOMPRESSED_BYTES_MAX: u64 = 4 << 20;
+
 /// What came of one partition of a produce request that is read as it comes. Costs as much per partition
 /// of `partitions_max`, for `produce_leases_large` and one more such requests. Beyond: the connection
 /// is closed.

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::broker::reads::Reads;
+use crate::codec::compression::Decompressor;
 use crate::config::value::{Bytes, Refusal};
 use crate::config::{Config, RingConfig};
 use crate::group::Groups;
@@ -156,6 +157,8 @@ fn plan_tables(memory: &mut Vec<Item>, config: &Config) {
 fn plan_connections(memory: &mut Vec<Item>, config: &Config) {
     memory.push(item("connections", config.max_connections, limits::CONNECTION_BYTES));
     memory.push(item("buffer: answers", 1, limits::ANSWER_WINDOW_BYTES));
+    let decompressor = Decompressor::memory_bytes(limits::DECOMPRESSION_WINDOW_BYTES);
+    memory.push(item("buffer: decompression", 1, decompressor));
     memory.push(item("buffer: status", 1, limits::STATUS_BYTES_MAX));
     memory.push(item("reads", 1, Reads::memory_bytes(config)));
     for (kind, (count, bytes)) in PoolKind::ALL.iter().zip(config.pools()) {

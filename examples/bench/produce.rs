@@ -23,6 +23,9 @@ pub struct Produce {
     #[argh(option, default = "200")]
     /// bytes of each record's value (200)
     record_bytes: usize,
+    #[argh(option, default = "wire::Codec::None")]
+    /// none: noise; gzip, snappy, lz4 or zstd: readings, compressed (none)
+    codec: wire::Codec,
     #[argh(option, default = "1")]
     /// requests in flight on each connection (1)
     in_flight: usize,
@@ -97,7 +100,10 @@ impl Load {
             return Err(io::Error::other("none of the counts may be zero"));
         }
         // Correlation ids must tell apart what can be in flight together, where memory allows.
-        let batch = wire::batch(args.batch, args.record_bytes, now_ms());
+        let batch = match args.codec {
+            wire::Codec::None => wire::batch(args.batch, args.record_bytes, now_ms()),
+            codec => wire::batch_packed(args.batch, args.record_bytes, codec, now_ms()),
+        };
         let wanted = partitions * (args.in_flight / partitions + 1);
         let fits = (wanted + args.in_flight) * batch.len() <= BLOCK_BYTES_MAX;
         let period = if fits { wanted } else { partitions };

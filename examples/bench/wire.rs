@@ -4,7 +4,7 @@
 //! Versions are the newest before flexible headers, which every broker still serves: Produce 7,
 //! Fetch 11, ListOffsets 2, Metadata 1, CreateTopics 2.
 
-use std::io;
+use std::io::{self, Write};
 
 /// Bytes of a v2 record batch before its first record.
 pub const BATCH_HEAD_BYTES: usize = 61;
@@ -120,16 +120,98 @@ impl<'a> Get<'a> {
 /// A v2 record batch of `records` records with `value_bytes` of noise each, no keys, no codec.
 pub fn batch(records: usize, value_bytes: usize, timestamp_ms: i64) -> Vec<u8> {
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
-    let mut tail = Put::default();
-    tail.i16(0).i32(records as i32 - 1).i64(timestamp_ms).i64(timestamp_ms);
-    tail.i64(-1).i16(-1).i32(-1).i32(records as i32);
-    for index in 0..records {
-        let mut record = Put::default();
-        record.i8(0).varint(0).varint(index as i64).varint(-1).varint(value_bytes as i64);
-        record.0.extend(std::iter::repeat_with(|| noise.byte()).take(value_bytes));
-        record.varint(0);
-        tail.varint(record.0.len() as i64).raw(&record.0);
+    let value = |_| std::iter::repeat_with(|| noise.byte()).take(value_bytes).collect();
+    batch_of((0..records).map(value), records, Codec::None, timestamp_ms)
+}
+
+/// A v2 record batch of readings as sensors send them, so many bytes in each record, compressed.
+pub fn batch_packed(
+    records: usize,
+    value_bytes: usize,
+    codec: Codec,
+    timestamp_ms: i64,
+) -> Vec<u8> {
+    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+    let value = |index: usize| {
+        let mut value = String::new();
+        while value.len() < value_bytes {
+            let (sensor, reading) = (index % 20, u16::from(noise.byte()) + 900);
+            let time_ms = timestamp_ms + index as i64;
+            value += &format!("{{\"sensor\":{sensor},\"time\":{time_ms},\"reading\":{reading}}}");
+        }
+        value.truncate(value_bytes);
+        value.into_bytes()
+    };
+    batch_of((0..records).map(value), records, codec, timestamp_ms)
+}
+
+/// What records are compressed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+impl std::str::FromStr for Codec {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Codec, String> {
+        match name {
+            "none" => Ok(Codec::None),
+            "gzip" => Ok(Codec::Gzip),
+            "snappy" => Ok(Codec::Snappy),
+            "lz4" => Ok(Codec::Lz4),
+            "zstd" => Ok(Codec::Zstd),
+            _ => Err("none, gzip, snappy, lz4 or zstd".to_string()),
+        }
     }
+}
+
+impl Codec {
+    fn pack(self, records: Vec<u8>) -> Vec<u8> {
+        let packed = match self {
+            Codec::None => Ok(records),
+            Codec::Gzip => {
+                let level = flate2::Compression::default();
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+                encoder.write_all(&records).and_then(|()| encoder.finish())
+            }
+            Codec::Snappy => {
+                snap::raw::Encoder::new().compress_vec(&records).map_err(io::Error::other)
+            }
+            Codec::Lz4 => {
+                let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+                let written = encoder.write_all(&records);
+                written.and_then(|()| encoder.finish().map_err(io::Error::other))
+            }
+            Codec::Zstd => {
+                let level = ruzstd::encoding::CompressionLevel::Fastest;
+                Ok(ruzstd::encoding::compress_to_vec(&records[..], level))
+            }
+        };
+        packed.expect("memory takes everything")
+    }
+}
+
+fn batch_of(
+    values: impl Iterator<Item = Vec<u8>>,
+    count: usize,
+    codec: Codec,
+    timestamp_ms: i64,
+) -> Vec<u8> {
+    let mut records = Put::default();
+    for (index, value) in values.enumerate() {
+        let mut record = Put::default();
+        record.i8(0).varint(0).varint(index as i64).varint(-1).varint(value.len() as i64);
+        record.raw(&value).varint(0);
+        records.varint(record.0.len() as i64).raw(&record.0);
+    }
+    let mut tail = Put::default();
+    tail.i16(codec as i16).i32(count as i32 - 1).i64(timestamp_ms).i64(timestamp_ms);
+    tail.i64(-1).i16(-1).i32(-1).i32(count as i32).raw(&codec.pack(records.0));
     let mut batch = Put::default();
     batch.i64(0).i32(9 + tail.0.len() as i32).i32(-1).i8(2);
     batch.i32(crc32c::crc32c(&tail.0) as i32).raw(&tail.0);

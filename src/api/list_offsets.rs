@@ -5,8 +5,8 @@
 //!   adds a timeout for reading tiers.
 //! - Version 0, which answered several offsets, is not served; its fields are not here.
 //! - Earliest (−2), latest (−1) and their like are answered at once, what needs a look at the records
-//!   by a read job. Of a compressed batch its first record is given: at or before the one that is
-//!   looked for, never after it.
+//!   by a read job. Of a compressed batch that cannot be read here its first record is given: at or before
+//!   the one that is looked for, never after it.
 //! - A negative time without a meaning in the request's version is UNSUPPORTED_VERSION (35), a
 //!   partition that is named twice INVALID_REQUEST (42), as in Kafka.
 //! - More look-ups at a time than there is room for are LEADER_NOT_AVAILABLE (5): clients try again.

@@ -23,6 +23,7 @@ mod send;
 use crate::broker::{ConnId, JobStep};
 use crate::clock::{Mono, Now};
 use crate::codec::ErrorCode;
+use crate::codec::compression::Decompressor;
 use crate::config::Config;
 use crate::error::DiskError;
 use crate::limits;
@@ -200,6 +201,7 @@ impl Reads {
     pub fn step(
         &mut self,
         source: &dyn Source,
+        decompressor: &mut Decompressor,
         conn: ConnId,
         buf: &mut [u8],
         read: Option<Result<(), DiskError>>,
@@ -215,6 +217,7 @@ impl Reads {
             cursors: &mut self.cursors,
             damage: &mut self.damage,
             gone: &self.gone,
+            decompressor,
             now,
         };
         let mut step = job.step(&mut context, buf, read);

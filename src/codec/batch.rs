@@ -1,15 +1,17 @@
 //! RecordBatch, version 2: the one format in which records arrive, are kept, and leave.
 //!
-//! A batch is a header of 61 bytes and its records, which may be compressed; compressed ones are
-//! never opened. The CRC covers everything from the attributes on, so that base offset and leader
+//! A batch is a header of 61 bytes and its records, which may be compressed; they are kept as they came.
+//! The CRC covers everything from the attributes on, so that base offset and leader
 //! epoch are filled in without touching it.
 
 mod check;
+mod packed;
 mod refusal;
 #[cfg(test)]
 pub(crate) mod sample;
 
 pub use check::{Checked, Rules, check, check_beginning};
+pub use packed::{Packed, Unread};
 pub use refusal::Refusal;
 
 use super::crc::crc32c;
@@ -165,12 +167,6 @@ impl<'a> Batch<'a> {
     /// Whether the CRC holds.
     pub fn crc_holds(&self) -> bool {
         self.bytes.get(CRC_END..).is_some_and(|covered| crc32c(covered) == self.header.crc)
-    }
-
-    /// The newest timestamp that its records say; `None` if they are compressed.
-    pub fn newest_timestamp(&self) -> Option<i64> {
-        let records = self.records()?.map_while(Result::ok);
-        records.map(|record| record.timestamp).max()
     }
 
     /// Its records; `None` if they are compressed.

@@ -68,6 +68,7 @@
 //! anything.
 
 pub mod batch;
+pub mod compression;
 pub mod crc;
 pub mod error_code;
 pub mod frame;

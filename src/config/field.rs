@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::value::{Value, advertised_of};
-use super::{Advertised, Create, TimestampType};
+use super::{Advertised, CheckRecords, Create, TimestampType};
 
 /// A field's type: how a checked value enters it, and how it is shown.
 pub trait Field {
@@ -81,6 +81,15 @@ impl Field for Create {
     }
     fn to_value(&self) -> Value {
         Value::Text(if *self == Create::Never { "never" } else { "auto" }.to_string())
+    }
+}
+
+impl Field for CheckRecords {
+    fn from_value(value: Value) -> CheckRecords {
+        if String::from_value(value) == "crc" { CheckRecords::Crc } else { CheckRecords::All }
+    }
+    fn to_value(&self) -> Value {
+        Value::Text(if *self == CheckRecords::Crc { "crc" } else { "all" }.to_string())
     }
 }
 

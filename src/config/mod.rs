@@ -85,6 +85,10 @@ keys! {
     /// Whether a replication factor other than 1 or -1 is taken as 1 instead of being refused.
     allow_replication_factor_any: bool = Kind::bool(false);
 
+    /// What is looked at of the records that a client produces: `all` reads them, also compressed ones,
+    /// and refuses what no consumer could read; `crc` only checks each batch's header and CRC.
+    check_records: CheckRecords = Kind::choice(&["all", "crc"], "all");
+
     /// Which time a record keeps, its producer's or its arrival's, unless its topic says otherwise.
     log_message_timestamp_type: TimestampType =
         Kind::choice(&["CreateTime", "LogAppendTime"], "CreateTime");
@@ -273,6 +277,15 @@ pub enum Create {
     Auto,
     /// Refuse to start.
     Never,
+}
+
+/// What is looked at of the records that a client produces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckRecords {
+    /// All of them are read.
+    All,
+    /// Their batch's header and CRC.
+    Crc,
 }
 
 /// Which time a record keeps.

@@ -13,7 +13,7 @@ use kafka_protocol::messages::{
     ApiKey, DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
 };
 
-use crate::host::{NOON_MS, PLAIN, batch, frame};
+use crate::host::{NOON_MS, PLAIN, batch, frame, packed};
 use crate::produce::{create_topic, produce, topic_name};
 use rig::{RECORD_BYTES, RING, Rig, SEGMENT_BYTES, SYNCS, config, offset_syncs};
 
@@ -264,8 +264,8 @@ fn reports_that_say_nothing_of_what_is_here_are_passed_over() {
         rig.position("t", 0)
     };
     assert_eq!(send(offset_syncs(&reports, 0)), None);
-    // Neither a batch that claims to be compressed, nor one of something else.
-    assert_eq!(send(offset_syncs(&[("t", 0, 0)], 2)), None);
+    // Neither a batch that is compressed, nor one of something else.
+    assert_eq!(send(packed(&offset_syncs(&[("t", 0, 0)], 0), 2)), None);
     assert_eq!(send(batch(PLAIN, NOON_MS, &[b"v"])), None);
     assert_eq!(send(offset_syncs(&[("t", 0, 7), ("t", 0, 0)], 0)).unwrap().0, 1);
 }

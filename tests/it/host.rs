@@ -1,6 +1,7 @@
 //! A broker without sockets, threads or time of its own, over a simulated disk: requests go in as
 //! frames, the disk's work is done step by step, and the clock is a number.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use brooklet::api::{self, Step, Window};
@@ -333,3 +334,32 @@ fn varint(bytes: &mut Vec<u8>, value: i64) {
 
 /// 2026-01-01, noon.
 pub const NOON_MS: i64 = 1_767_268_800_000;
+
+/// The batch with its records compressed: 1 gzip, 2 snappy, 3 LZ4, 4 zstd.
+pub fn packed(batch: &[u8], codec: u8) -> Vec<u8> {
+    let (header, records) = batch.split_at(61);
+    let payload = match codec {
+        1 => {
+            let level = flate2::Compression::default();
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+            encoder.write_all(records).unwrap();
+            encoder.finish().unwrap()
+        }
+        2 => snap::raw::Encoder::new().compress_vec(records).unwrap(),
+        3 => {
+            let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            encoder.write_all(records).unwrap();
+            encoder.finish().unwrap()
+        }
+        _ => {
+            ruzstd::encoding::compress_to_vec(records, ruzstd::encoding::CompressionLevel::Fastest)
+        }
+    };
+    let mut batch = [header, &payload].concat();
+    let length = batch.len() as i32 - 12;
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    batch[22] |= codec;
+    let crc = brooklet::codec::crc::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch
+}

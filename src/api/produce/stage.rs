@@ -7,6 +7,7 @@ use crate::api::Step;
 use crate::broker::{Broker, topic_config, topics};
 use crate::clock::Now;
 use crate::codec::batch::{self, Refusal};
+use crate::config::CheckRecords;
 use crate::limits;
 use crate::log::producers::{Check, batch_of};
 use crate::log::state::Topic;
@@ -146,6 +147,7 @@ impl Stage {
         batch::Rules {
             batch_bytes_max: topic_config::message_bytes_max(topic, &broker.config),
             zstd_allowed: self.ask.version >= ZSTD_SINCE,
+            records_read: broker.config.check_records == CheckRecords::All,
         }
     }
 
@@ -157,18 +159,17 @@ impl Stage {
         rules: &Rules,
         asked: &PartitionProduceData<'_>,
     ) -> Result<Placed, Refusal> {
-        let state = broker.log.state();
         let slot = rules.partition(broker, asked.index)?;
-        let log_start = state.partition(slot).ok_or(Refusal::UnknownPartition)?.log_start;
         let batches = asked.records.ok_or(Refusal::NoRecords)?;
-        let checked = batch::check(batches, &rules.batch)?;
+        let checked = batch::check(batches, &rules.batch, &mut broker.decompressor)?;
+        let state = broker.log.state();
+        let log_start = state.partition(slot).ok_or(Refusal::UnknownPartition)?.log_start;
         let batch = batch::batches(batches).next().ok_or(Refusal::NoRecords)?;
         let header = batch.header;
         if checked.batches != 1 {
             return Err(Refusal::ManyBatches);
         }
-        let corrected_ms =
-            if checked.max_timestamps_hold { None } else { batch.newest_timestamp() };
+        let corrected_ms = checked.newest_ms;
         let newest_ms = corrected_ms.unwrap_or(header.max_timestamp);
         rules.check_timestamps(header.base_timestamp, newest_ms)?;
         if rules.replicas_missing {

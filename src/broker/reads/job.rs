@@ -8,6 +8,7 @@ use super::plan::{Cut, Plan};
 use super::send::Sending;
 use crate::broker::JobStep;
 use crate::clock::{Mono, Now};
+use crate::codec::compression::Decompressor;
 use crate::error::DiskError;
 use crate::log::read::cursors::Cursors;
 use crate::log::read::damage::{Damage, Range};
@@ -80,6 +81,7 @@ pub(super) struct Context<'a> {
     pub(super) cursors: &'a mut Cursors,
     pub(super) damage: &'a mut Damage,
     pub(super) gone: &'a Gone,
+    pub(super) decompressor: &'a mut Decompressor,
     pub(super) now: Now,
 }
 
@@ -226,8 +228,7 @@ impl Job {
 
     /// Asks for a window of a segment.
     pub(super) fn read(&mut self, wanted: &Wanted, buf: &[u8]) -> JobStep {
-        let from = window_from(buf.len());
-        let room = spans_from(buf.len()) - from;
+        let (from, room) = (window_from(buf.len()), window_bytes(buf));
         let few = if self.cautious { CAUTIOUS_BYTES } else { room };
         let bytes = wanted.bytes_max.min(few).max(wanted.bytes_min).min(room);
         let window =
@@ -323,6 +324,11 @@ pub(super) fn window_from(buf_bytes: usize) -> usize {
 /// Where the planned stretches start.
 pub(super) fn spans_from(buf_bytes: usize) -> usize {
     buf_bytes - buf_bytes / 16 * 3
+}
+
+/// How much it takes.
+pub(super) fn window_bytes(buf: &[u8]) -> usize {
+    spans_from(buf.len()) - window_from(buf.len())
 }
 
 /// After a failed read.

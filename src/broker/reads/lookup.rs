@@ -1,16 +1,18 @@
 //! Finding offsets by timestamp.
 //!
 //! The segments' newest timestamps tell where to start, the groups' directories and the batches'
-//! headers tell which to skip, and in an uncompressed batch the records themselves tell exactly.
-//! Of a compressed batch the first record is given: at or before the one that is looked for, never
+//! headers tell which to skip, and in a batch the records themselves tell exactly. Of a compressed batch
+//! that cannot be read here the first record is given: at or before the one that is looked for, never
 //! after it.
 
 use super::entries::NIL;
-use super::job::{Context, Job, Phase};
+use super::job::{Context, Job, Phase, window_bytes};
 use super::plan::Cut;
 use super::send::Sending;
 use crate::broker::JobStep;
 use crate::codec::Reader;
+use crate::codec::batch::{BatchHeader, Packed};
+use crate::codec::compression::Compression;
 use crate::log::read::batch::{self, BatchHead, Batches};
 use crate::log::read::walk::{self, Walk};
 use crate::log::read::{Got, Wanted};
@@ -37,8 +39,10 @@ pub(super) struct Lookup {
 #[derive(Clone, Copy)]
 struct Scan {
     head: BatchHead,
+    /// The next record; of a compressed batch its beginning.
     at: u64,
     end: u64,
+    compression: Option<Compression>,
 }
 
 enum Scanned {
@@ -163,17 +167,11 @@ impl Job {
                     self.lookup.best_ms = self.lookup.best_ms.max(head.newest_ms);
                 } else if head.is_append_time() {
                     self.lookup_found(context, from, head.newest_ms);
-                } else if head.is_compressed() {
-                    let wanted = context.arena.entry(self.at).lookup_wanted();
-                    let newest = wanted == NEWEST;
-                    let timestamp_ms = if newest { head.newest_ms } else { head.first_ms };
-                    self.lookup_found(context, from, timestamp_ms);
                 } else {
-                    self.lookup.scan = Some(Scan {
-                        head,
-                        at: at + BatchHead::BYTES as u64,
-                        end: at + u64::from(head.bytes),
-                    });
+                    let compression = head.compression();
+                    let skip = if compression.is_some() { 0 } else { BatchHead::BYTES as u64 };
+                    let end = at + u64::from(head.bytes);
+                    self.lookup.scan = Some(Scan { head, at: at + skip, end, compression });
                 }
             }
         }
@@ -181,7 +179,11 @@ impl Job {
     }
 
     fn lookup_record(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
-        match self.lookup_scan(buf)? {
+        let scanned = match self.lookup.scan?.compression {
+            None => self.lookup_scan(buf),
+            Some(compression) => self.lookup_packed(context, buf, compression),
+        };
+        match scanned? {
             Scanned::Read(wanted) => return Some(self.read(&wanted, buf)),
             Scanned::Found(offset, timestamp_ms) => {
                 self.lookup_found(context, offset, timestamp_ms);
@@ -223,6 +225,46 @@ impl Job {
                 return Some(Scanned::Found(offset, timestamp_ms));
             }
             scan.at += bytes;
+        }
+        Some(Scanned::Nothing)
+    }
+
+    /// Goes over the records of a compressed batch.
+    fn lookup_packed(
+        &mut self,
+        context: &mut Context<'_>,
+        buf: &[u8],
+        compression: Compression,
+    ) -> Option<Scanned> {
+        let view = self.view(buf);
+        let (from, segment) = (self.walk.as_ref()?.want(), self.cut.as_ref()?.found.segment);
+        let Scan { head, at, end, .. } = self.lookup.scan?;
+        let from = head.first.max(from);
+        let by_header = || {
+            let newest = context.arena.entry(self.at).lookup_wanted() == NEWEST;
+            let timestamp_ms = if newest { head.newest_ms } else { head.first_ms };
+            Some(Scanned::Found(from, timestamp_ms))
+        };
+        let count = (end - at) as usize;
+        if count > window_bytes(buf) {
+            return by_header();
+        }
+        let bytes = match view.get(segment.file.ring, segment.seq, at, count) {
+            Got::Missing => {
+                let (file, seq) = (segment.file, segment.seq);
+                let (bytes_min, bytes_max) = (count, count);
+                return Some(Scanned::Read(Wanted { file, seq, at, bytes_min, bytes_max }));
+            }
+            Got::Broken => return Some(Scanned::Nothing),
+            Got::Bytes(bytes) => &bytes[..count],
+        };
+        let header = BatchHeader::read(bytes)?;
+        for record in Packed::new(context.decompressor, compression, header, bytes) {
+            let Ok(record) = record else { return by_header() };
+            let offset = Offset(record.offset);
+            if record.timestamp >= self.lookup.target_ms && offset >= from {
+                return Some(Scanned::Found(offset, record.timestamp));
+            }
         }
         Some(Scanned::Nothing)
     }

@@ -1,7 +1,7 @@
-//! What a client may produce: everything about a batch that can be checked without opening what is
-//! compressed.
+//! What a client may produce: what no consumer could read is refused at the door.
 
-use super::{Batch, BatchHeader, MAGIC_AT, Refusal, batches};
+use super::{Batch, BatchHeader, MAGIC_AT, Packed, Refusal, Unread, batches};
+use crate::codec::compression::{Compression, Decompressor};
 
 /// What a produce request may bring.
 #[derive(Debug, Clone, Copy)]
@@ -10,6 +10,8 @@ pub struct Rules {
     pub batch_bytes_max: usize,
     /// Whether zstd may be used: since Produce version 7.
     pub zstd_allowed: bool,
+    /// Whether records are read, and not only their batch's header and CRC.
+    pub records_read: bool,
 }
 
 /// What a checked payload holds.
@@ -19,25 +21,32 @@ pub struct Checked {
     pub batches: u32,
     /// Records in all of them.
     pub records: u64,
-    /// Whether each header's `max_timestamp` is what the records say, of compressed ones believed.
-    /// Kafka corrects it: [`Batch::newest_timestamp`] into [`super::set_timestamps`].
-    pub max_timestamps_hold: bool,
+    /// The newest timestamp of the last batch, if its header's `max_timestamp` is another one. Kafka
+    /// corrects it: see [`super::set_timestamps`].
+    pub newest_ms: Option<i64>,
 }
 
 /// Checks all of what a client produces to one partition, in Kafka's order of checks.
 ///
-/// What is uncompressed is checked record by record; of what is compressed only the header can be
-/// wrong. Null or empty payloads have no batch.
-pub fn check(payload: &[u8], rules: &Rules) -> Result<Checked, Refusal> {
-    let mut checked = Checked { batches: 0, records: 0, max_timestamps_hold: true };
+/// Batches are checked record by record; of one that takes more memory or time to decompress than
+/// there is for it, what is behind that is believed. Null or empty payloads have no batch.
+pub fn check(
+    payload: &[u8],
+    rules: &Rules,
+    decompressor: &mut Decompressor,
+) -> Result<Checked, Refusal> {
+    let mut checked = Checked { batches: 0, records: 0, newest_ms: None };
     let mut batches = batches(payload);
     for batch in batches.by_ref() {
         check_batch(&batch, rules)?;
-        let max_timestamp = check_records(&batch)?;
+        let newest_ms = match Compression::from_number(batch.header.compression()) {
+            _ if !rules.records_read => None,
+            None => Some(check_records(&batch)?),
+            Some(compression) => check_packed(&batch, compression, decompressor)?,
+        };
         checked.batches += 1;
         checked.records += u64::from(batch.header.records_count.unsigned_abs());
-        checked.max_timestamps_hold &=
-            max_timestamp.is_none_or(|newest| newest == batch.header.max_timestamp);
+        checked.newest_ms = newest_ms.filter(|newest_ms| *newest_ms != batch.header.max_timestamp);
     }
     if checked.batches == 0 || !batches.rest().is_empty() {
         return Err(not_whole(batches.rest()));
@@ -110,12 +119,10 @@ fn check_header(header: &BatchHeader, bytes: usize, rules: &Rules) -> Result<(),
     Ok(())
 }
 
-/// Checks the records of a batch that are not compressed, and gives their newest timestamp.
-fn check_records(batch: &Batch<'_>) -> Result<Option<i64>, Refusal> {
-    let Some(mut records) = batch.records() else {
-        return Ok(None);
-    };
-    let mut newest = i64::MIN;
+/// Checks the records of a batch that is not compressed, and gives their newest timestamp.
+fn check_records(batch: &Batch<'_>) -> Result<i64, Refusal> {
+    let mut records = batch.records().ok_or(Refusal::RecordUnreadable)?;
+    let mut newest_ms = i64::MIN;
     for (offset_expected, record) in (batch.header.base_offset..).zip(records.by_ref()) {
         let Ok(record) = record else {
             return Err(Refusal::RecordUnreadable);
@@ -123,11 +130,38 @@ fn check_records(batch: &Batch<'_>) -> Result<Option<i64>, Refusal> {
         if record.offset != offset_expected {
             return Err(Refusal::RecordOffsets);
         }
-        newest = newest.max(record.timestamp);
+        newest_ms = newest_ms.max(record.timestamp);
     }
     match records.reader.finish() {
-        Ok(()) => Ok(Some(newest)),
+        Ok(()) => Ok(newest_ms),
         Err(_) => Err(Refusal::RecordsTrailing),
+    }
+}
+
+/// The same of one that is compressed; none: it was not read to its end.
+fn check_packed(
+    batch: &Batch<'_>,
+    compression: Compression,
+    decompressor: &mut Decompressor,
+) -> Result<Option<i64>, Refusal> {
+    let mut records = Packed::new(decompressor, compression, batch.header, batch.bytes);
+    let mut newest_ms = i64::MIN;
+    for (offset_expected, record) in (batch.header.base_offset..).zip(records.by_ref()) {
+        match record {
+            Ok(record) if record.offset == offset_expected => {
+                newest_ms = newest_ms.max(record.timestamp);
+            }
+            Ok(_) => return Err(Refusal::RecordOffsets),
+            Err(Unread::Corrupt) => return Err(Refusal::Decompression),
+            Err(Unread::Record) => return Err(Refusal::RecordUnreadable),
+            Err(Unread::Beyond) => return Ok(None),
+        }
+    }
+    match records.finish() {
+        Ok(()) => Ok(Some(newest_ms)),
+        Err(Unread::Corrupt) => Err(Refusal::Decompression),
+        Err(Unread::Record) => Err(Refusal::RecordsTrailing),
+        Err(Unread::Beyond) => Ok(None),
     }
 }
 
@@ -138,11 +172,18 @@ const COMPRESSION_ZSTD: i16 = 4;
 mod tests {
     use super::*;
     use crate::codec::ErrorCode;
-    use crate::codec::batch::sample::batch_of;
-    use crate::codec::batch::{CRC_AT, CRC_END, put, set_timestamps};
+    use crate::codec::batch::sample::{batch_of, with_payload};
+    use crate::codec::batch::{CRC_AT, CRC_END, HEADER_BYTES, put, set_timestamps};
+    use crate::codec::compression::WINDOW_BYTES_MIN;
     use crate::codec::crc::crc32c;
+    use crate::limits;
+    use std::io::Write;
 
-    const RULES: Rules = Rules { batch_bytes_max: 1 << 20, zstd_allowed: true };
+    const RULES: Rules = Rules { batch_bytes_max: 1 << 20, zstd_allowed: true, records_read: true };
+
+    fn check(payload: &[u8], rules: &Rules) -> Result<Checked, Refusal> {
+        super::check(payload, rules, &mut Decompressor::new(WINDOW_BYTES_MIN))
+    }
 
     /// The code for a good batch that was changed at `at`, with its CRC made right again.
     fn code_after(at: usize, bytes: &[u8]) -> i16 {
@@ -156,10 +197,10 @@ mod tests {
     #[test]
     fn good_batches_pass_one_by_one_and_together() {
         let one = batch_of(&[(0, 0), (-5, 1), (70_000, 2)]);
-        let expected = Checked { batches: 1, records: 3, max_timestamps_hold: true };
+        let expected = Checked { batches: 1, records: 3, newest_ms: None };
         assert_eq!(check(&one, &RULES), Ok(expected));
         let two = [one.clone(), batch_of(&[(1, 0)])].concat();
-        let expected = Checked { batches: 2, records: 4, max_timestamps_hold: true };
+        let expected = Checked { batches: 2, records: 4, newest_ms: None };
         assert_eq!(check(&two, &RULES), Ok(expected));
         assert_eq!(batches(&two).map(|batch| batch.bytes.len()).sum::<usize>(), two.len());
     }
@@ -172,7 +213,7 @@ mod tests {
             assert_eq!(code_after(MAGIC_AT, &[magic]), 87, "magic {magic}");
         }
         assert_eq!(code_after(22, &[5]), 76, "compression 5");
-        assert_eq!(code_after(22, &[4]), 0, "zstd");
+        assert_eq!(code_after(22, &[4]), 87, "said to be zstd");
         assert_eq!(code_after(22, &[8]), 32, "append time");
         assert_eq!(code_after(22, &[16]), 53, "transactional");
         assert_eq!(code_after(22, &[32]), 87, "control");
@@ -236,7 +277,8 @@ mod tests {
         let rules = Rules { zstd_allowed: false, ..RULES };
         let code = check(&batch, &rules).unwrap_err().code();
         assert_eq!(code, ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
-        assert!(check(&batch, &RULES).is_ok());
+        let unread = Rules { records_read: false, ..RULES };
+        assert!(check(&batch, &unread).is_ok(), "its records are believed");
     }
 
     #[test]
@@ -258,9 +300,87 @@ mod tests {
     fn a_newest_timestamp_that_is_wrong_is_told() {
         let mut batch = batch_of(&[(0, 0), (7, 1)]);
         set_timestamps(&mut batch, false, 9999);
-        assert!(!check(&batch, &RULES).unwrap().max_timestamps_hold);
-        let newest = batches(&batch).next().unwrap().newest_timestamp();
-        set_timestamps(&mut batch, false, newest.unwrap());
-        assert!(check(&batch, &RULES).unwrap().max_timestamps_hold);
+        assert_eq!(check(&batch, &RULES).unwrap().newest_ms, Some(1007));
+        set_timestamps(&mut batch, false, 1007);
+        assert_eq!(check(&batch, &RULES).unwrap().newest_ms, None);
+    }
+
+    /// A payload as each codec packs it.
+    fn packed(payload: &[u8]) -> [(u8, Vec<u8>); 4] {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(payload).unwrap();
+        let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        lz4.write_all(payload).unwrap();
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        [
+            (1, gzip.finish().unwrap()),
+            (2, snap::raw::Encoder::new().compress_vec(payload).unwrap()),
+            (3, lz4.finish().unwrap()),
+            (4, ruzstd::encoding::compress_to_vec(payload, level)),
+        ]
+    }
+
+    #[test]
+    fn what_is_compressed_is_read_as_kafka_reads_it() {
+        let good = batch_of(&[(0, 0), (-5, 1), (70_000, 2)]);
+        let records = &good[HEADER_BYTES..];
+        let shorter = &batch_of(&[(0, 0), (-5, 1)])[HEADER_BYTES..];
+        let longer = &batch_of(&[(0, 0), (-5, 1), (70_000, 2), (0, 3)])[HEADER_BYTES..];
+        let elsewhere = &batch_of(&[(0, 0), (-5, 2), (70_000, 1)])[HEADER_BYTES..];
+        let mut too_long = records.to_vec();
+        too_long[0] += 2;
+        let trailing = [records, b"abc"].concat();
+        for (payload, expected) in [
+            (records, None),
+            (shorter, Some(Refusal::RecordUnreadable)),
+            (longer, Some(Refusal::RecordsTrailing)),
+            (elsewhere, Some(Refusal::RecordOffsets)),
+            (&too_long, Some(Refusal::RecordUnreadable)),
+            (&trailing, Some(Refusal::RecordsTrailing)),
+        ] {
+            for (compression, packed) in packed(payload) {
+                let checked = check(&with_payload(&good, compression, &packed), &RULES);
+                assert_eq!(checked.err(), expected, "codec {compression}");
+            }
+        }
+        for (compression, packed) in packed(records) {
+            let mut behind = packed.clone();
+            behind.extend(b"something");
+            let code = |payload: &[u8]| {
+                let checked = check(&with_payload(&good, compression, payload), &RULES);
+                checked.map_or_else(|refusal| refusal.code().0, |_| 0)
+            };
+            assert_eq!(code(b"garbage, garbage, garbage"), 87, "codec {compression}");
+            assert_eq!(code(&[]), 87, "codec {compression}");
+            assert_eq!(code(&packed[..packed.len() / 2]), 87, "codec {compression}");
+            // Java's readers of gzip and LZ4 do not look behind the end.
+            let expected = if matches!(compression, 1 | 3) { 0 } else { 87 };
+            assert_eq!(code(&behind), expected, "codec {compression}");
+        }
+    }
+
+    #[test]
+    fn newest_timestamps_are_right_inside_what_is_compressed() {
+        let mut batch = batch_of(&[(0, 0), (7, 1), (3, 2)]);
+        let records = batch[HEADER_BYTES..].to_vec();
+        set_timestamps(&mut batch, false, 9999);
+        for (compression, packed) in packed(&records) {
+            let checked = check(&with_payload(&batch, compression, &packed), &RULES);
+            let expected = Checked { batches: 1, records: 3, newest_ms: Some(1007) };
+            assert_eq!(checked, Ok(expected), "codec {compression}");
+        }
+    }
+
+    #[test]
+    fn what_grows_without_end_is_believed_when_its_time_is_up() {
+        let good = batch_of(&[(0, 0)]);
+        // A record that says that it is as long as a record can be.
+        let mut payload = vec![0xfe, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 1];
+        payload.extend([0xe0, 0xff, 0xff, 0xff, 0x0f]);
+        payload.resize(limits::DECOMPRESSED_BYTES_MAX as usize + 100_000, 0);
+        for (compression, packed) in packed(&payload) {
+            let batch = with_payload(&good, compression, &packed);
+            assert!(check(&batch, &RULES).is_ok(), "codec {compression}");
+        }
     }
 }

@@ -22,6 +22,7 @@ pub enum Refusal {
     RecordUnreadable,
     RecordOffsets,
     RecordsTrailing,
+    Decompression,
     NoRecords,
     ManyBatches,
     Timestamp,
@@ -50,6 +51,7 @@ impl Refusal {
             | Refusal::RecordUnreadable
             | Refusal::RecordOffsets
             | Refusal::RecordsTrailing
+            | Refusal::Decompression
             | Refusal::NoRecords
             | Refusal::ManyBatches => ErrorCode::INVALID_RECORD,
             Refusal::Compression => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
@@ -85,6 +87,7 @@ impl Refusal {
             Refusal::RecordUnreadable => "a record of the batch cannot be read",
             Refusal::RecordOffsets => "the records' offsets are not 0, 1, 2 …",
             Refusal::RecordsTrailing => "bytes follow the batch's last record",
+            Refusal::Decompression => "the records cannot be decompressed",
             Refusal::NoRecords => "there are no records",
             Refusal::ManyBatches => "one record batch per partition",
             Refusal::Timestamp => "a timestamp is too far from the broker's clock",
@@ -110,7 +113,7 @@ impl Refusal {
     pub const MESSAGE_BYTES_MAX: usize = 64;
 }
 
-const ALL: [Refusal; 27] = [
+const ALL: [Refusal; 28] = [
     Refusal::OldFormat,
     Refusal::NotWhole,
     Refusal::Compression,
@@ -125,6 +128,7 @@ const ALL: [Refusal; 27] = [
     Refusal::RecordUnreadable,
     Refusal::RecordOffsets,
     Refusal::RecordsTrailing,
+    Refusal::Decompression,
     Refusal::NoRecords,
     Refusal::ManyBatches,
     Refusal::Timestamp,

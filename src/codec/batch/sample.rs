@@ -1,6 +1,6 @@
 //! Batches for unit tests.
 
-use super::{HEADER_BYTES, LENGTH_END, MAGIC_AT, put, set_timestamps};
+use super::{BatchHeader, HEADER_BYTES, LENGTH_END, MAGIC_AT, put, set_timestamps};
 
 /// A batch of records of which each has a key of one byte, no value, and one header.
 pub fn batch_of(records: &[(i64, i32)]) -> Vec<u8> {
@@ -27,6 +27,18 @@ pub fn batch_of(records: &[(i64, i32)]) -> Vec<u8> {
     put(&mut batch, 53, &(-1_i32).to_be_bytes());
     put(&mut batch, 57, &count.to_be_bytes());
     let newest = records.iter().map(|record| 1000 + record.0).max().unwrap_or(0);
+    set_timestamps(&mut batch, false, newest);
+    batch
+}
+
+/// The batch with another payload behind its header, which says that it is compressed so.
+pub fn with_payload(batch: &[u8], compression: u8, payload: &[u8]) -> Vec<u8> {
+    let mut batch = batch[..HEADER_BYTES].to_vec();
+    batch.extend(payload);
+    let length = (batch.len() - LENGTH_END) as i32;
+    put(&mut batch, 8, &length.to_be_bytes());
+    put(&mut batch, 22, &[compression]);
+    let newest = BatchHeader::read(&batch).unwrap().max_timestamp;
     set_timestamps(&mut batch, false, newest);
     batch
 }

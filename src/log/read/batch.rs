@@ -1,6 +1,7 @@
 //! Walks over the record batches of one run, by their headers.
 
 use super::{Got, View, Wanted};
+use crate::codec::compression::Compression;
 use crate::types::{FileRef, Offset, SegmentSeq};
 
 /// A record batch's header, as far as readers look at it.
@@ -87,9 +88,9 @@ impl BatchHead {
         Offset(self.last.0.saturating_add(1))
     }
 
-    /// Whether the records are compressed.
-    pub fn is_compressed(&self) -> bool {
-        self.attributes & 7 != 0
+    /// What the records are compressed with.
+    pub fn compression(&self) -> Option<Compression> {
+        Compression::from_number(self.attributes & 7)
     }
 
     /// Whether all records have the time of their arrival, which is the newest timestamp.

@@ -2,6 +2,7 @@
 
 use super::rows;
 use brooklet::codec::batch::{self, Rules, batches};
+use brooklet::codec::compression::{Decompressor, WINDOW_BYTES_MIN};
 use brooklet::codec::frame::{self, RequestHeader};
 use brooklet::codec::{Reader, Writer};
 use bytes::BytesMut;
@@ -63,12 +64,13 @@ fn every_response_header_encodes_to_the_oracles_bytes() {
 
 #[test]
 fn the_oracles_record_batches_pass_and_show_the_same_records() {
+    let mut decompressor = Decompressor::new(WINDOW_BYTES_MIN);
     for count in [1, 2, 63, 64, 300] {
         let (records, bytes) = record_batch(count);
-        let rules = Rules { batch_bytes_max: bytes.len(), zstd_allowed: true };
-        let checked = batch::check(&bytes, &rules).unwrap();
+        let rules = Rules { batch_bytes_max: bytes.len(), zstd_allowed: true, records_read: true };
+        let checked = batch::check(&bytes, &rules, &mut decompressor).unwrap();
         assert_eq!((checked.batches, checked.records), (1, count as u64));
-        assert!(checked.max_timestamps_hold);
+        assert_eq!(checked.newest_ms, None);
         let batch = batches(&bytes).next().unwrap();
         assert_eq!(batch.header.producer_id, 4_000_000_000);
         assert_eq!(batch.header.producer_epoch, 3);

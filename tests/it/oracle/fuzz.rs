@@ -4,6 +4,7 @@ use super::envelope::record_batch;
 use super::generate::{Variant, generate};
 use super::{rows, schema};
 use brooklet::codec::batch::{self, Rules, batches};
+use brooklet::codec::compression::{Decompressor, WINDOW_BYTES_MIN};
 use schema::Side;
 
 #[test]
@@ -71,7 +72,8 @@ fn absurd_counts_at_every_place_are_errors_or_other_values() {
 #[test]
 fn record_batches_with_a_few_wrong_bytes_are_refused_or_whole() {
     let mut random = Random::new("record_batches_with_a_few_wrong_bytes_are_refused_or_whole");
-    let rules = Rules { batch_bytes_max: 1 << 20, zstd_allowed: true };
+    let rules = Rules { batch_bytes_max: 1 << 20, zstd_allowed: true, records_read: true };
+    let mut decompressor = Decompressor::new(WINDOW_BYTES_MIN);
     let (_, good) = record_batch(12);
     let mut passed = 0;
     for _ in 0..50_000 {
@@ -84,7 +86,7 @@ fn record_batches_with_a_few_wrong_bytes_are_refused_or_whole() {
             let newest = batches(&bytes).next().map_or(0, |batch| batch.header.max_timestamp);
             batch::set_timestamps(&mut bytes, false, newest);
         }
-        if let Ok(checked) = batch::check(&bytes, &rules) {
+        if let Ok(checked) = batch::check(&bytes, &rules, &mut decompressor) {
             passed += 1;
             let batch = batches(&bytes).next().unwrap();
             let records = batch.records().map(|records| records.filter(Result::is_ok).count());

@@ -1,6 +1,7 @@
 //! Look-ups by timestamp.
 
 use super::rig::{Dice, Outcome, Rig, batch};
+use crate::host::packed;
 
 use brooklet::log::record::MetaRecord;
 use brooklet::types::{Offset, PartitionHandle, RingIndex};
@@ -91,16 +92,47 @@ fn a_timestamp_finds_the_first_record_that_is_not_older() {
 }
 
 #[test]
-fn of_a_compressed_batch_the_first_record_is_given() {
+fn a_timestamp_finds_its_record_inside_a_compressed_batch() {
+    for codec in [1, 2, 3, 4] {
+        let mut rig = Rig::new(1, 4);
+        rig.append(0, &batch(&[10, 20, 30], 10, 0));
+        rig.append(0, &packed(&batch(&[40, 60, 50], 10, 0), codec));
+        rig.append(0, &packed(&batch(&[70, 90, 80], 5000, 0), codec));
+        rig.append(0, &batch(&[85, 85, 85], 10, 8));
+        rig.commit();
+        let found =
+            [20, 40, 41, 60, 61, 85, 90, 91].map(|wanted| look_up(&mut rig, &[(0, wanted)])[0]);
+        let expected = [
+            (0, 20, 1),
+            (0, 40, 3),
+            (0, 60, 4),
+            (0, 60, 4),
+            (0, 70, 6),
+            (0, 90, 7),
+            (0, 90, 7),
+            (0, -1, -1),
+        ];
+        assert_eq!(found, expected, "codec {codec}");
+        assert_eq!(look_up_newest(&mut rig), (90, 7), "codec {codec}");
+    }
+}
+
+#[test]
+fn of_a_compressed_batch_that_cannot_be_read_the_first_record_is_given() {
     let mut rig = Rig::new(1, 4);
     rig.append(0, &batch(&[10, 20, 30], 10, 0));
+    // It says so, and is not.
     rig.append(0, &batch(&[40, 50, 60], 10, 2));
-    rig.append(0, &batch(&[70, 70, 70], 10, 8));
+    let mut dice = Dice(9);
+    let mut noise = batch(&[70, 80], 40_000, 0);
+    noise[80..30_000].fill_with(|| dice.below(256) as u8);
+    // Longer than what is read at once.
+    rig.append(0, &packed(&noise, 3));
     rig.commit();
     assert_eq!(look_up(&mut rig, &[(0, 20)]), [(0, 20, 1)]);
     assert_eq!(look_up(&mut rig, &[(0, 60)]), [(0, 40, 3)]);
-    assert_eq!(look_up(&mut rig, &[(0, 61)]), [(0, 70, 6)]);
-    assert_eq!(look_up(&mut rig, &[(0, 71)]), [(0, -1, -1)]);
+    assert_eq!(look_up(&mut rig, &[(0, 80)]), [(0, 70, 6)]);
+    assert_eq!(look_up(&mut rig, &[(0, 81)]), [(0, -1, -1)]);
 }
 
 #[test]

@@ -1,0 +1,107 @@
+//! gzip: members of deflated bytes, one behind the other.
+
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::{DecompressorOxide, decompress_with_limit};
+
+use super::window::Window;
+use super::{Trouble, take, take_le};
+
+/// What deflate keeps between two pieces.
+pub type State = DecompressorOxide;
+
+pub struct Gzip<'a> {
+    state: &'a mut State,
+    rest: &'a [u8],
+    member: Option<Member>,
+    /// Nothing was read yet.
+    fresh: bool,
+}
+
+/// Of the output of a member.
+struct Member {
+    digest: crc::Digest<'static, u32, crc::Table<1>>,
+    bytes: u32,
+}
+
+impl<'a> Gzip<'a> {
+    pub fn new(state: &'a mut State, input: &'a [u8]) -> Gzip<'a> {
+        Gzip { state, rest: input, member: None, fresh: true }
+    }
+
+    pub fn fill(&mut self, window: &mut Window) -> Result<(), Trouble> {
+        while window.room() > 0 {
+            if self.member.is_none() {
+                // Behind a member another one may follow; what else does is ignored, as Java does.
+                if !self.fresh && !self.rest.starts_with(&MAGIC) {
+                    return Ok(());
+                }
+                self.fresh = false;
+                self.header()?;
+                self.state.init();
+                self.member = Some(Member { digest: CRC.digest(), bytes: 0 });
+            }
+            self.inflate(window)?;
+        }
+        Ok(())
+    }
+
+    fn inflate(&mut self, window: &mut Window) -> Result<(), Trouble> {
+        let Some(member) = &mut self.member else {
+            return Ok(());
+        };
+        let (ring, at, room) = window.ring_mut();
+        let (status, read, written) =
+            decompress_with_limit(self.state, self.rest, ring, at, room, 0);
+        take(&mut self.rest, read)?;
+        member.digest.update(&ring[at..at + written]);
+        member.bytes = member.bytes.wrapping_add(written as u32);
+        window.advance(written);
+        match status {
+            TINFLStatus::HasMoreOutput => Ok(()),
+            TINFLStatus::Done => self.trailer(),
+            _ => Err(Trouble::Corrupt),
+        }
+    }
+
+    fn header(&mut self) -> Result<(), Trouble> {
+        let header = take(&mut self.rest, 10)?;
+        let flags = header[3];
+        if !header.starts_with(&MAGIC) || flags & RESERVED != 0 {
+            return Err(Trouble::Corrupt);
+        }
+        if flags & EXTRA != 0 {
+            let bytes = take_le(&mut self.rest, 2)? as usize;
+            take(&mut self.rest, bytes)?;
+        }
+        for text in [NAME, COMMENT] {
+            if flags & text != 0 {
+                let end = self.rest.iter().position(|byte| *byte == 0);
+                take(&mut self.rest, end.ok_or(Trouble::Corrupt)? + 1)?;
+            }
+        }
+        if flags & HEADER_CRC != 0 {
+            take(&mut self.rest, 2)?;
+        }
+        Ok(())
+    }
+
+    fn trailer(&mut self) -> Result<(), Trouble> {
+        let member = self.member.take().ok_or(Trouble::Corrupt)?;
+        let (sum, bytes) = (take_le(&mut self.rest, 4)?, take_le(&mut self.rest, 4)?);
+        let (expected, count) = (member.digest.finalize(), member.bytes);
+        let right = sum == u64::from(expected) && bytes == u64::from(count);
+        if right { Ok(()) } else { Err(Trouble::Corrupt) }
+    }
+}
+
+/// The polynomial of gzip and zip, with one table of 1 KiB.
+static CRC: crc::Crc<u32, crc::Table<1>> =
+    crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
+
+/// Magic, and deflate, the one method.
+const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
+const HEADER_CRC: u8 = 1 << 1;
+const EXTRA: u8 = 1 << 2;
+const NAME: u8 = 1 << 3;
+const COMMENT: u8 = 1 << 4;
+const RESERVED: u8 = 0xe0;

@@ -1,0 +1,103 @@
+//! The newest output: what decoders look back on, and what is handed out of it.
+
+use super::{PIECE_BYTES_MAX, Trouble};
+
+/// A ring of a power of two bytes.
+pub struct Window {
+    bytes: Box<[u8]>,
+    /// Bytes of output since the stream began.
+    written: u64,
+    /// Where the piece began that is being made.
+    piece_from: usize,
+    piece_bytes: usize,
+    /// How long it may become: it does not go round.
+    piece_max: usize,
+}
+
+impl Window {
+    pub fn new(bytes: usize) -> Window {
+        Window {
+            bytes: vec![0; bytes].into_boxed_slice(),
+            written: 0,
+            piece_from: 0,
+            piece_bytes: 0,
+            piece_max: 0,
+        }
+    }
+
+    /// A new stream: nothing can be looked back on.
+    pub fn begin(&mut self) {
+        (self.written, self.piece_from, self.piece_bytes, self.piece_max) = (0, 0, 0, 0);
+    }
+
+    /// The piece before was read.
+    pub fn piece_begin(&mut self) {
+        self.piece_from = self.written as usize & (self.bytes.len() - 1);
+        self.piece_bytes = 0;
+        self.piece_max = PIECE_BYTES_MAX.min(self.bytes.len() - self.piece_from);
+    }
+
+    pub fn piece(&self) -> &[u8] {
+        &self.bytes[self.piece_from..self.piece_from + self.piece_bytes]
+    }
+
+    /// How many bytes the piece has room for.
+    pub fn room(&self) -> usize {
+        self.piece_max - self.piece_bytes
+    }
+
+    /// Bytes of output since the stream began.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Appends bytes for which there is room.
+    pub fn put(&mut self, bytes: &[u8]) {
+        let at = self.advance(bytes.len());
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Appends a byte, so many times.
+    pub fn repeat(&mut self, byte: u8, count: usize) {
+        let at = self.advance(count);
+        self.bytes[at..at + count].fill(byte);
+    }
+
+    /// Appends what stands `distance` bytes back, `count` bytes of it, for which there is room.
+    pub fn copy(&mut self, distance: usize, count: usize) -> Result<(), Trouble> {
+        if distance == 0 || distance as u64 > self.written {
+            return Err(Trouble::Corrupt);
+        }
+        if distance > self.bytes.len() {
+            return Err(Trouble::Beyond);
+        }
+        let at = self.advance(count);
+        let (mut done, ring) = (0, self.bytes.len());
+        while done < count {
+            // What overlaps itself comes again and again: all that is there is copied at once.
+            let back = distance + done - done % distance;
+            let back = if back > ring { distance } else { back };
+            let from = (at + done).wrapping_sub(back) & (ring - 1);
+            let some = back.min(count - done).min(ring - from);
+            self.bytes.copy_within(from..from + some, at + done);
+            done += some;
+        }
+        Ok(())
+    }
+
+    /// The whole ring, where in it the next byte goes, and for how many there is room: for a decoder that
+    /// writes by itself. [`Window::advance`] then says how many it wrote.
+    pub fn ring_mut(&mut self) -> (&mut [u8], usize, usize) {
+        let room = self.room();
+        (&mut self.bytes, self.piece_from + self.piece_bytes, room)
+    }
+
+    /// Takes in bytes that stand in the ring already; gives where they begin.
+    pub fn advance(&mut self, count: usize) -> usize {
+        assert!(count <= self.room());
+        let at = self.piece_from + self.piece_bytes;
+        self.piece_bytes += count;
+        self.written += count as u64;
+        at
+    }
+}

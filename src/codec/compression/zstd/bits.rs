@@ -1,0 +1,65 @@
+//! Bits that are read from the end of bytes to their beginning.
+
+use crate::codec::compression::Trouble;
+
+/// What is left of such bits.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Backward<'a> {
+    bytes: &'a [u8],
+    left: usize,
+    overrun: bool,
+}
+
+impl<'a> Backward<'a> {
+    /// The highest bit that is set in the last byte is where they begin.
+    pub fn new(bytes: &'a [u8]) -> Result<Backward<'a>, Trouble> {
+        match bytes.last() {
+            None | Some(0) => Err(Trouble::Corrupt),
+            Some(last) => {
+                let left = bytes.len() * 8 - last.leading_zeros() as usize - 1;
+                Ok(Backward { bytes, left, overrun: false })
+            }
+        }
+    }
+
+    /// The next bits, at most 32; where there are fewer, zeroes follow.
+    pub fn peek(&self, count: u8) -> u32 {
+        let count = usize::from(count);
+        let (from, short) = match self.left.checked_sub(count) {
+            Some(from) => (from, 0),
+            None => (0, count - self.left),
+        };
+        let rest = self.bytes.get(from / 8..).unwrap_or_default();
+        let word = match rest.first_chunk::<8>() {
+            Some(word) => u64::from_le_bytes(*word),
+            None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        let mask = (1_u64 << (count - short)) - 1;
+        ((word >> (from % 8) & mask) << short) as u32
+    }
+
+    /// Passes over bits.
+    pub fn skip(&mut self, count: u8) {
+        match self.left.checked_sub(count.into()) {
+            Some(left) => self.left = left,
+            None => (self.left, self.overrun) = (0, true),
+        }
+    }
+
+    /// Takes the next bits, at most 32.
+    pub fn take(&mut self, count: u8) -> u32 {
+        let bits = self.peek(count);
+        self.skip(count);
+        bits
+    }
+
+    /// Whether more were taken than there were.
+    pub fn is_overrun(&self) -> bool {
+        self.overrun
+    }
+
+    /// All must have been taken, and no more.
+    pub fn finish(&self) -> Result<(), Trouble> {
+        if self.left == 0 && !self.overrun { Ok(()) } else { Err(Trouble::Corrupt) }
+    }
+}

@@ -1,0 +1,234 @@
+//! Literals of a block: as they are, one byte again and again, or by a Huffman code in one or four streams.
+
+use super::bits::Backward;
+use super::fse;
+use crate::codec::compression::window::Window;
+use crate::codec::compression::{Trouble, take, take_le};
+
+/// The literals that were not handed out yet.
+#[derive(Default)]
+pub struct Literals<'a> {
+    left: usize,
+    kind: Kind<'a>,
+}
+
+#[derive(Default)]
+enum Kind<'a> {
+    #[default]
+    None,
+    Raw(&'a [u8]),
+    Repeat(u8),
+    Streams {
+        bits: Backward<'a>,
+        /// Literals that are left in the stream, and of those behind it in each but the last.
+        left: usize,
+        each: usize,
+        behind: [&'a [u8]; 3],
+    },
+}
+
+impl<'a> Literals<'a> {
+    /// Reads a block's section of literals, and the code if it brings one.
+    pub fn read(block: &mut &'a [u8], huffman: &mut Huffman) -> Result<Literals<'a>, Trouble> {
+        let first = *block.first().ok_or(Trouble::Corrupt)?;
+        let (kind, format) = (first & 3, first >> 2 & 3);
+        if kind < 2 {
+            let (bytes, shift) = [(1, 3), (2, 4), (1, 3), (3, 4)][usize::from(format)];
+            let left = (take_le(block, bytes)? >> shift) as usize;
+            check_size(left)?;
+            let kind = match kind {
+                0 => Kind::Raw(take(block, left)?),
+                _ => Kind::Repeat(take(block, 1)?[0]),
+            };
+            return Ok(Literals { left, kind });
+        }
+        let (bytes, wide) = [(3, 10), (3, 10), (4, 14), (5, 18)][usize::from(format)];
+        let header = take_le(block, bytes)? >> 4;
+        let left = (header & ((1 << wide) - 1)) as usize;
+        check_size(left)?;
+        let mut section = take(block, (header >> wide) as usize)?;
+        if kind == 2 {
+            huffman.read(&mut section)?;
+        } else if huffman.bits == 0 {
+            return Err(Trouble::Corrupt);
+        }
+        Literals::streams(left, section, format != 0)
+    }
+
+    fn streams(left: usize, mut section: &'a [u8], four: bool) -> Result<Literals<'a>, Trouble> {
+        let (mut streams, mut each) = ([&[][..]; 4], left);
+        if four {
+            each = left.div_ceil(4);
+            let mut sizes = take(&mut section, 6)?;
+            for stream in &mut streams[..3] {
+                let bytes = take_le(&mut sizes, 2)? as usize;
+                *stream = take(&mut section, bytes)?;
+            }
+            streams[3] = section;
+            if each * 3 > left {
+                return Err(Trouble::Corrupt);
+            }
+        } else {
+            streams[0] = section;
+        }
+        let [first, behind @ ..] = streams;
+        let bits = Backward::new(first)?;
+        let kind = Kind::Streams { bits, left: each, each, behind };
+        Ok(Literals { left, kind })
+    }
+
+    /// How many there are.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Hands out the next ones, for which there is room.
+    pub fn put(
+        &mut self,
+        huffman: &Huffman,
+        window: &mut Window,
+        count: usize,
+    ) -> Result<(), Trouble> {
+        self.left = self.left.checked_sub(count).ok_or(Trouble::Corrupt)?;
+        match &mut self.kind {
+            Kind::None => {}
+            Kind::Raw(bytes) => window.put(take(bytes, count)?),
+            Kind::Repeat(byte) => window.repeat(*byte, count),
+            Kind::Streams { bits, left, each, behind } => {
+                let mut count = count;
+                while count > 0 {
+                    if *left == 0 {
+                        bits.finish()?;
+                        *bits = Backward::new(behind[0])?;
+                        *behind = [behind[1], behind[2], &[]];
+                        *left = *each;
+                    }
+                    let some = count.min(*left);
+                    huffman.put(bits, window, some);
+                    *left -= some;
+                    count -= some;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All were handed out: nothing of their streams may be left.
+    pub fn finish(&self) -> Result<(), Trouble> {
+        match &self.kind {
+            Kind::Streams { bits, .. } => bits.finish(),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_size(bytes: usize) -> Result<(), Trouble> {
+    if bytes > super::BLOCK_BYTES_MAX as usize { Err(Trouble::Corrupt) } else { Ok(()) }
+}
+
+/// A Huffman code, as a table by the next bits.
+pub struct Huffman {
+    /// Symbol, and in the high byte its bits.
+    table: [u16; 1 << CODE_BITS_MAX],
+    /// Bits of the longest; 0: there is no code.
+    bits: u8,
+    weights: fse::Table<64>,
+}
+
+impl Default for Huffman {
+    fn default() -> Self {
+        Huffman { table: [0; 1 << CODE_BITS_MAX], bits: 0, weights: fse::Table::default() }
+    }
+}
+
+impl Huffman {
+    /// A new frame: there is nothing to be used again.
+    pub fn forget(&mut self) {
+        self.bits = 0;
+    }
+
+    fn put(&self, bits: &mut Backward<'_>, window: &mut Window, count: usize) {
+        let (ring, at, _) = window.ring_mut();
+        for byte in &mut ring[at..at + count] {
+            let entry = self.table[bits.peek(self.bits) as usize];
+            *byte = entry as u8;
+            bits.skip((entry >> 8) as u8);
+        }
+        window.advance(count);
+    }
+
+    /// Takes the code whose weights come next.
+    fn read(&mut self, section: &mut &[u8]) -> Result<(), Trouble> {
+        self.bits = 0;
+        let (mut weights, mut symbols) = ([0_u8; 256], 0);
+        let header = usize::from(take(section, 1)?[0]);
+        if header < 128 {
+            let mut described = take(section, header)?;
+            self.weights.describe(&mut described, &WEIGHTS)?;
+            symbols = self.weights_read(described, &mut weights)?;
+        } else {
+            symbols += header - 127;
+            let packed = take(section, symbols.div_ceil(2))?;
+            for (weight, place) in weights[..symbols].iter_mut().zip(0..) {
+                *weight = packed[place / 2] >> (4 * (1 - place % 2)) & 15;
+            }
+        }
+        self.build(&mut weights, symbols)
+    }
+
+    /// Two states take turns until the bits are used up.
+    fn weights_read(&self, described: &[u8], weights: &mut [u8; 256]) -> Result<usize, Trouble> {
+        let mut bits = Backward::new(described)?;
+        let accuracy = self.weights.accuracy();
+        let mut states = [bits.take(accuracy) as usize, bits.take(accuracy) as usize];
+        if bits.is_overrun() {
+            return Err(Trouble::Corrupt);
+        }
+        let mut turns = 0;
+        loop {
+            let state = self.weights.at(states[turns % 2]);
+            // The last symbol's weight follows from the others.
+            *weights[..255].get_mut(turns).ok_or(Trouble::Corrupt)? = state.symbol;
+            turns += 1;
+            states[(turns - 1) % 2] = state.next(&mut bits);
+            if bits.is_overrun() {
+                let other = self.weights.at(states[turns % 2]);
+                *weights[..255].get_mut(turns).ok_or(Trouble::Corrupt)? = other.symbol;
+                return Ok(turns + 1);
+            }
+        }
+    }
+
+    fn build(&mut self, weights: &mut [u8; 256], symbols: usize) -> Result<(), Trouble> {
+        let mut sum = 0_u32;
+        for weight in &weights[..symbols] {
+            if *weight > CODE_BITS_MAX {
+                return Err(Trouble::Corrupt);
+            }
+            sum += 1 << weight >> 1;
+        }
+        let bits = sum.checked_ilog2().ok_or(Trouble::Corrupt)? as u8 + 1;
+        let last = (1 << bits) - sum;
+        if bits > CODE_BITS_MAX || !last.is_power_of_two() {
+            return Err(Trouble::Corrupt);
+        }
+        weights[symbols] = last.ilog2() as u8 + 1;
+        let mut at = 0;
+        for weight in 1..=bits {
+            let of_weight = weights[..=symbols].iter().zip(0_u16..);
+            for (_, symbol) in of_weight.filter(|(other, _)| **other == weight) {
+                let places = 1 << (weight - 1);
+                let entry = u16::from(bits + 1 - weight) << 8 | symbol;
+                self.table[at..at + places].fill(entry);
+                at += places;
+            }
+        }
+        self.bits = bits;
+        Ok(())
+    }
+}
+
+const CODE_BITS_MAX: u8 = 11;
+
+const WEIGHTS: fse::Kind =
+    fse::Kind { symbol_max: CODE_BITS_MAX as usize, accuracy_max: 6, accuracy: 0, counts: &[] };
