@@ -1,4 +1,4 @@
-"""Builds the tools that are no Debian packages into target/tools-in-use/, each once per pinned version.
+"""Builds the tools that are no Debian packages into target/tools-in-use/, once per pinned version.
 
 .ci/install calls this, and brings the rest there: what it unpacks of Debian's packages, and the
 virtual environment with kaskade and a Node.
@@ -40,7 +40,8 @@ def go_program(name):
         # Modules that Go makes read-only would make `cargo clean` fail.
         environment = dict(os.environ, GOFLAGS="-modcacherw -p=2", CGO_ENABLED="0")
         environment["GOPATH"] = str(install.CACHE / "gopath")
-        command = [install._go(), "build", "-trimpath", "-ldflags", "-s -w", "-o", TOOLS / name, "."]
+        flags = ["-trimpath", "-ldflags", "-s -w"]
+        command = [install._go(), "build", *flags, "-o", TOOLS / name, "."]
         install._run(command, BUILD_SECONDS_MAX, cwd=folder, env=environment)
 
     install._once(name, [folder / part for part in ("go.mod", "go.sum", "main.go")], step)

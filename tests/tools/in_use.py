@@ -350,7 +350,8 @@ class Debian(Tool):
         (self.libraries,) = {path.parent for path in self.usr.glob("lib/*/libestr.so.0")}
 
     def environment(self):
-        return {"LD_LIBRARY_PATH": f"{self.libraries}:{build.UNPACKED / 'lib' / self.libraries.name}"}
+        others = build.UNPACKED / "lib" / self.libraries.name
+        return {"LD_LIBRARY_PATH": f"{self.libraries}:{others}"}
 
     def daemon(self, name, *options):
         """The command of a daemon."""
@@ -402,8 +403,9 @@ class Collectd(Debian):
     def command(self):
         given = documented("collectd.conf", self.address)
         # Its write threads would overtake each other.
-        text = f'WriteThreads 1\nBaseDir "{self.home}"\nPIDFile "{self.home}/pid"\nHostname "edge"\n'
-        text += f'PluginDir "{self.usr}/lib/collectd"\nTypesDB "{self.usr}/share/collectd/types.db"\n'
+        text = f'WriteThreads 1\nBaseDir "{self.home}"\nPIDFile "{self.home}/pid"\n'
+        text += f'Hostname "edge"\nPluginDir "{self.usr}/lib/collectd"\n'
+        text += f'TypesDB "{self.usr}/share/collectd/types.db"\n'
         text += f'LoadPlugin unixsock\n<Plugin unixsock>\n  SocketFile "{self.home}/socket"\n'
         text += "</Plugin>\n"
         path = self.write("collectd.conf", text + given)

@@ -113,7 +113,8 @@ class Bench:
             with rawkafka.Connection(self.broker.host, self.broker.port, timeout=5) as broker:
                 _, _, topics = broker.metadata()
                 found = topics.get(in_use.TOPIC, (0, {}))[1]
-                return {at: broker.list_offset(in_use.TOPIC, at, rawkafka.LATEST)[2] for at in found}
+                end = lambda at: broker.list_offset(in_use.TOPIC, at, rawkafka.LATEST)[2]
+                return {at: end(at) for at in found}
         except (OSError, rawkafka.Closed):
             return {}
 
@@ -151,7 +152,7 @@ class Bench:
 
 
 def sends(bench):
-    """A tool that produces: nothing is lost while the broker is away, at first and in the middle."""
+    """A tool that produces: nothing is lost while the broker is away, first and in the middle."""
     tool = bench.tool
     tool.start()
     bench.feed = feed = Feed(tool.send)
@@ -227,12 +228,13 @@ def produce(bench, numbers):
                       if in_use.source_of(number) == source]
             records = [rawkafka.record(source.encode(), value)
                        for value in values]
-            code = broker.produce(in_use.TOPIC, at, rawkafka.batch(records))[0]
-            rawkafka.check(code, "Produce")
+            batch = rawkafka.batch(records)
+            # A Kafka's partition has its leader a moment after it was created.
+            wait(lambda: broker.produce(in_use.TOPIC, at, batch)[0] == 0, "a batch stored")
 
 
 def shows(bench):
-    """A terminal interface: topics are on its screen, again after a kill of the broker, and records."""
+    """A terminal interface shows topics, again after a kill of the broker, and records."""
     tool = bench.tool
     bench.broker.start()
     create_topic(bench)
