@@ -44,7 +44,7 @@ def go_program(name):
         command = [install._go(), "build", *flags, "-o", TOOLS / name, "."]
         install._run(command, BUILD_SECONDS_MAX, cwd=folder, env=environment)
 
-    install._once(name, [folder / part for part in ("go.mod", "go.sum", "main.go")], step)
+    once(name, TOOLS / name, [folder / part for part in ("go.mod", "go.sum", "main.go")], step)
 
 
 def node_red():
@@ -60,7 +60,14 @@ def node_red():
         command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
         install._run(command, cwd=NODE_RED, env=dict(os.environ, PATH=path))
 
-    install._once("node-red", sources, step)
+    once("node-red", NODE_RED / "node_modules", sources, step)
+
+
+def once(name, made, sources, step):
+    """Runs `step` unless what it makes is there, of these very sources."""
+    if not made.exists():
+        (install.CACHE / f"{name}.stamp").unlink(missing_ok=True)
+    install._once(name, sources, step)
 
 
 if __name__ == "__main__":
