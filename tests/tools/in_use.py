@@ -81,7 +81,7 @@ class Tool:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=self.home,
-                env=dict(os.environ, **self.environment()),
+                env=dict(os.environ, **self.environment()), start_new_session=True,
             )
 
     def gave_up(self):
@@ -138,14 +138,19 @@ class Tool:
         """Ends it by SIGTERM, and by SIGKILL if it does not end."""
         if self.connection is not None:
             self.connection.close()
-        if self.process is None or self.process.poll() is not None:
+        if self.process is None:
             return
-        self.process.send_signal(signal.SIGTERM)
+        self.process.terminate()
         try:
             self.process.wait(STOP_SECONDS_MAX)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            pass
+        # With whatever it started, and left.
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
 
     def tail(self, lines=15):
         """The last lines of its log."""
@@ -272,7 +277,7 @@ class NodeRed(Tool):
         settings += f"nodesDir: '{nodes}' }};\n"
         script = build.NODE_RED / "node_modules" / "node-red" / "red.js"
         settings = self.write("settings.js", settings)
-        return [build.VENV / "node", script, "--userDir", self.home, "--settings", settings]
+        return [build.node(), script, "--userDir", self.home, "--settings", settings]
 
 
 class NodeRedProducer(NodeRed):
