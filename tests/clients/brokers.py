@@ -64,6 +64,9 @@ class Broker:
     # Whether `spoil` knows where records are kept.
     can_spoil = False
 
+    # Whether signals for whoever started it are none for the broker.
+    own_session = True
+
     def __init__(self, port=0, directory=None):
         self.host, self.port = "127.0.0.1", port or free_port()
         self.home = pathlib.Path(directory or tempfile.mkdtemp(prefix="clients-"))
@@ -94,7 +97,7 @@ class Broker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
+                start_new_session=self.own_session,
                 env=self.environment(),
             )
         until = time.monotonic() + START_SECONDS_MAX
@@ -142,6 +145,10 @@ class Broker:
             self.spoil(spoil.encode())
         self.start()
 
+    def another(self, settings):
+        """A broker like this one, elsewhere, with brooklet's settings besides."""
+        raise NotImplementedError
+
     def spoil(self, wanted):
         """Flips a bit of these bytes, which are in the data once."""
         raise NotImplementedError
@@ -186,6 +193,10 @@ class Brooklet(Broker):
     def environment(self):
         return dict(os.environ, RUST_LOG=os.environ.get("RUST_LOG", "info"))
 
+    def another(self, settings):
+        changed = dict(setting.split("=", 1) for setting in [*self.settings, *settings])
+        return Brooklet(self.binary, settings=[f"{key}={value}" for key, value in changed.items()])
+
     def spoil(self, wanted):
         found = []
         for path in (self.home / "data" / "ring-0").glob("segment-*"):
@@ -215,6 +226,11 @@ class Kafka(Broker):
         self.properties = self.home / "server.properties"
         self.logs = self.home / "logs"
         self.settings = list(settings)
+
+    def another(self, settings):
+        # What has no other name there; a Kafka has no rings.
+        named = [setting.replace("_", ".") for setting in settings if "ring." not in setting]
+        return Kafka(settings=[*self.settings, *named])
 
     def prepare(self):
         if self.properties.exists():

@@ -160,12 +160,14 @@ class Stream(Process):
     """Numbered records that are sent until they are acknowledged."""
 
     def __init__(self, command, environment=None):
-        self.started = threading.Event()
+        self.started, self.failures = threading.Event(), []
         super().__init__(command, environment)
 
     def event(self, message):
         if message["event"] == "started":
             self.started.set()
+        elif message["event"] == "failed":
+            self.failures.append(message["text"])
 
     def stop(self):
         """Ends the stream; gives the numbers that were acknowledged."""

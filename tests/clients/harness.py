@@ -6,6 +6,7 @@ client library that hangs or crashes takes one case with it; the broker belongs 
 which restarts it when a case asks.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -34,7 +35,7 @@ class Context:
     """What a case works with: the broker's address, topics that vanish afterwards, assertions."""
 
     def __init__(self, name, broker, control):
-        self.name, self.control = name, control
+        self.name, self.control, self.broker = name, control, broker
         self.host, self.port, self.bootstrap = broker.host, broker.port, broker.bootstrap
         self.broker_name, self.can_restart = broker.name, broker.can_restart
         self.can_spoil, self.scratch = broker.can_spoil, broker.home
@@ -116,6 +117,21 @@ class Context:
         if "error" in answer:
             raise AssertionError(f"restart by {how}: {answer['error']}")
 
+    @contextlib.contextmanager
+    def another_broker(self, *settings):
+        """The context of a broker of the case's own, which has these settings of brooklet's."""
+        if not self.can_restart:
+            raise Skip("the broker under test is not ours to start")
+        broker = self.broker.another(settings)
+        # It ends with the case, however that ends.
+        broker.own_session = False
+        try:
+            broker.start()
+            yield OwnContext(self.name, broker, None)
+        finally:
+            broker.stop("kill")
+            broker.remove()
+
     def log_of_start(self):
         """What the broker has logged since it was started last."""
         return (self.scratch / "broker.log").read_text().rsplit("INFO  brooklet ", 1)[-1]
@@ -133,6 +149,13 @@ class Context:
                     broker.delete_group(group)
         except (OSError, rawkafka.Closed, IndexError, ValueError):
             pass
+
+
+class OwnContext(Context):
+    """What a case works with when the broker is its own."""
+
+    def restart(self, how, spoil=None):
+        self.broker.restart(how, spoil)
 
 
 def equal(got, wanted, what):

@@ -33,6 +33,7 @@ import brokers
 import clients
 import extras
 import features
+import field_cases  # registers its cases with those of `extras`
 import group_features  # registers its features with the others
 import harness
 import hole_features  # registers its features with the others
@@ -126,6 +127,8 @@ def all_cases(fast):
     chosen = clients.FAST if fast else clients.ALL
     needs = {client.need for client in chosen} | {"python"}
     out = [Case(*case) for case in extras.CASES if case[1] in needs]
+    # Those that take more than a moment are no cases of every change.
+    out = [one for one in out if not (fast and getattr(one.function, "nightly", False))]
     for client in chosen:
         for name, methods, function in features.FEATURES:
             without = client.missing(methods)

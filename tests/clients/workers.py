@@ -16,7 +16,7 @@ A worker is started as `WORKER CLIENT BROKER`. Each line on its standard input i
 | list_groups, describe_group, delete_group | group, topic | names; {state, members: [[partition]]} |
 | member | group, topic, session_ms, auto_commit, instance, protocol | events {"event": "record"} and, where the library tells, {"event": "assigned"} |
 | member_commit, member_leave | | |
-| stream | topic, partition and produce's options | event "started" at the first acknowledgement |
+| stream | topic, partition, produce's options, Go's also pause_ms between records | event "started" at the first acknowledgement, Go's {"event": "failed"} for each that is sent again |
 | stream_stop | | the numbers that were acknowledged |
 
 A record is {partition, offset, timestamp, key, value, headers: [{name, value}]}, bytes in base64.
@@ -63,9 +63,9 @@ class Worker(Client):
         wire = [wire_of(entry) for entry in records]
         self._call("produce", topic=topic, records=wire, **{**PRODUCE_OPTIONS, **options})
 
-    def stream(self, topic):
+    def stream(self, topic, **more):
         process = self._start(Stream)
-        options = {**PRODUCE_OPTIONS, "idempotent": "idempotence" not in self.lacks}
+        options = {**PRODUCE_OPTIONS, "idempotent": "idempotence" not in self.lacks, **more}
         process.call("stream", topic=topic, partition=0, **options)
         return process
 

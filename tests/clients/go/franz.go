@@ -30,7 +30,7 @@ func franz(broker string) client {
 			"delete_records": c.deleteRecords, "offset": c.offset,
 			"commit": c.commit, "committed": c.committed, "list_groups": c.listGroups,
 			"describe_group": c.describeGroup, "delete_group": c.deleteGroup,
-			"delete_offset": c.deleteOffset,
+			"delete_offset": c.deleteOffset, "newest": c.newest,
 		},
 		join: c.join, stream: c.stream,
 	}

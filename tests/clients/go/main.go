@@ -51,6 +51,7 @@ type input struct {
 	Session    int64             `json:"session_ms"`
 	AutoCommit bool              `json:"auto_commit"`
 	Instance   string            `json:"instance"`
+	Pause      int64             `json:"pause_ms"`
 }
 
 // A member of a group, which tells what it is given by `event`.
@@ -166,12 +167,13 @@ func streamStart(client client, in *input) (*stream, error) {
 	s := &stream{ended: make(chan struct{}), done: make(chan error, 1), close: closing}
 	go func() {
 		defer cancel()
-		s.done <- s.run(ctx, send)
+		s.done <- s.run(ctx, send, time.Duration(in.Pause)*time.Millisecond)
 	}()
 	return s, nil
 }
 
-func (s *stream) run(ctx context.Context, send sender) error {
+func (s *stream) run(ctx context.Context, send sender, pause time.Duration) error {
+	pause = max(pause, 2*time.Millisecond)
 	for number := 0; ; number++ {
 		for {
 			err := send(ctx, number)
@@ -181,6 +183,7 @@ func (s *stream) run(ctx context.Context, send sender) error {
 			if ctx.Err() != nil {
 				return err
 			}
+			tell(map[string]any{"event": "failed", "text": err.Error()})
 			time.Sleep(20 * time.Millisecond)
 		}
 		s.acknowledged = append(s.acknowledged, number)
@@ -190,7 +193,7 @@ func (s *stream) run(ctx context.Context, send sender) error {
 		select {
 		case <-s.ended:
 			return nil
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }

@@ -28,7 +28,7 @@ func saramaClient(broker string) client {
 			"delete_records": c.deleteRecords,
 			"commit":         c.commit, "committed": c.committed, "list_groups": c.listGroups,
 			"describe_group": c.describeGroup, "delete_group": c.deleteGroup,
-			"delete_offset": c.deleteOffset,
+			"delete_offset": c.deleteOffset, "pinned": c.pinned,
 		},
 		join: c.join, stream: c.stream,
 	}
