@@ -45,13 +45,11 @@ impl<C: Core> Connection<C> {
         Ok(())
     }
 
-    /// Whether the request in the socket should be left there.
+    /// Whether the request in the socket should be left there. Asked again after each wait: that some
+    /// have room again does not mean that this one has.
     fn held_back(&self, frame_bytes: usize) -> Option<HeldBack> {
         let net = &self.wire.net;
         let mut core = net.core.borrow_mut();
-        if !core.is_holding() {
-            return None;
-        }
         let mut window = net.window.borrow_mut();
         let begun = self.front().get(SIZE_BYTES..)?;
         let begun = &begun[..begun.len().min(BEGINNING_BYTES)];

@@ -8,7 +8,7 @@ use super::fake::{COMMIT, Client, ECHO, PRODUCE, Server, request};
 use super::idle::{Guest, Local, create, produce_all};
 use crate::config::Holder;
 use crate::metrics::PoolKind;
-use crate::net::slots::Phase;
+use crate::net::slots::{self, Phase};
 
 /// Two rings, one of which is held for a group that commits nothing.
 fn two_rings() -> Local {
@@ -47,7 +47,8 @@ impl Local {
     fn held_buffers(&self) -> [usize; PoolKind::COUNT] {
         let slots = self.net.hub.slots.borrow();
         let mut sum = [0; PoolKind::COUNT];
-        for (_, slot) in slots.iter().filter(|(_, slot)| slot.phase == Phase::Held) {
+        let held = |slot: &slots::Slot| slot.phase == Phase::Held && !slot.waited_out;
+        for (_, slot) in slots.iter().filter(|(_, slot)| held(slot)) {
             sum.iter_mut().zip(slot.holds).for_each(|(sum, holds)| *sum += usize::from(holds));
         }
         sum
@@ -103,10 +104,7 @@ fn who_waits_for_room_in_one_ring_keeps_no_buffer_from_another() {
         // Those who had to leave their buffers to others are answered.
         let mut still = 0;
         for (producer, waits) in &mut waiting {
-            still += usize::from(local.is_held(producer));
-            if *waits && !local.is_held(producer) {
-                producer.answer().await;
-            }
+            still += usize::from(*waits && local.waits(producer).await);
         }
         assert!(still >= 8, "{still} are waiting");
         let before = local.waits_for_buffers();
