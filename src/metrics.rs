@@ -65,6 +65,9 @@ pub enum CloseReason {
     Idle,
     /// It was the longest idle one when another needed its slot.
     Displaced,
+    /// It waited for room in a ring that is held when another needed its slot; nothing of its request
+    /// was taken.
+    Held,
     /// It sent what is not Kafka's protocol.
     Protocol,
     /// A frame longer than `socket_request_max_bytes`.
@@ -266,10 +269,11 @@ impl CloseReason {
     pub const COUNT: usize = CloseReason::ALL.len();
 
     /// All, in their order.
-    pub const ALL: [CloseReason; 9] = [
+    pub const ALL: [CloseReason; 10] = [
         CloseReason::Client,
         CloseReason::Idle,
         CloseReason::Displaced,
+        CloseReason::Held,
         CloseReason::Protocol,
         CloseReason::TooLarge,
         CloseReason::Stalled,
@@ -284,6 +288,7 @@ impl CloseReason {
             CloseReason::Client => "client",
             CloseReason::Idle => "idle",
             CloseReason::Displaced => "displaced",
+            CloseReason::Held => "held",
             CloseReason::Protocol => "protocol",
             CloseReason::TooLarge => "too_large",
             CloseReason::Stalled => "stalled",

@@ -78,11 +78,11 @@ impl Plan {
         self.flash.iter().map(Item::bytes).sum()
     }
 
-    /// Refuses a plan that does not fit `memory_max`, naming what takes most, and rings whose
+    /// Refuses a plan that does not fit `memory_max`, if that is set, naming what takes most, and rings whose
     /// segments are too small for what must fit one.
     pub fn check(&self, config: &Config) -> Result<(), Refusal> {
         check_segments(config)?;
-        if self.memory_bytes() <= config.memory_max {
+        if config.memory_max == 0 || self.memory_bytes() <= config.memory_max {
             return Ok(());
         }
         let mut largest: Vec<&Item> = self.memory.iter().collect();
@@ -129,8 +129,9 @@ fn item(name: &str, count: usize, bytes_each: usize) -> Item {
 fn plan_ring(memory: &mut Vec<Item>, config: &Config, ring: &RingConfig) {
     let files = usize::from(ring.segments + ring.spares);
     let of = |what: &str| format!("ring {}: {what}", ring.name);
-    let group = Staging::memory_bytes(config.commit_group_max_bytes);
-    memory.push(item(&of("commit groups"), 2, group));
+    let [large, small] = config.commit_groups().map(Staging::memory_bytes);
+    memory.push(item(&of("commit group"), 1, large));
+    memory.push(item(&of("smaller commit group"), 1, small));
     let anchor = LogConfig::of(config).anchor_bytes_max(ring);
     memory.push(item(&of("heads and feet of segments"), 1, anchor));
     let index = Index::memory_bytes(files, ring.segment_bytes, config.partitions_max);
@@ -156,6 +157,7 @@ fn plan_tables(memory: &mut Vec<Item>, config: &Config) {
 
 fn plan_connections(memory: &mut Vec<Item>, config: &Config) {
     memory.push(item("connections", config.max_connections, limits::CONNECTION_BYTES));
+    memory.push(item("long requests", config.reply_leases, limits::LONG_REQUEST_BYTES));
     memory.push(item("buffer: answers", 1, limits::ANSWER_WINDOW_BYTES));
     let decompressor = Decompressor::memory_bytes(limits::DECOMPRESSION_WINDOW_BYTES);
     memory.push(item("buffer: decompression", 1, decompressor));
@@ -206,10 +208,10 @@ mod tests {
     use crate::config::source::{Sources, load};
 
     #[test]
-    fn the_default_plan_fits_8_mib_with_100_connections_and_messages_of_1_mib() {
+    fn the_default_plan_fits_8_mib_with_512_connections_and_messages_of_1_mib() {
         let config = Config::default();
         let plan = Plan::of(&config);
-        assert!(config.max_connections >= 100 && config.message_max_bytes >= 1 << 20);
+        assert!(config.max_connections >= 512 && config.message_max_bytes >= 1 << 20);
         assert!(plan.memory_bytes() <= 8 << 20, "{plan}");
         assert_eq!(plan.check(&config), Ok(()));
     }
@@ -219,7 +221,16 @@ mod tests {
         let config = Config { memory_max: 2 << 20, ..Config::default() };
         let refusal = Plan::of(&config).check(&config).unwrap_err().to_string();
         assert!(refusal.starts_with("memory_max = 2.00 MiB is not enough"), "{refusal}");
-        assert!(refusal.contains("ring main: commit groups (2 x"), "{refusal}");
+        assert!(refusal.contains("ring main: commit group (1 x"), "{refusal}");
+    }
+
+    #[test]
+    fn without_a_bound_of_the_user_no_plan_is_refused_for_its_memory() {
+        let set = ["max_connections=4096".to_string(), "produce_leases_small=400".to_string()];
+        let config = load(Sources { sets: &set, ..Sources::default() }).unwrap().config;
+        let plan = Plan::of(&config);
+        assert!(plan.memory_bytes() > 30 << 20, "{plan}");
+        assert_eq!(plan.check(&config), Ok(()));
     }
 
     #[test]

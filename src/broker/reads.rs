@@ -35,7 +35,7 @@ use crate::types::{Boot, Offset, PartitionHandle, PartitionSlot};
 use answer::{Pieces, TopicRef};
 use entries::{Arena, Entry, Target};
 use gone::Gone;
-use job::{Context, Job, Phase};
+use job::{Context, Job, Phase, Work};
 
 /// The jobs of all connections, and what they wait for.
 pub struct Reads {
@@ -110,7 +110,9 @@ impl Reads {
 
     /// The memory that this takes with such a configuration.
     pub fn memory_bytes(config: &Config) -> usize {
+        let awake = config.fetch_leases + config.control_leases;
         config.max_connections * (size_of::<Job>() + size_of::<ConnId>())
+            + awake * size_of::<Work>()
             + Arena::memory_bytes(config.fetch_waits_max, config.partitions_max)
             + Cursors::memory_bytes(limits::CURSORS_MAX)
             + size_of::<Reads>()

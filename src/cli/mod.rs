@@ -136,7 +136,7 @@ fn serve(config: Config) -> Result<(), Failure> {
     for ring in &config.rings {
         log_ring(ring, &config);
     }
-    log::info!("memory plan: {} of {}", Mib(plan.memory_bytes()), Mib(config.memory_max));
+    log::info!("memory plan: {}, {}", Mib(plan.memory_bytes()), MemoryMax(config.memory_max));
     let _lock = data_dir::open_to_serve(&config, &plan)?;
     log::warn!("anyone who can reach {} may read and write everything", config.listen);
     let mut progress = progress::Progress::new();
@@ -176,13 +176,25 @@ fn plan(config: &Config) -> Result<(), Failure> {
     let space = data_dir::space(config)?;
     space.check(config, &plan)?;
     print(&format!(
-        "\n{} of flash free in {}, {} of the rings there already; memory_max is {}\n",
+        "\n{} of flash free in {}, {} of the rings there already; {}\n",
         Mib(space.free_bytes),
         space.at.display(),
         Mib(space.present_bytes),
-        Mib(config.memory_max)
+        MemoryMax(config.memory_max)
     ));
     Ok(())
+}
+
+/// The bound that the plan was held to.
+struct MemoryMax(u64);
+
+impl std::fmt::Display for MemoryMax {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            0 => f.write_str("memory_max is not set"),
+            bytes => write!(f, "memory_max is {}", Mib(bytes)),
+        }
+    }
 }
 
 fn log_init() {

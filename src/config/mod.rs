@@ -63,7 +63,7 @@ keys! {
 
     // ---- what clients may ask for ----
 
-    /// The largest record batch, as it is stored. Kafka's default; two staging buffers per ring and
+    /// The largest record batch, as it is stored. Kafka's default; one staging buffer per ring and
     /// each large produce buffer must hold it.
     message_max_bytes: usize = Kind::bytes(1024, 64 << 20, 1, 1_048_588);
 
@@ -168,7 +168,7 @@ keys! {
     // ---- connections ----
 
     /// Connections at a time; beyond it the longest idle one is closed for the new one.
-    max_connections: usize = Kind::int("", 1, 4096, 128);
+    max_connections: usize = Kind::int("", 1, 4096, 512);
 
     /// Connections of one address at a time; beyond it its own longest idle one is closed for the
     /// new one. 0: seven eighths of `max_connections`, so that no one can take them all.
@@ -200,24 +200,30 @@ keys! {
     fetch_leases: usize = Kind::int("", 1, 1024, 6);
 
     /// Buffers for answers to produce requests that wait for a sync: one for each connection that
-    /// waits; others wait their turn. 0: half as many as `max_connections`.
+    /// waits; others wait their turn. 0: half as many as `max_connections`, at most 128.
     reply_leases: usize = Kind::int("", 0, 4096, 0);
 
     /// Bytes of each; an answer takes about 60 and the topic's name. What does not fit waits for the
-    /// next sync: 4 KiB hold 64 short ones, which librdkafka may have in flight.
-    reply_lease_bytes: usize = Kind::bytes(1024, 1 << 20, 256, 4096);
+    /// next sync: a connection may have three, which hold 64 short ones, as many as librdkafka has in
+    /// flight.
+    reply_lease_bytes: usize = Kind::bytes(1024, 1 << 20, 256, 2048);
 
     /// Partitions of fetch requests, all connections together, a quarter of them for those that come;
     /// when more are waited for, the fetch that has waited for longest is answered early.
     fetch_waits_max: usize = Kind::int("", 16, 65_000, 4096);
 
-    /// The plan of all memory must fit into this, or the program does not start.
-    memory_max: u64 = Kind::bytes(1 << 20, 1 << 40, 1, 8 << 20);
+    /// The plan of all memory must fit into this, or the program does not start. 0: whatever the plan
+    /// takes, which `brooklet plan` shows.
+    memory_max: u64 = Kind::bytes(0, 1 << 40, 1, 0);
 
     // ---- committing ----
 
     /// The most bytes that one commit group holds. 0: as many as the largest batch.
     commit_group_max_bytes: usize = Kind::bytes(0, 128 << 20, 1, 0);
+
+    /// The most bytes of the group that fills while one of those is stored, and the other way round. A
+    /// batch that is longer waits for the large one. 0: a quarter of that, at least 64 KiB.
+    commit_group_small_bytes: usize = Kind::bytes(0, 128 << 20, 1, 0);
 
     /// Where commit groups start. 4096: an acknowledged page is never written again. 512 saves wear
     /// with small groups, on media that never lose a neighbouring sector of the one they write.
@@ -307,6 +313,12 @@ impl Config {
         let matches = |ring: &RingConfig| ring.topics.iter().any(|g| glob::matches(g, topic));
         let index = self.rings.iter().position(matches).unwrap_or(0);
         RingIndex(u8::try_from(index).expect("limits::RINGS_MAX fits a byte"))
+    }
+
+    /// The payloads of the two commit groups of each ring, the large one first.
+    pub fn commit_groups(&self) -> [usize; 2] {
+        let large = self.commit_group_max_bytes;
+        [large, self.commit_group_small_bytes.min(large)]
     }
 
     /// How many buffers of how many bytes each pool has, by [`PoolKind`].

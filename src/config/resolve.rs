@@ -20,7 +20,7 @@ fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
         config.max_connections_per_ip = (config.max_connections - others).max(1);
     }
     if config.reply_leases == 0 {
-        config.reply_leases = config.max_connections.div_ceil(2);
+        config.reply_leases = config.max_connections.div_ceil(2).min(REPLY_LEASES_USUAL);
     }
     if config.socket_request_max_bytes < config.message_max_bytes + 1024 {
         return Err(Refusal::new(format!(
@@ -40,6 +40,17 @@ fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
             config.commit_group_max_bytes, config.message_max_bytes
         )));
     }
+    if config.commit_group_small_bytes == 0 {
+        let quarter = config.commit_group_max_bytes / 4;
+        let quarter = quarter.next_multiple_of(limits::PAGE_BYTES);
+        config.commit_group_small_bytes = quarter.max(limits::LEASE_BYTES);
+    }
+    if config.commit_group_small_bytes < limits::LEASE_BYTES {
+        return Err(Refusal::new(format!(
+            "commit_group_small_bytes = {} is not allowed: it takes at least 64 KiB, or 0",
+            config.commit_group_small_bytes
+        )));
+    }
     if config.group_min_session_timeout_ms > config.group_max_session_timeout_ms {
         return Err(Refusal::new(format!(
             "group_min_session_timeout_ms = {} is not allowed: it takes at most \
@@ -55,6 +66,9 @@ fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+/// So many requests that wait for one sync are enough for the next one to begin without a pause.
+const REPLY_LEASES_USUAL: usize = 128;
 
 fn resolve_rings(config: &Config) -> Result<(), Refusal> {
     if config.rings.len() > limits::RINGS_MAX {

@@ -43,8 +43,9 @@ pub struct LogConfig {
     pub rings: Vec<RingConfig>,
     /// The tables' sizes.
     pub state: StateLimits,
-    /// Largest payload of one commit group: at least the largest request.
-    pub group_bytes_max: usize,
+    /// Largest payloads of the two commit groups of a ring: the first one's at least the largest
+    /// request, the second one's at most that.
+    pub groups_bytes: [usize; 2],
     /// Groups start at multiples of this: 4,096 or 512.
     pub commit_alignment: u32,
     /// How long metadata alone waits for company.
@@ -67,7 +68,7 @@ impl LogConfig {
         LogConfig {
             rings: config.rings.clone(),
             state,
-            group_bytes_max: config.commit_group_max_bytes,
+            groups_bytes: config.commit_groups(),
             commit_alignment: config.commit_alignment as u32,
             metadata_linger_ms: config.metadata_linger_ms,
             seal_after_ms: config.seal_after_ms,
@@ -223,19 +224,18 @@ impl Log {
     }
 
     fn room_in_group(
-        &self,
+        &mut self,
         ring: RingIndex,
         payload_bytes: usize,
         runs: usize,
     ) -> Result<(), StageError> {
-        let ring = self.ring(ring);
-        let open = ring.open();
+        let ring = &mut self.rings[usize::from(ring.0)];
         if ring.is_failing() {
             Err(StageError::Storage)
-        } else if open.has_room(payload_bytes, runs) {
-            Ok(())
-        } else if payload_bytes > open.payload_bytes_max() || runs > limits::RUNS_PER_GROUP_MAX {
+        } else if payload_bytes > ring.group_bytes_max() || runs > limits::RUNS_PER_GROUP_MAX {
             Err(StageError::TooLarge)
+        } else if ring.make_room(payload_bytes, runs) {
+            Ok(())
         } else {
             Err(full(ring))
         }
@@ -271,7 +271,7 @@ impl Log {
         if ring.is_failing() {
             return Err(StageError::Storage);
         }
-        if !ring.open().has_room(append.batches.len(), 1) {
+        if !ring.make_room(append.batches.len(), 1) {
             return Err(full(ring));
         }
         let staging = ring.stage(append.relaxed_ms.is_none(), None);

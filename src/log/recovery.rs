@@ -290,7 +290,7 @@ impl<'a> RingRecovery<'a> {
         let index = Index::new(count, ring_config.segment_bytes, config.state.partitions_max);
         let shape = Shape {
             index: ring,
-            group_bytes_max: config.group_bytes_max,
+            groups_bytes: config.groups_bytes,
             alignment: config.commit_alignment,
             seal_after_ms: config.seal_after_ms,
             anchor_bytes_max: config.anchor_bytes_max(&ring_config),

@@ -114,6 +114,7 @@ pub struct Ring {
     writer: Writer,
     deadlines: Deadlines,
     out: Option<Out>,
+    group_bytes_max: usize,
     /// The group that fills, the one on its way, and the third one of the two.
     open: Staging,
     closed: Option<Staging>,
@@ -147,7 +148,8 @@ impl Ring {
         let config = shape.config;
         let files = usize::from(config.segments) + usize::from(config.spares);
         let files = files.max(found.live.len() + found.free.len());
-        let mut open = Staging::new(shape.group_bytes_max);
+        let [large, small] = shape.groups_bytes.map(Staging::new);
+        let mut open = large;
         open.reset(Ticket(1));
         let last = found.live.iter().map(|segment| segment.group_last).max();
         assert!(last.is_none_or(|last| last < found.group_next), "sequences grow");
@@ -172,9 +174,10 @@ impl Ring {
             writer: Writer::new(mode),
             deadlines: Deadlines::default(),
             out: None,
+            group_bytes_max: open.payload_bytes_max(),
             open,
             closed: None,
-            spare: Some(Staging::new(shape.group_bytes_max)),
+            spare: Some(small),
             anchor: AnchorBuffer::new(shape.anchor_bytes_max),
             group_next: found.group_next,
             group_synced: found.group_synced,
@@ -377,9 +380,15 @@ impl Ring {
         self.closed.take()
     }
 
-    /// Gives the emptied group back.
-    pub fn closed_return(&mut self, staging: Staging) {
+    /// Gives the emptied group back. If nothing is staged, the larger one becomes the open one: who
+    /// sends together, once all of them are answered, is in one group.
+    pub fn closed_return(&mut self, mut staging: Staging) {
         assert!(self.spare.is_none(), "there are two");
+        let larger = staging.payload_bytes_max() > self.open.payload_bytes_max();
+        if larger && self.open.is_empty() {
+            staging.reset(self.open.ticket);
+            std::mem::swap(&mut staging, &mut self.open);
+        }
         self.spare = Some(staging);
     }
 
@@ -396,12 +405,29 @@ impl Ring {
         FileRef { ring: self.index, file }
     }
 
+    /// Whether so many bytes of batches in so many runs fit the open group. If they do not, and the
+    /// other buffer is free, that becomes the open one: what is staged goes out at once.
+    pub fn make_room(&mut self, bytes: usize, runs: usize) -> bool {
+        if !self.open.has_room(bytes, runs) && !self.open.is_empty() {
+            self.close_open_now();
+        }
+        self.open.has_room(bytes, runs)
+    }
+
+    /// The most bytes of batches that one group may have.
+    pub fn group_bytes_max(&self) -> usize {
+        self.group_bytes_max
+    }
+
     /// Closes the open group if it is due and nothing else is on its way.
     fn close_open(&mut self, now: Now) {
-        let due = self.deadlines.open() <= now.mono;
-        if self.closed.is_some() || self.open.is_empty() || !due {
-            return;
+        if !self.open.is_empty() && self.deadlines.open() <= now.mono {
+            self.close_open_now();
         }
+    }
+
+    /// Closes the open group if nothing else is on its way.
+    fn close_open_now(&mut self) {
         if let Some(mut next) = self.spare.take() {
             next.reset(Ticket(self.open.ticket.0 + 1));
             let mut closed = std::mem::replace(&mut self.open, next);

@@ -2,7 +2,8 @@
 //!
 //! Batches are copied in as they arrive and get their offsets there; when the group is closed its
 //! parts are put in order of partition, without moving a byte: the write job names them in that
-//! order. One group fills while another syncs, so each ring has two of these, for ever.
+//! order. One group fills while another syncs, so each ring has two of these, for ever: one for the
+//! largest batch, and a smaller one.
 
 use crate::clock::Mono;
 use crate::codec::crc::crc32c;

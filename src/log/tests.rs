@@ -31,7 +31,7 @@ fn config(segments: u16) -> LogConfig {
     LogConfig {
         rings: vec![ring],
         state,
-        group_bytes_max: 64 * 1024,
+        groups_bytes: [64 * 1024; 2],
         commit_alignment: 4096,
         metadata_linger_ms: 10,
         seal_after_ms: 1000,

@@ -93,12 +93,12 @@ impl<C: Core> Connection<C> {
             while let Some(frame) = self.next_frame()? {
                 if self.pool_at(&frame) == Pool::Produce {
                     self.wire.turn(Work::Stage).await?;
-                    self.produce(frame.clone()).await?;
+                    self.produce(&frame).await?;
                     self.produced();
                 } else {
                     self.settle_replies().await?;
                     self.wire.turn(Work::Step).await?;
-                    self.exchange(frame.clone()).await?;
+                    self.exchange(&frame).await?;
                 }
                 self.consume(frame.end);
             }
@@ -185,9 +185,16 @@ impl<C: Core> Connection<C> {
             None => 0,
         };
         if frame_bytes > limits::LEASE_BYTES {
+            if self.wire.net.core.borrow().is_holding() {
+                if self.input.lease.is_some() {
+                    self.park();
+                }
+                self.wait_unread(frame_bytes).await?;
+            }
             // Of its own, so that a connection without one is no larger for it: no more of these are
             // under way than there are buffers for their outcomes.
-            Box::pin(self.long(frame_bytes)).await?;
+            let outcomes = self.take(PoolKind::Reply, 0).await?;
+            Box::pin(self.long(frame_bytes, outcomes)).await?;
             self.produced();
             return Ok(());
         }
@@ -335,18 +342,18 @@ impl<C: Core> Connection<C> {
     }
 
     /// Has a produce request staged; its answer is owed from then on.
-    async fn produce(&mut self, frame: Range<usize>) -> Result<(), End> {
+    async fn produce(&mut self, frame: &Range<usize>) -> Result<(), End> {
         loop {
             if self.replies.is_full(self.wire.net.setup.in_flight_max) {
                 self.settle_replies().await?;
             }
-            match self.dispatch(&frame, 0) {
+            match self.dispatch(frame, 0) {
                 Step::Reply { bytes } => {
-                    return self.owe(frame, bytes, Until::default()).await;
+                    return self.owe(frame, bytes, &Until::default()).await;
                 }
                 Step::ReplyAfter { bytes, until } => {
                     self.wire.net.hub.staged(&until);
-                    return self.owe(frame, bytes, until).await;
+                    return self.owe(frame, bytes, &until).await;
                 }
                 Step::Again(until) => {
                     self.settle_replies().await?;
@@ -372,15 +379,15 @@ impl<C: Core> Connection<C> {
 
     /// Notes an answer that stands in the shared window. Only now is a buffer taken for it, if one is
     /// free: who sends without asking for acknowledgements needs none, and must not keep one.
-    async fn owe(&mut self, frame: Range<usize>, bytes: usize, until: Until) -> Result<(), End> {
-        let (_, version) = self.input.key_and_version(&frame);
-        if self.owe_in_replies(bytes, version, until) {
+    async fn owe(&mut self, frame: &Range<usize>, bytes: usize, until: &Until) -> Result<(), End> {
+        let (_, version) = self.input.key_and_version(frame);
+        if self.owe_in_replies(bytes, version, *until) {
             return Ok(());
         }
         // An answer for which there is no room takes the place of its request.
-        let place = self.keep_answer(&frame, 0..bytes)?;
+        let place = self.keep_answer(frame, 0..bytes)?;
         self.settle_replies().await?;
-        let settle = self.wire.settle(until).await;
+        let settle = self.wire.settle(*until).await;
         let lease = self.input.lease.as_mut().expect("it holds the request");
         let answer = &mut lease.buf[place];
         if settle == Settle::Failed {
@@ -434,13 +441,13 @@ impl<C: Core> Connection<C> {
             let settle = self.wire.settle(owed.until).await;
             if settle == Settle::Failed {
                 let core = self.wire.net.core.borrow();
-                self.replies.each_answer(sent..owed.end, |answer| {
+                self.replies.each_answer(sent..owed.end(), |answer| {
                     core.fail(PRODUCE_KEY, owed.version, answer);
                 });
             }
             // What was released together goes out together.
             let core = &self.wire.net.core;
-            let due = self.replies.due(owed.end, |until| core.borrow().settled(until));
+            let due = self.replies.due(owed.end(), |until| core.borrow().settled(until));
             while sent < due {
                 let (bytes, next) = self.replies.bytes(sent..due);
                 self.wire.send(bytes).await?;

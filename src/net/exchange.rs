@@ -12,17 +12,17 @@ use crate::broker::{JobStep, Partly};
 use crate::clock::Mono;
 use crate::error::DiskError;
 use crate::metrics::{CloseReason, PoolKind};
-use crate::types::Settle;
+use crate::types::{FileRef, Settle};
 
 impl<C: Core> Connection<C> {
     /// Answers one request, to the last byte. Nothing is owed before or after it.
-    pub(super) async fn exchange(&mut self, frame: Range<usize>) -> Result<(), End> {
+    pub(super) async fn exchange(&mut self, frame: &Range<usize>) -> Result<(), End> {
         self.peer.partly = Partly::default();
         loop {
-            match self.dispatch(&frame, 0) {
+            match self.dispatch(frame, 0) {
                 Step::Reply { bytes } => return self.reply(frame, bytes).await,
                 Step::ReplyAfter { bytes, until } => {
-                    let place = self.keep_answer(&frame, 0..bytes)?;
+                    let place = self.keep_answer(frame, 0..bytes)?;
                     self.wire.net.hub.staged(&until);
                     if self.wire.settle(until).await != Settle::Failed {
                         return self.send_kept(place).await;
@@ -48,11 +48,11 @@ impl<C: Core> Connection<C> {
     }
 
     /// Sends the answer that stands in the shared window, or whose beginning does.
-    async fn reply(&mut self, frame: Range<usize>, bytes: usize) -> Result<(), End> {
+    async fn reply(&mut self, frame: &Range<usize>, bytes: usize) -> Result<(), End> {
         let window_bytes = self.wire.net.window.borrow().len();
         let mut sent = self.send_window(0..bytes.min(window_bytes))?;
         if sent < bytes && bytes <= window_bytes {
-            let place = self.keep_answer(&frame, sent..bytes)?;
+            let place = self.keep_answer(frame, sent..bytes)?;
             return self.send_kept(place).await;
         }
         while sent < bytes {
@@ -60,7 +60,7 @@ impl<C: Core> Connection<C> {
             self.wire.turn(Work::Window).await?;
             // Dispatched again for the next window: such a request changes nothing. But what it
             // shows may have changed, and half of either is no answer.
-            if self.dispatch(&frame, sent) != (Step::Reply { bytes }) {
+            if self.dispatch(frame, sent) != (Step::Reply { bytes }) {
                 return Err(End {
                     why: CloseReason::Overtaken,
                     text: "what a long answer shows changed while it was sent",
@@ -83,20 +83,22 @@ impl<C: Core> Connection<C> {
     }
 
     /// Drives the job that a request started. The request itself is no longer needed.
-    async fn job(&mut self, frame: Range<usize>) -> Result<(), End> {
+    async fn job(&mut self, frame: &Range<usize>) -> Result<(), End> {
         // Who waits for other members of a group has a short answer, and does not read.
-        let kind = match self.pool_at(&frame) {
+        let kind = match self.pool_at(frame) {
             Pool::Group => PoolKind::Control,
             _ => PoolKind::Fetch,
         };
-        let mut lease = self.job_lease(&frame, kind);
+        let mut lease = self.job_lease(frame, kind);
         loop {
-            let held = match lease.take() {
-                Some(lease) => lease,
-                None => self.wire.take(kind, 0).await?,
-            };
-            match self.job_awake(held).await? {
-                Some(deadline) => self.wire.sleep(deadline).await?,
+            if lease.is_none() {
+                lease = Some(self.wire.take(kind, 0).await?);
+            }
+            match self.job_awake(lease.as_mut().expect("taken above")).await? {
+                Some(deadline) => {
+                    lease = None;
+                    self.wire.sleep(deadline).await?;
+                }
                 None => return Ok(()),
             }
         }
@@ -113,7 +115,7 @@ impl<C: Core> Connection<C> {
     }
 
     /// Steps the job until it is done, or has to sleep until the moment that it gives.
-    async fn job_awake(&mut self, mut lease: Lease) -> Result<Option<Mono>, End> {
+    async fn job_awake(&mut self, lease: &mut Lease) -> Result<Option<Mono>, End> {
         let mut read = None;
         loop {
             self.wire.turn(Work::Step).await?;
@@ -128,7 +130,16 @@ impl<C: Core> Connection<C> {
                 step
             };
             match step {
-                JobStep::Read { .. } => read = Some(self.job_read(&mut lease, step).await),
+                JobStep::Read { file, at, from, to } => {
+                    read = self.job_read_cached(lease, (file, at), from..to);
+                    if read.is_none() {
+                        let buf = std::mem::take(&mut lease.buf);
+                        let id = self.wire.id;
+                        let done = self.wire.net.reader.read(id, file, at, from..to, buf).await;
+                        lease.buf = done.buf;
+                        read = Some(done.result);
+                    }
+                }
                 JobStep::Send { from, to } => self.wire.send(&lease.buf[from..to]).await?,
                 JobStep::Sleep(deadline) => return Ok(Some(deadline)),
                 JobStep::Done => return Ok(None),
@@ -139,20 +150,21 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Reads into the lease: from the page cache, else with the read thread's help.
-    async fn job_read(&self, lease: &mut Lease, step: JobStep) -> Result<(), DiskError> {
-        let JobStep::Read { file, at, from, to } = step else {
-            unreachable!("asked only to read");
-        };
+    /// Reads into the lease what is in the page cache; none: the read thread has to.
+    fn job_read_cached(
+        &self,
+        lease: &mut Lease,
+        (file, at): (FileRef, u64),
+        part: Range<usize>,
+    ) -> Option<Result<(), DiskError>> {
         let net = &self.wire.net;
-        if net.storage.read_cached(file, at, &mut lease.buf[from..to])? {
-            net.reads_cached.set(net.reads_cached.get() + 1);
-            return Ok(());
+        let cached = net.storage.read_cached(file, at, &mut lease.buf[part]);
+        let count = if cached == Ok(false) { &net.reads_cold } else { &net.reads_cached };
+        count.set(count.get() + u64::from(cached.is_ok()));
+        match cached {
+            Ok(true) => Some(Ok(())),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
         }
-        net.reads_cold.set(net.reads_cold.get() + 1);
-        let buf = std::mem::take(&mut lease.buf);
-        let (buf, result) = net.reader.read(self.wire.id, file, at, from..to, buf).await;
-        lease.buf = buf;
-        result
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! They wait for room until shortly before their clients give up. Once a ring is full, requests for
 //! it are left unread in their sockets, so that they hold no buffer: of each only the beginning is
-//! looked at. Those that had been read already wait with theirs, but not for long when somebody
-//! else needs it; a mirror's report, by which the ring gets room again, must not wait for them.
+//! looked at. Those that had been read already, or of which something was stored, wait with theirs, but
+//! all of them together with half of the buffers of a kind at the most, and not for long when somebody
+//! else needs one: other rings, and a mirror's report, by which the ring gets room again, must not
+//! wait for them.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -43,15 +45,14 @@ impl<C: Core> Connection<C> {
         Ok(())
     }
 
-    /// Whether the request in the socket should be left there.
+    /// Whether the request in the socket should be left there. Asked again after each wait: that some
+    /// have room again does not mean that this one has.
     fn held_back(&self, frame_bytes: usize) -> Option<HeldBack> {
         let net = &self.wire.net;
         let mut core = net.core.borrow_mut();
-        if !core.is_holding() {
-            return None;
-        }
         let mut window = net.window.borrow_mut();
-        let begun = self.head.so_far().get(SIZE_BYTES..)?;
+        let begun = self.front().get(SIZE_BYTES..)?;
+        let begun = &begun[..begun.len().min(BEGINNING_BYTES)];
         let begin = begun.len();
         let (head, rest) = window.get_mut(..BEGINNING_BYTES)?.split_at_mut(begin);
         head.copy_from_slice(begun);
@@ -75,10 +76,16 @@ impl<C: Core> super::wire::Wire<C> {
     async fn room(&self, began: Mono, deadline: Option<Mono>) -> Result<bool, End> {
         let hub = &self.net.hub;
         let mut timer = deadline.map(|deadline| smol::Timer::at(hub.clock.instant(deadline)));
-        self.slot(|slot| (slot.phase, slot.woken) = (Phase::Held, false));
+        self.slot(|slot| {
+            (slot.phase, slot.woken, slot.waited_out) = (Phase::Held, false, false);
+        });
+        self.net.held_leave_half();
         let room = poll_fn(|context| {
             if self.slot(|slot| std::mem::take(&mut slot.woken)) {
                 return Poll::Ready(Ok(true));
+            }
+            if self.slot(|slot| slot.waited_out) {
+                return Poll::Ready(Ok(false));
             }
             self.poll_end(context, true)?;
             if let Some(timer) = &mut timer
@@ -105,6 +112,17 @@ impl<C: Core> super::wire::Wire<C> {
 }
 
 impl<C: Core> Net<C> {
+    /// Has those who wait for room leave half of the buffers of each kind to others.
+    fn held_leave_half(&self) {
+        let mut slots = self.hub.slots.borrow_mut();
+        for (kind, (count, _)) in PoolKind::ALL.into_iter().zip(self.setup.pools) {
+            while let Some(slot) = slots.held_beyond(kind, count / 2) {
+                slot.waited_out = true;
+                slot.wake();
+            }
+        }
+    }
+
     /// Wakes those who wait for room in a ring, if there is some.
     pub(super) fn wake_held(&self, core: &mut C) {
         if !core.is_holding() || !core.hold_ends(self.hub.clock.now()) {
@@ -151,7 +169,8 @@ impl<C: Core> Drop for Held<C> {
     }
 }
 
-/// So much of a request is looked at: its header and the first topic's name.
+/// So much of a request is looked at: its header, the first topic's name, and how long the records of
+/// its first partition are.
 const BEGINNING_BYTES: usize = 1024;
 
 /// So long a request keeps its buffer, though others need it: an error at once would use up its

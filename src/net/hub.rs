@@ -235,7 +235,7 @@ impl Lease {
         let mut slots = hub.slots.borrow_mut();
         let slot = slots.get(conn);
         slot.holds[kind as usize] += 1;
-        slot.moved_seen = None;
+        slot.looks = 0;
         Lease { buf, kind, conn, hub: Rc::clone(hub) }
     }
 }

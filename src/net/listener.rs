@@ -39,7 +39,7 @@ pub async fn listen<C: Core>(
                 // the program time to. Trying again at once would be a busy loop.
                 net.complain(log::Level::Error, format_args!("cannot accept: {e}"));
                 let no_descriptor = e.raw_os_error() == Some(Errno::MFILE.raw_os_error());
-                if no_descriptor && displace(&net, None) {
+                if no_descriptor && displace(&net, None).is_some() {
                     net.hub.slot_free.rung().await;
                 } else {
                     Timer::after(Duration::from_millis(ACCEPT_RETRY_MS)).await;
@@ -80,7 +80,8 @@ async fn admit<C: Core>(
 }
 
 /// A slot for a connection from this address; another may have to go for it. An address that has its
-/// share gets no more by it: one of its own goes.
+/// share gets no more by it: one of its own goes. Clients that wait for room come again at once, so
+/// that they are let in at a pace; meanwhile whoever else comes waits his turn.
 async fn slot_for<C: Core>(net: &Net<C>, remote: SocketAddr) -> Option<ConnId> {
     let address = remote.ip().to_canonical();
     loop {
@@ -92,31 +93,35 @@ async fn slot_for<C: Core>(net: &Net<C>, remote: SocketAddr) -> Option<ConnId> {
                 return free;
             }
         }
-        if !displace(net, has_share.then_some(address)) {
-            return None;
-        }
+        let why = displace(net, has_share.then_some(address))?;
         net.hub.slot_free.rung().await;
+        if why == CloseReason::Held {
+            Timer::after(Duration::from_millis(HELD_PACE_MS)).await;
+        }
     }
 }
 
 /// Tells the connection that has to go first, of all or of those from one address, to end, which
-/// rings when it has; false if all are at work.
-fn displace<C: Core>(net: &Net<C>, of: Option<IpAddr>) -> bool {
+/// rings when it has, and gives the reason; none if all are at work.
+fn displace<C: Core>(net: &Net<C>, of: Option<IpAddr>) -> Option<CloseReason> {
     net.hub.slot_free.reset();
     let mut slots = net.hub.slots.borrow_mut();
     if slots.is_ending(of) {
-        return true;
+        return Some(CloseReason::Displaced);
     }
-    let victim = slots.victim(of, net.hub.clock.mono(), net.setup.newcomer_ms);
-    let Some(id) = victim else {
-        return false;
+    let now = net.hub.clock.mono();
+    let places = match of {
+        Some(_) => net.setup.max_connections_per_ip,
+        None => net.setup.max_connections,
     };
+    let (id, why) = slots.victim((of, places), now, net.setup.newcomer_ms)?;
     let slot = slots.get(id);
-    slot.end(CloseReason::Displaced);
-    let remote = slot.remote;
-    let text = format_args!("closed an idle connection from {remote}: another needs its place");
-    net.complain(log::Level::Warn, text);
-    true
+    slot.end(why);
+    let key = if of.is_some() { "max_connections_per_ip" } else { "max_connections" };
+    if let Some(line) = net.displaced.note(why, slot.remote, now) {
+        log::warn!("{line}; {key} = {places} is too few for the clients there are");
+    }
+    Some(why)
 }
 
 fn socket_from(stream: TcpStream) -> std::io::Result<(Async<TcpStream>, SocketAddr)> {
@@ -144,6 +149,9 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 const ACCEPT_RETRY_MS: u64 = 100;
+
+/// Between two for whom somebody had to go who waits for room: twenty a second.
+const HELD_PACE_MS: u64 = 50;
 
 /// After such a silence a client is asked whether it is there, so often and so many times.
 const KEEPALIVE_IDLE_S: u64 = 60;

@@ -8,7 +8,8 @@
 //! made of it.
 //!
 //! Who waits for a buffer here holds none that the others before it in this order wait for: a buffer
-//! for outcomes, a larger one, one for records.
+//! for outcomes, a larger one, one for records. Who waits for room in a ring that is held has none for
+//! records, and none at all before something of it was carried out (`held`).
 
 use super::Net;
 use super::connection::{Connection, HEAD_BYTES_MAX, Input, SIZE_BYTES};
@@ -69,13 +70,8 @@ enum Wait {
 impl<C: Core> Connection<C> {
     /// Reads, carries out and answers the request of so many bytes, size prefix included, whose first
     /// bytes are at the front. Whenever it waits, nothing else is owed.
-    pub(super) async fn long(&mut self, frame_bytes: usize) -> Result<(), End> {
+    pub(super) async fn long(&mut self, frame_bytes: usize, outcomes: Lease) -> Result<(), End> {
         let began = self.wire.net.now.get().mono;
-        if self.input.lease.is_none() && self.wire.net.core.borrow().is_holding() {
-            // A ring that has room for a little is looked at again for each partition.
-            self.wait_unread(limits::LEASE_BYTES).await?;
-        }
-        let outcomes = self.take(PoolKind::Reply, 0).await?;
         self.front_take(SIZE_BYTES);
         let left = frame_bytes - SIZE_BYTES;
         let doing = Doing::Structure;
@@ -92,6 +88,10 @@ impl<C: Core> Connection<C> {
                 Wait::Lease(kind, missing) => {
                     let lease = self.wire.take(kind, missing).await?;
                     self.long_lease(&mut reading, lease);
+                    if kind == PoolKind::ProduceLarge {
+                        // There may be no room for them any more.
+                        reading.doing = Doing::Structure;
+                    }
                 }
                 Wait::Again(until) => {
                     let _held = Held::new(&self.wire.net, None);
@@ -99,6 +99,9 @@ impl<C: Core> Connection<C> {
                 }
                 Wait::Held(held_back) => {
                     self.held_since.get_or_insert(began);
+                    if self.input.lease.is_some() {
+                        self.park();
+                    }
                     self.wait_read(held_back).await?;
                 }
                 Wait::Close(end) => return Err(end),
@@ -106,7 +109,7 @@ impl<C: Core> Connection<C> {
             }
         };
         if answered {
-            self.long_answer(reading).await?;
+            self.long_answer(&mut reading).await?;
         } else {
             self.wire.net.hub.staged_somewhere();
         }
@@ -150,6 +153,11 @@ impl<C: Core> Connection<C> {
             Ok(next) => next,
             Err(text) => return Ok(Wait::Close(End::protocol(text))),
         };
+        self.long_go(reading, next)
+    }
+
+    /// Does what comes next.
+    fn long_go(&mut self, reading: &mut Reading<C>, next: Next) -> Result<Wait, End> {
         match next {
             Next::More => {
                 if self.input.lease.is_some() {
@@ -237,6 +245,14 @@ impl<C: Core> Connection<C> {
                 reading.doing = Doing::Records(bytes, patience);
                 return Ok(if wait { Wait::Arrival(missing) } else { Wait::Readable });
             }
+            if self.wire.net.core.borrow().is_holding() {
+                // There may be no room for them any more.
+                match self.long_next(reading) {
+                    Ok(Next::Records(_)) => {}
+                    Ok(next) => return self.long_go(reading, next),
+                    Err(text) => return Ok(Wait::Close(End::protocol(text))),
+                }
+            }
             let small = (bytes <= limits::LEASE_BYTES).then_some(PoolKind::ProduceSmall);
             let lease = small.and_then(|kind| self.wire.try_take(kind));
             match lease.or_else(|| self.wire.try_take(PoolKind::ProduceLarge)) {
@@ -285,12 +301,12 @@ impl<C: Core> Connection<C> {
 
     /// Answers: with others in one send if all of it waits for one sync, else once each partition's
     /// own is settled.
-    async fn long_answer(&mut self, reading: Reading<C>) -> Result<(), End> {
+    async fn long_answer(&mut self, reading: &mut Reading<C>) -> Result<(), End> {
         let waits = self.wire.net.core.borrow().long_until(&reading.core);
         if !self.replies.is_full(self.wire.net.setup.in_flight_max)
             && let Some((until, version)) = waits
         {
-            let bytes = self.wire.net.long_encode(&reading, 0);
+            let bytes = self.wire.net.long_encode(reading, 0);
             if self.owe_in_replies(bytes, version, until) {
                 return Ok(());
             }
@@ -306,7 +322,7 @@ impl<C: Core> Connection<C> {
         }
         let mut sent = 0;
         loop {
-            let bytes = self.wire.net.long_encode(&reading, sent);
+            let bytes = self.wire.net.long_encode(reading, sent);
             let window_bytes = self.wire.net.window.borrow().len();
             sent += self.send_window(0..(bytes - sent).min(window_bytes))?;
             if sent == bytes {

@@ -8,6 +8,7 @@ mod bind;
 mod committer;
 mod connection;
 pub mod core;
+mod displaced;
 mod exchange;
 mod held;
 mod hub;
@@ -37,6 +38,7 @@ use crate::api::{Step, Window};
 use crate::broker::Peer;
 use crate::clock::{Clock, Mono, Now};
 use crate::limits;
+use crate::metrics::PoolKind;
 use crate::storage::Storage;
 use crate::types::Settle;
 use committer::SyncMean;
@@ -64,6 +66,7 @@ pub struct Net<C> {
     reads_cached: Cell<u64>,
     reads_cold: Cell<u64>,
     complaints: Complaints,
+    displaced: displaced::Displaced,
 }
 
 /// Log lines that clients cause, so many per second.
@@ -77,7 +80,10 @@ impl<C: Core> Net<C> {
     /// Allocates everything and starts the threads.
     pub fn new(core: C, setup: Setup, clock: Clock) -> std::io::Result<Net<C>> {
         let storage = Arc::clone(core.storage());
-        let reads = setup.max_connections;
+        // Who reads holds a buffer to read into.
+        let [fetch, control] =
+            [PoolKind::Fetch, PoolKind::Control].map(|kind| setup.pools[kind as usize].0);
+        let reads = fetch + control;
         Ok(Net {
             hub: Rc::new(Hub::new(clock, &setup)),
             core: RefCell::new(core),
@@ -92,6 +98,7 @@ impl<C: Core> Net<C> {
             reads_cached: Cell::new(0),
             reads_cold: Cell::new(0),
             complaints: Complaints::default(),
+            displaced: displaced::Displaced::default(),
         })
     }
 
@@ -138,9 +145,9 @@ impl<C: Core> Net<C> {
     fn wake_settled(&self, core: &C) {
         let mut slots = self.hub.slots.borrow_mut();
         let mut settling = std::mem::take(&mut slots.settling);
-        settling.retain(|conn| {
+        settling.retain(|(conn, until)| {
             let slot = slots.get(*conn);
-            let pending = core.settled(&slot.until) == Settle::Pending;
+            let pending = core.settled(until) == Settle::Pending;
             if !pending {
                 slot.settling = false;
                 slot.wake();

@@ -15,8 +15,8 @@ pub struct Replies {
     /// When the first of their requests came.
     pub since: Mono,
     pages: heapless::Vec<Page, PAGES_MAX>,
-    count: usize,
-    longest: usize,
+    count: u32,
+    longest: u32,
     owed: heapless::Vec<Owed, OWED_MAX>,
 }
 
@@ -30,7 +30,7 @@ struct Page {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owed {
     /// Where the last of them ends; the first starts where the one before ends.
-    pub end: usize,
+    end: u32,
     /// The version of their requests.
     pub version: i16,
     /// What they wait for.
@@ -45,8 +45,8 @@ impl Replies {
 
     /// Whether what is owed should be settled before the next request is taken on.
     pub fn is_full(&self, count_max: usize) -> bool {
-        let full = self.count >= count_max || self.owed.is_full();
-        self.count > 0 && (full || self.pages.is_full() && self.wants_lease(self.longest))
+        let full = self.count as usize >= count_max || self.owed.is_full();
+        self.count > 0 && (full || self.pages.is_full() && self.wants_lease(self.longest as usize))
     }
 
     /// Whether another buffer is needed for an answer of so many bytes.
@@ -67,7 +67,7 @@ impl Replies {
             return false;
         };
         let place = page.end..page.end + answer.len();
-        let end = before * page.lease.buf.len() + place.end;
+        let end = (before * page.lease.buf.len() + place.end) as u32;
         let Some(place) = page.lease.buf.get_mut(place) else {
             return false;
         };
@@ -82,20 +82,20 @@ impl Replies {
         place.copy_from_slice(answer);
         page.end += answer.len();
         self.count += 1;
-        self.longest = self.longest.max(answer.len());
+        self.longest = self.longest.max(answer.len() as u32);
         true
     }
 
     /// The first answers behind `sent`.
     pub fn first_from(&self, sent: usize) -> Option<Owed> {
-        self.owed.iter().find(|owed| owed.end > sent).copied()
+        self.owed.iter().find(|owed| owed.end() > sent).copied()
     }
 
     /// How far answers may be sent when those up to `end` may: as far as the next ones are done.
     pub fn due(&self, end: usize, settled: impl Fn(&Until) -> Settle) -> usize {
-        let later = self.owed.iter().filter(|owed| owed.end > end);
+        let later = self.owed.iter().filter(|owed| owed.end() > end);
         let done = later.take_while(|owed| settled(&owed.until) == Settle::Done);
-        done.last().map_or(end, |owed| owed.end)
+        done.last().map_or(end, Owed::end)
     }
 
     /// The bytes between two places, as far as they stand in one buffer, and where those behind
@@ -134,9 +134,16 @@ impl Replies {
     }
 }
 
+impl Owed {
+    /// Where the last of them ends.
+    pub fn end(&self) -> usize {
+        self.end as usize
+    }
+}
+
 /// Buffers of one connection.
-const PAGES_MAX: usize = 4;
+const PAGES_MAX: usize = 3;
 
 /// Kinds of answers waiting for different things. One is usual; more only where a connection writes
 /// to several rings, or where a group was closed while its requests came in.
-const OWED_MAX: usize = 4;
+const OWED_MAX: usize = 3;

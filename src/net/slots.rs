@@ -9,6 +9,7 @@ use std::task::Waker;
 use super::pools::Buffer;
 use crate::broker::ConnId;
 use crate::clock::Mono;
+use crate::limits;
 use crate::metrics::{CloseReason, PoolKind};
 use crate::types::Until;
 
@@ -50,17 +51,18 @@ pub struct Slot {
     pub granted: Option<(PoolKind, Buffer)>,
     /// Set by others: its job is to be stepped.
     pub woken: bool,
-    /// What it waits for while it stands on the list of those who wait for a sync.
-    pub until: Until,
-    /// Whether it stands on that list.
+    /// Set by others: it has waited for room with a buffer as long as it may.
+    pub waited_out: bool,
+    /// Whether it stands on the list of those who wait for a sync.
     pub settling: bool,
     /// How many buffers it holds, by [`PoolKind`].
     pub holds: [u8; PoolKind::COUNT],
     /// Bytes that came or went since the connection began.
     pub moved: u64,
-    /// What `moved` was when the stall check last found it quick enough, and how many checks are
-    /// due since; none: not looked at since it began to hold a buffer.
-    pub moved_seen: Option<(u64, u8)>,
+    /// What `moved` was when the stall check last found it quick enough.
+    pub moved_seen: u64,
+    /// How many checks are due since; 0: not looked at since it began to hold a buffer.
+    pub looks: u8,
 }
 
 /// All of them.
@@ -69,8 +71,8 @@ pub struct Slots {
     slots: Vec<Option<Slot>>,
     open: usize,
     free: Vec<ConnId>,
-    /// Who waits for a sync, in the order in which they began to.
-    pub settling: Vec<ConnId>,
+    /// Who waits for a sync, and for which, in the order in which they began to.
+    pub settling: Vec<(ConnId, Until)>,
 }
 
 impl Slots {
@@ -103,11 +105,12 @@ impl Slots {
             end: None,
             granted: None,
             woken: false,
-            until: Until::default(),
+            waited_out: false,
             settling: false,
             holds: [0; PoolKind::COUNT],
             moved: 0,
-            moved_seen: None,
+            moved_seen: 0,
+            looks: 0,
         });
         Some(id)
     }
@@ -117,17 +120,17 @@ impl Slots {
         let slot = self.slots[usize::from(id.0)].take();
         let slot = slot.expect("a slot is closed once");
         assert!(slot.holds_nothing() && slot.granted.is_none());
-        self.settling.retain(|other| *other != id);
+        self.settling.retain(|(other, _)| *other != id);
         self.free.push(id);
         self.open -= 1;
     }
 
     /// Puts a connection on the list of those who wait for a sync.
     pub fn settle(&mut self, id: ConnId, until: &Until) {
-        let slot = self.get(id);
-        slot.until = *until;
-        if !std::mem::replace(&mut slot.settling, true) {
-            self.settling.push(id);
+        if !std::mem::replace(&mut self.get(id).settling, true) {
+            self.settling.push((id, *until));
+        } else if let Some((_, place)) = self.settling.iter_mut().find(|(other, _)| *other == id) {
+            *place = *until;
         }
     }
 
@@ -163,18 +166,45 @@ impl Slots {
         self.slots.iter_mut().filter_map(Option::as_mut)
     }
 
-    /// Who has to go for a new connection, of all or of those from one address: who came
+    /// Who has to go for a new connection, of all or of those from one address, and why. First, where
+    /// those who wait for room would leave less than their part of so many `places` to others: of them
+    /// the one that has waited longest, if nothing of its request was taken. Then who came
     /// `newcomer_ms` ago or longer and never completed a request, else the longest idle one, else who
     /// has waited for longest. Those who just came are no more idle than the others: else they would
     /// push each other out while idle clients stay.
-    pub fn victim(&self, of: Option<IpAddr>, now: Mono, newcomer_ms: u64) -> Option<ConnId> {
+    pub fn victim(
+        &self,
+        (of, places): (Option<IpAddr>, usize),
+        now: Mono,
+        newcomer_ms: u64,
+    ) -> Option<(ConnId, CloseReason)> {
         let asked = |slot: &Slot| slot.end.is_none() && of.is_none_or(|of| of == slot.remote);
-        let all = self.iter().filter(|(_, slot)| asked(slot));
-        let standing = all.filter_map(|(id, slot)| {
+        let all = || self.iter().filter(|(_, slot)| asked(slot));
+        let held = || all().filter(|(_, slot)| slot.phase == Phase::Held);
+        let others = (places / limits::OTHERS_SHARE).max(limits::OTHERS_MIN);
+        let unread = held().filter(|(_, slot)| slot.holds_nothing());
+        let longest = unread.min_by_key(|(_, slot)| slot.since);
+        if let Some((id, _)) = longest
+            && held().count() >= places.saturating_sub(others)
+        {
+            return Some((id, CloseReason::Held));
+        }
+        let standing = all().filter_map(|(id, slot)| {
             let standing = slot.standing(now, newcomer_ms)?;
             Some(((standing, slot.idle_since), id))
         });
-        standing.min_by_key(|(standing, _)| *standing).map(|(_, id)| id)
+        let first = standing.min_by_key(|(standing, _)| *standing);
+        first.map(|(_, id)| (id, CloseReason::Displaced))
+    }
+
+    /// Of those who wait for room, the one that has a buffer of this kind and has waited longest, if
+    /// they have more than `buffers_max` of them.
+    pub fn held_beyond(&mut self, kind: PoolKind, buffers_max: usize) -> Option<&mut Slot> {
+        let holds = |slot: &Slot| usize::from(slot.holds[kind as usize]);
+        let waits = |slot: &&mut Slot| slot.phase == Phase::Held && !slot.waited_out;
+        let buffers: usize = self.iter_mut().filter(waits).map(|slot| holds(slot)).sum();
+        let beyond = self.iter_mut().filter(waits).filter(|slot| holds(slot) > 0);
+        beyond.min_by_key(|slot| slot.since).filter(|_| buffers > buffers_max)
     }
 
     /// Whether anyone, of all or of those from one address, was told to end and is about to.
@@ -262,7 +292,8 @@ mod tests {
             slots.get(*id).phase = phase;
         }
         let mut order = Vec::new();
-        while let Some(id) = slots.victim(None, Mono(3_000_000), 1000) {
+        while let Some((id, why)) = slots.victim((None, 6), Mono(3_000_000), 1000) {
+            assert_eq!(why, CloseReason::Displaced);
             order.push(usize::from(id.0));
             slots.get(id).end(CloseReason::Displaced);
         }
@@ -276,37 +307,82 @@ mod tests {
         let mut slots = Slots::new(3);
         let ids: Vec<_> = (0..3).map(|i| slots.open(local(0), Mono(i)).unwrap()).collect();
         slots.get(ids[0]).completed(Mono(5000));
-        assert_eq!(slots.victim(None, Mono(1002), 1), Some(ids[1]));
-        assert_eq!(slots.victim(None, Mono(1002), 2), Some(ids[1]));
+        let victim = |slots: &Slots, newcomer_ms| {
+            slots.victim((None, 3), Mono(1002), newcomer_ms).map(|(id, _)| id)
+        };
+        assert_eq!(victim(&slots, 1), Some(ids[1]));
+        assert_eq!(victim(&slots, 2), Some(ids[1]));
         slots.get(ids[0]).completed(Mono(0));
-        assert_eq!(slots.victim(None, Mono(1002), 2), Some(ids[0]));
+        assert_eq!(victim(&slots, 2), Some(ids[0]));
     }
 
     #[test]
     fn who_is_at_work_or_holds_a_buffer_does_not_go() {
         let mut slots = Slots::new(1);
         let id = slots.open(local(0), Mono(0)).unwrap();
-        let victim = |slots: &Slots| slots.victim(None, Mono(10), 1000);
+        let displaced = Some((id, CloseReason::Displaced));
+        let victim = |slots: &Slots| slots.victim((None, 9), Mono(10), 1000);
         for phase in [Phase::Writing, Phase::Busy, Phase::Held] {
             slots.get(id).phase = phase;
             assert_eq!(victim(&slots), None);
         }
         slots.get(id).phase = Phase::Reading;
-        assert_eq!(victim(&slots), Some(id));
+        assert_eq!(victim(&slots), displaced);
         slots.get(id).holds[PoolKind::Control as usize] = 1;
         assert_eq!(victim(&slots), None);
         // Who only came to hold it goes.
-        assert_eq!(slots.victim(None, Mono(1_000_000), 1000), Some(id));
+        assert_eq!(slots.victim((None, 9), Mono(1_000_000), 1000), displaced);
+    }
+
+    #[test]
+    fn who_waits_for_room_goes_where_others_have_less_than_an_eighth() {
+        for (places, others) in [(8, 2), (16, 2), (32, 4), (512, 64)] {
+            let mut slots = Slots::new(places);
+            let open = |slots: &mut Slots, i| {
+                let id = slots.open(local(1), Mono(i as u64)).unwrap();
+                slots.get(id).phase = if i < places - others { Phase::Held } else { Phase::Idle };
+                id
+            };
+            let ids: Vec<_> = (0..places).map(|i| open(&mut slots, i)).collect();
+            // Something of the first one's request was taken.
+            slots.get(ids[0]).holds[PoolKind::Reply as usize] = 1;
+            let victim = |slots: &Slots, of| slots.victim((of, places), Mono(10), 1000);
+            for of in [None, Some(local(1))] {
+                assert_eq!(victim(&slots, of), Some((ids[1], CloseReason::Held)), "{places}");
+            }
+            slots.get(ids[1]).end(CloseReason::Held);
+            let idle = ids[places - others];
+            assert_eq!(victim(&slots, None), Some((idle, CloseReason::Displaced)), "{places}");
+        }
+    }
+
+    #[test]
+    fn of_the_buffers_of_those_who_wait_for_room_the_oldest_beyond_a_bound_is_told() {
+        let mut slots = Slots::new(4);
+        let ids = [0, 1, 2, 3].map(|i| slots.open(local(1), Mono(9 - i)).unwrap());
+        for id in ids {
+            slots.get(id).phase = Phase::Held;
+            slots.get(id).holds[PoolKind::Reply as usize] = 1;
+        }
+        slots.get(ids[3]).phase = Phase::Busy;
+        assert!(slots.held_beyond(PoolKind::Reply, 3).is_none());
+        assert!(slots.held_beyond(PoolKind::ProduceSmall, 0).is_none());
+        slots.held_beyond(PoolKind::Reply, 2).unwrap().waited_out = true;
+        assert!(slots.get(ids[2]).waited_out);
+        assert!(slots.held_beyond(PoolKind::Reply, 2).is_none());
     }
 
     #[test]
     fn of_one_address_only_its_own_go() {
         let mut slots = Slots::new(2);
         let ids = [1, 2].map(|i| slots.open(local(i), Mono(u64::from(i))).unwrap());
-        assert_eq!(slots.victim(Some(local(2)), Mono(10), 1000), Some(ids[1]));
-        assert_eq!(slots.victim(Some(local(3)), Mono(10), 1000), None);
+        let victim = |slots: &Slots, of| {
+            slots.victim((Some(local(of)), 2), Mono(10), 1000).map(|(id, _)| id)
+        };
+        assert_eq!(victim(&slots, 2), Some(ids[1]));
+        assert_eq!(victim(&slots, 3), None);
         slots.get(ids[1]).end(CloseReason::Displaced);
-        assert_eq!(slots.victim(Some(local(2)), Mono(10), 1000), None);
+        assert_eq!(victim(&slots, 2), None);
         assert!(slots.is_ending(Some(local(2))) && slots.is_ending(None));
         assert!(!slots.is_ending(Some(local(1))));
     }

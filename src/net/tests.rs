@@ -1,6 +1,7 @@
 //! Sockets against a stand-in for the broker.
 
 mod fake;
+mod held;
 mod idle;
 mod long;
 
@@ -433,9 +434,15 @@ fn a_connections_task_is_small() {
     let id = net.hub.slots.borrow_mut().open(address.ip(), Mono(0));
     let peer = Peer::new(id.unwrap(), address, address);
     let socket = smol::Async::new(stream).unwrap();
-    let task = connection::Connection::new(Rc::clone(&net), peer.conn, socket, peer).serve();
+    let mut connection = connection::Connection::new(Rc::clone(&net), peer.conn, socket, peer);
+    let outcomes = connection.wire.try_take(PoolKind::Reply).unwrap();
+    let long = std::mem::size_of_val(&connection.long(limits::LEASE_BYTES + 1, outcomes));
+    // The broker's own state of one is larger than the stand-in's.
+    let long = long - size_of::<fake::Long>() + size_of::<crate::api::produce::Long>();
+    assert!(long <= limits::LONG_REQUEST_BYTES, "{long} bytes");
+    let task = connection.serve();
     let bytes = std::mem::size_of_val(&task);
-    assert!(bytes <= 2048, "{bytes} bytes");
+    assert!(bytes <= limits::CONNECTION_TASK_BYTES, "{bytes} bytes");
     drop(task);
 }
 

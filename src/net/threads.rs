@@ -1,7 +1,7 @@
 //! The two threads beside the executor: one writes and syncs, one reads what is not cached.
 //!
 //! Each sleeps parked until there is something to do; a result wakes the task that waits for it.
-//! Queues are bounded by construction: a ring has one write on its way, a connection one read.
+//! Queues are bounded by construction: a ring has one write on its way, a buffer one read.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -51,10 +51,13 @@ struct ReadTask {
     waker: Waker,
 }
 
-struct ReadOutcome {
+/// What a read came to.
+pub struct ReadOutcome {
     conn: ConnId,
-    buf: Buffer,
-    result: Result<(), DiskError>,
+    /// The buffer that was lent for it.
+    pub buf: Buffer,
+    /// Whether it worked.
+    pub result: Result<(), DiskError>,
 }
 
 impl Flusher {
@@ -79,14 +82,14 @@ impl Flusher {
     }
 
     /// Has a job carried out.
-    pub async fn run(&self, ring: RingIndex, job: WriteJob) -> FlushOutcome {
-        let task = |waker, job| FlushTask { ring, job, waker };
-        self.0.carry_out(job, task, |outcome| outcome.ring == ring).await
+    pub fn run(&self, ring: RingIndex, job: WriteJob) -> impl Future<Output = FlushOutcome> {
+        let task = move |waker, job| FlushTask { ring, job, waker };
+        self.0.carry_out(job, task, move |outcome| outcome.ring == ring)
     }
 }
 
 impl Reader {
-    /// Starts the thread.
+    /// Starts the thread, for so many reads at a time.
     pub fn start(storage: Arc<dyn Storage>, reads: usize) -> std::io::Result<Reader> {
         Desk::start("read", reads, move |task: ReadTask| {
             let part = &mut task.buf[task.range];
@@ -98,17 +101,16 @@ impl Reader {
     }
 
     /// Fills a range of the buffer, and gives it back.
-    pub async fn read(
+    pub fn read(
         &self,
         conn: ConnId,
         file: FileRef,
         at: u64,
         range: Range<usize>,
         buf: Buffer,
-    ) -> (Buffer, Result<(), DiskError>) {
-        let task = |waker, buf| ReadTask { conn, file, at, range: range.clone(), buf, waker };
-        let outcome = self.0.carry_out(buf, task, |outcome| outcome.conn == conn).await;
-        (outcome.buf, outcome.result)
+    ) -> impl Future<Output = ReadOutcome> {
+        let task = move |waker, buf| ReadTask { conn, file, at, range: range.clone(), buf, waker };
+        self.0.carry_out(buf, task, move |outcome| outcome.conn == conn)
     }
 }
 
@@ -155,14 +157,14 @@ impl<T: Send + 'static, R: Send + 'static> Desk<T, R> {
         Ok(Desk { shared, worker: handle.thread().clone(), handle: Some(handle) })
     }
 
-    async fn carry_out<P>(
+    fn carry_out<P>(
         &self,
         part: P,
         task: impl Fn(Waker, P) -> T,
         mine: impl Fn(&R) -> bool,
-    ) -> R {
+    ) -> impl Future<Output = R> {
         let mut part = Some(part);
-        poll_fn(|context| {
+        poll_fn(move |context| {
             if let Some(part) = part.take() {
                 let task = task(context.waker().clone(), part);
                 lock(&self.shared.tasks).push_back(task);
@@ -175,7 +177,6 @@ impl<T: Send + 'static, R: Send + 'static> Desk<T, R> {
                 None => Poll::Pending,
             }
         })
-        .await
     }
 }
 

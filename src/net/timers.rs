@@ -42,18 +42,15 @@ fn cut_stalled(hub: &Hub, bytes_min: u64) {
         let may_wait_long = matches!(slot.phase, Phase::Reading | Phase::Writing | Phase::Waiting);
         if may_wait_long && PoolKind::ALL.into_iter().any(wanted) {
             let looks = if slot.completed { STALL_LOOKS } else { 1 };
-            let Some((seen, look)) = slot.moved_seen else {
-                slot.moved_seen = Some((slot.moved, 1));
-                continue;
-            };
-            let slow = slot.moved - seen < bytes_min * u64::from(look);
-            match (slow, look >= looks) {
+            let bytes_min = bytes_min * u64::from(slot.looks);
+            let slow = slot.looks > 0 && slot.moved - slot.moved_seen < bytes_min;
+            match (slow, slot.looks >= looks) {
                 (true, true) => slot.end(CloseReason::Stalled),
-                (true, false) => slot.moved_seen = Some((seen, look + 1)),
-                (false, _) => slot.moved_seen = Some((slot.moved, 1)),
+                (true, false) => slot.looks += 1,
+                (false, _) => (slot.moved_seen, slot.looks) = (slot.moved, 1),
             }
         } else {
-            slot.moved_seen = None;
+            slot.looks = 0;
         }
     }
 }

@@ -205,11 +205,11 @@ impl<C: Core> Wire<C> {
     }
 
     /// Waits until `until` is settled, one way or the other.
-    pub async fn settle(&self, until: Until) -> Settle {
-        if until.tickets.iter().all(|ticket| ticket.0 == 0) {
-            return Settle::Done;
-        }
-        poll_fn(|context| {
+    pub fn settle(&self, until: Until) -> impl Future<Output = Settle> {
+        poll_fn(move |context| {
+            if until.tickets.iter().all(|ticket| ticket.0 == 0) {
+                return Poll::Ready(Settle::Done);
+            }
             let settle = self.net.core.borrow().settled(&until);
             if settle != Settle::Pending {
                 return Poll::Ready(settle);
@@ -220,13 +220,12 @@ impl<C: Core> Wire<C> {
             slots.settle(self.id, &until);
             Poll::Pending
         })
-        .await
     }
 
     /// Waits for more requests that can join those that wait for `until`; false when it is too late
     /// for them.
-    pub async fn more_until(&self, until: Until) -> Result<bool, End> {
-        poll_fn(|context| {
+    pub fn more_until(&self, until: Until) -> impl Future<Output = Result<bool, End>> {
+        poll_fn(move |context| {
             let hub = &self.net.hub;
             let pending = self.net.core.borrow().settled(&until) == Settle::Pending;
             if !pending || !hub.is_gathering(&until) {
@@ -238,7 +237,6 @@ impl<C: Core> Wire<C> {
             let ready = self.socket.poll_readable(context);
             ready.map(|ready| ready.map(|()| true).map_err(|e| network(&e)))
         })
-        .await
     }
 
     /// Waits until the job of this connection is woken, or until `deadline`; ends when the client

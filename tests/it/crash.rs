@@ -369,6 +369,7 @@ fn config(kind: Kind) -> Config {
         config.commit_alignment = 512;
     }
     if kind == Kind::Two {
+        config.commit_group_small_bytes = 4 << 10;
         let mut other = config.rings[0].clone();
         config.rings[0].topics = vec!["a".into(), RELAXED_MS.into()];
         (other.name, other.topics) = ("other".into(), vec!["b".into(), RELAXED_MESSAGES.into()]);

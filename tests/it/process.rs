@@ -16,19 +16,26 @@ const TRY_PAUSE: Duration = Duration::from_millis(10);
 pub struct Process {
     address: SocketAddr,
     data: PathBuf,
+    settings: Vec<String>,
     child: Child,
 }
 
 impl Process {
     /// Starts a broker over an empty data directory; `name` keeps it apart from other tests' ones.
     pub fn start(name: &str) -> Self {
+        Self::start_with(name, &SETTINGS)
+    }
+
+    /// The same, with these values of keys.
+    pub fn start_with(name: &str, settings: &[&str]) -> Self {
         let data = std::env::temp_dir().join(format!("brooklet-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&data);
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("its address");
         drop(free);
-        let child = spawn(address, &data);
-        let mut process = Self { address, data, child };
+        let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        let child = spawn(address, &data, &settings);
+        let mut process = Self { address, data, settings, child };
         process.wait_until_ready();
         process
     }
@@ -42,7 +49,7 @@ impl Process {
     pub fn kill_and_start(&mut self) {
         self.child.kill().expect("SIGKILL");
         self.child.wait().expect("the end of a killed process");
-        self.child = spawn(self.address, &self.data);
+        self.child = spawn(self.address, &self.data, &self.settings);
         self.wait_until_ready();
     }
 
@@ -69,11 +76,14 @@ impl Drop for Process {
     }
 }
 
-fn spawn(address: SocketAddr, data: &PathBuf) -> Child {
+fn spawn(address: SocketAddr, data: &PathBuf, settings: &[String]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_brooklet"));
     command.arg("serve").arg("--listen").arg(address.to_string()).arg("--data").arg(data);
-    for setting in SETTINGS {
-        command.arg("--set").arg(setting);
+    for setting in settings {
+        match setting.split_once("config:") {
+            Some(("", file)) => command.arg("--config").arg(file),
+            _ => command.arg("--set").arg(setting),
+        };
     }
     // What it says belongs to the test's output, which is shown when the test fails.
     command.env("RUST_LOG", "warn").stdin(Stdio::null()).spawn().expect("the brooklet binary")

@@ -5,6 +5,7 @@ use super::ProduceRequest;
 use crate::broker::Broker;
 use crate::clock::Now;
 use crate::codec::{Decode, Reader, frame};
+use crate::limits;
 use crate::types::HeldBack;
 
 /// What the beginning of a request says.
@@ -12,10 +13,12 @@ struct Beginning<'a> {
     acks: i16,
     timeout_ms: i32,
     topic: &'a str,
+    /// The length of its first partition's records, if it is there.
+    records_bytes: Option<usize>,
 }
 
 impl<'a> Beginning<'a> {
-    /// Up to the first topic's name.
+    /// Up to the first topic's name, and if they are there its first partition's records.
     fn read(frame: &'a [u8]) -> Option<Beginning<'a>> {
         let mut r = Reader::new(frame);
         let header =
@@ -30,7 +33,15 @@ impl<'a> Beginning<'a> {
         } else {
             i32::decode_from(&mut r).ok()?;
         }
-        Some(Beginning { acks, timeout_ms, topic: <&str>::decode_from(&mut r).ok()? })
+        let topic = <&str>::decode_from(&mut r).ok()?;
+        let records_bytes = Beginning::read_records_bytes(&mut r);
+        Some(Beginning { acks, timeout_ms, topic, records_bytes })
+    }
+
+    fn read_records_bytes(r: &mut Reader<'_>) -> Option<usize> {
+        r.array_count().ok().filter(|partitions| *partitions > 0)?;
+        i32::decode_from(r).ok()?;
+        r.bytes_length().ok()?
     }
 }
 
@@ -46,7 +57,13 @@ pub fn held_back(
     let (_, topic) = broker.log.state().topic_named(begin.topic)?;
     let ring = topic.ring;
     let stored = broker.log.keeps(ring, begin.topic) && !broker.log.is_failing(ring);
-    if !stored || broker.log.takes_kept(ring, frame_bytes) {
+    // A long request is carried out partition by partition, and what is too long for any group is
+    // refused.
+    let bytes = match frame_bytes {
+        0..=limits::LEASE_BYTES => frame_bytes,
+        _ => begin.records_bytes.unwrap_or(limits::LEASE_BYTES),
+    };
+    if !stored || broker.log.takes_kept(ring, bytes.min(broker.config.message_max_bytes)) {
         return None;
     }
     broker.hold_begins(ring, now);

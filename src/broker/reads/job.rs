@@ -1,5 +1,7 @@
 //! One job: its state, and what its phases share.
 
+use std::ops::{Deref, DerefMut};
+
 use super::Terms;
 use super::entries::{Arena, At, List, NIL, Target};
 use super::gone::{Gone, Was};
@@ -49,6 +51,18 @@ pub(super) struct Job {
     pub(super) ready: u64,
     /// It is in the list of those to be stepped.
     pub(super) woken: bool,
+    /// How often it began anew.
+    attempts: u32,
+    pub(super) work: Awake,
+}
+
+/// What a job needs while it has a buffer, and only then: who sleeps costs no memory for it.
+#[derive(Default)]
+pub(super) struct Awake(Option<Box<Work>>);
+
+/// See [`Awake`].
+#[derive(Default)]
+pub(super) struct Work {
     /// The walk over the entry's partition, and the run of it that is gone through.
     pub(super) walk: Option<Walk>,
     pub(super) cut: Option<Cut>,
@@ -61,8 +75,6 @@ pub(super) struct Job {
     pub(super) reading: Option<Reading>,
     /// A read failed: from now on they are small, to lose little.
     pub(super) cautious: bool,
-    /// How often it began anew.
-    attempts: u32,
 }
 
 /// A read that is under way.
@@ -88,6 +100,20 @@ pub(super) struct Context<'a> {
 impl Default for List {
     fn default() -> List {
         List::EMPTY
+    }
+}
+
+impl Deref for Awake {
+    type Target = Work;
+
+    fn deref(&self) -> &Work {
+        self.0.as_deref().expect("a job that is stepped is awake")
+    }
+}
+
+impl DerefMut for Awake {
+    fn deref_mut(&mut self) -> &mut Work {
+        self.0.get_or_insert_default()
     }
 }
 
@@ -126,12 +152,14 @@ impl Job {
         read: Option<Result<(), DiskError>>,
     ) -> JobStep {
         assert!(buf.len() >= BUFFER_BYTES_MIN, "a lease is larger");
-        if let Some(reading) = self.reading.take()
+        if let Some(reading) = self.work.reading.take()
             && let Err(step) = self.read_done(context, buf, &reading, read)
         {
             return step;
         }
-        if self.phase == Phase::Plan && self.walk.is_some() && context.partition(self.at).is_none()
+        if self.phase == Phase::Plan
+            && self.work.walk.is_some()
+            && context.partition(self.at).is_none()
         {
             // It was deleted while it was read.
             self.restart(context);
@@ -150,6 +178,9 @@ impl Job {
                 Phase::Send => self.send(context, buf),
             };
             if let Some(step) = step {
+                if let JobStep::Sleep(_) = step {
+                    self.work = Awake::default();
+                }
                 return step;
             }
         }
@@ -170,12 +201,12 @@ impl Job {
         match outcome {
             Some(Ok(())) if reading.records => self.records_read(context, buf, &window),
             Some(Ok(())) => {
-                self.window = Some(window);
+                self.work.window = Some(window);
                 Ok(())
             }
             // Again, in small pieces, so that only what is broken is lost.
             _ if window.bytes > CAUTIOUS_BYTES => {
-                self.cautious = true;
+                self.work.cautious = true;
                 Ok(())
             }
             _ if reading.records => {
@@ -185,8 +216,8 @@ impl Job {
             }
             _ => {
                 let broken = true;
-                self.plan.unreadable = true;
-                self.window = Some(Window { broken, ..window });
+                self.work.plan.unreadable = true;
+                self.work.window = Some(Window { broken, ..window });
                 Ok(())
             }
         }
@@ -199,7 +230,7 @@ impl Job {
         why: &'static str,
     ) -> Result<(), JobStep> {
         self.attempts += 1;
-        if self.sending.started() || self.attempts > ATTEMPTS_MAX {
+        if self.work.sending.started() || self.attempts > ATTEMPTS_MAX {
             return Err(JobStep::Close(why));
         }
         self.restart(context);
@@ -218,28 +249,31 @@ impl Job {
         }
         self.at = NIL;
         self.ready = 0;
-        self.window = None;
-        self.walk = None;
-        self.cut = None;
-        self.plan = Plan::default();
-        self.lookup = Lookup::default();
-        self.sending = Sending::default();
+        self.work.window = None;
+        self.work.walk = None;
+        self.work.cut = None;
+        self.work.plan = Plan::default();
+        self.work.lookup = Lookup::default();
+        self.work.sending = Sending::default();
     }
 
     /// Asks for a window of a segment.
     pub(super) fn read(&mut self, wanted: &Wanted, buf: &[u8]) -> JobStep {
         let (from, room) = (window_from(buf.len()), window_bytes(buf));
-        let few = if self.cautious { CAUTIOUS_BYTES } else { room };
+        let few = if self.work.cautious { CAUTIOUS_BYTES } else { room };
         let bytes = wanted.bytes_max.min(few).max(wanted.bytes_min).min(room);
         let window =
             Window { ring: wanted.file.ring, seq: wanted.seq, at: wanted.at, bytes, broken: false };
-        self.window = None;
-        self.reading = Some(Reading { window, records: false });
+        self.work.window = None;
+        self.work.reading = Some(Reading { window, records: false });
         JobStep::Read { file: wanted.file, at: wanted.at, from, to: from + bytes }
     }
 
     pub(super) fn view<'a>(&self, buf: &'a [u8]) -> View<'a> {
-        View { window: self.window, bytes: buf.get(window_from(buf.len())..).unwrap_or_default() }
+        View {
+            window: self.work.window,
+            bytes: buf.get(window_from(buf.len())..).unwrap_or_default(),
+        }
     }
 
     /// Notes that what stands at a place is broken, and tells the log of it.

@@ -54,18 +54,18 @@ enum Scanned {
 impl Job {
     pub(super) fn lookup(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
         loop {
-            if self.walk.is_none() {
+            if self.work.walk.is_none() {
                 if !self.lookup_next(context) {
                     self.phase = Phase::Send;
-                    self.sending = Sending::default();
+                    self.work.sending = Sending::default();
                     return None;
                 }
                 self.lookup_partition(context);
                 continue;
             }
-            let step = if self.lookup.scan.is_some() {
+            let step = if self.work.lookup.scan.is_some() {
                 self.lookup_record(context, buf)
-            } else if self.cut.is_some() {
+            } else if self.work.cut.is_some() {
                 self.lookup_batch(context, buf)
             } else {
                 self.lookup_run(context, buf)
@@ -77,12 +77,12 @@ impl Job {
     }
 
     fn lookup_next(&mut self, context: &Context<'_>) -> bool {
-        self.at = if self.lookup.started {
+        self.at = if self.work.lookup.started {
             context.arena.next(self.at).unwrap_or(NIL)
         } else {
             self.list.head
         };
-        self.lookup.started = true;
+        self.work.lookup.started = true;
         self.at != NIL
     }
 
@@ -97,7 +97,7 @@ impl Job {
             (NEWEST, Some(partition)) => newest(context, partition, &entry.target()),
             (timestamp_ms, Some(_)) => Some(timestamp_ms),
         };
-        self.lookup.restarts = 0;
+        self.work.lookup.restarts = 0;
         match target {
             Some(target_ms) => self.lookup_start(context, target_ms),
             None => self.lookup_found(context, Offset::NONE, -1),
@@ -106,8 +106,8 @@ impl Job {
 
     /// Starts in the first segment that has something as new as that.
     fn lookup_start(&mut self, context: &mut Context<'_>, target_ms: i64) {
-        self.lookup.target_ms = target_ms;
-        self.lookup.best_ms = i64::MIN;
+        self.work.lookup.target_ms = target_ms;
+        self.work.lookup.best_ms = i64::MIN;
         let started = context.partition(self.at).and_then(|partition| {
             let super::entries::Target::Known(slot, handle) = context.arena.entry(self.at).target()
             else {
@@ -120,29 +120,30 @@ impl Job {
             Some(walk.from_segment(context.source, seq))
         });
         match started {
-            Some(walk) => self.walk = Some(walk),
+            Some(walk) => self.work.walk = Some(walk),
             None => self.lookup_found(context, Offset::NONE, -1),
         }
     }
 
     fn lookup_run(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
         let view = self.view(buf);
-        let walk = self.walk.as_mut()?;
+        let target_ms = self.work.lookup.target_ms;
+        let walk = self.work.walk.as_mut()?;
         match walk.next(context.source, context.cursors, &view) {
             walk::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
             walk::Step::Broken(_) => {}
             walk::Step::End => self.lookup_nothing(context),
             walk::Step::Run(found) => {
-                if found.run.timestamp_max_ms < self.lookup.target_ms {
+                if found.run.timestamp_max_ms < target_ms {
                     walk.wanted(found.run.end());
                     let newest_ms = found.run.timestamp_max_ms;
-                    self.lookup.best_ms = self.lookup.best_ms.max(newest_ms);
+                    self.work.lookup.best_ms = self.work.lookup.best_ms.max(newest_ms);
                 } else {
                     let end = found.at + u64::from(found.run.bytes);
                     let (file, seq) = (found.segment.file, found.segment.seq);
                     let offsets = (found.run.offset, found.run.end());
                     let batches = Batches::new(file, seq, (found.at, end), offsets);
-                    self.cut = Some(Cut { found, batches });
+                    self.work.cut = Some(Cut { found, batches });
                 }
             }
         }
@@ -151,27 +152,27 @@ impl Job {
 
     fn lookup_batch(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
         let view = self.view(buf);
-        let walk = self.walk.as_mut()?;
-        let cut = self.cut.as_mut()?;
+        let work = &mut *self.work;
+        let (walk, cut) = (work.walk.as_mut()?, work.cut.as_mut()?);
         match cut.batches.next(&view) {
             batch::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
             batch::Step::Broken(_) => {}
             batch::Step::End => {
                 walk.wanted(cut.found.run.end());
-                self.cut = None;
+                self.work.cut = None;
             }
             batch::Step::Batch(head, _) if head.last < walk.want() => {}
             batch::Step::Batch(head, at) => {
                 let from = head.first.max(walk.want());
-                if head.newest_ms < self.lookup.target_ms {
-                    self.lookup.best_ms = self.lookup.best_ms.max(head.newest_ms);
+                if head.newest_ms < self.work.lookup.target_ms {
+                    self.work.lookup.best_ms = self.work.lookup.best_ms.max(head.newest_ms);
                 } else if head.is_append_time() {
                     self.lookup_found(context, from, head.newest_ms);
                 } else {
                     let compression = head.compression();
                     let skip = if compression.is_some() { 0 } else { BatchHead::BYTES as u64 };
                     let end = at + u64::from(head.bytes);
-                    self.lookup.scan = Some(Scan { head, at: at + skip, end, compression });
+                    self.work.lookup.scan = Some(Scan { head, at: at + skip, end, compression });
                 }
             }
         }
@@ -179,7 +180,7 @@ impl Job {
     }
 
     fn lookup_record(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
-        let scanned = match self.lookup.scan?.compression {
+        let scanned = match self.work.lookup.scan?.compression {
             None => self.lookup_scan(buf),
             Some(compression) => self.lookup_packed(context, buf, compression),
         };
@@ -188,7 +189,7 @@ impl Job {
             Scanned::Found(offset, timestamp_ms) => {
                 self.lookup_found(context, offset, timestamp_ms);
             }
-            Scanned::Nothing => self.lookup.scan = None,
+            Scanned::Nothing => self.work.lookup.scan = None,
         }
         None
     }
@@ -196,9 +197,10 @@ impl Job {
     /// Goes over the batch's records as far as they are in the window.
     fn lookup_scan(&mut self, buf: &[u8]) -> Option<Scanned> {
         let view = self.view(buf);
-        let (from, cut) = (self.walk.as_ref()?.want(), self.cut.as_ref()?);
+        let (from, cut) = (self.work.walk.as_ref()?.want(), self.work.cut.as_ref()?);
         let segment = cut.found.segment;
-        let scan = self.lookup.scan.as_mut()?;
+        let target_ms = self.work.lookup.target_ms;
+        let scan = self.work.lookup.scan.as_mut()?;
         while scan.at < scan.end {
             let left = (scan.end - scan.at) as usize;
             let count = left.min(RECORD_HEAD_BYTES_MAX);
@@ -221,7 +223,7 @@ impl Job {
             let timestamp_ms = scan.head.first_ms.saturating_add(timestamp_delta);
             let offset = Offset(scan.head.first.0.saturating_add(i64::from(offset_delta)));
             let inside = offset >= from && offset <= scan.head.last;
-            if timestamp_ms >= self.lookup.target_ms && inside {
+            if timestamp_ms >= target_ms && inside {
                 return Some(Scanned::Found(offset, timestamp_ms));
             }
             scan.at += bytes;
@@ -237,8 +239,8 @@ impl Job {
         compression: Compression,
     ) -> Option<Scanned> {
         let view = self.view(buf);
-        let (from, segment) = (self.walk.as_ref()?.want(), self.cut.as_ref()?.found.segment);
-        let Scan { head, at, end, .. } = self.lookup.scan?;
+        let (from, segment) = (self.work.walk.as_ref()?.want(), self.work.cut.as_ref()?.found.segment);
+        let Scan { head, at, end, .. } = self.work.lookup.scan?;
         let from = head.first.max(from);
         let by_header = || {
             let newest = context.arena.entry(self.at).lookup_wanted() == NEWEST;
@@ -262,7 +264,7 @@ impl Job {
         for record in Packed::new(context.decompressor, compression, header, bytes) {
             let Ok(record) = record else { return by_header() };
             let offset = Offset(record.offset);
-            if record.timestamp >= self.lookup.target_ms && offset >= from {
+            if record.timestamp >= self.work.lookup.target_ms && offset >= from {
                 return Some(Scanned::Found(offset, record.timestamp));
             }
         }
@@ -273,9 +275,9 @@ impl Job {
     /// then the newest that was seen is the one.
     fn lookup_nothing(&mut self, context: &mut Context<'_>) {
         let newest = context.arena.entry(self.at).lookup_wanted() == NEWEST;
-        let best_ms = self.lookup.best_ms;
-        self.lookup.restarts += 1;
-        if newest && best_ms > i64::MIN && self.lookup.restarts <= RESTARTS_MAX {
+        let best_ms = self.work.lookup.best_ms;
+        self.work.lookup.restarts += 1;
+        if newest && best_ms > i64::MIN && self.work.lookup.restarts <= RESTARTS_MAX {
             self.lookup_start(context, best_ms);
         } else {
             self.lookup_found(context, Offset::NONE, -1);
@@ -285,9 +287,9 @@ impl Job {
     fn lookup_found(&mut self, context: &mut Context<'_>, offset: Offset, timestamp_ms: i64) {
         let entry = context.arena.entry_mut(self.at);
         entry.found_set(offset, timestamp_ms);
-        self.walk = None;
-        self.cut = None;
-        self.lookup.scan = None;
+        self.work.walk = None;
+        self.work.cut = None;
+        self.work.lookup.scan = None;
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) struct Span {
 impl Job {
     pub(super) fn plan(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
         loop {
-            if self.walk.is_none() {
+            if self.work.walk.is_none() {
                 if !self.plan_next(context) {
                     return self.plan_done(context);
                 }
@@ -65,7 +65,7 @@ impl Job {
                 }
                 continue;
             }
-            let step = if self.cut.is_some() {
+            let step = if self.work.cut.is_some() {
                 self.plan_batch(context, buf)
             } else {
                 self.plan_run(context, buf)
@@ -78,14 +78,14 @@ impl Job {
 
     /// Goes to the next entry; false: there is none.
     fn plan_next(&mut self, context: &Context<'_>) -> bool {
-        self.at = if self.plan.started {
+        self.at = if self.work.plan.started {
             context.arena.next(self.at).unwrap_or(NIL)
         } else {
             self.list.head
         };
-        self.plan.started = true;
-        self.plan.bytes = 0;
-        self.plan.unreadable = false;
+        self.work.plan.started = true;
+        self.work.plan.bytes = 0;
+        self.work.plan.unreadable = false;
         self.at != NIL
     }
 
@@ -95,7 +95,7 @@ impl Job {
         if !entry.error().is_none() {
             let was_there = matches!(entry.target(), Target::Known(..));
             let unknown = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID];
-            self.plan.urgent |= was_there || !unknown.contains(&entry.error());
+            self.work.plan.urgent |= was_there || !unknown.contains(&entry.error());
             return Ok(());
         }
         let (Some(partition), Target::Known(slot, _)) =
@@ -106,7 +106,7 @@ impl Job {
             }
             let entry = context.arena.entry_mut(self.at);
             entry.error_set(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-            self.plan.urgent = true;
+            self.work.plan.urgent = true;
             return Ok(());
         };
         let (from, limit) = (partition.log_start, partition.high_watermark);
@@ -116,28 +116,28 @@ impl Job {
         if offset < from || offset > limit {
             let entry = context.arena.entry_mut(self.at);
             entry.error_set(ErrorCode::OFFSET_OUT_OF_RANGE);
-            self.plan.urgent = true;
+            self.work.plan.urgent = true;
             return Ok(());
         }
-        self.plan.readable = true;
+        self.work.plan.readable = true;
         if offset < limit && index.is_moving(slot, offset) {
             // That it is gone is known when the head that is written over it is on flash. A disk that
             // fails then keeps nobody from what is behind it.
             return Ok(());
         }
-        self.plan.bytes_max = u64::from(entry.bytes_max());
+        self.work.plan.bytes_max = u64::from(entry.bytes_max());
         if entry.offset() < limit
-            && !self.plan.full
-            && (self.plan.bytes_all == 0 || self.room() > 0)
+            && !self.work.plan.full
+            && (self.work.plan.bytes_all == 0 || self.room() > 0)
         {
-            self.walk = Some(walk);
+            self.work.walk = Some(walk);
         }
         Ok(())
     }
 
     fn plan_run(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
         let view = self.view(buf);
-        let walk = self.walk.as_mut()?;
+        let walk = self.work.walk.as_mut()?;
         match walk.next(context.source, context.cursors, &view) {
             walk::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
             walk::Step::Broken(place) => {
@@ -147,10 +147,10 @@ impl Job {
             walk::Step::End => {
                 let (want, limit, place) = (walk.want(), walk.limit(), walk.place());
                 let first = context.arena.entry(self.at).offset();
-                if self.plan.bytes == 0 && !self.plan.unreadable && first < limit {
+                if self.work.plan.bytes == 0 && !self.work.plan.unreadable && first < limit {
                     let hole = Span::hole(first, limit);
                     if self.take(context, buf, &hole) {
-                        self.plan.bytes_holes += u64::from(hole.bytes);
+                        self.work.plan.bytes_holes += u64::from(hole.bytes);
                     }
                 }
                 self.plan_stop(context, want, place, 0);
@@ -173,17 +173,19 @@ impl Job {
                     };
                     let offsets = (first, found.run.end());
                     let batches = Batches::new(found.segment.file, seq, (from, end), offsets);
-                    self.cut = Some(Cut { found, batches });
+                    self.work.cut = Some(Cut { found, batches });
                 } else if !self.take(context, buf, &span) {
                     self.plan_stop(context, want, found.place, 0);
                 } else {
                     self.plan_wanted(found.run.end());
                     if self.room() < BatchHead::BYTES as u64 {
-                        let walk = self.walk.as_ref()?;
+                        let (want, place) =
+                            self.work.walk.as_ref().map(|walk| (walk.want(), walk.place()))?;
                         let limit = context.partition(self.at).map(|at| at.high_watermark);
-                        let more = limit.is_some_and(|limit| walk.want() < limit);
-                        self.plan.short |= more && self.room_of_request() < BatchHead::BYTES as u64;
-                        self.plan_stop(context, walk.want(), walk.place(), 0);
+                        let more = limit.is_some_and(|limit| want < limit);
+                        self.work.plan.short |=
+                            more && self.room_of_request() < BatchHead::BYTES as u64;
+                        self.plan_stop(context, want, place, 0);
                     }
                 }
             }
@@ -193,14 +195,14 @@ impl Job {
 
     fn plan_batch(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
         let view = self.view(buf);
-        let cut = self.cut.as_mut()?;
+        let cut = self.work.cut.as_mut()?;
         let found = cut.found;
         let (seq, ring) = (found.segment.seq, found.segment.file.ring);
         match cut.batches.next(&view) {
             batch::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
             batch::Step::Broken(at) => self.damaged(context, ring, seq, at),
             batch::Step::End => {
-                self.cut = None;
+                self.work.cut = None;
                 self.plan_wanted(found.run.end());
             }
             batch::Step::Batch(head, at) => {
@@ -210,14 +212,14 @@ impl Job {
                     cut.batches.damaged(at, head.first);
                     return None;
                 }
-                self.plan.unreadable |= known.is_some();
+                self.work.plan.unreadable |= known.is_some();
                 let useless = self.want(context.arena) > head.last || known.is_some();
-                let fits = u64::from(head.bytes) <= self.room() || self.plan.bytes_all == 0;
+                let fits = u64::from(head.bytes) <= self.room() || self.work.plan.bytes_all == 0;
                 let span = Span { seq, at, bytes: head.bytes, first: head.first };
                 if useless || (fits && self.take(context, buf, &span)) {
                     self.plan_wanted(head.next());
                 } else {
-                    self.plan.short |= self.room_of_request() < u64::from(head.bytes);
+                    self.work.plan.short |= self.room_of_request() < u64::from(head.bytes);
                     let want = self.want(context.arena);
                     self.plan_stop(context, want, found.place, (at - found.at) as u32);
                 }
@@ -227,26 +229,26 @@ impl Job {
     }
 
     fn plan_wanted(&mut self, want: Offset) {
-        if let Some(walk) = &mut self.walk {
+        if let Some(walk) = &mut self.work.walk {
             walk.wanted(want);
         }
     }
 
     /// Leaves the partition, and a cursor for who goes on there.
     fn plan_stop(&mut self, context: &mut Context<'_>, want: Offset, place: Place, skip: u32) {
-        if self.plan.bytes > 0
+        if self.work.plan.bytes > 0
             && let Some(partition) = context.partition(self.at)
         {
             let handle = partition.handle;
             context.cursors.put(handle, want, Cursor { place, skip });
         }
-        self.walk = None;
-        self.cut = None;
+        self.work.walk = None;
+        self.work.cut = None;
     }
 
     /// The offset that the job has come to.
     pub(super) fn want(&self, arena: &Arena) -> Offset {
-        match &self.walk {
+        match &self.work.walk {
             Some(walk) => walk.want(),
             None if self.at != NIL => arena.entry(self.at).offset(),
             None => Offset::NONE,
@@ -255,58 +257,59 @@ impl Job {
 
     /// Everything was looked at: answers, or waits for more.
     fn plan_done(&mut self, context: &mut Context<'_>) -> Option<JobStep> {
-        let enough = self.plan.bytes_all >= u64::from(self.bytes_min())
-            || self.plan.urgent
-            || self.plan.full
-            || self.plan.short
-            || !self.plan.readable;
+        let enough = self.work.plan.bytes_all >= u64::from(self.bytes_min())
+            || self.work.plan.urgent
+            || self.work.plan.full
+            || self.work.plan.short
+            || !self.work.plan.readable;
         // A client that does not go on behind a hole asks again at once, for ever.
-        let holes = self.plan.bytes_holes > 0 && self.plan.bytes_holes == self.plan.bytes_all;
+        let holes = self.work.plan.bytes_holes > 0
+            && self.work.plan.bytes_holes == self.work.plan.bytes_all;
         let until = if enough && holes { self.holes_at() } else { self.deadline() };
         if enough && !holes || until <= context.now.mono {
             self.phase = Phase::Send;
-            self.sending = Sending::default();
+            self.work.sending = Sending::default();
             return None;
         }
         self.phase = Phase::Sleep;
-        self.ready = self.plan.bytes_all;
+        self.ready = self.work.plan.bytes_all;
         self.slept_at = context.now.mono;
-        self.window = None;
+        self.work.window = None;
         context.arena.wait(self.list);
         Some(JobStep::Sleep(until))
     }
 
     /// Bytes that the partition and the request still allow.
     fn room(&self) -> u64 {
-        self.room_of_request().min(self.plan.bytes_max.saturating_sub(self.plan.bytes))
+        self.room_of_request().min(self.work.plan.bytes_max.saturating_sub(self.work.plan.bytes))
     }
 
     fn room_of_request(&self) -> u64 {
         let request = self.terms.map_or(0, |terms| u64::from(terms.bytes_max));
-        request.saturating_sub(self.plan.bytes_all)
+        request.saturating_sub(self.work.plan.bytes_all)
     }
 
     /// Adds a stretch; false: there is no room for it.
     fn take(&mut self, context: &mut Context<'_>, buf: &mut [u8], span: &Span) -> bool {
-        let before = match self.plan.spans {
+        let before = match self.work.plan.spans {
             0 => None,
-            _ if self.plan.bytes == 0 => None,
+            _ if self.work.plan.bytes == 0 => None,
             count => span_get(buf, count - 1),
         };
         let joined = before.filter(|before| before.touches(span));
         if let Some(before) = joined {
             let bytes = before.bytes + span.bytes;
-            span_put(buf, self.plan.spans - 1, &Span { bytes, ..before });
-        } else if usize::from(self.plan.spans) < spans_max(buf.len()) {
-            span_put(buf, self.plan.spans, span);
-            self.plan.spans += 1;
+            span_put(buf, self.work.plan.spans - 1, &Span { bytes, ..before });
+        } else if usize::from(self.work.plan.spans) < spans_max(buf.len()) {
+            span_put(buf, self.work.plan.spans, span);
+            self.work.plan.spans += 1;
         } else {
-            self.plan.full = true;
+            self.work.plan.full = true;
             return false;
         }
-        self.plan.bytes += u64::from(span.bytes);
-        self.plan.bytes_all += u64::from(span.bytes);
-        let planned = self.plan.bytes as u32;
+        self.work.plan.bytes += u64::from(span.bytes);
+        self.work.plan.bytes_all += u64::from(span.bytes);
+        let planned = self.work.plan.bytes as u32;
         context.arena.entry_mut(self.at).bytes_set(planned);
         true
     }

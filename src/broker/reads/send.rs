@@ -70,29 +70,29 @@ impl Sending {
 impl Job {
     pub(super) fn send(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
         loop {
-            let room = spans_from(buf.len()) - self.sending.filled;
-            let needed = match self.sending.part {
+            let room = spans_from(buf.len()) - self.work.sending.filled;
+            let needed = match self.work.sending.part {
                 Part::Sent => usize::MAX,
                 Part::Records => RECORDS_BYTES_MIN,
                 _ => PIECE_BYTES_MAX,
             };
             if room < needed {
-                if self.sending.filled == 0 {
-                    assert_eq!(self.sending.sent, self.sending.total, "a length is kept");
+                if self.work.sending.filled == 0 {
+                    assert_eq!(self.work.sending.sent, self.work.sending.total, "a length is kept");
                     return Some(JobStep::Done);
                 }
-                let to = std::mem::take(&mut self.sending.filled);
-                self.sending.sent += to as u64;
+                let to = std::mem::take(&mut self.work.sending.filled);
+                self.work.sending.sent += to as u64;
                 return Some(JobStep::Send { from: 0, to });
             }
-            if self.sending.part == Part::Records {
+            if self.work.sending.part == Part::Records {
                 if let Some(step) = self.send_records(context, buf) {
                     return Some(step);
                 }
                 if !self.is_sending() {
                     return None;
                 }
-            } else if self.sending.part == Part::Begin && self.lost_any(context) {
+            } else if self.work.sending.part == Part::Begin && self.lost_any(context) {
                 self.restart(context);
                 return None;
             } else if let Err(step) = self.send_part(context, buf) {
@@ -117,18 +117,18 @@ impl Job {
 
     /// Writes one part, and goes to the next.
     fn send_part(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Result<(), JobStep> {
-        if self.sending.part == Part::Begin {
+        if self.work.sending.part == Part::Begin {
             self.at = self.list.head;
-            self.sending.total = self.total(context)?;
+            self.work.sending.total = self.total(context)?;
         }
-        let from = self.sending.filled;
+        let from = self.work.sending.filled;
         let end = spans_from(buf.len());
         let mut w = Writer::new(&mut buf[from..end]);
         self.write_part(context, &mut w)?;
-        self.sending.filled += w.len();
-        assert!(self.sending.filled <= end, "a part fits");
-        if self.sending.filled > window_from(buf.len()) {
-            self.window = None;
+        self.work.sending.filled += w.len();
+        assert!(self.work.sending.filled <= end, "a part fits");
+        if self.work.sending.filled > window_from(buf.len()) {
+            self.work.window = None;
         }
         self.part_next(context);
         Ok(())
@@ -138,15 +138,15 @@ impl Job {
     fn total(&mut self, context: &mut Context<'_>) -> Result<u64, JobStep> {
         let mut w = Writer::counting();
         let mut records = 0;
-        while self.sending.part != Part::Sent {
-            if self.sending.part == Part::Records {
+        while self.work.sending.part != Part::Sent {
+            if self.work.sending.part == Part::Records {
                 records += u64::from(context.arena.entry(self.at).bytes_to_send());
             } else {
                 self.write_part(context, &mut w)?;
             }
             self.part_next(context);
         }
-        self.sending.part = Part::Begin;
+        self.work.sending.part = Part::Begin;
         self.at = self.list.head;
         Ok(w.len() as u64 + records)
     }
@@ -156,13 +156,13 @@ impl Job {
             return Err(JobStep::Close("a job without terms"));
         };
         let (pieces, version) = (terms.pieces, terms.version);
-        match self.sending.part {
+        match self.work.sending.part {
             Part::Begin => {
                 let first = |at: &u16| context.arena.entry(*at).topic_first();
                 let head = Head {
                     version,
                     correlation_id: terms.correlation_id,
-                    length: self.sending.total.saturating_sub(4) as u32,
+                    length: self.work.sending.total.saturating_sub(4) as u32,
                     topics: context.arena.iter(self.list).filter(first).count() as u32,
                 };
                 pieces.begin(w, &head);
@@ -184,12 +184,12 @@ impl Job {
 
     fn part_next(&mut self, context: &Context<'_>) {
         let has_entry = self.at != NIL;
-        self.sending.part = match self.sending.part {
+        self.work.sending.part = match self.work.sending.part {
             Part::Begin if has_entry => Part::Topic,
             Part::Begin => Part::End,
             Part::Topic => Part::Partition,
             Part::Partition => {
-                self.sending.left = context.arena.entry(self.at).bytes_to_send();
+                self.work.sending.left = context.arena.entry(self.at).bytes_to_send();
                 Part::Records
             }
             Part::Records => Part::PartitionEnd,
@@ -265,12 +265,12 @@ impl Job {
 
     /// Brings more of an entry's records into the buffer, from the window or with a read.
     fn send_records(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
-        if self.sending.left == 0 {
+        if self.work.sending.left == 0 {
             self.part_next(context);
             return None;
         }
-        let filled = self.sending.filled;
-        let span = span_get(buf, self.sending.span);
+        let filled = self.work.sending.filled;
+        let span = span_get(buf, self.work.sending.span);
         let span = span.expect("as many bytes were planned as are sent");
         let ring = context.partition(self.at).map(|partition| partition.ring);
         let ring = ring.or_else(|| context.was(self.at).map(|was| was.ring));
@@ -278,29 +278,29 @@ impl Job {
         if let Some(end) = span.hole_end() {
             return self.send_hole(context, buf, span.first, end);
         }
-        let at = span.at + u64::from(self.sending.span_done);
-        let count = (span.bytes - self.sending.span_done) as usize;
+        let at = span.at + u64::from(self.work.sending.span_done);
+        let count = (span.bytes - self.work.sending.span_done) as usize;
         let window_at = window_from(buf.len());
         if filled + count <= window_at
             && let Got::Bytes(_) = self.view(buf).get(ring, span.seq, at, count)
-            && let Some(window) = self.window
+            && let Some(window) = self.work.window
         {
             let from = window_at + (at - window.at) as usize;
             buf.copy_within(from..from + count, filled);
             return self.records_here(context, buf, ring, &span, count);
         }
         let room = spans_from(buf.len()) - filled;
-        let most = if self.cautious { CAUTIOUS_BYTES } else { room };
+        let most = if self.work.cautious { CAUTIOUS_BYTES } else { room };
         let bytes = self.stretch(buf, &span, most.min(room));
         let Some(file) = context.source.index(ring).file_of(span.seq) else {
             return self.again(context, OVERWRITTEN).err();
         };
         let file = FileRef { ring, file };
         if filled + bytes > window_at {
-            self.window = None;
+            self.work.window = None;
         }
         let window = Window { ring, seq: span.seq, at, bytes, broken: false };
-        self.reading = Some(Reading { window, records: true });
+        self.work.reading = Some(Reading { window, records: true });
         Some(JobStep::Read { file, at, from: filled, to: filled + bytes })
     }
 
@@ -316,13 +316,13 @@ impl Job {
         let partition = context.partition(self.at);
         let epoch = partition.map_or(boot, |partition| super::epoch_of(partition, first, boot));
         let batch = batch::marker(first.0, end.0 - 1, epoch.0.cast_signed());
-        let filled = self.sending.filled;
+        let filled = self.work.sending.filled;
         buf[filled..filled + batch.len()].copy_from_slice(&batch);
-        self.sending.filled += batch.len();
-        self.sending.left -= batch.len() as u32;
-        self.sending.span += 1;
-        if self.sending.filled > window_from(buf.len()) {
-            self.window = None;
+        self.work.sending.filled += batch.len();
+        self.work.sending.left -= batch.len() as u32;
+        self.work.sending.span += 1;
+        if self.work.sending.filled > window_from(buf.len()) {
+            self.work.window = None;
         }
         None
     }
@@ -330,10 +330,10 @@ impl Job {
     /// How much to read at once: this stretch, and those of the same partition that follow closely
     /// enough for what is between them to be cheaper than another read.
     fn stretch(&self, buf: &[u8], span: &Span, most: usize) -> usize {
-        let from = span.at + u64::from(self.sending.span_done);
+        let from = span.at + u64::from(self.work.sending.span_done);
         let mut end = span.at + u64::from(span.bytes);
-        let mut left = self.sending.left - (span.bytes - self.sending.span_done);
-        let mut index = self.sending.span;
+        let mut left = self.work.sending.left - (span.bytes - self.work.sending.span_done);
+        let mut index = self.work.sending.span;
         while left > 0 && ((end - from) as usize) < most {
             index += 1;
             let Some(next) = span_get(buf, index) else {
@@ -358,19 +358,20 @@ impl Job {
         buf: &mut [u8],
         read: &Window,
     ) -> Result<(), JobStep> {
-        let from = self.sending.filled;
+        let from = self.work.sending.filled;
         let end = read.at + read.bytes as u64;
-        while self.sending.left > 0 {
-            let Some(span) = span_get(buf, self.sending.span) else {
+        while self.work.sending.left > 0 {
+            let Some(span) = span_get(buf, self.work.sending.span) else {
                 break;
             };
-            let at = span.at + u64::from(self.sending.span_done);
+            let at = span.at + u64::from(self.work.sending.span_done);
             if span.seq != read.seq || at < read.at || at >= end {
                 break;
             }
-            let count = (end - at).min(u64::from(span.bytes - self.sending.span_done)) as usize;
+            let count =
+                (end - at).min(u64::from(span.bytes - self.work.sending.span_done)) as usize;
             let here = from + (at - read.at) as usize;
-            let filled = self.sending.filled;
+            let filled = self.work.sending.filled;
             if here != filled {
                 buf.copy_within(here..here + count, filled);
             }
@@ -378,7 +379,7 @@ impl Job {
                 return Err(step);
             }
             // After damage the answer is planned anew: nothing of this read counts.
-            if !self.is_sending() || self.sending.filled - filled < count {
+            if !self.is_sending() || self.work.sending.filled - filled < count {
                 break;
             }
         }
@@ -395,7 +396,7 @@ impl Job {
         span: &Span,
         count: usize,
     ) -> Option<JobStep> {
-        let sending = &mut self.sending;
+        let sending = &mut self.work.sending;
         let at = span.at + u64::from(sending.span_done);
         let end = span.at + u64::from(span.bytes);
         let bytes = &buf[sending.filled..sending.filled + count];
@@ -412,7 +413,7 @@ impl Job {
                     sending.span_done = 0;
                 }
                 if sending.filled > window_from(buf.len()) {
-                    self.window = None;
+                    self.work.window = None;
                 }
                 None
             }

@@ -12,8 +12,8 @@ pub struct Shape {
     pub index: RingIndex,
     /// Its configuration.
     pub config: RingConfig,
-    /// Largest payload of a commit group.
-    pub group_bytes_max: usize,
+    /// Largest payloads of its two commit groups, the larger one first.
+    pub groups_bytes: [usize; 2],
     /// Groups start at multiples of this.
     pub alignment: u32,
     /// After so long a silence a seal is written.

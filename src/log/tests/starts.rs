@@ -157,7 +157,7 @@ fn a_smaller_group_size_after_an_unclean_stop_loses_nothing() {
     drop(log);
     disk.process_kill();
     for group_bytes_max in [16 * 1024, 64 * 1024] {
-        config.group_bytes_max = group_bytes_max;
+        config.groups_bytes = [group_bytes_max; 2];
         let log = open(&config, &disk).unwrap();
         assert_eq!(all_of(&log, "t"), acknowledged);
     }

@@ -48,6 +48,83 @@ fn room_in_a_group_waits_for_the_write_of_the_one_before_and_not_for_its_sync() 
     assert_eq!(log.settled(&Until::synced(RING, ticket)), Settle::Pending);
 }
 
+/// A log whose groups hold 64 and 16 KiB.
+fn open_uneven(disk: &Arc<SimStorage>) -> Log {
+    let mut config = config(4);
+    config.groups_bytes = [64 * 1024, 16 * 1024];
+    open_with_topic(&config, disk, 1)
+}
+
+/// Asks for room, and appends.
+fn put(log: &mut Log, slot: PartitionSlot, batches: &[u8]) -> Result<Appended, StageError> {
+    log.room(RING, batches.len(), 1, false)?;
+    append(log, slot, batches)
+}
+
+#[test]
+fn while_nothing_is_on_its_way_the_largest_batch_is_staged_at_once() {
+    let disk = Arc::new(SimStorage::new(5));
+    let mut log = open_uneven(&disk);
+    let slot0 = slot(&log, "t", 0).unwrap();
+    for (i, bytes) in [60_000, 3000, 60_000, 15_000, 60_000].into_iter().enumerate() {
+        put(&mut log, slot0, &batch(1, bytes, i as u64)).unwrap();
+        assert_eq!(log.room(RING, 70_000, 1, false), Err(StageError::TooLarge));
+        drive(&mut log, 10 * i as u64 + 10);
+    }
+    assert_eq!(visible(&log, slot0), Offset(5));
+}
+
+#[test]
+fn a_batch_that_only_the_large_group_holds_waits_for_it_and_for_nothing_else() {
+    let disk = Arc::new(SimStorage::new(5));
+    let mut log = open_uneven(&disk);
+    let slot0 = slot(&log, "t", 0).unwrap();
+    put(&mut log, slot0, &batch(1, 60_000, 1)).unwrap();
+    let job = log.next_io(RING, now(2)).unwrap();
+    put(&mut log, slot0, &batch(1, 3000, 2)).unwrap();
+    let Err(StageError::Full(ticket)) = log.room(RING, 60_061, 1, false) else {
+        panic!("the large group is on its way")
+    };
+    let result = job.run(&**log.storage());
+    log.io_done(RING, job, result, now(3));
+    assert_eq!(log.settled(&Until::written(RING, ticket)), Settle::Done);
+    put(&mut log, slot0, &batch(1, 60_000, 3)).unwrap();
+    drive(&mut log, 4);
+    assert_eq!(visible(&log, slot0), Offset(3));
+}
+
+#[test]
+fn batches_of_all_sizes_find_room_in_uneven_groups_over_failures() {
+    for seed in 0..60 {
+        let disk = Arc::new(SimStorage::new(seed));
+        let mut log = open_uneven(&disk);
+        let slot0 = slot(&log, "t", 0).unwrap();
+        let (mut random, mut ms) = (Rng::new(seed), 10);
+        for i in 0..60 {
+            if random.below(8) == 0 {
+                let op = [Op::Write, Op::Sync][random.below(2) as usize];
+                disk.fail(op, Failing::Once(random.below(3)));
+            }
+            let bytes = [100, 5000, 15_000, 30_000, 60_000][random.below(5) as usize];
+            let bytes = batch(1, bytes, i);
+            // While the disk fails, and while the group before is on its way.
+            let staged = (0..20).any(|_| {
+                let staged = put(&mut log, slot0, &bytes).is_ok();
+                if !staged || random.below(2) == 0 {
+                    ms += 1000;
+                    drive(&mut log, ms);
+                }
+                staged
+            });
+            assert!(staged, "seed {seed}: batch {i} finds no room");
+        }
+        for pause in 1..=4 {
+            drive(&mut log, ms + pause * 40_000);
+        }
+        assert_eq!(visible(&log, slot0), Offset(60), "seed {seed}");
+    }
+}
+
 #[test]
 fn each_group_that_is_followed_by_silence_is_proven() {
     let disk = Arc::new(SimStorage::new(5));

@@ -16,30 +16,33 @@ use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
 
 /// A broker behind its sockets, all in the test's own thread, so that the slots can be looked at.
-struct Local {
-    net: Rc<Net<Broker>>,
+pub struct Local {
+    pub net: Rc<Net<Broker>>,
     listener: std::net::TcpListener,
-    executor: Rc<LocalExecutor<'static>>,
+    pub executor: Rc<LocalExecutor<'static>>,
 }
 
 /// A client, and the connection that serves it.
-struct Guest {
-    socket: Async<std::net::TcpStream>,
-    conn: ConnId,
+pub struct Guest {
+    pub socket: Async<std::net::TcpStream>,
+    pub conn: ConnId,
 }
 
 impl Local {
-    fn new(change: impl FnOnce(&mut Config)) -> Local {
+    pub fn new(change: impl FnOnce(&mut Config)) -> Local {
         let broker = Bench::with(change).broker;
         let setup = Setup::from(&broker.config);
         let net = Rc::new(Net::new(broker, setup, Clock::start()).unwrap());
         let executor = Rc::new(LocalExecutor::new());
-        executor.spawn(committer::commit(Rc::clone(&net), RingIndex(0))).detach();
+        for ring in 0..net.setup.rings {
+            let ring = RingIndex(ring as u8);
+            executor.spawn(committer::commit(Rc::clone(&net), ring)).detach();
+        }
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Local { net, listener, executor }
     }
 
-    fn connect(&self) -> Guest {
+    pub fn connect(&self) -> Guest {
         let local = self.listener.local_addr().unwrap();
         let client = std::net::TcpStream::connect(local).unwrap();
         let (served, remote) = self.listener.accept().unwrap();
@@ -68,12 +71,12 @@ impl Local {
 }
 
 impl Guest {
-    async fn send(&mut self, frame: &[u8]) {
+    pub async fn send(&mut self, frame: &[u8]) {
         let prefix = (frame.len() as u32).to_be_bytes();
         self.socket.write_all(&[&prefix, frame].concat()).await.unwrap();
     }
 
-    async fn answer(&mut self) -> Vec<u8> {
+    pub async fn answer(&mut self) -> Vec<u8> {
         let mut prefix = [0; 4];
         self.socket.read_exact(&mut prefix).await.unwrap();
         let mut answer = vec![0; u32::from_be_bytes(prefix) as usize];
@@ -110,20 +113,28 @@ fn frames() -> Vec<(i16, Vec<u8>)> {
 
 /// A produce request for a topic that is not there, or for one that is.
 fn produce(acks: i16, topic: &str) -> Vec<u8> {
+    produce_all(acks, 1000, &[(topic, 1)])
+}
+
+/// A produce request with a batch of so many records for each of these topics.
+pub fn produce_all(acks: i16, timeout_ms: i32, topics: &[(&str, i32)]) -> Vec<u8> {
     use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-    let batch = bytes::Bytes::from(crate::codec::batch::sample::batch_of(&[(0, 0)]));
-    let partition = PartitionProduceData::default().with_records(Some(batch));
-    let topic = TopicProduceData::default()
-        .with_name(TopicName(StrBytes::from_string(topic.to_string())))
-        .with_partition_data(vec![partition]);
+    let topics = topics.iter().map(|(topic, records)| {
+        let records: Vec<_> = (0..*records).map(|offset| (0, offset)).collect();
+        let batch = bytes::Bytes::from(crate::codec::batch::sample::batch_of(&records));
+        let partition = PartitionProduceData::default().with_records(Some(batch));
+        TopicProduceData::default()
+            .with_name(TopicName(StrBytes::from_string(topic.to_string())))
+            .with_partition_data(vec![partition])
+    });
     let request = ProduceRequest::default()
         .with_acks(acks)
-        .with_timeout_ms(1000)
-        .with_topic_data(vec![topic]);
+        .with_timeout_ms(timeout_ms)
+        .with_topic_data(topics.collect());
     frame_of(9, &request)
 }
 
-fn create(topic: &str) -> Vec<u8> {
+pub fn create(topic: &str) -> Vec<u8> {
     use kafka_protocol::messages::create_topics_request::CreatableTopic;
     let topic = CreatableTopic::default()
         .with_name(TopicName(StrBytes::from_string(topic.to_string())))

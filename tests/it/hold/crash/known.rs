@@ -49,6 +49,7 @@ impl Kind {
             config.commit_alignment = 512;
         }
         if self == Kind::Beside {
+            config.commit_group_small_bytes = 8 << 10;
             let mut plain = config.rings[0].clone();
             (plain.name, plain.topics) = ("plain".into(), vec!["plain".into()]);
             plain.hold_for.clear();
