@@ -110,7 +110,9 @@ pub const RELAXED_MS_MAX: u64 = 60_000;
 
 /// Bytes of a small produce buffer, a control buffer and a fetch buffer. Costs as much for each of
 /// them. Beyond: produce requests are carried out partition by partition as they come, other requests
-/// close the connection, and answers leave piece by piece.
+/// take a large buffer, of `message_max_bytes`, and answers leave piece by piece. Of those that do not
+/// fit a large buffer either, some are answered with a code (`api::Api::too_long`), and the others close
+/// the connection.
 pub const LEASE_BYTES: usize = 64 * 1024;
 
 /// What came of one partition of a produce request that is read as it comes. Costs as much per partition

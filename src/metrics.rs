@@ -67,7 +67,7 @@ pub enum CloseReason {
     Displaced,
     /// It sent what is not Kafka's protocol.
     Protocol,
-    /// A frame longer than `socket_request_max_bytes`.
+    /// A frame longer than `socket_request_max_bytes`, or than any buffer for its API.
     TooLarge,
     /// It held a buffer that others waited for, and sent or read too slowly.
     Stalled,
@@ -84,8 +84,8 @@ pub enum CloseReason {
 pub enum PoolKind {
     /// Produce requests up to 64 KiB.
     ProduceSmall,
-    /// The records of one partition of a longer one.
-    ProduceLarge,
+    /// The records of one partition of a longer one, and other requests of more than 64 KiB.
+    Large,
     /// What came of the partitions of a produce request, if they are many.
     ProduceLong,
     /// Other requests and their answers.
@@ -301,7 +301,7 @@ impl PoolKind {
     /// All, in their order.
     pub const ALL: [PoolKind; 6] = [
         PoolKind::ProduceSmall,
-        PoolKind::ProduceLarge,
+        PoolKind::Large,
         PoolKind::ProduceLong,
         PoolKind::Control,
         PoolKind::Fetch,
@@ -312,7 +312,7 @@ impl PoolKind {
     pub fn name(self) -> &'static str {
         match self {
             PoolKind::ProduceSmall => "produce_small",
-            PoolKind::ProduceLarge => "produce_large",
+            PoolKind::Large => "large",
             PoolKind::ProduceLong => "produce_long",
             PoolKind::Control => "control",
             PoolKind::Fetch => "fetch",

@@ -7,7 +7,7 @@
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, message};
+use crate::codec::{Array, ErrorCode, List, Writer, message};
 
 message! {
     /// Which partitions; null is all.
@@ -83,6 +83,13 @@ pub fn handle(
         .encode(w, request.version);
     });
     Ok(Step::Reply { bytes })
+}
+
+/// Writes an answer that says no to all of it.
+pub(super) fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
+    let replica_election_results: List<'_, ReplicaElectionResult<'static>> = &mut |_| {};
+    ElectLeadersResponse { throttle_time_ms: 0, error_code, replica_election_results }
+        .encode(w, version);
 }
 
 const PREFERRED: i8 = 0;

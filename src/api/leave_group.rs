@@ -50,8 +50,14 @@ pub fn handle(
 ) -> Result<Step, Malformed> {
     let ask = LeaveGroupRequest::decode(&mut request.reader(), request.version)?;
     let answer_bytes = request.answer_bytes(|w| encode(&ask, request.version, None, &|_| NONE, w));
-    let (mut outcomes, out) = Outcomes::split(out, ask.members.len(), answer_bytes)
-        .ok_or(Malformed("more members than an answer has room for"))?;
+    let (mut outcomes, out) = match Outcomes::split(out, ask.members.len(), answer_bytes) {
+        Ok(split) => split,
+        Err(out) => {
+            let code = ErrorCode::INVALID_REQUEST;
+            let bytes = request.answer(out, |w| refuse(code, w, request.version));
+            return Ok(Step::Reply { bytes });
+        }
+    };
 
     let groups = &mut broker.groups;
     let mut leave = |member_id, instance_id| {
@@ -93,6 +99,11 @@ fn encode(
         },
     }
     .encode(w, version);
+}
+
+/// Writes an answer that says no to all of it.
+pub(super) fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
+    LeaveGroupResponse { throttle_time_ms: 0, error_code, members: &mut |_| {} }.encode(w, version);
 }
 
 const NONE: ErrorCode = ErrorCode::NONE;

@@ -12,6 +12,8 @@
 //!   retried; so is COORDINATOR_NOT_AVAILABLE (15), for groups and offsets that the tables have no
 //!   room for. Metadata that is too long, or has no room beside that of others, is
 //!   OFFSET_METADATA_TOO_LARGE (12).
+//! - More partitions than one window has answers for, some 8,000, are INVALID_COMMIT_OFFSET_SIZE (28),
+//!   and none is stored.
 //! - More than one commit group holds is stored group by group, and answered when all of it is.
 
 use crate::api::once::OncePartition;
@@ -81,8 +83,14 @@ pub fn handle(
     let ask = OffsetCommitRequest::decode(&mut request.reader(), request.version)?;
     let partitions = ask.topics.iter().map(|topic| topic.partitions.len()).sum();
     let answer_bytes = request.answer_bytes(|w| encode(&ask, request.version, w, &mut no_error));
-    let (outcomes, out) = Outcomes::split(out, partitions, answer_bytes)
-        .ok_or(Malformed("more partitions than an answer has room for"))?;
+    let (outcomes, out) = match Outcomes::split(out, partitions, answer_bytes) {
+        Ok(split) => split,
+        Err(out) => {
+            let mut code = || ErrorCode::INVALID_COMMIT_OFFSET_SIZE;
+            let bytes = request.answer(out, |w| encode(&ask, request.version, w, &mut code));
+            return Ok(Step::Reply { bytes });
+        }
+    };
     let mut commits =
         Commits { ask: &ask, partly: request.peer.partly, outcomes, until: Until::default() };
     let refusal = commits.partly_check(broker).err();

@@ -10,7 +10,7 @@ use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::topics::SHARED_RING;
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, ListWriter, message};
+use crate::codec::{Array, ErrorCode, List, ListWriter, Writer, message};
 
 message! {
     /// Offsets to delete.
@@ -83,6 +83,12 @@ pub fn handle(
         }
         .encode(w, request.version);
     }))
+}
+
+/// Writes an answer that says no to all of it.
+pub(super) fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
+    OffsetDeleteResponse { error_code, throttle_time_ms: 0, topics: &mut |_| {} }
+        .encode(w, version);
 }
 
 fn partitions_of(

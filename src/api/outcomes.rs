@@ -7,21 +7,23 @@ use crate::codec::ErrorCode;
 pub(super) struct Outcomes<'a>(&'a mut [[u8; CODE_BYTES]]);
 
 impl<'a> Outcomes<'a> {
-    /// One for each of `items`, without an error so far, and the window in front of them. None if an
-    /// answer of `answer_bytes` does not fit there.
+    /// One for each of `items`, without an error so far, and the window in front of them. The whole
+    /// window if an answer of `answer_bytes` does not fit there.
     pub fn split(
         out: Window<'a>,
         items: usize,
         answer_bytes: usize,
-    ) -> Option<(Outcomes<'a>, Window<'a>)> {
-        let at = out.buf.len().checked_sub(items.checked_mul(CODE_BYTES)?)?;
+    ) -> Result<(Outcomes<'a>, Window<'a>), Window<'a>> {
+        let Some(at) = out.buf.len().checked_sub(items.saturating_mul(CODE_BYTES)) else {
+            return Err(out);
+        };
         if answer_bytes > at {
-            return None;
+            return Err(out);
         }
         let (buf, tail) = out.buf.split_at_mut(at);
         tail.fill(0);
         let (codes, _) = tail.as_chunks_mut();
-        Some((Outcomes(codes), Window { buf, from: out.from }))
+        Ok((Outcomes(codes), Window { buf, from: out.from }))
     }
 
     /// Of an item, by its place in the request.
@@ -46,9 +48,9 @@ mod tests {
     #[test]
     fn outcomes_leave_the_answer_its_room() {
         let mut buf = [7; 10];
-        assert!(Outcomes::split(Window { buf: &mut buf, from: 0 }, 3, 5).is_none());
+        assert!(Outcomes::split(Window { buf: &mut buf, from: 0 }, 3, 5).is_err());
         let (mut outcomes, out) =
-            Outcomes::split(Window { buf: &mut buf, from: 0 }, 3, 4).expect("4 and 6 bytes");
+            Outcomes::split(Window { buf: &mut buf, from: 0 }, 3, 4).ok().expect("4 and 6 bytes");
         outcomes.set(1, ErrorCode::NOT_COORDINATOR);
         outcomes.set(3, ErrorCode::NOT_COORDINATOR);
         assert_eq!(out.buf.len(), 4);

@@ -6,6 +6,7 @@ use crate::api::produce::{Front, Long, Next, Staged};
 use crate::api::{self, Pool, Step, Window};
 use crate::broker::{Broker, ConnId, JobStep, Peer};
 use crate::clock::{Mono, Now};
+use crate::codec::ErrorCode;
 use crate::error::DiskError;
 use crate::limits;
 use crate::metrics::render::{
@@ -51,6 +52,8 @@ pub trait Core: 'static {
     fn long_settle(&self, long: &Self::Long, list: &mut [u8]) -> Option<Until>;
     /// See [`Long::answer`].
     fn long_answer(&self, long: &Self::Long, list: &[u8], out: Window<'_>) -> usize;
+    /// See [`api::refuse`].
+    fn refuse(&self, begun: &[u8; 8], out: Window<'_>) -> Option<(usize, ErrorCode)>;
     /// See [`api::pool_of`].
     fn pool_of(&self, key: i16) -> Pool;
     /// See [`crate::log::Log::settled`].
@@ -142,6 +145,10 @@ impl Core for Broker {
 
     fn fail(&self, key: i16, version: i16, answer: &mut [u8]) {
         api::fail(key, version, answer);
+    }
+
+    fn refuse(&self, begun: &[u8; 8], out: Window<'_>) -> Option<(usize, ErrorCode)> {
+        api::refuse(begun, out)
     }
 
     fn pool_of(&self, key: i16) -> Pool {

@@ -239,9 +239,9 @@ impl<C: Core> Connection<C> {
             }
             let small = (bytes <= limits::LEASE_BYTES).then_some(PoolKind::ProduceSmall);
             let lease = small.and_then(|kind| self.wire.try_take(kind));
-            match lease.or_else(|| self.wire.try_take(PoolKind::ProduceLarge)) {
+            match lease.or_else(|| self.wire.try_take(PoolKind::Large)) {
                 Some(lease) => self.long_lease(reading, lease),
-                None => return Ok(Wait::Lease(PoolKind::ProduceLarge, missing)),
+                None => return Ok(Wait::Lease(PoolKind::Large, missing)),
             }
         }
         if self.input.start > 0 {

@@ -11,6 +11,7 @@ pub mod core;
 mod exchange;
 mod held;
 mod hub;
+mod large;
 mod listener;
 mod long;
 mod pools;

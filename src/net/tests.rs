@@ -2,6 +2,7 @@
 
 mod fake;
 mod idle;
+mod large;
 mod long;
 
 use std::io::{Read, Write};
@@ -82,9 +83,6 @@ fn frames_of_impossible_sizes_close_the_connection() {
         client.send(&frame);
         assert!(client.is_closed(), "{size}");
     }
-    let mut client = server.connect();
-    client.send(&request(ECHO, 0, 1, 0, 70_000)[..8]);
-    assert!(client.is_closed(), "large and not produce");
     let mut client = server.connect();
     client.send(&request(PRODUCE, 0, 1, 0, 99_988));
     assert_eq!(client.answer(), (1, 0));
@@ -223,7 +221,7 @@ fn who_waits_with_a_buffer_is_cut_off_when_another_waits_for_it() {
 fn producers_for_a_full_ring_hold_no_buffer_and_go_on_when_there_is_room() {
     let server = Server::start(|setup| {
         pool(setup, PoolKind::ProduceSmall, 2);
-        pool(setup, PoolKind::ProduceLarge, 1);
+        pool(setup, PoolKind::Large, 1);
     });
     server.disk.full.store(true, Ordering::Relaxed);
     let mut other = server.connect();

@@ -11,6 +11,7 @@ use brooklet::api::{self, APIS, Step, Window};
 use brooklet::broker::{Broker, ConnId, JobStep, Partly, Peer};
 use brooklet::clock::{Mono, Now};
 use brooklet::config::{Config, RingConfig};
+use brooklet::limits;
 use brooklet::log::recovery::Opening;
 use brooklet::log::{Log, LogConfig};
 use brooklet::storage::sim::{Failing, Op, SimStorage};
@@ -35,6 +36,7 @@ fn every_request_of_every_key_is_answered_or_closes_its_connection() {
         world.step();
     }
     world.end();
+    assert!(world.long_ones > 100 || requests < 40_000, "{} long requests", world.long_ones);
     for api in APIS {
         let seen = world.answered.get(&api.key).copied().unwrap_or(0);
         assert!(seen > 0 || requests < 40_000, "{} was never answered", api.name);
@@ -55,6 +57,8 @@ struct World {
     out: Option<WriteJob>,
     now: Now,
     asked: u64,
+    /// Those that are longer than a small buffer.
+    long_ones: u64,
     answered: BTreeMap<i16, u64>,
     window: Vec<u8>,
 }
@@ -83,6 +87,8 @@ enum Client {
 }
 
 const CLIENTS: u16 = 12;
+const PRODUCE_BYTES_MAX: usize = 40 << 10;
+const FRAME_BYTES_MAX: usize = 1 << 20;
 const RING: RingIndex = RingIndex(0);
 const TICKS_MAX: u32 = 16;
 
@@ -107,7 +113,7 @@ impl World {
             fetch_waits_max: 32,
             max_connections: CLIENTS.into(),
             message_max_bytes: 16 << 10,
-            socket_request_max_bytes: 40 << 10,
+            socket_request_max_bytes: FRAME_BYTES_MAX,
             commit_group_max_bytes: 40 << 10,
             ..Config::default()
         };
@@ -132,6 +138,7 @@ impl World {
             out: None,
             now,
             asked: 0,
+            long_ones: 0,
             answered: BTreeMap::new(),
             window: vec![0; brooklet::limits::ANSWER_WINDOW_BYTES],
         }
@@ -212,8 +219,10 @@ impl World {
         let id = self.asked as i32;
         let schema = &self.schemas[at];
         let frame = generate::request(api, schema, version, id, &mut self.dice, &self.known);
-        // Longer ones are not read at all.
-        if frame.len() <= self.broker.config.socket_request_max_bytes {
+        self.long_ones += u64::from(frame.len() > limits::LEASE_BYTES);
+        // Longer ones are not read into any buffer.
+        let bytes_max = if api.key == 0 { PRODUCE_BYTES_MAX } else { FRAME_BYTES_MAX };
+        if frame.len() <= bytes_max {
             self.partly[usize::from(conn)] = Partly::default();
             match frame[..2] {
                 [0, 0] if self.dice.once_in(2) => self.long(conn, &frame),

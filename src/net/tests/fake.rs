@@ -12,6 +12,7 @@ use crate::api::produce::{Front, Next, Staged};
 use crate::api::{Pool, Step, Window};
 use crate::broker::{ConnId, JobStep, Peer};
 use crate::clock::{Clock, Mono, Now};
+use crate::codec::ErrorCode;
 use crate::error::DiskError;
 use crate::metrics::{Metrics, PoolKind};
 use crate::net::core::Core;
@@ -28,7 +29,8 @@ pub const PRODUCE: i16 = 0;
 pub const FETCH: i16 = 1;
 /// Answered at once, with a body as long as the request's body says.
 pub const ECHO: i16 = 3;
-/// The same as a fetch, with the buffers of all other requests.
+/// The same as a fetch, with the buffers of all other requests. One that no buffer takes is answered
+/// with a body of 81 bytes.
 pub const JOIN: i16 = 11;
 /// Answered after a sync.
 pub const COMMIT: i16 = 8;
@@ -347,6 +349,13 @@ impl Core for Fake {
 
     fn fail(&self, _key: i16, _version: i16, answer: &mut [u8]) {
         answer[4..8].copy_from_slice(&56u32.to_be_bytes());
+    }
+
+    fn refuse(&self, begun: &[u8; 8], out: Window<'_>) -> Option<(usize, ErrorCode)> {
+        let [_, key, _, _, id @ ..] = *begun;
+        (i16::from(key) == JOIN).then(|| {
+            (Fake::encode(u32::from_be_bytes(id), 81, out), ErrorCode::GROUP_MAX_SIZE_REACHED)
+        })
     }
 
     fn pool_of(&self, key: i16) -> Pool {

@@ -16,20 +16,20 @@ use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
 
 /// A broker behind its sockets, all in the test's own thread, so that the slots can be looked at.
-struct Local {
-    net: Rc<Net<Broker>>,
+pub(super) struct Local {
+    pub(super) net: Rc<Net<Broker>>,
     listener: std::net::TcpListener,
-    executor: Rc<LocalExecutor<'static>>,
+    pub(super) executor: Rc<LocalExecutor<'static>>,
 }
 
 /// A client, and the connection that serves it.
-struct Guest {
+pub(super) struct Guest {
     socket: Async<std::net::TcpStream>,
     conn: ConnId,
 }
 
 impl Local {
-    fn new(change: impl FnOnce(&mut Config)) -> Local {
+    pub(super) fn new(change: impl FnOnce(&mut Config)) -> Local {
         let broker = Bench::with(change).broker;
         let setup = Setup::from(&broker.config);
         let net = Rc::new(Net::new(broker, setup, Clock::start()).unwrap());
@@ -39,7 +39,7 @@ impl Local {
         Local { net, listener, executor }
     }
 
-    fn connect(&self) -> Guest {
+    pub(super) fn connect(&self) -> Guest {
         let local = self.listener.local_addr().unwrap();
         let client = std::net::TcpStream::connect(local).unwrap();
         let (served, remote) = self.listener.accept().unwrap();
@@ -68,17 +68,22 @@ impl Local {
 }
 
 impl Guest {
-    async fn send(&mut self, frame: &[u8]) {
+    pub(super) async fn send(&mut self, frame: &[u8]) {
         let prefix = (frame.len() as u32).to_be_bytes();
         self.socket.write_all(&[&prefix, frame].concat()).await.unwrap();
     }
 
-    async fn answer(&mut self) -> Vec<u8> {
+    pub(super) async fn answer(&mut self) -> Vec<u8> {
         let mut prefix = [0; 4];
         self.socket.read_exact(&mut prefix).await.unwrap();
         let mut answer = vec![0; u32::from_be_bytes(prefix) as usize];
         self.socket.read_exact(&mut answer).await.unwrap();
         answer
+    }
+
+    /// Whether it is closed rather than answered.
+    pub(super) async fn is_closed(&mut self) -> bool {
+        !matches!(self.socket.read(&mut [0]).await, Ok(1))
     }
 }
 
