@@ -179,9 +179,13 @@ pub const FETCH_WAIT_MS_MAX: u64 = 300_000;
 /// over them (rskafka 0.6) ask at once again, for ever.
 pub const FETCH_HOLES_WAIT_MS: u64 = 100;
 
-/// Unknown topics whose names fetches under way repeat in their answers. Costs 256 bytes each.
-/// Beyond: such a fetch is answered at once, without records.
-pub const FETCH_NAMES_MAX: usize = 32;
+/// Unknown topics whose names fetches and look-ups under way repeat in their answers. Costs 26 bytes each.
+/// Beyond: such a fetch is answered at once, without records; a look-up by time is LEADER_NOT_AVAILABLE
+/// (5), and its client tries again.
+pub const FETCH_NAMES_MAX: usize = 512;
+
+/// Bytes of these names together. Costs as much. Beyond: as above.
+pub const FETCH_NAMES_BYTES_MAX: usize = 16 * 1024;
 
 /// Places where consumers stopped, to go on without a search. Costs 32 bytes each. Beyond: the one
 /// unused for longest among a few is forgotten, and its consumer's next fetch searches.

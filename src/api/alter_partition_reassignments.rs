@@ -61,9 +61,9 @@ pub fn handle(
     _now: Now,
 ) -> Result<Step, Malformed> {
     let ask = AlterPartitionReassignmentsRequest::decode(&mut request.reader(), request.version)?;
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         AlterPartitionReassignmentsResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             allow_replication_factor_change: ask.allow_replication_factor_change,
             error_code: ErrorCode::NONE,
             error_message: None,
@@ -89,14 +89,13 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 /// Writes an answer that says no to all of it.
 pub(super) fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
     AlterPartitionReassignmentsResponse {
-        throttle_time_ms: 0,
+        throttle_time_ms: w.throttle_time_ms(),
         allow_replication_factor_change: true,
         error_code,
         error_message: None,

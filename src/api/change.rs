@@ -1,6 +1,7 @@
-//! How a request that changes something is carried out: one walk over it that only looks, then, if
-//! everything has its room, one that does it and writes the answer.
+//! How a request that changes something is carried out: all of it is looked at; then, if everything has
+//! its room, all of it is done, with an outcome for each item; then the answer is made of the outcomes.
 
+use super::outcomes::Makings;
 use super::{Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
@@ -11,7 +12,60 @@ use crate::limits;
 use crate::log::StageError;
 use crate::types::{RingIndex, Ticket, Until};
 
-/// What a request wants to change.
+/// A request that wants to change something, item by item.
+pub(super) trait Items {
+    /// What it names: a topic, a resource, a partition.
+    type Item;
+    /// What is to be staged for one.
+    type New;
+    /// The bytes of what is known of a change only when it was made, such as a new id; at most
+    /// [`Made`] has.
+    const MADE_BYTES: usize = 0;
+
+    /// Every item, in the order of the request.
+    fn items(&self) -> impl Iterator<Item = Self::Item>;
+
+    /// Whether the answer to an earlier item is the answer to this one, at its place, too.
+    fn repeats(&self, _broker: &Broker, _place: usize, _item: &Self::Item) -> bool {
+        false
+    }
+
+    /// What there is to change for an item, if anything, or why it is refused. `growth` counts what those
+    /// before it add to the tables. As long as nothing is synced, it finds the same again.
+    fn check(
+        &self,
+        broker: &Broker,
+        growth: &mut Growth,
+        place: usize,
+        item: &Self::Item,
+    ) -> Result<Option<Wanted<Self::New>>, Refusal>;
+
+    /// Stages a change.
+    fn stage(
+        &self,
+        broker: &mut Broker,
+        new: Self::New,
+        now: Now,
+    ) -> Result<(Made, Ticket), StageError>;
+
+    /// Writes the answer.
+    fn answer(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16);
+}
+
+/// A good change.
+pub(super) struct Wanted<T> {
+    /// Where it is kept.
+    pub ring: RingIndex,
+    /// What it takes there.
+    pub bytes: usize,
+    /// What it is.
+    pub new: T,
+}
+
+/// What is known of a change only when it was made; the first bytes of it count.
+pub(super) type Made = [u8; 16];
+
+/// How a request is carried out.
 pub(super) struct Change<'r, 'f> {
     /// The request.
     pub request: &'r Request<'f>,
@@ -21,133 +75,172 @@ pub(super) struct Change<'r, 'f> {
     pub validate_only: bool,
 }
 
-/// One walk over the request.
-#[derive(Default)]
-pub(super) struct Pass {
-    /// The answer shall leave out what it can do without, or it does not fit.
+/// What is to be answered.
+pub(super) struct Said<'a> {
+    /// The answer leaves out what it can do without, or it does not fit.
     pub brief: bool,
-    /// Topics and partitions that are created so far, or on their way.
-    pub growth: Growth,
-    /// Set when nothing can be done at all: the answer to everything.
-    refusal: Option<Refusal>,
-    /// Set when changes are staged, not only looked at.
-    now: Option<Now>,
-    /// What the changes take.
-    meta_bytes: [usize; limits::RINGS_MAX],
-    /// What the answer waits for.
-    until: Until,
+    /// When nothing can be done at all: the answer to everything.
+    pub refusal: Option<Refusal>,
+    /// What is created already, or on its way.
+    growth: Growth,
+    made: Option<Makings<'a>>,
 }
 
+/// What became of an item: what was made, and the change if it is one.
+pub(super) type Outcome<T> = Result<(Made, Option<T>), Refusal>;
+
 impl Change<'_, '_> {
-    /// Carries it out. `settled`: whether no change is on its way of what it is about. `encode` walks
-    /// over the request with [`Pass::change`] for every change, and writes the answer.
-    pub fn carry_out(
+    /// Carries it out. `settled`: whether no change is on its way of what it is about.
+    pub fn carry_out<I: Items>(
         &self,
         broker: &mut Broker,
+        items: &I,
         out: Window<'_>,
         now: Now,
         settled: Result<(), Busy>,
-        mut encode: impl FnMut(&mut Pass, &mut Broker, &mut Writer<'_>),
     ) -> Step {
-        let mut brief = false;
-        let checked = self
-            .check_items()
-            .and(settled)
-            .and_then(|()| self.check(broker, out.buf.len(), &mut brief, &mut encode));
-        let refusal = match checked.map_err(Busy::refusal) {
-            Ok(()) => None,
-            Err(Ok(refusal)) => Some(refusal),
+        let growth = broker.growth_staged();
+        let mut said = Said { brief: false, refusal: None, growth, made: None };
+        let looked = self.check_items().and(settled);
+        let looked = looked.and_then(|()| self.look(broker, items, &mut said, out.buf.len()));
+        match looked.map_err(Busy::refusal) {
+            Ok(true) => {}
+            Ok(false) => return self.reply(broker, items, &said, out, Until::default()),
+            Err(Ok(refusal)) => {
+                (said.brief, said.refusal) = (false, Some(refusal));
+                return self.reply(broker, items, &said, out, Until::default());
+            }
             Err(Err(until)) => return Step::Again(until),
-        };
-        let mut pass = Pass {
-            brief,
-            growth: broker.growth_staged(),
-            refusal,
-            now: (!self.validate_only).then_some(now),
-            ..Pass::default()
-        };
-        let bytes = self.request.answer(out, |w| encode(&mut pass, broker, w));
-        if pass.until == Until::default() {
-            Step::Reply { bytes }
-        } else {
-            Step::ReplyAfter { bytes, until: pass.until }
         }
+        let count = items.items().count();
+        let (mut made, out) = Makings::split(out, count, I::MADE_BYTES);
+        let until = do_all(broker, items, growth, &mut made, now);
+        said.made = Some(made);
+        self.reply(broker, items, &said, out, until)
     }
 
     fn check_items(&self) -> Result<(), Busy> {
         if self.items <= limits::ADMIN_ITEMS_MAX { Ok(()) } else { Err(Busy::TooMuch) }
     }
 
-    /// The walk that only looks: whether answer and changes have their room.
-    fn check(
+    /// Whether there is anything to change; everything has its room then.
+    fn look<I: Items>(
         &self,
-        broker: &mut Broker,
+        broker: &Broker,
+        items: &I,
+        said: &mut Said<'_>,
         window_bytes: usize,
-        brief: &mut bool,
-        encode: &mut impl FnMut(&mut Pass, &mut Broker, &mut Writer<'_>),
-    ) -> Result<(), Busy> {
-        loop {
-            let mut pass =
-                Pass { brief: *brief, growth: broker.growth_staged(), ..Pass::default() };
-            let bytes = self.request.answer_bytes(|w| encode(&mut pass, broker, w));
-            let changes = pass.meta_bytes.iter().any(|bytes| *bytes > 0);
-            if self.validate_only || !changes {
-                return Ok(());
-            }
-            if bytes > window_bytes {
-                if *brief {
-                    return Err(Busy::TooMuch);
-                }
-                *brief = true;
+    ) -> Result<bool, Busy> {
+        let mut growth = said.growth;
+        let mut rings = [None; limits::RINGS_MAX];
+        let mut count = 0;
+        for (place, item) in items.items().enumerate() {
+            count += 1;
+            if items.repeats(broker, place, &item) {
                 continue;
             }
-            for (ring, bytes) in (0..).zip(pass.meta_bytes) {
-                if bytes > 0 {
-                    broker.meta_room(RingIndex(ring), bytes)?;
-                }
+            if let Ok(Some(wanted)) = items.check(broker, &mut growth, place, &item)
+                && let Some(ring) = rings.get_mut(usize::from(wanted.ring.0))
+            {
+                *ring = Some(ring.unwrap_or(0) + wanted.bytes);
             }
-            return Ok(());
         }
-    }
-}
-
-impl Pass {
-    /// Fails if nothing can be done at all.
-    pub fn open(&self) -> Result<(), Refusal> {
-        self.refusal.clone().map_or(Ok(()), Err)
-    }
-
-    /// Whether items are to be compared with each other: not when all get the same answer.
-    pub fn compares(&self) -> bool {
-        self.refusal.is_none()
-    }
-
-    /// Whether changes are made in this walk, not only looked at.
-    pub fn is_final(&self) -> bool {
-        self.now.is_some()
-    }
-
-    /// A good change, which takes so many bytes in `ring`. `stage` makes it, unless this walk only
-    /// looks.
-    pub fn change<T: Default>(
-        &mut self,
-        broker: &mut Broker,
-        ring: RingIndex,
-        bytes: usize,
-        stage: impl FnOnce(&mut Broker, Now) -> Result<(T, Ticket), StageError>,
-    ) -> Result<T, Refusal> {
-        if let Some(counted) = self.meta_bytes.get_mut(usize::from(ring.0)) {
-            *counted += bytes;
+        if self.validate_only || rings.iter().all(Option::is_none) {
+            return Ok(false);
         }
-        let Some(now) = self.now else {
-            return Ok(T::default());
+        let room = window_bytes.checked_sub(Makings::bytes(count, I::MADE_BYTES));
+        let room = room.ok_or(Busy::TooMuch)?;
+        let answer_bytes = |said: &Said<'_>| {
+            self.request.answer_bytes(|w| items.answer(broker, said, w, self.request.version))
         };
-        // There was room, so it is the disk that fails.
-        let (made, ticket) = stage(broker, now).map_err(|_| {
-            let why = format_args!("The broker's storage is failing.");
-            Refusal::new(ErrorCode::KAFKA_STORAGE_ERROR, why)
-        })?;
-        self.until.add(ring, ticket);
-        Ok(made)
+        // A disk that fails has its say, too.
+        said.brief = answer_bytes(said) + count * STORAGE_FAILS.len() > room;
+        if said.brief && answer_bytes(said) > room {
+            return Err(Busy::TooMuch);
+        }
+        for (ring, bytes) in (0..).zip(rings) {
+            if let Some(bytes) = bytes.filter(|bytes| *bytes > 0) {
+                broker.meta_room(RingIndex(ring), bytes)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn reply<I: Items>(
+        &self,
+        broker: &Broker,
+        items: &I,
+        said: &Said<'_>,
+        out: Window<'_>,
+        until: Until,
+    ) -> Step {
+        let version = self.request.version;
+        self.request.reply_after(out, until, |w| items.answer(broker, said, w, version))
     }
 }
+
+/// Stages all changes, and notes what was made; what the answer waits for.
+fn do_all<I: Items>(
+    broker: &mut Broker,
+    items: &I,
+    mut growth: Growth,
+    made: &mut Makings<'_>,
+    now: Now,
+) -> Until {
+    let mut until = Until::default();
+    for (place, item) in items.items().enumerate() {
+        if items.repeats(broker, place, &item) {
+            continue;
+        }
+        let Ok(Some(wanted)) = items.check(broker, &mut growth, place, &item) else {
+            continue;
+        };
+        // There was room, so that it is the disk if this fails.
+        match items.stage(broker, wanted.new, now) {
+            Ok((new, ticket)) => {
+                made.set(place, Ok(new));
+                until.add(wanted.ring, ticket);
+            }
+            Err(_) => made.set(place, Err(())),
+        }
+    }
+    until
+}
+
+impl Said<'_> {
+    /// Each item that the answer shows, with what became of it.
+    pub fn outcomes<'s, I: Items>(
+        &'s self,
+        items: &'s I,
+        broker: &'s Broker,
+    ) -> impl Iterator<Item = (I::Item, Outcome<I::New>)> + 's {
+        let mut growth = self.growth;
+        items.items().enumerate().filter_map(move |(place, item)| {
+            if let Some(refusal) = &self.refusal {
+                // All get the same answer, so that they need not be compared with each other.
+                return Some((item, Err(refusal.clone())));
+            }
+            if items.repeats(broker, place, &item) {
+                return None;
+            }
+            let checked = items.check(broker, &mut growth, place, &item);
+            let made = self.made.as_ref().and_then(|made| made.get(place));
+            let outcome = match (made, checked) {
+                (Some(Err(())), _) => {
+                    let why = format_args!("{STORAGE_FAILS}");
+                    Err(Refusal::new(ErrorCode::KAFKA_STORAGE_ERROR, why))
+                }
+                (Some(Ok(made)), checked) => Ok((made, checked.ok().flatten().map(|c| c.new))),
+                (None, checked) => checked.map(|c| (Made::default(), c.map(|c| c.new))),
+            };
+            Some((item, outcome))
+        })
+    }
+
+    /// What the answer says of a refusal, if it has room for that.
+    pub fn message<'r>(&self, refusal: &'r Refusal) -> Option<&'r str> {
+        (!self.brief).then_some(refusal.message.as_str())
+    }
+}
+
+const STORAGE_FAILS: &str = "The broker's storage is failing.";

@@ -97,8 +97,7 @@ pub fn handle(
         return Ok(Step::Job);
     };
     let member_id = refused.member_id.as_deref().unwrap_or(ask.member_id);
-    let bytes = request.answer(out, |w| refuse(refused.code, member_id, w, request.version));
-    Ok(Step::Reply { bytes })
+    Ok(request.reply(out, |w| refuse(refused.code, member_id, w, request.version)))
 }
 
 /// Writes the answer for one who joined, or waited in vain.
@@ -109,7 +108,7 @@ fn write(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize
         }
         let joined = groups.joined(answer);
         JoinGroupResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             error_code: ErrorCode::NONE,
             generation_id: joined.generation,
             protocol_type: Some(joined.protocol_type),
@@ -135,7 +134,7 @@ fn write(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize
 /// Writes an answer that says no.
 fn refuse(code: ErrorCode, member_id: &str, w: &mut Writer<'_>, version: i16) {
     JoinGroupResponse {
-        throttle_time_ms: 0,
+        throttle_time_ms: w.throttle_time_ms(),
         error_code: code,
         generation_id: -1,
         protocol_type: None,

@@ -54,8 +54,7 @@ pub fn handle(
         Ok(split) => split,
         Err(out) => {
             let code = ErrorCode::INVALID_REQUEST;
-            let bytes = request.answer(out, |w| refuse(code, w, request.version));
-            return Ok(Step::Reply { bytes });
+            return Ok(request.reply(out, |w| refuse(code, w, request.version)));
         }
     };
 
@@ -73,8 +72,7 @@ pub fn handle(
     }
 
     let code = |place| outcomes.get(place);
-    let bytes = request.answer(out, |w| encode(&ask, request.version, error, &code, w));
-    Ok(Step::Reply { bytes })
+    Ok(request.reply(out, |w| encode(&ask, request.version, error, &code, w)))
 }
 
 /// Writes the answer: about all of it, or with a code for each member by its place.
@@ -86,7 +84,7 @@ fn encode(
     w: &mut Writer<'_>,
 ) {
     LeaveGroupResponse {
-        throttle_time_ms: 0,
+        throttle_time_ms: w.throttle_time_ms(),
         error_code: error.unwrap_or_default(),
         members: &mut |list| {
             for (place, member) in ask.members.iter().enumerate().filter(|_| error.is_none()) {
@@ -103,7 +101,8 @@ fn encode(
 
 /// Writes an answer that says no to all of it.
 pub(super) fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
-    LeaveGroupResponse { throttle_time_ms: 0, error_code, members: &mut |_| {} }.encode(w, version);
+    LeaveGroupResponse { throttle_time_ms: w.throttle_time_ms(), error_code, members: &mut |_| {} }
+        .encode(w, version);
 }
 
 const NONE: ErrorCode = ErrorCode::NONE;

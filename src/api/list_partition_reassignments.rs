@@ -51,14 +51,13 @@ pub fn handle(
     _now: Now,
 ) -> Result<Step, Malformed> {
     ListPartitionReassignmentsRequest::decode(&mut request.reader(), request.version)?;
-    let bytes = request.answer(out, |w| refuse(ErrorCode::NONE, w, request.version));
-    Ok(Step::Reply { bytes })
+    Ok(request.reply(out, |w| refuse(ErrorCode::NONE, w, request.version)))
 }
 
 /// Writes an answer without partitions.
 pub(super) fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
     ListPartitionReassignmentsResponse {
-        throttle_time_ms: 0,
+        throttle_time_ms: w.throttle_time_ms(),
         error_code,
         error_message: None,
         topics: &mut |_| {},

@@ -172,8 +172,12 @@ pub struct Request<'a> {
     pub client_id: Option<&'a str>,
     /// The message: what follows the header.
     pub body: &'a [u8],
+    /// How long the client is asked to wait before it goes on, in ms (KIP-219); 0: not at all.
+    pub throttle_time_ms: i32,
     /// The error codes that its answer has, for the metrics.
     pub errors: Cell<ErrorsSeen>,
+    /// The digest of its answer.
+    pub digest: Cell<u64>,
 }
 
 /// The bytes are not a request; says why. Kafka answers none of these and closes the connection.
@@ -188,6 +192,8 @@ pub enum Step {
     Reply {
         /// The answer's whole length.
         bytes: usize,
+        /// See [`Writer::digest`]: what an answer shows may have changed when the next window is written.
+        digest: u64,
     },
     /// The same, to be sent once `until` is settled. If that failed, [`fail`] makes the answer.
     ReplyAfter {
@@ -337,9 +343,32 @@ impl<'a> Request<'a> {
     /// the whole answer's length.
     pub fn answer(&self, out: Window<'_>, encode: impl FnOnce(&mut Writer<'_>)) -> usize {
         let mut w = Writer::window(out.buf, out.from);
+        w.set_throttle_time_ms(self.throttle_time_ms);
         answer_write(&mut w, self.api, self.version, self.correlation_id, encode);
         self.errors.set(w.errors());
+        self.digest.set(w.digest());
         w.len()
+    }
+
+    /// The same, for an answer that is to be sent at once.
+    pub fn reply(&self, out: Window<'_>, encode: impl FnOnce(&mut Writer<'_>)) -> Step {
+        let bytes = self.answer(out, encode);
+        Step::Reply { bytes, digest: self.digest.get() }
+    }
+
+    /// The same, for an answer that waits for `until`, if that is anything.
+    pub fn reply_after(
+        &self,
+        out: Window<'_>,
+        until: Until,
+        encode: impl FnOnce(&mut Writer<'_>),
+    ) -> Step {
+        match self.reply(out, encode) {
+            Step::Reply { bytes, .. } if until.tickets != Until::default().tickets => {
+                Step::ReplyAfter { bytes, until }
+            }
+            step => step,
+        }
     }
 
     /// Who waits for the answer that `write` will write once other members of a group came.
@@ -412,7 +441,9 @@ fn request_from<'a>(peer: &'a Peer, frame: &'a [u8]) -> Result<Request<'a>, Malf
         correlation_id: header.correlation_id,
         client_id: header.client_id,
         body: r.rest(),
+        throttle_time_ms: 0,
         errors: Cell::default(),
+        digest: Cell::default(),
     })
 }
 
@@ -442,7 +473,7 @@ mod tests {
         let mut buf = [0; 1024];
         // Version 9, correlation id 5, no client id, no tags, and what no one can read.
         let frame = bytes_of(&[&[0, 18, 0, 9, 0, 0, 0, 5, 255, 255, 0], b"what"]);
-        let Step::Reply { bytes } = bench.step_raw(&frame, &mut buf) else {
+        let Step::Reply { bytes, .. } = bench.step_raw(&frame, &mut buf) else {
             panic!("it is answered");
         };
         assert_eq!(bytes, 4 + 4 + 2 + 4 + 6 * APIS.len());
@@ -475,6 +506,23 @@ mod tests {
         }
         frame.push(0);
         assert!(matches!(bench.step_raw(&frame, &mut buf), Step::Close(_)));
+    }
+
+    #[test]
+    fn an_answer_says_how_long_its_client_is_asked_to_wait() {
+        use kafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
+        use kafka_protocol::protocol::Decodable;
+        let mut bench = Bench::new();
+        let mut buf = [0; 256];
+        let peer = bench.peer;
+        let frame = frame_of(3, &HeartbeatRequest::default());
+        let mut request = request_from(&peer, &frame).unwrap();
+        request.throttle_time_ms = 70;
+        let out = Window { buf: &mut buf, from: 0 };
+        let step = (request.api.handle)(&mut bench.broker, &request, out, bench.now);
+        assert!(matches!(step, Ok(Step::Reply { .. })), "{step:?}");
+        let mut answer = bytes::Bytes::copy_from_slice(&buf[8..]);
+        assert_eq!(HeartbeatResponse::decode(&mut answer, 3).unwrap().throttle_time_ms, 70);
     }
 
     #[test]

@@ -87,8 +87,7 @@ pub fn handle(
         Ok(split) => split,
         Err(out) => {
             let mut code = || ErrorCode::INVALID_COMMIT_OFFSET_SIZE;
-            let bytes = request.answer(out, |w| encode(&ask, request.version, w, &mut code));
-            return Ok(Step::Reply { bytes });
+            return Ok(request.reply(out, |w| encode(&ask, request.version, w, &mut code)));
         }
     };
     let mut commits =
@@ -113,12 +112,7 @@ pub fn handle(
     let (outcomes, until) = (commits.outcomes, commits.until);
     let mut places = 0..;
     let mut code = || places.next().map_or(ErrorCode::NONE, |place| outcomes.get(place));
-    let bytes = request.answer(out, |w| encode(&ask, request.version, w, &mut code));
-    Ok(if until == Until::default() {
-        Step::Reply { bytes }
-    } else {
-        Step::ReplyAfter { bytes, until }
-    })
+    Ok(request.reply_after(out, until, |w| encode(&ask, request.version, w, &mut code)))
 }
 
 /// Whether this may come from whom it says it comes from.
@@ -149,7 +143,7 @@ fn encode(
     code: &mut dyn FnMut() -> ErrorCode,
 ) {
     OffsetCommitResponse {
-        throttle_time_ms: 0,
+        throttle_time_ms: w.throttle_time_ms(),
         topics: &mut |list| {
             for topic in ask.topics {
                 list.push(OffsetCommitResponseTopic {

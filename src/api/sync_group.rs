@@ -65,8 +65,7 @@ pub fn handle(
     let Err(code) = synced else {
         return Ok(Step::Job);
     };
-    let bytes = request.answer(out, |w| refuse(code, w, request.version));
-    Ok(Step::Reply { bytes })
+    Ok(request.reply(out, |w| refuse(code, w, request.version)))
 }
 
 /// Writes the answer for one who asked and is a member, or waited in vain.
@@ -77,7 +76,7 @@ fn write(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize
         }
         let group = groups.answered(answer);
         SyncGroupResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             error_code: ErrorCode::NONE,
             protocol_type: Some(group.protocol_type()),
             protocol_name: group.protocol(),
@@ -90,7 +89,7 @@ fn write(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize
 /// Writes an answer that says no.
 pub(super) fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
     SyncGroupResponse {
-        throttle_time_ms: 0,
+        throttle_time_ms: w.throttle_time_ms(),
         error_code,
         protocol_type: None,
         protocol_name: None,

@@ -16,7 +16,9 @@ pub struct Writer<'b> {
     len: usize,
     version: i16,
     flexible: bool,
+    throttle_time_ms: i32,
     errors: ErrorsSeen,
+    digest: u64,
 }
 
 /// The first few different error codes of an answer, for the metrics; the rest is no error.
@@ -37,7 +39,9 @@ impl<'b> Writer<'b> {
             len: 0,
             version: 0,
             flexible: false,
+            throttle_time_ms: 0,
             errors: ErrorsSeen::default(),
+            digest: 0,
         }
     }
 
@@ -57,6 +61,16 @@ impl<'b> Writer<'b> {
         self.version
     }
 
+    /// Sets how long the client is asked to wait before it goes on, in ms (KIP-219).
+    pub fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
+    /// How long the client is asked to wait; 0 unless it was set.
+    pub fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     /// How many bytes the answer has so far, whether they were kept or not.
     pub fn len(&self) -> usize {
         self.len
@@ -72,8 +86,22 @@ impl<'b> Writer<'b> {
         if self.len <= self.end() { Ok(self.len) } else { Err(Error::Overflow) }
     }
 
+    /// A digest of all that was written, inside the buffer and outside of it: two answers that have the
+    /// same are the same.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Lengths and counts that are filled in later follow from what is noted here.
+    fn digest_add(&mut self, word: u64) {
+        self.digest = (self.digest.rotate_left(5) ^ word).wrapping_mul(DIGEST_FACTOR);
+    }
+
     /// Appends bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks();
+        words.iter().for_each(|word| self.digest_add(u64::from_le_bytes(*word)));
+        rest.iter().for_each(|byte| self.digest_add(u64::from(*byte)));
         let at = self.len;
         self.len = at.saturating_add(bytes.len());
         self.put(at, bytes);
@@ -81,6 +109,8 @@ impl<'b> Writer<'b> {
 
     /// The same for numbers, which need no copy.
     fn fixed<const N: usize>(&mut self, bytes: [u8; N]) {
+        let word = bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        self.digest_add(word);
         let at = self.len;
         self.len = at.saturating_add(N);
         let kept_at = at.checked_sub(self.from);
@@ -218,6 +248,9 @@ impl<'b> Writer<'b> {
         self.from.saturating_add(self.out.len())
     }
 }
+
+/// Odd, so that no two words have the same product: 2^64 divided by the golden ratio.
+const DIGEST_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A value of a response: how it is written.
 pub trait Encode {

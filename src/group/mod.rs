@@ -31,7 +31,7 @@ use members::{Awaits, Member, MemberAt, Members};
 pub use show::{GroupShown, Joined, MemberShown};
 use states::{Act, Event, State};
 use waits::Wait;
-pub use waits::{Answer, Role, WaitStep, Waiter, WriteAnswer};
+pub use waits::{Answer, Role, WaitNext, Waiter, WriteAnswer};
 
 /// A member's id.
 pub type MemberId = heapless::String<{ limits::GROUP_MEMBER_ID_BYTES_MAX }>;

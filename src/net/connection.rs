@@ -330,7 +330,7 @@ impl<C: Core> Connection<C> {
                 self.settle_replies().await?;
             }
             match self.dispatch(&frame, 0) {
-                Step::Reply { bytes } => {
+                Step::Reply { bytes, .. } => {
                     return self.owe(frame, bytes, Until::default()).await;
                 }
                 Step::ReplyAfter { bytes, until } => {

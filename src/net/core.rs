@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::api::produce::{Front, Long, Next, Staged};
 use crate::api::{self, Pool, Step, Window};
-use crate::broker::{Broker, ConnId, JobStep, Peer};
+use crate::broker::{Broker, ConnId, JobNext, Peer};
 use crate::clock::{Mono, Now};
 use crate::codec::ErrorCode;
 use crate::error::DiskError;
@@ -77,7 +77,7 @@ pub trait Core: 'static {
         buf: &mut [u8],
         read: Option<Result<(), DiskError>>,
         now: Now,
-    ) -> JobStep;
+    ) -> JobNext;
     /// See [`Broker::job_cancel`].
     fn job_cancel(&mut self, conn: ConnId);
     /// See [`Broker::woken`].
@@ -190,7 +190,7 @@ impl Core for Broker {
         buf: &mut [u8],
         read: Option<Result<(), DiskError>>,
         now: Now,
-    ) -> JobStep {
+    ) -> JobNext {
         Broker::job_step(self, conn, buf, read, now)
     }
 

@@ -102,6 +102,22 @@ fn an_answer_of_any_length_reaches_a_slow_reader_whole() {
 }
 
 #[test]
+fn a_long_answer_that_changes_while_it_is_sent_is_cut_off_and_a_short_one_is_not() {
+    let server = Server::start(|_| {});
+    let mut slow = server.connect();
+    slow.send(&request(ECHO, 0, 1, 20_000_000, 0));
+    let mut begin = [0; 8];
+    slow.0.read_exact(&mut begin).unwrap();
+    let mut other = server.connect();
+    other.send(&[request(WAKE, 0, 2, 0, 0), request(ECHO, 0, 3, 60_000, 0)].concat());
+    assert_eq!((other.answer(), other.answer()), ((2, 0), (3, 60_000)));
+    // Nothing of what it is after the change follows.
+    let mut rest = Vec::new();
+    let _ = slow.0.read_to_end(&mut rest);
+    assert!(rest.len() < 20_000_000, "{}", rest.len());
+}
+
+#[test]
 fn a_failed_sync_makes_produce_answers_say_so_and_dispatches_others_again() {
     let server = Server::start(|_| {});
     server.disk.fails.store(true, Ordering::Relaxed);

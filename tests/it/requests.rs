@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use brooklet::api::{self, APIS, Step, Window};
-use brooklet::broker::{Broker, ConnId, JobStep, Partly, Peer};
+use brooklet::broker::{Broker, ConnId, JobNext, Partly, Peer};
 use brooklet::clock::{Mono, Now};
 use brooklet::config::{Config, RingConfig};
 use brooklet::limits;
@@ -268,8 +268,8 @@ impl World {
         let window = Window { buf: &mut self.window, from: 0 };
         let step = api::dispatch(&mut self.broker, &peer, &frame, window, self.now);
         let client = match step {
-            Step::Reply { bytes } => {
-                let answer = self.reply(conn, &frame, bytes);
+            Step::Reply { bytes, digest } => {
+                let answer = self.reply(conn, &frame, bytes, digest);
                 if let Some(answer) = answer {
                     self.answer(&frame, &answer);
                 }
@@ -301,12 +301,12 @@ impl World {
     }
 
     /// The whole of an answer, window by window; none: it changed meanwhile.
-    fn reply(&mut self, conn: u16, frame: &[u8], bytes: usize) -> Option<Vec<u8>> {
+    fn reply(&mut self, conn: u16, frame: &[u8], bytes: usize, digest: u64) -> Option<Vec<u8>> {
         let mut whole = self.window[..bytes.min(self.window.len())].to_vec();
         while whole.len() < bytes {
             let window = Window { buf: &mut self.window, from: whole.len() };
             let step = api::dispatch(&mut self.broker, &rig::peer(conn), frame, window, self.now);
-            if step != (Step::Reply { bytes }) {
+            if step != (Step::Reply { bytes, digest }) {
                 return None;
             }
             let more = (bytes - whole.len()).min(self.window.len());
@@ -352,21 +352,21 @@ impl World {
         let (mut read, mut sent) = (None, Vec::new());
         for _ in 0..100_000 {
             match self.broker.job_step(ConnId(conn), &mut buf, read.take(), self.now) {
-                JobStep::Read { file, at, from, to } => {
+                JobNext::Read { file, at, from, to } => {
                     read = Some(self.disk.read(file, at, &mut buf[from..to]));
                 }
-                JobStep::Send { from, to } => sent.extend_from_slice(&buf[from..to]),
-                JobStep::Sleep(until) => {
+                JobNext::Send { from, to } => sent.extend_from_slice(&buf[from..to]),
+                JobNext::Sleep(until) => {
                     assert!(until > self.now.mono, "{}", shown(&frame));
                     self.clients[usize::from(conn)] = Client::Asleep { frame, until };
                     return;
                 }
-                JobStep::Done => {
+                JobNext::Done => {
                     self.answer(&frame, &sent);
                     self.clients[usize::from(conn)] = Client::Idle;
                     return;
                 }
-                JobStep::Close(_) => return self.gone(conn),
+                JobNext::Close(_) => return self.gone(conn),
             }
         }
         panic!("a job without an end: {}", shown(&frame));

@@ -6,7 +6,7 @@ use super::gone::{Gone, Was};
 use super::lookup::Lookup;
 use super::plan::{Cut, Plan};
 use super::send::Sending;
-use crate::broker::JobStep;
+use crate::broker::JobNext;
 use crate::clock::{Mono, Now};
 use crate::error::DiskError;
 use crate::log::read::cursors::Cursors;
@@ -122,7 +122,7 @@ impl Job {
         context: &mut Context<'_>,
         buf: &mut [u8],
         read: Option<Result<(), DiskError>>,
-    ) -> JobStep {
+    ) -> JobNext {
         assert!(buf.len() >= BUFFER_BYTES_MIN, "a lease is larger");
         if let Some(reading) = self.reading.take()
             && let Err(step) = self.read_done(context, buf, &reading, read)
@@ -136,7 +136,7 @@ impl Job {
         }
         loop {
             let step = match self.phase {
-                Phase::Idle => Some(JobStep::Close("no read job")),
+                Phase::Idle => Some(JobNext::Close("no read job")),
                 Phase::Sleep => {
                     context.arena.unwait(self.list);
                     self.restart(context);
@@ -160,7 +160,7 @@ impl Job {
         buf: &mut [u8],
         reading: &Reading,
         outcome: Option<Result<(), DiskError>>,
-    ) -> Result<(), JobStep> {
+    ) -> Result<(), JobNext> {
         let window = reading.window;
         if context.source.segment(window.ring, window.seq).is_none() {
             return self.again(context, "what was being read was overwritten");
@@ -195,10 +195,10 @@ impl Job {
         &mut self,
         context: &mut Context<'_>,
         why: &'static str,
-    ) -> Result<(), JobStep> {
+    ) -> Result<(), JobNext> {
         self.attempts += 1;
         if self.sending.started() || self.attempts > ATTEMPTS_MAX {
-            return Err(JobStep::Close(why));
+            return Err(JobNext::Close(why));
         }
         self.restart(context);
         Ok(())
@@ -225,7 +225,7 @@ impl Job {
     }
 
     /// Asks for a window of a segment.
-    pub(super) fn read(&mut self, wanted: &Wanted, buf: &[u8]) -> JobStep {
+    pub(super) fn read(&mut self, wanted: &Wanted, buf: &[u8]) -> JobNext {
         let from = window_from(buf.len());
         let room = spans_from(buf.len()) - from;
         let few = if self.cautious { CAUTIOUS_BYTES } else { room };
@@ -234,7 +234,7 @@ impl Job {
             Window { ring: wanted.file.ring, seq: wanted.seq, at: wanted.at, bytes, broken: false };
         self.window = None;
         self.reading = Some(Reading { window, records: false });
-        JobStep::Read { file: wanted.file, at: wanted.at, from, to: from + bytes }
+        JobNext::Read { file: wanted.file, at: wanted.at, from, to: from + bytes }
     }
 
     pub(super) fn view<'a>(&self, buf: &'a [u8]) -> View<'a> {

@@ -9,7 +9,7 @@ use super::entries::NIL;
 use super::job::{Context, Job, Phase};
 use super::plan::Cut;
 use super::send::Sending;
-use crate::broker::JobStep;
+use crate::broker::JobNext;
 use crate::codec::Reader;
 use crate::log::read::batch::{self, BatchHead, Batches};
 use crate::log::read::walk::{self, Walk};
@@ -48,7 +48,7 @@ enum Scanned {
 }
 
 impl Job {
-    pub(super) fn lookup(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+    pub(super) fn lookup(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {
         loop {
             if self.walk.is_none() {
                 if !self.lookup_next(context) {
@@ -121,14 +121,14 @@ impl Job {
         }
     }
 
-    fn lookup_run(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+    fn lookup_run(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {
         let view = self.view(buf);
         let walk = self.walk.as_mut()?;
         match walk.next(context.source, context.cursors, &view) {
-            walk::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
-            walk::Step::Broken(_) => {}
-            walk::Step::End => self.lookup_nothing(context),
-            walk::Step::Run(found) => {
+            walk::Passed::Read(wanted) => return Some(self.read(&wanted, buf)),
+            walk::Passed::Broken(_) => {}
+            walk::Passed::End => self.lookup_nothing(context),
+            walk::Passed::Run(found) => {
                 if found.run.timestamp_max_ms < self.lookup.target_ms {
                     walk.wanted(found.run.end());
                     let newest_ms = found.run.timestamp_max_ms;
@@ -145,19 +145,19 @@ impl Job {
         None
     }
 
-    fn lookup_batch(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+    fn lookup_batch(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {
         let view = self.view(buf);
         let walk = self.walk.as_mut()?;
         let cut = self.cut.as_mut()?;
         match cut.batches.next(&view) {
-            batch::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
-            batch::Step::Broken(_) => {}
-            batch::Step::End => {
+            batch::Scanned::Read(wanted) => return Some(self.read(&wanted, buf)),
+            batch::Scanned::Broken(_) => {}
+            batch::Scanned::End => {
                 walk.wanted(cut.found.run.end());
                 self.cut = None;
             }
-            batch::Step::Batch(head, _) if head.last < walk.want() => {}
-            batch::Step::Batch(head, at) => {
+            batch::Scanned::Batch(head, _) if head.last < walk.want() => {}
+            batch::Scanned::Batch(head, at) => {
                 let from = head.first.max(walk.want());
                 if head.newest_ms < self.lookup.target_ms {
                     self.lookup.best_ms = self.lookup.best_ms.max(head.newest_ms);
@@ -180,7 +180,7 @@ impl Job {
         None
     }
 
-    fn lookup_record(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+    fn lookup_record(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {
         match self.lookup_scan(buf)? {
             Scanned::Read(wanted) => return Some(self.read(&wanted, buf)),
             Scanned::Found(offset, timestamp_ms) => {
