@@ -5,7 +5,7 @@
 //!   nothing.
 //! - Topics alone can be changed: the broker's settings stand in its configuration file.
 
-use super::change::{Change, Items, Made, Said, Wanted};
+use super::change::{Change, Items, Made, Said, Wanted, identity_of};
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
@@ -13,7 +13,6 @@ use crate::broker::topic_config::{self, Edit};
 use crate::broker::topics::{self, Growth, RECORD_BYTES, SHARED_RING};
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, Writer, message};
-use crate::limits;
 use crate::log::StageError;
 use crate::log::state::TopicConfigs;
 use crate::types::{Ticket, TopicId};
@@ -72,23 +71,25 @@ pub fn handle(
 impl<'a> Items for AlterConfigsRequest<'a> {
     type Item = AlterConfigsResource<'a>;
     type New = NewConfigs;
+    const ANSWERS_ALL: bool = true;
 
     fn items(&self) -> impl Iterator<Item = AlterConfigsResource<'a>> {
         self.resources.iter()
+    }
+
+    fn identity(&self, _: &Broker, resource: &AlterConfigsResource<'a>) -> Option<u64> {
+        let kind = resource.resource_type.to_be_bytes();
+        identity_of(&[&kind, resource.resource_name.as_bytes()])
     }
 
     fn check(
         &self,
         broker: &Broker,
         _: &mut Growth,
-        _: usize,
+        twice: bool,
         resource: &AlterConfigsResource<'a>,
     ) -> Result<Option<Wanted<NewConfigs>>, Refusal> {
         let (kind, name) = (resource.resource_type, resource.resource_name);
-        let same = |other: &AlterConfigsResource<'_>| {
-            other.resource_type == kind && other.resource_name == name
-        };
-        let twice = || self.resources.iter().filter(same).count() > 1;
         let edit = |_: &TopicConfigs| configs_of(resource.configs);
         alter(broker, (kind, name), twice, edit)
     }
@@ -123,7 +124,7 @@ impl<'a> Items for AlterConfigsRequest<'a> {
 
 fn configs_of(configs: Array<'_, AlterableConfig<'_>>) -> Result<TopicConfigs, Refusal> {
     let mut edit = Edit::default();
-    if configs.len() > limits::ADMIN_ITEMS_MAX {
+    if configs.len() > topic_config::KEYS.len() {
         return Err(too_many());
     }
     for (at, config) in configs.iter().enumerate() {
@@ -143,11 +144,11 @@ fn configs_of(configs: Array<'_, AlterableConfig<'_>>) -> Result<TopicConfigs, R
 pub(super) fn alter(
     broker: &Broker,
     (kind, name): (i8, &str),
-    twice: impl FnOnce() -> bool,
+    twice: bool,
     edit: impl FnOnce(&TopicConfigs) -> Result<TopicConfigs, Refusal>,
 ) -> Result<Option<Wanted<NewConfigs>>, Refusal> {
     let invalid = |why| Refusal::new(ErrorCode::INVALID_REQUEST, why);
-    if twice() {
+    if twice {
         return Err(invalid(format_args!("Each resource must appear at most once.")));
     }
     if kind == BROKER {

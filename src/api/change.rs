@@ -1,6 +1,7 @@
 //! How a request that changes something is carried out: all of it is looked at; then, if everything has
 //! its room, all of it is done, with an outcome for each item; then the answer is made of the outcomes.
 
+use super::once::Once;
 use super::outcomes::Makings;
 use super::{Request, Step, Window};
 use crate::broker::Broker;
@@ -21,22 +22,25 @@ pub(super) trait Items {
     /// The bytes of what is known of a change only when it was made, such as a new id; at most
     /// [`Made`] has.
     const MADE_BYTES: usize = 0;
+    /// Whether each of the items that are about the same is answered, not only the first.
+    const ANSWERS_ALL: bool = false;
 
     /// Every item, in the order of the request.
     fn items(&self) -> impl Iterator<Item = Self::Item>;
 
-    /// Whether the answer to an earlier item is the answer to this one, at its place, too.
-    fn repeats(&self, _broker: &Broker, _place: usize, _item: &Self::Item) -> bool {
-        false
+    /// What an item is about, if items are not to be about the same: a digest of that.
+    fn identity(&self, _broker: &Broker, _item: &Self::Item) -> Option<u64> {
+        None
     }
 
     /// What there is to change for an item, if anything, or why it is refused. `growth` counts what those
-    /// before it add to the tables. As long as nothing is synced, it finds the same again.
+    /// before it add to the tables; `twice`: another item is about the same. As long as nothing is
+    /// synced, it finds the same again.
     fn check(
         &self,
         broker: &Broker,
         growth: &mut Growth,
-        place: usize,
+        twice: bool,
         item: &Self::Item,
     ) -> Result<Option<Wanted<Self::New>>, Refusal>;
 
@@ -83,8 +87,20 @@ pub(super) struct Said<'a> {
     pub refusal: Option<Refusal>,
     /// What is created already, or on its way.
     growth: Growth,
+    twins: Twins,
     made: Option<Makings<'a>>,
 }
+
+/// Which items are about the same as others, by their places.
+#[derive(Default)]
+struct Twins {
+    /// As an earlier one.
+    earlier: Places,
+    /// As a later one.
+    later: Places,
+}
+
+type Places = Once<{ limits::ADMIN_ITEMS_MAX.div_ceil(64) }>;
 
 /// What became of an item: what was made, and the change if it is one.
 pub(super) type Outcome<T> = Result<(Made, Option<T>), Refusal>;
@@ -100,9 +116,13 @@ impl Change<'_, '_> {
         settled: Result<(), Busy>,
     ) -> Step {
         let growth = broker.growth_staged();
-        let mut said = Said { brief: false, refusal: None, growth, made: None };
+        let twins = Twins::default();
+        let mut said = Said { brief: false, refusal: None, growth, twins, made: None };
         let looked = self.check_items().and(settled);
-        let looked = looked.and_then(|()| self.look(broker, items, &mut said, out.buf.len()));
+        let looked = looked.and_then(|()| {
+            said.twins = Twins::of(items, broker, out.buf);
+            self.look(broker, items, &mut said, out.buf.len())
+        });
         match looked.map_err(Busy::refusal) {
             Ok(true) => {}
             Ok(false) => return self.reply(broker, items, &said, out, Until::default()),
@@ -114,7 +134,7 @@ impl Change<'_, '_> {
         }
         let count = items.items().count();
         let (mut made, out) = Makings::split(out, count, I::MADE_BYTES);
-        let until = do_all(broker, items, growth, &mut made, now);
+        let until = do_all(broker, items, &said, &mut made, now);
         said.made = Some(made);
         self.reply(broker, items, &said, out, until)
     }
@@ -136,10 +156,8 @@ impl Change<'_, '_> {
         let mut count = 0;
         for (place, item) in items.items().enumerate() {
             count += 1;
-            if items.repeats(broker, place, &item) {
-                continue;
-            }
-            if let Ok(Some(wanted)) = items.check(broker, &mut growth, place, &item)
+            let checked = said.check(items, broker, &mut growth, place, &item);
+            if let Some(Ok(Some(wanted))) = checked
                 && let Some(ring) = rings.get_mut(usize::from(wanted.ring.0))
             {
                 *ring = Some(ring.unwrap_or(0) + wanted.bytes);
@@ -183,16 +201,15 @@ impl Change<'_, '_> {
 fn do_all<I: Items>(
     broker: &mut Broker,
     items: &I,
-    mut growth: Growth,
+    said: &Said<'_>,
     made: &mut Makings<'_>,
     now: Now,
 ) -> Until {
+    let mut growth = said.growth;
     let mut until = Until::default();
     for (place, item) in items.items().enumerate() {
-        if items.repeats(broker, place, &item) {
-            continue;
-        }
-        let Ok(Some(wanted)) = items.check(broker, &mut growth, place, &item) else {
+        let checked = said.check(items, broker, &mut growth, place, &item);
+        let Some(Ok(Some(wanted))) = checked else {
             continue;
         };
         // There was room, so that it is the disk if this fails.
@@ -207,7 +224,46 @@ fn do_all<I: Items>(
     until
 }
 
+impl Twins {
+    /// Compares all items with each other, with `scratch` for what they are about.
+    fn of<I: Items>(items: &I, broker: &Broker, scratch: &mut [u8]) -> Twins {
+        let mut twins = Twins::default();
+        let (seen, _) = scratch.as_chunks_mut::<8>();
+        for (place, item) in items.items().enumerate().take(limits::ADMIN_ITEMS_MAX) {
+            let Some(identity) = items.identity(broker, &item) else {
+                return twins;
+            };
+            let identity = identity.to_ne_bytes();
+            let (before, rest) = seen.split_at_mut(place.min(seen.len()));
+            if let Some(first) = before.iter().position(|other| *other == identity) {
+                twins.later.first(first as u16);
+                twins.earlier.first(place as u16);
+            }
+            if let Some(own) = rest.first_mut() {
+                *own = identity;
+            }
+        }
+        twins
+    }
+}
+
 impl Said<'_> {
+    /// What there is to change for an item; none: an earlier one answers for it. It is asked in three
+    /// places, and long.
+    #[inline(never)]
+    fn check<I: Items>(
+        &self,
+        items: &I,
+        broker: &Broker,
+        growth: &mut Growth,
+        place: usize,
+        item: &I::Item,
+    ) -> Option<Result<Option<Wanted<I::New>>, Refusal>> {
+        let place = place as u16;
+        let (earlier, later) = (self.twins.earlier.has(place), self.twins.later.has(place));
+        (!earlier || I::ANSWERS_ALL).then(|| items.check(broker, growth, earlier || later, item))
+    }
+
     /// Each item that the answer shows, with what became of it.
     pub fn outcomes<'s, I: Items>(
         &'s self,
@@ -220,10 +276,7 @@ impl Said<'_> {
                 // All get the same answer, so that they need not be compared with each other.
                 return Some((item, Err(refusal.clone())));
             }
-            if items.repeats(broker, place, &item) {
-                return None;
-            }
-            let checked = items.check(broker, &mut growth, place, &item);
+            let checked = self.check(items, broker, &mut growth, place, &item)?;
             let made = self.made.as_ref().and_then(|made| made.get(place));
             let outcome = match (made, checked) {
                 (Some(Err(())), _) => {
@@ -241,6 +294,16 @@ impl Said<'_> {
     pub fn message<'r>(&self, refusal: &'r Refusal) -> Option<&'r str> {
         (!self.brief).then_some(refusal.message.as_str())
     }
+}
+
+/// A digest of what an item is about.
+pub(super) fn identity_of(parts: &[&[u8]]) -> Option<u64> {
+    let mut w = Writer::counting();
+    for part in parts {
+        w.raw(part);
+        w.raw(&part.len().to_ne_bytes());
+    }
+    Some(w.digest())
 }
 
 const STORAGE_FAILS: &str = "The broker's storage is failing.";

@@ -4,7 +4,7 @@
 //! - `count` is the new total; it must grow. `validate_only` checks and changes nothing.
 //! - `timeout_ms` is ignored: the answer waits for one sync.
 
-use super::change::{Change, Items, Made, Said, Wanted};
+use super::change::{Change, Items, Made, Said, Wanted, identity_of};
 use super::{Malformed, Request, Step, Window, replicas_check};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
@@ -70,18 +70,18 @@ impl<'a> Items for CreatePartitionsRequest<'a> {
         self.topics.iter()
     }
 
-    fn repeats(&self, _: &Broker, place: usize, topic: &CreatePartitionsTopic<'a>) -> bool {
-        self.topics.iter().take(place).any(|other| other.name == topic.name)
+    fn identity(&self, _: &Broker, topic: &CreatePartitionsTopic<'a>) -> Option<u64> {
+        identity_of(&[topic.name.as_bytes()])
     }
 
     fn check(
         &self,
         broker: &Broker,
         growth: &mut Growth,
-        place: usize,
+        twice: bool,
         topic: &CreatePartitionsTopic<'a>,
     ) -> Result<Option<Wanted<(TopicId, u32)>>, Refusal> {
-        if self.topics.iter().skip(place + 1).any(|other| other.name == topic.name) {
+        if twice {
             let why = format_args!("Duplicate topic name.");
             return Err(Refusal::new(ErrorCode::INVALID_REQUEST, why));
         }

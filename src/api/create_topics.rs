@@ -10,7 +10,8 @@
 //! - Configs and messages are left out of an answer that would not fit one window with them, as with
 //!   some forty topics.
 
-use super::change::{Change, Items, Made, Outcome, Said, Wanted};
+use super::change::{Change, Items, Made, Outcome, Said, Wanted, identity_of};
+use super::once::Once;
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
@@ -102,18 +103,18 @@ impl<'a> Items for CreateTopicsRequest<'a> {
         self.topics.iter()
     }
 
-    fn repeats(&self, _: &Broker, place: usize, topic: &CreatableTopic<'a>) -> bool {
-        self.topics.iter().take(place).any(|other| other.name == topic.name)
+    fn identity(&self, _: &Broker, topic: &CreatableTopic<'a>) -> Option<u64> {
+        identity_of(&[topic.name.as_bytes()])
     }
 
     fn check(
         &self,
         broker: &Broker,
         growth: &mut Growth,
-        place: usize,
+        twice: bool,
         topic: &CreatableTopic<'a>,
     ) -> Result<Option<Wanted<NewTopic>>, Refusal> {
-        if self.topics.iter().skip(place + 1).any(|other| other.name == topic.name) {
+        if twice {
             return Err(invalid_request("Duplicate topic name."));
         }
         let new = NewTopic {
@@ -250,14 +251,15 @@ fn partitions_assigned(topic: &CreatableTopic<'_>, config: &Config) -> Result<u3
         let why = format_args!("Too many partitions are assigned in one request.");
         return Err(Refusal::new(ErrorCode::POLICY_VIOLATION, why));
     }
-    for (at, assignment) in topic.assignments.iter().enumerate() {
+    let mut once = Once::<{ limits::ADMIN_ITEMS_MAX.div_ceil(64) }>::default();
+    for assignment in topic.assignments {
         let index = assignment.partition_index;
-        let mut earlier = topic.assignments.iter().take(at);
-        if earlier.any(|other| other.partition_index == index) {
+        let inside = u16::try_from(index).ok().filter(|index| usize::from(*index) < count);
+        if inside.is_some_and(|index| !once.first(index)) {
             let why = format_args!("Partition {index} is assigned twice.");
             return Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, why));
         }
-        if usize::try_from(index).is_ok_and(|index| index < count) {
+        if inside.is_some() {
             super::replicas_check(assignment.broker_ids, config)?;
         } else {
             let why = format_args!("Partitions must be assigned from 0 on, without a gap.");

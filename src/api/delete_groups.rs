@@ -4,7 +4,7 @@
 //! - A group with members is NON_EMPTY_GROUP (68), an unknown one GROUP_ID_NOT_FOUND (69).
 //! - The answer waits until that is on flash. A failing disk is NOT_COORDINATOR (16), as in Kafka.
 
-use crate::api::change::{Change, Items, Made, Said, Wanted};
+use crate::api::change::{Change, Items, Made, Said, Wanted, identity_of};
 use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
@@ -56,15 +56,15 @@ impl<'a> Items for DeleteGroupsRequest<'a> {
         self.groups_names.iter()
     }
 
-    fn repeats(&self, _: &Broker, place: usize, group: &&'a str) -> bool {
-        self.groups_names.iter().take(place).any(|other| other == *group)
+    fn identity(&self, _: &Broker, group: &&'a str) -> Option<u64> {
+        identity_of(&[group.as_bytes()])
     }
 
     fn check(
         &self,
         broker: &Broker,
         _: &mut Growth,
-        _: usize,
+        _: bool,
         group: &&'a str,
     ) -> Result<Option<Wanted<&'a str>>, Refusal> {
         let refused = |code| Refusal::new(code, format_args!(""));

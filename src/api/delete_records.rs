@@ -88,7 +88,7 @@ impl<'a> Items for DeleteRecordsRequest<'a> {
         &self,
         broker: &Broker,
         _: &mut Growth,
-        _: usize,
+        _: bool,
         (name, asked): &(&'a str, DeleteRecordsPartition),
     ) -> Result<Option<Wanted<NewStart>>, Refusal> {
         let (start, new) = new_start(broker, name, asked)?;

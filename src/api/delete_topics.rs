@@ -4,7 +4,7 @@
 //!   (`topic_names`).
 //! - `timeout_ms` is ignored: the answer waits for one sync.
 
-use super::change::{Change, Items, Made, Said, Wanted};
+use super::change::{Change, Items, Made, Said, Wanted, identity_of};
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
@@ -75,32 +75,32 @@ impl<'a> Items for DeleteTopicsRequest<'a> {
         self.topics.iter().chain(named)
     }
 
-    fn repeats(&self, broker: &Broker, place: usize, topic: &DeleteTopicState<'a>) -> bool {
-        let known = known(broker, topic);
-        self.items().take(place).any(|other| same(&known, topic, &other))
+    fn identity(&self, broker: &Broker, topic: &DeleteTopicState<'a>) -> Option<u64> {
+        match known(broker, topic) {
+            Some((_, id)) => identity_of(&[&id.0]),
+            None => identity_of(&[topic.name.unwrap_or_default().as_bytes(), &topic.topic_id.0]),
+        }
     }
 
     fn check(
         &self,
         broker: &Broker,
         _: &mut Growth,
-        place: usize,
+        twice: bool,
         topic: &DeleteTopicState<'a>,
     ) -> Result<Option<Wanted<TopicId>>, Refusal> {
         let invalid = |why: &str| {
             let why = format_args!("{why}");
             Err(Refusal::new(ErrorCode::INVALID_REQUEST, why))
         };
-        let known = known(broker, topic);
-        let twice = || self.items().skip(place + 1).any(|other| same(&known, topic, &other));
         let by_id = topic.topic_id != TopicId::default();
         match topic.name {
             Some(_) if by_id => return invalid("A topic may not be given by name and by id."),
             None if !by_id => return invalid("Neither a topic's name nor its id is given."),
-            _ if twice() => return invalid("The topic is named twice."),
+            _ if twice => return invalid("The topic is named twice."),
             _ => {}
         }
-        let Some((_, new)) = known else {
+        let Some((_, new)) = known(broker, topic) else {
             let (code, what) = match topic.name {
                 Some(_) => (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "name"),
                 None => (ErrorCode::UNKNOWN_TOPIC_ID, "id"),
@@ -148,18 +148,6 @@ impl<'a> Items for DeleteTopicsRequest<'a> {
 fn known(broker: &Broker, topic: &DeleteTopicState<'_>) -> Option<(TopicName, TopicId)> {
     let slot = broker.topic_asked(topic.name, topic.topic_id)?;
     broker.log.state().topic(slot).map(|found| (found.name.clone(), found.id))
-}
-
-/// Whether two items are the same topic, of which the first is `known` as this.
-fn same(
-    known: &Option<(TopicName, TopicId)>,
-    topic: &DeleteTopicState<'_>,
-    other: &DeleteTopicState<'_>,
-) -> bool {
-    match known {
-        Some((name, id)) => other.name == Some(name) || other.topic_id == *id,
-        None => other.name == topic.name && other.topic_id == topic.topic_id,
-    }
 }
 
 #[cfg(test)]

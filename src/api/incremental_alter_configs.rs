@@ -4,7 +4,7 @@
 //! - Operations: 0 set, 1 delete, 2 append to a list, 3 subtract from a list.
 
 use super::alter_configs::{NewConfigs, alter, named_twice, no_value, too_many};
-use super::change::{Change, Items, Made, Said, Wanted};
+use super::change::{Change, Items, Made, Said, Wanted, identity_of};
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
@@ -12,7 +12,6 @@ use crate::broker::topic_config::{self, Edit};
 use crate::broker::topics::Growth;
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, Writer, message};
-use crate::limits;
 use crate::log::StageError;
 use crate::log::state::TopicConfigs;
 use crate::types::Ticket;
@@ -72,23 +71,25 @@ pub fn handle(
 impl<'a> Items for IncrementalAlterConfigsRequest<'a> {
     type Item = AlterConfigsResource<'a>;
     type New = NewConfigs;
+    const ANSWERS_ALL: bool = true;
 
     fn items(&self) -> impl Iterator<Item = AlterConfigsResource<'a>> {
         self.resources.iter()
+    }
+
+    fn identity(&self, _: &Broker, resource: &AlterConfigsResource<'a>) -> Option<u64> {
+        let kind = resource.resource_type.to_be_bytes();
+        identity_of(&[&kind, resource.resource_name.as_bytes()])
     }
 
     fn check(
         &self,
         broker: &Broker,
         _: &mut Growth,
-        _: usize,
+        twice: bool,
         resource: &AlterConfigsResource<'a>,
     ) -> Result<Option<Wanted<NewConfigs>>, Refusal> {
         let (kind, name) = (resource.resource_type, resource.resource_name);
-        let same = |other: &AlterConfigsResource<'_>| {
-            other.resource_type == kind && other.resource_name == name
-        };
-        let twice = || self.resources.iter().filter(same).count() > 1;
         let edit = |before: &TopicConfigs| edited(before, resource.configs);
         alter(broker, (kind, name), twice, edit)
     }
@@ -126,7 +127,7 @@ fn edited(
     configs: Array<'_, AlterableConfig<'_>>,
 ) -> Result<TopicConfigs, Refusal> {
     let mut edit = Edit::of(before);
-    if configs.len() > limits::ADMIN_ITEMS_MAX {
+    if configs.len() > topic_config::KEYS.len() {
         return Err(too_many());
     }
     for (at, config) in configs.iter().enumerate() {

@@ -342,6 +342,12 @@ impl<'a> Request<'a> {
     /// Writes the answer, or the window's part of it: the header, then what `encode` writes. Gives
     /// the whole answer's length.
     pub fn answer(&self, out: Window<'_>, encode: impl FnOnce(&mut Writer<'_>)) -> usize {
+        let mut encode = Some(encode);
+        self.answer_by(out, &mut |w| encode.take().expect("it is called once")(w))
+    }
+
+    /// The same, once for all handlers.
+    fn answer_by(&self, out: Window<'_>, encode: &mut dyn FnMut(&mut Writer<'_>)) -> usize {
         let mut w = Writer::window(out.buf, out.from);
         w.set_throttle_time_ms(self.throttle_time_ms);
         answer_write(&mut w, self.api, self.version, self.correlation_id, encode);
@@ -352,8 +358,7 @@ impl<'a> Request<'a> {
 
     /// The same, for an answer that is to be sent at once.
     pub fn reply(&self, out: Window<'_>, encode: impl FnOnce(&mut Writer<'_>)) -> Step {
-        let bytes = self.answer(out, encode);
-        Step::Reply { bytes, digest: self.digest.get() }
+        self.reply_after(out, Until::default(), encode)
     }
 
     /// The same, for an answer that waits for `until`, if that is anything.
@@ -363,11 +368,15 @@ impl<'a> Request<'a> {
         until: Until,
         encode: impl FnOnce(&mut Writer<'_>),
     ) -> Step {
-        match self.reply(out, encode) {
-            Step::Reply { bytes, .. } if until.tickets != Until::default().tickets => {
-                Step::ReplyAfter { bytes, until }
-            }
-            step => step,
+        let bytes = self.answer(out, encode);
+        self.answered(bytes, until)
+    }
+
+    fn answered(&self, bytes: usize, until: Until) -> Step {
+        if until.tickets == Until::default().tickets {
+            Step::Reply { bytes, digest: self.digest.get() }
+        } else {
+            Step::ReplyAfter { bytes, until }
         }
     }
 

@@ -90,7 +90,7 @@ impl<'a> Items for Deletion<'a> {
         &self,
         broker: &Broker,
         _: &mut Growth,
-        _: usize,
+        _: bool,
         (topic, index): &(&'a str, i32),
     ) -> Result<Option<Wanted<PartitionHandle>>, Refusal> {
         let refused = |code| Err(Refusal::new(code, format_args!("")));
