@@ -105,12 +105,87 @@ type Places = Once<{ limits::ADMIN_ITEMS_MAX.div_ceil(64) }>;
 /// What became of an item: what was made, and the change if it is one.
 pub(super) type Outcome<T> = Result<(Made, Option<T>), Refusal>;
 
-impl Change<'_, '_> {
-    /// Carries it out. `settled`: whether no change is on its way of what it is about.
-    pub fn carry_out<I: Items>(
+/// The same without its types: what is done with items is there once for all kinds of them.
+pub(super) trait AnyItems {
+    /// Bytes of what is made of an item.
+    fn made_bytes(&self) -> usize;
+
+    /// Hands out what each item is about.
+    fn each_identity(&self, broker: &Broker, take: &mut dyn FnMut(usize, Option<u64>));
+
+    /// Looks at each item: its place, and the ring and the bytes of what there is to change.
+    fn each_wanted(
+        &self,
+        broker: &Broker,
+        said: &Said<'_>,
+        take: &mut dyn FnMut(usize, Option<(RingIndex, usize)>),
+    );
+
+    /// Stages all changes: the place, and the ring, what was made and its ticket, if the disk works.
+    fn stage_all(
         &self,
         broker: &mut Broker,
-        items: &I,
+        said: &Said<'_>,
+        now: Now,
+        take: &mut dyn FnMut(usize, RingIndex, Result<(Made, Ticket), StageError>),
+    );
+
+    /// [`Items::answer`].
+    fn answer_all(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16);
+}
+
+impl<I: Items> AnyItems for I {
+    fn made_bytes(&self) -> usize {
+        I::MADE_BYTES
+    }
+
+    fn each_identity(&self, broker: &Broker, take: &mut dyn FnMut(usize, Option<u64>)) {
+        for (place, item) in self.items().enumerate() {
+            take(place, self.identity(broker, &item));
+        }
+    }
+
+    fn each_wanted(
+        &self,
+        broker: &Broker,
+        said: &Said<'_>,
+        take: &mut dyn FnMut(usize, Option<(RingIndex, usize)>),
+    ) {
+        let mut growth = said.growth;
+        for (place, item) in self.items().enumerate() {
+            let checked = said.check(self, broker, &mut growth, place, &item);
+            let wanted = checked.and_then(Result::ok).flatten();
+            take(place, wanted.map(|wanted| (wanted.ring, wanted.bytes)));
+        }
+    }
+
+    fn stage_all(
+        &self,
+        broker: &mut Broker,
+        said: &Said<'_>,
+        now: Now,
+        take: &mut dyn FnMut(usize, RingIndex, Result<(Made, Ticket), StageError>),
+    ) {
+        let mut growth = said.growth;
+        for (place, item) in self.items().enumerate() {
+            let checked = said.check(self, broker, &mut growth, place, &item);
+            if let Some(wanted) = checked.and_then(Result::ok).flatten() {
+                take(place, wanted.ring, self.stage(broker, wanted.new, now));
+            }
+        }
+    }
+
+    fn answer_all(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16) {
+        self.answer(broker, said, w, version);
+    }
+}
+
+impl Change<'_, '_> {
+    /// Carries it out. `settled`: whether no change is on its way of what it is about.
+    pub fn carry_out(
+        &self,
+        broker: &mut Broker,
+        items: &dyn AnyItems,
         out: Window<'_>,
         now: Now,
         settled: Result<(), Busy>,
@@ -123,18 +198,25 @@ impl Change<'_, '_> {
             said.twins = Twins::of(items, broker, out.buf);
             self.look(broker, items, &mut said, out.buf.len())
         });
-        match looked.map_err(Busy::refusal) {
-            Ok(true) => {}
-            Ok(false) => return self.reply(broker, items, &said, out, Until::default()),
+        let count = match looked.map_err(Busy::refusal) {
+            Ok(Some(count)) => count,
+            Ok(None) => return self.reply(broker, items, &said, out, Until::default()),
             Err(Ok(refusal)) => {
                 (said.brief, said.refusal) = (false, Some(refusal));
                 return self.reply(broker, items, &said, out, Until::default());
             }
             Err(Err(until)) => return Step::Again(until),
-        }
-        let count = items.items().count();
-        let (mut made, out) = Makings::split(out, count, I::MADE_BYTES);
-        let until = do_all(broker, items, &said, &mut made, now);
+        };
+        let (mut made, out) = Makings::split(out, count, items.made_bytes());
+        let mut until = Until::default();
+        // There was room, so that it is the disk if one fails.
+        items.stage_all(broker, &said, now, &mut |place, ring, staged| match staged {
+            Ok((new, ticket)) => {
+                made.set(place, Ok(new));
+                until.add(ring, ticket);
+            }
+            Err(_) => made.set(place, Err(())),
+        });
         said.made = Some(made);
         self.reply(broker, items, &said, out, until)
     }
@@ -143,33 +225,32 @@ impl Change<'_, '_> {
         if self.items <= limits::ADMIN_ITEMS_MAX { Ok(()) } else { Err(Busy::TooMuch) }
     }
 
-    /// Whether there is anything to change; everything has its room then.
-    fn look<I: Items>(
+    /// How many items there are, if there is anything to change; everything has its room then.
+    fn look(
         &self,
         broker: &Broker,
-        items: &I,
+        items: &dyn AnyItems,
         said: &mut Said<'_>,
         window_bytes: usize,
-    ) -> Result<bool, Busy> {
-        let mut growth = said.growth;
+    ) -> Result<Option<usize>, Busy> {
         let mut rings = [None; limits::RINGS_MAX];
         let mut count = 0;
-        for (place, item) in items.items().enumerate() {
+        items.each_wanted(broker, said, &mut |_, wanted| {
             count += 1;
-            let checked = said.check(items, broker, &mut growth, place, &item);
-            if let Some(Ok(Some(wanted))) = checked
-                && let Some(ring) = rings.get_mut(usize::from(wanted.ring.0))
+            if let Some((ring, bytes)) = wanted
+                && let Some(ring) = rings.get_mut(usize::from(ring.0))
             {
-                *ring = Some(ring.unwrap_or(0) + wanted.bytes);
+                *ring = Some(ring.unwrap_or(0) + bytes);
             }
-        }
+        });
         if self.validate_only || rings.iter().all(Option::is_none) {
-            return Ok(false);
+            return Ok(None);
         }
-        let room = window_bytes.checked_sub(Makings::bytes(count, I::MADE_BYTES));
+        let room = window_bytes.checked_sub(Makings::bytes(count, items.made_bytes()));
         let room = room.ok_or(Busy::TooMuch)?;
+        let version = self.request.version;
         let answer_bytes = |said: &Said<'_>| {
-            self.request.answer_bytes(|w| items.answer(broker, said, w, self.request.version))
+            self.request.answer_bytes(|w| items.answer_all(broker, said, w, version))
         };
         // A disk that fails has its say, too.
         said.brief = answer_bytes(said) + count * STORAGE_FAILS.len() > room;
@@ -181,57 +262,30 @@ impl Change<'_, '_> {
                 broker.meta_room(RingIndex(ring), bytes)?;
             }
         }
-        Ok(true)
+        Ok(Some(count))
     }
 
-    fn reply<I: Items>(
+    fn reply(
         &self,
         broker: &Broker,
-        items: &I,
+        items: &dyn AnyItems,
         said: &Said<'_>,
         out: Window<'_>,
         until: Until,
     ) -> Step {
         let version = self.request.version;
-        self.request.reply_after(out, until, |w| items.answer(broker, said, w, version))
+        self.request.reply_after(out, until, |w| items.answer_all(broker, said, w, version))
     }
-}
-
-/// Stages all changes, and notes what was made; what the answer waits for.
-fn do_all<I: Items>(
-    broker: &mut Broker,
-    items: &I,
-    said: &Said<'_>,
-    made: &mut Makings<'_>,
-    now: Now,
-) -> Until {
-    let mut growth = said.growth;
-    let mut until = Until::default();
-    for (place, item) in items.items().enumerate() {
-        let checked = said.check(items, broker, &mut growth, place, &item);
-        let Some(Ok(Some(wanted))) = checked else {
-            continue;
-        };
-        // There was room, so that it is the disk if this fails.
-        match items.stage(broker, wanted.new, now) {
-            Ok((new, ticket)) => {
-                made.set(place, Ok(new));
-                until.add(wanted.ring, ticket);
-            }
-            Err(_) => made.set(place, Err(())),
-        }
-    }
-    until
 }
 
 impl Twins {
     /// Compares all items with each other, with `scratch` for what they are about.
-    fn of<I: Items>(items: &I, broker: &Broker, scratch: &mut [u8]) -> Twins {
+    fn of(items: &dyn AnyItems, broker: &Broker, scratch: &mut [u8]) -> Twins {
         let mut twins = Twins::default();
         let (seen, _) = scratch.as_chunks_mut::<8>();
-        for (place, item) in items.items().enumerate().take(limits::ADMIN_ITEMS_MAX) {
-            let Some(identity) = items.identity(broker, &item) else {
-                return twins;
+        items.each_identity(broker, &mut |place, identity| {
+            let Some(identity) = identity.filter(|_| place < limits::ADMIN_ITEMS_MAX) else {
+                return;
             };
             let identity = identity.to_ne_bytes();
             let (before, rest) = seen.split_at_mut(place.min(seen.len()));
@@ -242,7 +296,7 @@ impl Twins {
             if let Some(own) = rest.first_mut() {
                 *own = identity;
             }
-        }
+        });
         twins
     }
 }
@@ -272,21 +326,33 @@ impl Said<'_> {
     ) -> impl Iterator<Item = (I::Item, Outcome<I::New>)> + 's {
         let mut growth = self.growth;
         items.items().enumerate().filter_map(move |(place, item)| {
-            if let Some(refusal) = &self.refusal {
-                // All get the same answer, so that they need not be compared with each other.
-                return Some((item, Err(refusal.clone())));
-            }
-            let checked = self.check(items, broker, &mut growth, place, &item)?;
-            let made = self.made.as_ref().and_then(|made| made.get(place));
-            let outcome = match (made, checked) {
-                (Some(Err(())), _) => {
-                    let why = format_args!("{STORAGE_FAILS}");
-                    Err(Refusal::new(ErrorCode::KAFKA_STORAGE_ERROR, why))
-                }
-                (Some(Ok(made)), checked) => Ok((made, checked.ok().flatten().map(|c| c.new))),
-                (None, checked) => checked.map(|c| (Made::default(), c.map(|c| c.new))),
-            };
+            let outcome = self.outcome(items, broker, &mut growth, place, &item)?;
             Some((item, outcome))
+        })
+    }
+
+    #[inline(never)]
+    fn outcome<I: Items>(
+        &self,
+        items: &I,
+        broker: &Broker,
+        growth: &mut Growth,
+        place: usize,
+        item: &I::Item,
+    ) -> Option<Outcome<I::New>> {
+        if let Some(refusal) = &self.refusal {
+            // All get the same answer, so that they need not be compared with each other.
+            return Some(Err(refusal.clone()));
+        }
+        let checked = self.check(items, broker, growth, place, item)?;
+        let made = self.made.as_ref().and_then(|made| made.get(place));
+        Some(match (made, checked) {
+            (Some(Err(())), _) => {
+                let why = format_args!("{STORAGE_FAILS}");
+                Err(Refusal::new(ErrorCode::KAFKA_STORAGE_ERROR, why))
+            }
+            (Some(Ok(made)), checked) => Ok((made, checked.ok().flatten().map(|c| c.new))),
+            (None, checked) => checked.map(|c| (Made::default(), c.map(|c| c.new))),
         })
     }
 

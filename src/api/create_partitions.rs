@@ -74,6 +74,7 @@ impl<'a> Items for CreatePartitionsRequest<'a> {
         identity_of(&[topic.name.as_bytes()])
     }
 
+    #[inline(never)]
     fn check(
         &self,
         broker: &Broker,

@@ -107,6 +107,7 @@ impl<'a> Items for CreateTopicsRequest<'a> {
         identity_of(&[topic.name.as_bytes()])
     }
 
+    #[inline(never)]
     fn check(
         &self,
         broker: &Broker,
@@ -149,6 +150,7 @@ impl<'a> Items for CreateTopicsRequest<'a> {
     }
 }
 
+#[inline(never)]
 fn push_topic(
     list: &mut ListWriter<'_, '_, CreatableTopicResult<'static>>,
     broker: &Broker,

@@ -60,6 +60,7 @@ impl<'a> Items for DeleteGroupsRequest<'a> {
         identity_of(&[group.as_bytes()])
     }
 
+    #[inline(never)]
     fn check(
         &self,
         broker: &Broker,

@@ -84,6 +84,7 @@ impl<'a> Items for DeleteRecordsRequest<'a> {
         topics.flat_map(|topic| topic.partitions.iter().map(move |asked| (topic.name, asked)))
     }
 
+    #[inline(never)]
     fn check(
         &self,
         broker: &Broker,

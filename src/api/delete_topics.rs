@@ -82,6 +82,7 @@ impl<'a> Items for DeleteTopicsRequest<'a> {
         }
     }
 
+    #[inline(never)]
     fn check(
         &self,
         broker: &Broker,

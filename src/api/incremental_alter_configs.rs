@@ -82,6 +82,7 @@ impl<'a> Items for IncrementalAlterConfigsRequest<'a> {
         identity_of(&[&kind, resource.resource_name.as_bytes()])
     }
 
+    #[inline(never)]
     fn check(
         &self,
         broker: &Broker,

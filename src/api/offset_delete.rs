@@ -86,6 +86,7 @@ impl<'a> Items for Deletion<'a> {
         })
     }
 
+    #[inline(never)]
     fn check(
         &self,
         broker: &Broker,
