@@ -19,7 +19,7 @@ use crate::clock::{Mono, Now};
 use crate::codec::compression::Decompressor;
 use crate::config::Config;
 use crate::error::DiskError;
-use crate::group::{Groups, WaitStep};
+use crate::group::{Groups, WaitNext};
 use crate::limits;
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -91,7 +91,7 @@ pub struct Broker {
 /// What a job (a fetch, a look-up by timestamp, a wait for other members of a group) wants next. The connection carries it out with
 /// one leased buffer and asks again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JobStep {
+pub enum JobNext {
     /// Fill `buf[from..to]` from the file, then step again with the outcome.
     Read {
         /// The file.
@@ -175,16 +175,16 @@ impl Broker {
         buf: &mut [u8],
         read: Option<Result<(), DiskError>>,
         now: Now,
-    ) -> JobStep {
+    ) -> JobNext {
         if self.groups.waits(conn) {
             return match self.groups.step(conn, buf) {
-                WaitStep::Sleep => JobStep::Sleep(Mono(u64::MAX)),
-                WaitStep::Send(to, code) => {
+                WaitNext::Sleep => JobNext::Sleep(Mono(u64::MAX)),
+                WaitNext::Send(to, code) => {
                     self.metrics.error(code.0);
-                    JobStep::Send { from: 0, to }
+                    JobNext::Send { from: 0, to }
                 }
-                WaitStep::Done => JobStep::Done,
-                WaitStep::Close(why) => JobStep::Close(why),
+                WaitNext::Done => JobNext::Done,
+                WaitNext::Close(why) => JobNext::Close(why),
             };
         }
         let decompressor = &mut self.decompressor;

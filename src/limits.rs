@@ -110,7 +110,9 @@ pub const RELAXED_MS_MAX: u64 = 60_000;
 
 /// Bytes of a small produce buffer, a control buffer and a fetch buffer. Costs as much for each of
 /// them. Beyond: produce requests are carried out partition by partition as they come, other requests
-/// close the connection, and answers leave piece by piece.
+/// take a large buffer, of `message_max_bytes`, and answers leave piece by piece. Of those that do not
+/// fit a large buffer either, some are answered with a code (`api::Api::too_long`), and the others close
+/// the connection.
 pub const LEASE_BYTES: usize = 64 * 1024;
 
 /// Bytes of output that compressed records are read with: what they may look back on. Costs as much.
@@ -155,7 +157,7 @@ pub const OTHERS_MIN: usize = 2;
 pub const PRODUCER_BYTES: usize = 280;
 
 /// Pages of the program that are resident: at most all of it. Part of the memory plan.
-pub const PROGRAM_BYTES: usize = 1024 * 1024;
+pub const PROGRAM_BYTES: usize = 1088 * 1024;
 
 /// Threads: one thinks, one waits for sockets, one syncs, one reads what is not cached.
 pub const THREADS: usize = 4;
@@ -202,9 +204,13 @@ pub const FETCH_WAIT_MS_MAX: u64 = 300_000;
 /// over them (rskafka 0.6) ask at once again, for ever.
 pub const FETCH_HOLES_WAIT_MS: u64 = 100;
 
-/// Unknown topics whose names fetches under way repeat in their answers. Costs 256 bytes each.
-/// Beyond: such a fetch is answered at once, without records.
-pub const FETCH_NAMES_MAX: usize = 32;
+/// Unknown topics whose names fetches and look-ups under way repeat in their answers. Costs 26 bytes each.
+/// Beyond: such a fetch is answered at once, without records; a look-up by time is LEADER_NOT_AVAILABLE
+/// (5), and its client tries again.
+pub const FETCH_NAMES_MAX: usize = 512;
+
+/// Bytes of these names together. Costs as much. Beyond: as above.
+pub const FETCH_NAMES_BYTES_MAX: usize = 16 * 1024;
 
 /// Places where consumers stopped, to go on without a search. Costs 32 bytes each. Beyond: the one
 /// unused for longest among a few is forgotten, and its consumer's next fetch searches.

@@ -70,7 +70,7 @@ pub enum CloseReason {
     Held,
     /// It sent what is not Kafka's protocol.
     Protocol,
-    /// A frame longer than `socket_request_max_bytes`.
+    /// A frame longer than `socket_request_max_bytes`, or than any buffer for its API.
     TooLarge,
     /// It held a buffer that others waited for, and sent or read too slowly.
     Stalled,
@@ -87,8 +87,8 @@ pub enum CloseReason {
 pub enum PoolKind {
     /// Produce requests up to 64 KiB.
     ProduceSmall,
-    /// The records of one partition of a longer one.
-    ProduceLarge,
+    /// The records of one partition of a longer one, and other requests of more than 64 KiB.
+    Large,
     /// What came of the partitions of a produce request, if they are many.
     ProduceLong,
     /// Other requests and their answers.
@@ -306,7 +306,7 @@ impl PoolKind {
     /// All, in their order.
     pub const ALL: [PoolKind; 6] = [
         PoolKind::ProduceSmall,
-        PoolKind::ProduceLarge,
+        PoolKind::Large,
         PoolKind::ProduceLong,
         PoolKind::Control,
         PoolKind::Fetch,
@@ -317,7 +317,7 @@ impl PoolKind {
     pub fn name(self) -> &'static str {
         match self {
             PoolKind::ProduceSmall => "produce_small",
-            PoolKind::ProduceLarge => "produce_large",
+            PoolKind::Large => "large",
             PoolKind::ProduceLong => "produce_long",
             PoolKind::Control => "control",
             PoolKind::Fetch => "fetch",

@@ -5,16 +5,17 @@
 //!   nothing.
 //! - Topics alone can be changed: the broker's settings stand in its configuration file.
 
-use super::change::{Change, Pass};
+use super::change::{Change, Items, Made, Said, Wanted, identity_of};
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
 use crate::broker::topic_config::{self, Edit};
-use crate::broker::topics::{self, RECORD_BYTES, SHARED_RING};
+use crate::broker::topics::{self, Growth, RECORD_BYTES, SHARED_RING};
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, ListWriter, message};
-use crate::limits;
+use crate::codec::{Array, ErrorCode, List, Writer, message};
+use crate::log::StageError;
 use crate::log::state::TopicConfigs;
+use crate::types::{Ticket, TopicId};
 
 message! {
     /// Resources and all their configs.
@@ -64,43 +65,67 @@ pub fn handle(
         let mut resources = ask.resources.iter();
         resources.any(|resource| resource.resource_name == name)
     });
-    let step = change.carry_out(broker, out, now, settled, |pass, broker, w| {
-        AlterConfigsResponse {
-            throttle_time_ms: 0,
-            responses: &mut |list| alter_all(broker, pass, ask.resources, list),
-        }
-        .encode(w, request.version);
-    });
-    Ok(step)
+    Ok(change.carry_out(broker, &ask, out, now, settled))
 }
 
-fn alter_all(
-    broker: &mut Broker,
-    pass: &mut Pass,
-    resources: Array<'_, AlterConfigsResource<'_>>,
-    list: &mut ListWriter<'_, '_, AlterConfigsResourceResponse<'static>>,
-) {
-    for resource in resources {
+impl<'a> Items for AlterConfigsRequest<'a> {
+    type Item = AlterConfigsResource<'a>;
+    type New = NewConfigs;
+    const ANSWERS_ALL: bool = true;
+
+    fn items(&self) -> impl Iterator<Item = AlterConfigsResource<'a>> {
+        self.resources.iter()
+    }
+
+    fn identity(&self, _: &Broker, resource: &AlterConfigsResource<'a>) -> Option<u64> {
+        let kind = resource.resource_type.to_be_bytes();
+        identity_of(&[&kind, resource.resource_name.as_bytes()])
+    }
+
+    #[inline(never)]
+    fn check(
+        &self,
+        broker: &Broker,
+        _: &mut Growth,
+        twice: bool,
+        resource: &AlterConfigsResource<'a>,
+    ) -> Result<Option<Wanted<NewConfigs>>, Refusal> {
         let (kind, name) = (resource.resource_type, resource.resource_name);
-        let same = |other: AlterConfigsResource<'_>| {
-            other.resource_type == kind && other.resource_name == name
-        };
-        let twice = || resources.iter().filter(|other| same(*other)).count() > 1;
         let edit = |_: &TopicConfigs| configs_of(resource.configs);
-        let refusal = alter(broker, pass, (kind, name), twice, edit).err();
-        let message = refusal.as_ref().map(|refusal| refusal.message.as_str());
-        list.push(AlterConfigsResourceResponse {
-            error_code: refusal.as_ref().map_or(ErrorCode::NONE, |refusal| refusal.code),
-            error_message: message.filter(|_| !pass.brief),
-            resource_type: kind,
-            resource_name: name,
-        });
+        alter(broker, (kind, name), twice, edit)
+    }
+
+    fn stage(
+        &self,
+        broker: &mut Broker,
+        new: NewConfigs,
+        now: Now,
+    ) -> Result<(Made, Ticket), StageError> {
+        new.stage(broker, now)
+    }
+
+    fn answer(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16) {
+        AlterConfigsResponse {
+            throttle_time_ms: w.throttle_time_ms(),
+            responses: &mut |list| {
+                for (resource, outcome) in said.outcomes(self, broker) {
+                    let refusal = outcome.err();
+                    list.push(AlterConfigsResourceResponse {
+                        error_code: refusal.as_ref().map_or(ErrorCode::NONE, |r| r.code),
+                        error_message: refusal.as_ref().and_then(|r| said.message(r)),
+                        resource_type: resource.resource_type,
+                        resource_name: resource.resource_name,
+                    });
+                }
+            },
+        }
+        .encode(w, version);
     }
 }
 
 fn configs_of(configs: Array<'_, AlterableConfig<'_>>) -> Result<TopicConfigs, Refusal> {
     let mut edit = Edit::default();
-    if configs.len() > limits::ADMIN_ITEMS_MAX {
+    if configs.len() > topic_config::KEYS.len() {
         return Err(too_many());
     }
     for (at, config) in configs.iter().enumerate() {
@@ -116,23 +141,21 @@ fn configs_of(configs: Array<'_, AlterableConfig<'_>>) -> Result<TopicConfigs, R
     edit.finish()
 }
 
-/// Changes the settings of one resource to what `edit` makes of them.
+/// What is to change if the settings of one resource become what `edit` makes of them.
 pub(super) fn alter(
-    broker: &mut Broker,
-    pass: &mut Pass,
+    broker: &Broker,
     (kind, name): (i8, &str),
-    twice: impl FnOnce() -> bool,
+    twice: bool,
     edit: impl FnOnce(&TopicConfigs) -> Result<TopicConfigs, Refusal>,
-) -> Result<(), Refusal> {
-    pass.open()?;
+) -> Result<Option<Wanted<NewConfigs>>, Refusal> {
     let invalid = |why| Refusal::new(ErrorCode::INVALID_REQUEST, why);
-    if twice() {
+    if twice {
         return Err(invalid(format_args!("Each resource must appear at most once.")));
     }
     if kind == BROKER {
         // Nothing is set, so that whoever clears something has what it wants: Kafka's tools do.
         let configs = edit(&TopicConfigs::new());
-        return configs.ok().filter(|configs| configs.is_empty()).map(|_| ()).ok_or_else(|| {
+        return configs.ok().filter(|configs| configs.is_empty()).map(|_| None).ok_or_else(|| {
             invalid(format_args!(
                 "The broker's configuration is read at its start; it cannot be changed dynamically."
             ))
@@ -152,13 +175,23 @@ pub(super) fn alter(
     let id = topic.id;
     let configs = edit(&topic.configs)?;
     if configs == topic.configs {
-        return Ok(());
+        return Ok(None);
     }
     let bytes = RECORD_BYTES + configs.len();
-    pass.change(broker, SHARED_RING, bytes, |broker, now| {
-        let ticket = broker.topic_configs_set(id, &configs, now)?;
-        Ok(((), ticket))
-    })
+    Ok(Some(Wanted { ring: SHARED_RING, bytes, new: NewConfigs { id, configs } }))
+}
+
+/// What the settings of a topic become.
+pub(super) struct NewConfigs {
+    id: TopicId,
+    configs: TopicConfigs,
+}
+
+impl NewConfigs {
+    /// Stages it.
+    pub fn stage(&self, broker: &mut Broker, now: Now) -> Result<(Made, Ticket), StageError> {
+        Ok((Made::default(), broker.topic_configs_set(self.id, &self.configs, now)?))
+    }
 }
 
 pub(super) fn named_twice(name: &str) -> Refusal {

@@ -8,7 +8,7 @@ use super::{Malformed, Request, Step, Window, replicas_check};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, message};
+use crate::codec::{Array, ErrorCode, List, Writer, message};
 
 message! {
     /// Where to.
@@ -61,9 +61,9 @@ pub fn handle(
     _now: Now,
 ) -> Result<Step, Malformed> {
     let ask = AlterPartitionReassignmentsRequest::decode(&mut request.reader(), request.version)?;
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         AlterPartitionReassignmentsResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             allow_replication_factor_change: ask.allow_replication_factor_change,
             error_code: ErrorCode::NONE,
             error_message: None,
@@ -89,8 +89,19 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
+}
+
+/// Writes an answer that says no to all of it.
+pub(super) fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
+    AlterPartitionReassignmentsResponse {
+        throttle_time_ms: w.throttle_time_ms(),
+        allow_replication_factor_change: true,
+        error_code,
+        error_message: None,
+        responses: &mut |_| {},
+    }
+    .encode(w, version);
 }
 
 fn check(broker: &Broker, topic: &str, asked: &ReassignablePartition<'_>) -> Result<(), Refusal> {

@@ -57,9 +57,9 @@ pub fn handle(
 ) -> Result<Step, Malformed> {
     let ask = AlterReplicaLogDirsRequest::decode(&mut request.reader(), request.version)?;
     let config = &broker.config;
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         AlterReplicaLogDirsResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             results: &mut |list| {
                 for dir in ask.dirs {
                     let is_dir = |ring| log_dir(config, ring).as_str() == dir.path;
@@ -87,8 +87,7 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 fn check(broker: &Broker, ring: RingIndex, topic: &str, index: i32) -> ErrorCode {

@@ -60,7 +60,7 @@ pub fn handle_unsupported(request: &Request<'_>, out: Window<'_>) -> Step {
 
 fn answer(request: &Request<'_>, out: Window<'_>, version: i16, error_code: ErrorCode) -> Step {
     let apis = if error_code == ErrorCode::INVALID_REQUEST { &[] } else { APIS };
-    let bytes = request.answer(out, |w| {
+    request.reply(out, |w| {
         ApiVersionsResponse {
             error_code,
             api_keys: &mut |list| {
@@ -72,11 +72,10 @@ fn answer(request: &Request<'_>, out: Window<'_>, version: i16, error_code: Erro
                     });
                 }
             },
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
         }
         .encode(w, version);
-    });
-    Step::Reply { bytes }
+    })
 }
 
 /// Whether this can name a client or its version: letters and digits, with dashes and dots between

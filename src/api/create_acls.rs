@@ -47,9 +47,9 @@ pub fn handle(
     _now: Now,
 ) -> Result<Step, Malformed> {
     let ask = CreateAclsRequest::decode(&mut request.reader(), request.version)?;
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         CreateAclsResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             results: &mut |list| {
                 for _ in ask.creations {
                     list.push(AclCreationResult {
@@ -60,6 +60,5 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }

@@ -4,13 +4,15 @@
 //! - `count` is the new total; it must grow. `validate_only` checks and changes nothing.
 //! - `timeout_ms` is ignored: the answer waits for one sync.
 
-use super::change::{Change, Pass};
+use super::change::{Change, Items, Made, Said, Wanted, identity_of};
 use super::{Malformed, Request, Step, Window, replicas_check};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
-use crate::broker::topics::{RECORD_BYTES, SHARED_RING};
+use crate::broker::topics::{Growth, RECORD_BYTES, SHARED_RING};
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, ListWriter, message};
+use crate::codec::{Array, ErrorCode, List, Writer, message};
+use crate::log::StageError;
+use crate::types::{Ticket, TopicId};
 
 message! {
     /// Topics to grow.
@@ -56,76 +58,86 @@ pub fn handle(
     let ask = CreatePartitionsRequest::decode(&mut request.reader(), request.version)?;
     let change = Change { request, items: ask.topics.len(), validate_only: ask.validate_only };
     let settled = broker.topics_settled(|name| ask.topics.iter().any(|topic| topic.name == name));
-    let step = change.carry_out(broker, out, now, settled, |pass, broker, w| {
+    Ok(change.carry_out(broker, &ask, out, now, settled))
+}
+
+impl<'a> Items for CreatePartitionsRequest<'a> {
+    type Item = CreatePartitionsTopic<'a>;
+    /// A topic, and how many partitions are added to it.
+    type New = (TopicId, u32);
+
+    fn items(&self) -> impl Iterator<Item = CreatePartitionsTopic<'a>> {
+        self.topics.iter()
+    }
+
+    fn identity(&self, _: &Broker, topic: &CreatePartitionsTopic<'a>) -> Option<u64> {
+        identity_of(&[topic.name.as_bytes()])
+    }
+
+    #[inline(never)]
+    fn check(
+        &self,
+        broker: &Broker,
+        growth: &mut Growth,
+        twice: bool,
+        topic: &CreatePartitionsTopic<'a>,
+    ) -> Result<Option<Wanted<(TopicId, u32)>>, Refusal> {
+        if twice {
+            let why = format_args!("Duplicate topic name.");
+            return Err(Refusal::new(ErrorCode::INVALID_REQUEST, why));
+        }
+        let Some((_, found)) = broker.log.state().topic_named(topic.name) else {
+            let why = format_args!("There is no topic of this name.");
+            return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why));
+        };
+        let (id, before) = (found.id, found.partitions);
+        let Some(more @ 1..) = u32::try_from(topic.count).ok().and_then(|n| n.checked_sub(before))
+        else {
+            let (name, count) = (topic.name, topic.count);
+            let why = format_args!("Topic {name} has {before} partition(s); {count} are not more.");
+            return Err(Refusal::new(ErrorCode::INVALID_PARTITIONS, why));
+        };
+        if let Some(assignments) = topic.assignments {
+            if assignments.len() != more as usize {
+                let why = format_args!(
+                    "{more} partition(s) shall be added, but {} are assigned.",
+                    assignments.len()
+                );
+                return Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, why));
+            }
+            for assignment in assignments {
+                replicas_check(assignment.broker_ids, &broker.config)?;
+            }
+        }
+        broker.partitions_grow(more, growth)?;
+        Ok(Some(Wanted { ring: SHARED_RING, bytes: RECORD_BYTES, new: (id, more) }))
+    }
+
+    fn stage(
+        &self,
+        broker: &mut Broker,
+        (id, more): (TopicId, u32),
+        now: Now,
+    ) -> Result<(Made, Ticket), StageError> {
+        Ok((Made::default(), broker.partitions_add(id, more, now)?))
+    }
+
+    fn answer(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16) {
         CreatePartitionsResponse {
-            throttle_time_ms: 0,
-            results: &mut |list| grow_all(broker, pass, ask.topics, list),
+            throttle_time_ms: w.throttle_time_ms(),
+            results: &mut |list| {
+                for (topic, outcome) in said.outcomes(self, broker) {
+                    let refusal = outcome.err();
+                    list.push(CreatePartitionsTopicResult {
+                        name: topic.name,
+                        error_code: refusal.as_ref().map_or(ErrorCode::NONE, |r| r.code),
+                        error_message: refusal.as_ref().and_then(|r| said.message(r)),
+                    });
+                }
+            },
         }
-        .encode(w, request.version);
-    });
-    Ok(step)
-}
-
-fn grow_all(
-    broker: &mut Broker,
-    pass: &mut Pass,
-    topics: Array<'_, CreatePartitionsTopic<'_>>,
-    list: &mut ListWriter<'_, '_, CreatePartitionsTopicResult<'static>>,
-) {
-    for (at, topic) in topics.iter().enumerate() {
-        let same = |other: CreatePartitionsTopic<'_>| other.name == topic.name;
-        if pass.compares() && topics.iter().take(at).any(same) {
-            continue;
-        }
-        let twice = || topics.iter().skip(at + 1).any(same);
-        let refusal = grow(broker, pass, &topic, twice).err();
-        let message = refusal.as_ref().map(|refusal| refusal.message.as_str());
-        list.push(CreatePartitionsTopicResult {
-            name: topic.name,
-            error_code: refusal.as_ref().map_or(ErrorCode::NONE, |refusal| refusal.code),
-            error_message: message.filter(|_| !pass.brief),
-        });
+        .encode(w, version);
     }
-}
-
-fn grow(
-    broker: &mut Broker,
-    pass: &mut Pass,
-    topic: &CreatePartitionsTopic<'_>,
-    twice: impl FnOnce() -> bool,
-) -> Result<(), Refusal> {
-    pass.open()?;
-    if twice() {
-        let why = format_args!("Duplicate topic name.");
-        return Err(Refusal::new(ErrorCode::INVALID_REQUEST, why));
-    }
-    let Some((_, found)) = broker.log.state().topic_named(topic.name) else {
-        let why = format_args!("There is no topic of this name.");
-        return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why));
-    };
-    let (id, before) = (found.id, found.partitions);
-    let Some(more @ 1..) = u32::try_from(topic.count).ok().and_then(|n| n.checked_sub(before))
-    else {
-        let (name, count) = (topic.name, topic.count);
-        let why = format_args!("Topic {name} has {before} partition(s); {count} are not more.");
-        return Err(Refusal::new(ErrorCode::INVALID_PARTITIONS, why));
-    };
-    if let Some(assignments) = topic.assignments {
-        if assignments.len() != more as usize {
-            let why = format_args!(
-                "{more} partition(s) shall be added, but {} are assigned.",
-                assignments.len()
-            );
-            return Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, why));
-        }
-        for assignment in assignments {
-            replicas_check(assignment.broker_ids, &broker.config)?;
-        }
-    }
-    broker.partitions_grow(more, &mut pass.growth)?;
-    pass.change(broker, SHARED_RING, RECORD_BYTES, |broker, now| {
-        broker.partitions_add(id, more, now).map(|ticket| ((), ticket))
-    })
 }
 
 #[cfg(test)]

@@ -10,18 +10,20 @@
 //! - Configs and messages are left out of an answer that would not fit one window with them, as with
 //!   some forty topics.
 
-use super::change::{Change, Pass};
+use super::change::{Change, Items, Made, Outcome, Said, Wanted, identity_of};
+use super::once::Once;
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
 use crate::broker::topic_config::{self, Edit, KEYS, Source};
-use crate::broker::topics::{NewTopic, SHARED_RING};
+use crate::broker::topics::{Growth, NewTopic, SHARED_RING};
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, ListWriter, message};
+use crate::codec::{Array, ErrorCode, List, ListWriter, Writer, message};
 use crate::config::Config;
 use crate::limits;
+use crate::log::StageError;
 use crate::log::state::TopicConfigs;
-use crate::types::TopicId;
+use crate::types::{Ticket, TopicId};
 
 message! {
     /// Topics to create.
@@ -89,77 +91,98 @@ pub fn handle(
     let ask = CreateTopicsRequest::decode(&mut request.reader(), request.version)?;
     let change = Change { request, items: ask.topics.len(), validate_only: ask.validate_only };
     let settled = broker.topics_settled(|name| ask.topics.iter().any(|topic| topic.name == name));
-    let step = change.carry_out(broker, out, now, settled, |pass, broker, w| {
+    Ok(change.carry_out(broker, &ask, out, now, settled))
+}
+
+impl<'a> Items for CreateTopicsRequest<'a> {
+    type Item = CreatableTopic<'a>;
+    type New = NewTopic;
+    const MADE_BYTES: usize = size_of::<TopicId>();
+
+    fn items(&self) -> impl Iterator<Item = CreatableTopic<'a>> {
+        self.topics.iter()
+    }
+
+    fn identity(&self, _: &Broker, topic: &CreatableTopic<'a>) -> Option<u64> {
+        identity_of(&[topic.name.as_bytes()])
+    }
+
+    #[inline(never)]
+    fn check(
+        &self,
+        broker: &Broker,
+        growth: &mut Growth,
+        twice: bool,
+        topic: &CreatableTopic<'a>,
+    ) -> Result<Option<Wanted<NewTopic>>, Refusal> {
+        if twice {
+            return Err(invalid_request("Duplicate topic name."));
+        }
+        let new = NewTopic {
+            name: broker.topic_name_free(topic.name)?,
+            configs: configs_of(topic)?,
+            partitions: partitions_of(topic, &broker.config)?,
+        };
+        broker.topic_grow(&new, growth)?;
+        Ok(Some(Wanted { ring: SHARED_RING, bytes: new.meta_bytes(), new }))
+    }
+
+    fn stage(
+        &self,
+        broker: &mut Broker,
+        new: NewTopic,
+        now: Now,
+    ) -> Result<(Made, Ticket), StageError> {
+        let (id, ticket) = broker.topic_create(&new, now)?;
+        Ok((id.0, ticket))
+    }
+
+    fn answer(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16) {
         CreateTopicsResponse {
-            throttle_time_ms: 0,
-            topics: &mut |list| topics(broker, pass, ask.topics, list),
+            throttle_time_ms: w.throttle_time_ms(),
+            topics: &mut |list| {
+                for (topic, outcome) in said.outcomes(self, broker) {
+                    push_topic(list, broker, said, topic.name, &outcome);
+                }
+            },
         }
-        .encode(w, request.version);
-    });
-    Ok(step)
+        .encode(w, version);
+    }
 }
 
-type Results<'w, 'b> = ListWriter<'w, 'b, CreatableTopicResult<'static>>;
-
-fn topics(
-    broker: &mut Broker,
-    pass: &mut Pass,
-    topics: Array<'_, CreatableTopic<'_>>,
-    list: &mut Results<'_, '_>,
+#[inline(never)]
+fn push_topic(
+    list: &mut ListWriter<'_, '_, CreatableTopicResult<'static>>,
+    broker: &Broker,
+    said: &Said<'_>,
+    name: &str,
+    outcome: &Outcome<NewTopic>,
 ) {
-    for (at, topic) in topics.iter().enumerate() {
-        let same = |other: CreatableTopic<'_>| other.name == topic.name;
-        if pass.compares() && topics.iter().take(at).any(same) {
-            continue;
+    match outcome {
+        Ok((id, new)) => {
+            let new = new.as_ref().expect("a good topic is a change");
+            let configs: List<'_, CreatableTopicConfigs<'static>> =
+                &mut |list| push_configs(list, &broker.config, &new.configs);
+            list.push(CreatableTopicResult {
+                name,
+                topic_id: TopicId(*id),
+                error_code: ErrorCode::NONE,
+                error_message: None,
+                num_partitions: new.partitions as i32,
+                replication_factor: 1,
+                configs: (!said.brief).then_some(configs),
+            });
         }
-        let twice = || topics.iter().skip(at + 1).any(same);
-        match create(broker, pass, &topic, twice) {
-            Ok((topic_id, new)) => {
-                let configs: List<'_, CreatableTopicConfigs<'static>> =
-                    &mut |list| push_configs(list, &broker.config, &new.configs);
-                list.push(CreatableTopicResult {
-                    name: topic.name,
-                    topic_id,
-                    error_code: ErrorCode::NONE,
-                    error_message: None,
-                    num_partitions: new.partitions as i32,
-                    replication_factor: 1,
-                    configs: (!pass.brief).then_some(configs),
-                });
-            }
-            Err(refusal) => list.push(CreatableTopicResult {
-                name: topic.name,
-                topic_id: TopicId::default(),
-                error_code: refusal.code,
-                error_message: (!pass.brief).then_some(refusal.message.as_str()),
-                num_partitions: -1,
-                replication_factor: -1,
-                configs: Some(&mut |_| {}),
-            }),
-        }
+        Err(refusal) => list.push(CreatableTopicResult {
+            name,
+            topic_id: TopicId::default(),
+            error_code: refusal.code,
+            error_message: said.message(refusal),
+            num_partitions: -1,
+            replication_factor: -1,
+            configs: Some(&mut |_| {}),
+        }),
     }
-}
-
-fn create(
-    broker: &mut Broker,
-    pass: &mut Pass,
-    topic: &CreatableTopic<'_>,
-    twice: impl FnOnce() -> bool,
-) -> Result<(TopicId, NewTopic), Refusal> {
-    pass.open()?;
-    if twice() {
-        return Err(invalid_request("Duplicate topic name."));
-    }
-    let new = NewTopic {
-        name: broker.topic_name_free(topic.name)?,
-        configs: configs_of(topic)?,
-        partitions: partitions_of(topic, &broker.config)?,
-    };
-    broker.topic_grow(&new, &mut pass.growth)?;
-    let bytes = new.meta_bytes();
-    let id =
-        pass.change(broker, SHARED_RING, bytes, |broker, now| broker.topic_create(&new, now))?;
-    Ok((id, new))
 }
 
 fn push_configs(
@@ -230,14 +253,15 @@ fn partitions_assigned(topic: &CreatableTopic<'_>, config: &Config) -> Result<u3
         let why = format_args!("Too many partitions are assigned in one request.");
         return Err(Refusal::new(ErrorCode::POLICY_VIOLATION, why));
     }
-    for (at, assignment) in topic.assignments.iter().enumerate() {
+    let mut once = Once::<{ limits::ADMIN_ITEMS_MAX.div_ceil(64) }>::default();
+    for assignment in topic.assignments {
         let index = assignment.partition_index;
-        let mut earlier = topic.assignments.iter().take(at);
-        if earlier.any(|other| other.partition_index == index) {
+        let inside = u16::try_from(index).ok().filter(|index| usize::from(*index) < count);
+        if inside.is_some_and(|index| !once.first(index)) {
             let why = format_args!("Partition {index} is assigned twice.");
             return Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, why));
         }
-        if usize::try_from(index).is_ok_and(|index| index < count) {
+        if inside.is_some() {
             super::replicas_check(assignment.broker_ids, config)?;
         } else {
             let why = format_args!("Partitions must be assigned from 0 on, without a gap.");

@@ -61,9 +61,9 @@ pub fn handle(
     _now: Now,
 ) -> Result<Step, Malformed> {
     let ask = DeleteAclsRequest::decode(&mut request.reader(), request.version)?;
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         DeleteAclsResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             filter_results: &mut |list| {
                 for _ in ask.filters {
                     list.push(DeleteAclsFilterResult {
@@ -75,6 +75,5 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }

@@ -4,12 +4,15 @@
 //! - A group with members is NON_EMPTY_GROUP (68), an unknown one GROUP_ID_NOT_FOUND (69).
 //! - The answer waits until that is on flash. A failing disk is NOT_COORDINATOR (16), as in Kafka.
 
-use crate::api::change::{Change, Pass};
+use crate::api::change::{Change, Items, Made, Said, Wanted, identity_of};
 use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
-use crate::broker::topics::SHARED_RING;
+use crate::broker::refusal::Refusal;
+use crate::broker::topics::{Growth, SHARED_RING};
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, message};
+use crate::codec::{Array, ErrorCode, List, Writer, message};
+use crate::log::StageError;
+use crate::types::Ticket;
 
 message! {
     /// Groups to delete.
@@ -41,39 +44,65 @@ pub fn handle(
     let names = ask.groups_names;
     let settled = broker.groups_settled(|group| names.iter().any(|name| name == group));
     let change = Change { request, items: names.len(), validate_only: false };
-    Ok(change.carry_out(broker, out, now, settled, |pass, broker, w| {
+    Ok(change.carry_out(broker, &ask, out, now, settled))
+}
+
+impl<'a> Items for DeleteGroupsRequest<'a> {
+    type Item = &'a str;
+    /// A group's name.
+    type New = &'a str;
+
+    fn items(&self) -> impl Iterator<Item = &'a str> {
+        self.groups_names.iter()
+    }
+
+    fn identity(&self, _: &Broker, group: &&'a str) -> Option<u64> {
+        identity_of(&[group.as_bytes()])
+    }
+
+    #[inline(never)]
+    fn check(
+        &self,
+        broker: &Broker,
+        _: &mut Growth,
+        _: bool,
+        group: &&'a str,
+    ) -> Result<Option<Wanted<&'a str>>, Refusal> {
+        let refused = |code| Refusal::new(code, format_args!(""));
+        broker.group_delete_check(group).map_err(refused)?;
+        let stored = broker.log.state().group_named(group).is_some();
+        let bytes = if stored { Broker::group_delete_bytes(group) } else { 0 };
+        Ok(Some(Wanted { ring: SHARED_RING, bytes, new: *group }))
+    }
+
+    /// A group that committed nothing is only forgotten.
+    fn stage(
+        &self,
+        broker: &mut Broker,
+        group: &'a str,
+        now: Now,
+    ) -> Result<(Made, Ticket), StageError> {
+        if broker.log.state().group_named(group).is_none() {
+            broker.groups.forget(group);
+            return Ok((Made::default(), Ticket(0)));
+        }
+        Ok((Made::default(), broker.group_delete(group, now)?))
+    }
+
+    fn answer(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16) {
         DeleteGroupsResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             results: &mut |list| {
-                for (place, group_id) in names.iter().enumerate() {
-                    let before = || names.iter().take(place);
-                    if pass.compares() && before().any(|name| name == group_id) {
-                        continue;
-                    }
-                    let error_code = delete(pass, broker, group_id).err().unwrap_or_default();
+                for (group_id, outcome) in said.outcomes(self, broker) {
+                    let error_code = match outcome.map_err(|refusal| refusal.code) {
+                        Ok(_) => ErrorCode::NONE,
+                        Err(ErrorCode::KAFKA_STORAGE_ERROR) => ErrorCode::NOT_COORDINATOR,
+                        Err(code) => code,
+                    };
                     list.push(DeletableGroupResult { group_id, error_code });
                 }
             },
         }
-        .encode(w, request.version);
-    }))
-}
-
-fn delete(pass: &mut Pass, broker: &mut Broker, group: &str) -> Result<(), ErrorCode> {
-    let not_here = |code| match code {
-        ErrorCode::KAFKA_STORAGE_ERROR => ErrorCode::NOT_COORDINATOR,
-        code => code,
-    };
-    pass.open().map_err(|refusal| not_here(refusal.code))?;
-    broker.group_delete_check(group)?;
-    if broker.log.state().group_named(group).is_none() {
-        if pass.is_final() {
-            broker.groups.forget(group);
-        }
-        return Ok(());
+        .encode(w, version);
     }
-    let bytes = Broker::group_delete_bytes(group);
-    let delete = |broker: &mut Broker, now| broker.group_delete(group, now);
-    let done = pass.change(broker, SHARED_RING, bytes, delete);
-    done.map_err(|refusal| not_here(refusal.code))
 }

@@ -4,14 +4,16 @@
 //! - Offset −1 is the high watermark; beyond it is OFFSET_OUT_OF_RANGE (1). Space is not freed before the ring comes round.
 //! - `timeout_ms` is ignored: the answer waits for one sync.
 
-use super::change::{Change, Pass};
+use super::change::{Change, Items, Made, Outcome, Said, Wanted};
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
+use crate::broker::topics::Growth;
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, ListWriter, message};
+use crate::codec::{Array, ErrorCode, List, ListWriter, Writer, message};
+use crate::log::StageError;
 use crate::log::record::MetaRecord;
-use crate::types::Offset;
+use crate::types::{Offset, PartitionHandle, RingIndex, Ticket};
 
 message! {
     /// Where logs shall start.
@@ -62,51 +64,100 @@ pub fn handle(
     let ask = DeleteRecordsRequest::decode(&mut request.reader(), request.version)?;
     let change = Change { request, items: ask.topics.len(), validate_only: false };
     // A log start only ever grows, and one of a deleted topic is ignored: nothing collides.
-    let step = change.carry_out(broker, out, now, Ok(()), |pass, broker, w| {
+    Ok(change.carry_out(broker, &ask, out, now, Ok(())))
+}
+
+/// A log start that is to move.
+pub(super) struct NewStart {
+    ring: RingIndex,
+    handle: PartitionHandle,
+    offset: Offset,
+}
+
+impl<'a> Items for DeleteRecordsRequest<'a> {
+    /// A partition, and its topic's name.
+    type Item = (&'a str, DeleteRecordsPartition);
+    type New = NewStart;
+
+    fn items(&self) -> impl Iterator<Item = (&'a str, DeleteRecordsPartition)> {
+        let topics = self.topics.iter();
+        topics.flat_map(|topic| topic.partitions.iter().map(move |asked| (topic.name, asked)))
+    }
+
+    #[inline(never)]
+    fn check(
+        &self,
+        broker: &Broker,
+        _: &mut Growth,
+        _: bool,
+        (name, asked): &(&'a str, DeleteRecordsPartition),
+    ) -> Result<Option<Wanted<NewStart>>, Refusal> {
+        let (start, new) = new_start(broker, name, asked)?;
+        let wanted = Wanted { ring: new.ring, bytes: LOG_START_BYTES, new };
+        Ok((wanted.new.offset > start).then_some(wanted))
+    }
+
+    fn stage(
+        &self,
+        broker: &mut Broker,
+        NewStart { ring, handle, offset }: NewStart,
+        now: Now,
+    ) -> Result<(Made, Ticket), StageError> {
+        let record = MetaRecord::LogStart { handle, offset };
+        Ok((Made::default(), broker.log.stage(ring, &record, true, now)?))
+    }
+
+    fn answer(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16) {
+        let mut outcomes = said.outcomes(self, broker);
         DeleteRecordsResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             topics: &mut |list| {
-                for topic in ask.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
+                for topic in self.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
                     list.push(DeleteRecordsTopicResult {
                         name: topic.name,
-                        partitions: &mut |list| delete_all(broker, pass, &topic, list),
+                        partitions: &mut |list: &mut ListWriter<'_, '_, _>| {
+                            let own = outcomes.by_ref().take(topic.partitions.len());
+                            for ((name, asked), outcome) in own {
+                                list.push(result_of(broker, name, &asked, &outcome));
+                            }
+                        },
                     });
                 }
             },
         }
-        .encode(w, request.version);
-    });
-    Ok(step)
-}
-
-fn delete_all(
-    broker: &mut Broker,
-    pass: &mut Pass,
-    topic: &DeleteRecordsTopic<'_>,
-    list: &mut ListWriter<'_, '_, DeleteRecordsPartitionResult>,
-) {
-    for partition in topic.partitions {
-        let deleted = delete(broker, pass, topic.name, &partition);
-        list.push(DeleteRecordsPartitionResult {
-            partition_index: partition.partition_index,
-            low_watermark: deleted.as_ref().map_or(-1, |start| start.0),
-            error_code: deleted.map_or_else(|refusal| refusal.code, |_| ErrorCode::NONE),
-        });
+        .encode(w, version);
     }
 }
 
-fn delete(
-    broker: &mut Broker,
-    pass: &mut Pass,
+fn result_of(
+    broker: &Broker,
     name: &str,
     asked: &DeleteRecordsPartition,
-) -> Result<Offset, Refusal> {
-    pass.open()?;
+    outcome: &Outcome<NewStart>,
+) -> DeleteRecordsPartitionResult {
+    let partition = broker.partition_asked(name, asked.partition_index);
+    let (low_watermark, error_code) = match outcome {
+        Ok((_, Some(new))) => (new.offset.0, ErrorCode::NONE),
+        Ok((_, None)) => (partition.map_or(-1, |is| is.log_start.0), ErrorCode::NONE),
+        Err(refusal) => (-1, refusal.code),
+    };
+    DeleteRecordsPartitionResult {
+        partition_index: asked.partition_index,
+        low_watermark,
+        error_code,
+    }
+}
+
+/// Where the log of a partition starts, and where it shall.
+fn new_start(
+    broker: &Broker,
+    name: &str,
+    asked: &DeleteRecordsPartition,
+) -> Result<(Offset, NewStart), Refusal> {
     let Some(partition) = broker.partition_asked(name, asked.partition_index) else {
         let why = format_args!("There is no such partition.");
         return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why));
     };
-    let start = partition.log_start;
     let offset = match asked.offset {
         HIGH_WATERMARK => partition.high_watermark,
         offset => Offset(offset),
@@ -115,17 +166,8 @@ fn delete(
         let why = format_args!("The offset is not in the log.");
         return Err(Refusal::new(ErrorCode::OFFSET_OUT_OF_RANGE, why));
     }
-    if offset <= start {
-        return Ok(start);
-    }
-    let ring = partition.ring;
-    let handle = partition.handle;
-    pass.change(broker, ring, LOG_START_BYTES, |broker, now| {
-        let record = MetaRecord::LogStart { handle, offset };
-        let ticket = broker.log.stage(ring, &record, true, now)?;
-        Ok(((), ticket))
-    })?;
-    Ok(offset)
+    let new = NewStart { ring: partition.ring, handle: partition.handle, offset };
+    Ok((partition.log_start, new))
 }
 
 const HIGH_WATERMARK: i64 = -1;

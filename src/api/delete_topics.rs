@@ -4,14 +4,16 @@
 //!   (`topic_names`).
 //! - `timeout_ms` is ignored: the answer waits for one sync.
 
-use super::change::{Change, Pass};
+use super::change::{Change, Items, Made, Said, Wanted, identity_of};
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
-use crate::broker::topics::{RECORD_BYTES, SHARED_RING};
+use crate::broker::topics::{Growth, RECORD_BYTES, SHARED_RING};
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, ListWriter, message};
-use crate::types::TopicId;
+use crate::codec::{Array, ErrorCode, List, Writer, message};
+use crate::log::StageError;
+use crate::log::state::TopicName;
+use crate::types::{Ticket, TopicId};
 
 message! {
     /// Topics to delete.
@@ -50,95 +52,103 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = DeleteTopicsRequest::decode(&mut request.reader(), request.version)?;
-    let named = ask
-        .topic_names
-        .iter()
-        .map(|name| DeleteTopicState { name: Some(name), topic_id: TopicId::default() });
-    let topics = ask.topics.iter().chain(named);
     let change =
         Change { request, items: ask.topics.len() + ask.topic_names.len(), validate_only: false };
     let settled = broker.topics_settled(|name| {
         let id = broker.topic_asked(Some(name), TopicId::default());
-        let mut topics = topics.clone();
-        topics.any(|topic| match topic.name {
+        ask.items().any(|topic| match topic.name {
             Some(asked) => asked == name,
             None => id.is_some() && id == broker.topic_asked(None, topic.topic_id),
         })
     });
-    let step = change.carry_out(broker, out, now, settled, |pass, broker, w| {
+    Ok(change.carry_out(broker, &ask, out, now, settled))
+}
+
+impl<'a> Items for DeleteTopicsRequest<'a> {
+    type Item = DeleteTopicState<'a>;
+    type New = TopicId;
+
+    fn items(&self) -> impl Iterator<Item = DeleteTopicState<'a>> {
+        let named = self.topic_names.iter();
+        let named =
+            named.map(|name| DeleteTopicState { name: Some(name), topic_id: TopicId::default() });
+        self.topics.iter().chain(named)
+    }
+
+    fn identity(&self, broker: &Broker, topic: &DeleteTopicState<'a>) -> Option<u64> {
+        match known(broker, topic) {
+            Some((_, id)) => identity_of(&[&id.0]),
+            None => identity_of(&[topic.name.unwrap_or_default().as_bytes(), &topic.topic_id.0]),
+        }
+    }
+
+    #[inline(never)]
+    fn check(
+        &self,
+        broker: &Broker,
+        _: &mut Growth,
+        twice: bool,
+        topic: &DeleteTopicState<'a>,
+    ) -> Result<Option<Wanted<TopicId>>, Refusal> {
+        let invalid = |why: &str| {
+            let why = format_args!("{why}");
+            Err(Refusal::new(ErrorCode::INVALID_REQUEST, why))
+        };
+        let by_id = topic.topic_id != TopicId::default();
+        match topic.name {
+            Some(_) if by_id => return invalid("A topic may not be given by name and by id."),
+            None if !by_id => return invalid("Neither a topic's name nor its id is given."),
+            _ if twice => return invalid("The topic is named twice."),
+            _ => {}
+        }
+        let Some((_, new)) = known(broker, topic) else {
+            let (code, what) = match topic.name {
+                Some(_) => (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "name"),
+                None => (ErrorCode::UNKNOWN_TOPIC_ID, "id"),
+            };
+            return Err(Refusal::new(code, format_args!("There is no topic of this {what}.")));
+        };
+        Ok(Some(Wanted { ring: SHARED_RING, bytes: RECORD_BYTES, new }))
+    }
+
+    fn stage(
+        &self,
+        broker: &mut Broker,
+        id: TopicId,
+        now: Now,
+    ) -> Result<(Made, Ticket), StageError> {
+        Ok((Made::default(), broker.topic_delete(id, now)?))
+    }
+
+    fn answer(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16) {
         DeleteTopicsResponse {
-            throttle_time_ms: 0,
-            responses: &mut |list| delete_all(broker, pass, topics.clone(), list),
+            throttle_time_ms: w.throttle_time_ms(),
+            responses: &mut |list| {
+                for (topic, outcome) in said.outcomes(self, broker) {
+                    // Names and ids are shown both where the topic is known.
+                    let known = known(broker, &topic).filter(|_| outcome.is_ok());
+                    let (name, topic_id) = match &known {
+                        Some((name, id)) => (Some(name.as_str()), *id),
+                        None => (topic.name, topic.topic_id),
+                    };
+                    let refusal = outcome.err();
+                    list.push(DeletableTopicResult {
+                        name,
+                        topic_id,
+                        error_code: refusal.as_ref().map_or(ErrorCode::NONE, |r| r.code),
+                        error_message: refusal.as_ref().and_then(|r| said.message(r)),
+                    });
+                }
+            },
         }
-        .encode(w, request.version);
-    });
-    Ok(step)
-}
-
-fn delete_all<'a>(
-    broker: &mut Broker,
-    pass: &mut Pass,
-    topics: impl Iterator<Item = DeleteTopicState<'a>> + Clone,
-    list: &mut ListWriter<'_, '_, DeletableTopicResult<'static>>,
-) {
-    for (at, topic) in topics.clone().enumerate() {
-        // Names and ids are shown both where the topic is known.
-        let slot = broker.topic_asked(topic.name, topic.topic_id);
-        let found = slot.and_then(|slot| broker.log.state().topic(slot));
-        let known = found.map(|found| (found.name.clone(), found.id));
-        let same = |other: DeleteTopicState<'_>| match &known {
-            Some((name, id)) => other.name == Some(name) || other.topic_id == *id,
-            None => other.name == topic.name && other.topic_id == topic.topic_id,
-        };
-        if pass.compares() && topics.clone().take(at).any(same) {
-            continue;
-        }
-        let twice = || topics.clone().skip(at + 1).any(same);
-        let id = known.as_ref().map(|known| known.1);
-        let result = delete(broker, pass, &topic, id, twice);
-        let (name, id) = match &known {
-            Some((name, id)) if result.is_ok() => (Some(name.as_str()), *id),
-            _ => (topic.name, topic.topic_id),
-        };
-        let message = result.as_ref().err().map(|refusal| refusal.message.as_str());
-        list.push(DeletableTopicResult {
-            name,
-            topic_id: id,
-            error_code: result.as_ref().err().map_or(ErrorCode::NONE, |refusal| refusal.code),
-            error_message: message.filter(|_| !pass.brief),
-        });
+        .encode(w, version);
     }
 }
 
-fn delete(
-    broker: &mut Broker,
-    pass: &mut Pass,
-    topic: &DeleteTopicState<'_>,
-    known: Option<TopicId>,
-    twice: impl FnOnce() -> bool,
-) -> Result<(), Refusal> {
-    pass.open()?;
-    let invalid = |why: &str| {
-        let why = format_args!("{why}");
-        Err(Refusal::new(ErrorCode::INVALID_REQUEST, why))
-    };
-    let by_id = topic.topic_id != TopicId::default();
-    match topic.name {
-        Some(_) if by_id => return invalid("A topic may not be given by name and by id."),
-        None if !by_id => return invalid("Neither a topic's name nor its id is given."),
-        _ if twice() => return invalid("The topic is named twice."),
-        _ => {}
-    }
-    let Some(id) = known else {
-        let (code, what) = match topic.name {
-            Some(_) => (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "name"),
-            None => (ErrorCode::UNKNOWN_TOPIC_ID, "id"),
-        };
-        return Err(Refusal::new(code, format_args!("There is no topic of this {what}.")));
-    };
-    pass.change(broker, SHARED_RING, RECORD_BYTES, |broker, now| {
-        broker.topic_delete(id, now).map(|ticket| ((), ticket))
-    })
+/// The name and the id of a topic that there is.
+fn known(broker: &Broker, topic: &DeleteTopicState<'_>) -> Option<(TopicName, TopicId)> {
+    let slot = broker.topic_asked(topic.name, topic.topic_id)?;
+    broker.log.state().topic(slot).map(|found| (found.name.clone(), found.id))
 }
 
 #[cfg(test)]

@@ -53,16 +53,15 @@ pub fn handle(
     _now: Now,
 ) -> Result<Step, Malformed> {
     DescribeAclsRequest::decode(&mut request.reader(), request.version)?;
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         DescribeAclsResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             error_code: ErrorCode::SECURITY_DISABLED,
             error_message: Some(NO_ACLS),
             resources: &mut |_| {},
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 /// What people are told.

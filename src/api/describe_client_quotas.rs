@@ -56,14 +56,13 @@ pub fn handle(
     _now: Now,
 ) -> Result<Step, Malformed> {
     DescribeClientQuotasRequest::decode(&mut request.reader(), request.version)?;
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         DescribeClientQuotasResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             error_code: ErrorCode::NONE,
             error_message: None,
             entries: Some(&mut |_| {}),
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }

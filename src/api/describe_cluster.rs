@@ -59,9 +59,9 @@ pub fn handle(
     let good = error_code.is_none();
     let address = broker.advertised(request.peer);
     let node_id = broker.config.node_id;
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         DescribeClusterResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             error_code,
             error_message,
             endpoint_type: BROKERS,
@@ -85,8 +85,7 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 const BROKERS: i8 = 1;

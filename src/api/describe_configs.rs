@@ -80,9 +80,9 @@ pub fn handle(
 ) -> Result<Step, Malformed> {
     let ask = DescribeConfigsRequest::decode(&mut request.reader(), request.version)?;
     let mut shown = Shown::default();
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         DescribeConfigsResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             results: &mut |list| {
                 for resource in ask.resources {
                     describe(broker, request.peer, &ask, &resource, &mut shown, list);
@@ -90,8 +90,7 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 /// What the answer has already.

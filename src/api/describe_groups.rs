@@ -62,9 +62,9 @@ pub fn handle(
     let ask = DescribeGroupsRequest::decode(&mut request.reader(), request.version)?;
     let operations =
         if ask.include_authorized_operations { GROUP_OPERATIONS_ALL } else { i32::MIN };
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         DescribeGroupsResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             groups: &mut |list| {
                 for name in ask.groups {
                     group(broker, name, operations, list);
@@ -72,8 +72,7 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 fn group(

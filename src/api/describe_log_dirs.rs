@@ -65,9 +65,9 @@ pub fn handle(
 ) -> Result<Step, Malformed> {
     let ask = DescribeLogDirsRequest::decode(&mut request.reader(), request.version)?;
     let state = broker.log.state();
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         DescribeLogDirsResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             error_code: ErrorCode::NONE,
             results: &mut |list| {
                 for (ring, config) in (0..).map(RingIndex).zip(&broker.config.rings) {
@@ -84,8 +84,7 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 /// What a ring is called where Kafka has a directory.

@@ -67,9 +67,9 @@ pub fn handle(
     let ask = DescribeProducersRequest::decode(&mut request.reader(), request.version)?;
     let state = broker.log.state();
     let mut left = limits::ADMIN_ITEMS_MAX;
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         DescribeProducersResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             topics: &mut |list| {
                 for topic in ask.topics {
                     list.push(TopicResponse {
@@ -80,8 +80,7 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 fn partitions(

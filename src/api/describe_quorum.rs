@@ -89,7 +89,7 @@ pub fn handle(
     let node_id = broker.config.node_id;
     let epoch = broker.log.state().boot.0.cast_signed();
     let address = broker.advertised(request.peer);
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         DescribeQuorumResponse {
             error_code: ErrorCode::NONE,
             error_message: None,
@@ -143,8 +143,7 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 /// Kafka's topic of the cluster's metadata.

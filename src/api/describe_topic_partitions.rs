@@ -125,9 +125,9 @@ pub fn handle(
     };
     let next = page.walk(&mut |_, _| {});
     let nodes = [broker.config.node_id];
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         DescribeTopicPartitionsResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             topics: &mut |list| {
                 page.walk(&mut |topic, partitions| {
                     list.push(DescribeTopicPartitionsResponseTopic {
@@ -172,8 +172,7 @@ pub fn handle(
             }),
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 /// What is shown at once.

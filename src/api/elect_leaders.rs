@@ -7,7 +7,7 @@
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, message};
+use crate::codec::{Array, ErrorCode, List, Writer, message};
 
 message! {
     /// Which partitions; null is all.
@@ -54,9 +54,9 @@ pub fn handle(
     let ask = ElectLeadersRequest::decode(&mut request.reader(), request.version)?;
     let known = matches!(ask.election_type, PREFERRED | UNCLEAN);
     let topics = ask.topic_partitions.unwrap_or_default();
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         ElectLeadersResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             error_code: if known { ErrorCode::NONE } else { ErrorCode::INVALID_REQUEST },
             replica_election_results: &mut |list| {
                 for asked in topics.iter().filter(|_| known) {
@@ -81,8 +81,18 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
+}
+
+/// Writes an answer that says no to all of it.
+pub(super) fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
+    let replica_election_results: List<'_, ReplicaElectionResult<'static>> = &mut |_| {};
+    ElectLeadersResponse {
+        throttle_time_ms: w.throttle_time_ms(),
+        error_code,
+        replica_election_results,
+    }
+    .encode(w, version);
 }
 
 const PREFERRED: i8 = 0;

@@ -195,9 +195,10 @@ fn reply(
     error_code: ErrorCode,
 ) -> Step {
     let state = broker.log.state();
-    let bytes = request.answer(out, |w| {
+    let mut once = OncePartition::default();
+    request.reply(out, |w| {
         FetchResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             error_code,
             session_id: 0,
             responses: &mut |topics| {
@@ -206,8 +207,13 @@ fn reply(
                         topic: topic.topic,
                         topic_id: topic.topic_id,
                         partitions: &mut |partitions| {
+                            let (_, found) = topic_asked(state, &topic, request.version);
                             for asked in topic.partitions {
-                                partitions.push(empty(state, &topic, &asked, request.version));
+                                let slot =
+                                    found.and_then(|f| partition_of(state, f, asked.partition));
+                                if slot.is_none_or(|(slot, _)| once.first(slot.0)) {
+                                    partitions.push(empty(state, &topic, &asked, request.version));
+                                }
                             }
                         },
                     });
@@ -215,8 +221,7 @@ fn reply(
             },
         }
         .encode(w, request.version);
-    });
-    Step::Reply { bytes }
+    })
 }
 
 fn empty<'a>(
@@ -318,7 +323,7 @@ impl Pieces for FetchPieces {
         let start = w.len();
         response_begin(w, head.correlation_id, header);
         w.patch(start, &head.length.to_be_bytes());
-        w.raw(&0i32.to_be_bytes());
+        w.raw(&w.throttle_time_ms().to_be_bytes());
         if version >= 7 {
             w.raw(&ErrorCode::NONE.0.to_be_bytes());
             w.raw(&0i32.to_be_bytes());

@@ -64,9 +64,9 @@ pub fn handle(
     let node_id = if good { broker.config.node_id } else { -1 };
     let host = if good { address.host.as_str() } else { "" };
     let port = if good { address.port.into() } else { -1 };
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         FindCoordinatorResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             error_code,
             error_message,
             node_id,
@@ -79,8 +79,7 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 const KIND_GROUP: i8 = 0;

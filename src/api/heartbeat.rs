@@ -36,8 +36,8 @@ pub fn handle(
     let who = Who { member_id: ask.member_id, instance_id: ask.group_instance_id };
     let alive = broker.groups.heartbeat(ask.group_id, who, ask.generation_id, now);
     let error_code = alive.err().unwrap_or_default();
-    let bytes = request.answer(out, |w| {
-        HeartbeatResponse { throttle_time_ms: 0, error_code }.encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    Ok(request.reply(out, |w| {
+        HeartbeatResponse { throttle_time_ms: w.throttle_time_ms(), error_code }
+            .encode(w, request.version);
+    }))
 }

@@ -3,16 +3,18 @@
 //! - 1 is flexible.
 //! - Operations: 0 set, 1 delete, 2 append to a list, 3 subtract from a list.
 
-use super::alter_configs::{alter, named_twice, no_value, too_many};
-use super::change::{Change, Pass};
+use super::alter_configs::{NewConfigs, alter, named_twice, no_value, too_many};
+use super::change::{Change, Items, Made, Said, Wanted, identity_of};
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
 use crate::broker::topic_config::{self, Edit};
+use crate::broker::topics::Growth;
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, ListWriter, message};
-use crate::limits;
+use crate::codec::{Array, ErrorCode, List, Writer, message};
+use crate::log::StageError;
 use crate::log::state::TopicConfigs;
+use crate::types::Ticket;
 
 message! {
     /// Resources and changes.
@@ -63,37 +65,61 @@ pub fn handle(
         let mut resources = ask.resources.iter();
         resources.any(|resource| resource.resource_name == name)
     });
-    let step = change.carry_out(broker, out, now, settled, |pass, broker, w| {
-        IncrementalAlterConfigsResponse {
-            throttle_time_ms: 0,
-            responses: &mut |list| alter_all(broker, pass, ask.resources, list),
-        }
-        .encode(w, request.version);
-    });
-    Ok(step)
+    Ok(change.carry_out(broker, &ask, out, now, settled))
 }
 
-fn alter_all(
-    broker: &mut Broker,
-    pass: &mut Pass,
-    resources: Array<'_, AlterConfigsResource<'_>>,
-    list: &mut ListWriter<'_, '_, AlterConfigsResourceResponse<'static>>,
-) {
-    for resource in resources {
+impl<'a> Items for IncrementalAlterConfigsRequest<'a> {
+    type Item = AlterConfigsResource<'a>;
+    type New = NewConfigs;
+    const ANSWERS_ALL: bool = true;
+
+    fn items(&self) -> impl Iterator<Item = AlterConfigsResource<'a>> {
+        self.resources.iter()
+    }
+
+    fn identity(&self, _: &Broker, resource: &AlterConfigsResource<'a>) -> Option<u64> {
+        let kind = resource.resource_type.to_be_bytes();
+        identity_of(&[&kind, resource.resource_name.as_bytes()])
+    }
+
+    #[inline(never)]
+    fn check(
+        &self,
+        broker: &Broker,
+        _: &mut Growth,
+        twice: bool,
+        resource: &AlterConfigsResource<'a>,
+    ) -> Result<Option<Wanted<NewConfigs>>, Refusal> {
         let (kind, name) = (resource.resource_type, resource.resource_name);
-        let same = |other: AlterConfigsResource<'_>| {
-            other.resource_type == kind && other.resource_name == name
-        };
-        let twice = || resources.iter().filter(|other| same(*other)).count() > 1;
         let edit = |before: &TopicConfigs| edited(before, resource.configs);
-        let refusal = alter(broker, pass, (kind, name), twice, edit).err();
-        let message = refusal.as_ref().map(|refusal| refusal.message.as_str());
-        list.push(AlterConfigsResourceResponse {
-            error_code: refusal.as_ref().map_or(ErrorCode::NONE, |refusal| refusal.code),
-            error_message: message.filter(|_| !pass.brief),
-            resource_type: kind,
-            resource_name: name,
-        });
+        alter(broker, (kind, name), twice, edit)
+    }
+
+    fn stage(
+        &self,
+        broker: &mut Broker,
+        new: NewConfigs,
+        now: Now,
+    ) -> Result<(Made, Ticket), StageError> {
+        new.stage(broker, now)
+    }
+
+    fn answer(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16) {
+        IncrementalAlterConfigsResponse {
+            throttle_time_ms: w.throttle_time_ms(),
+            responses: &mut |list| {
+                for (resource, outcome) in said.outcomes(self, broker) {
+                    let refusal = outcome.err();
+                    list.push(AlterConfigsResourceResponse {
+                        error_code: refusal.as_ref().map_or(ErrorCode::NONE, |r| r.code),
+                        error_message: refusal.as_ref().and_then(|r| said.message(r)),
+                        resource_type: resource.resource_type,
+                        resource_name: resource.resource_name,
+                    });
+                }
+            },
+        }
+        .encode(w, version);
     }
 }
 
@@ -102,7 +128,7 @@ fn edited(
     configs: Array<'_, AlterableConfig<'_>>,
 ) -> Result<TopicConfigs, Refusal> {
     let mut edit = Edit::of(before);
-    if configs.len() > limits::ADMIN_ITEMS_MAX {
+    if configs.len() > topic_config::KEYS.len() {
         return Err(too_many());
     }
     for (at, config) in configs.iter().enumerate() {

@@ -48,16 +48,15 @@ pub fn handle(
         ErrorCode::INVALID_REQUEST
     };
     let good = error_code.is_none();
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         InitProducerIdResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             error_code,
             producer_id: if good { id_random() } else { NONE },
             producer_epoch: if good { 0 } else { NONE as i16 },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 /// 63 random bits: no id is ever given twice, though nothing of it is stored.

@@ -8,8 +8,9 @@
 //!   held but the connection. The table of what happens when is in [`crate::group::states`].
 //! - A group of its first members waits `group.initial.rebalance.delay.ms` for more.
 //! - A protocol has a name: one without is INCONSISTENT_GROUP_PROTOCOL (23), as no protocol is.
-//! - Full: too many members in one group are GROUP_MAX_SIZE_REACHED (81), which clients show; no room
-//!   for one more group or member is COORDINATOR_NOT_AVAILABLE (15), which they retry.
+//! - Full: too many members in one group, or more to say than there is memory for, are
+//!   GROUP_MAX_SIZE_REACHED (81), which clients show; no room for one more group or member beside the
+//!   others is COORDINATOR_NOT_AVAILABLE (15), which they retry.
 //! - A static leader that comes back to a stable group follows from then on, unless it knows
 //!   version 9: it is told of no leader, where Kafka names its old self.
 //! - A member that asks again on a new connection has the old one closed.
@@ -96,8 +97,7 @@ pub fn handle(
         return Ok(Step::Job);
     };
     let member_id = refused.member_id.as_deref().unwrap_or(ask.member_id);
-    let bytes = request.answer(out, |w| refuse(refused.code, member_id, w, request.version));
-    Ok(Step::Reply { bytes })
+    Ok(request.reply(out, |w| refuse(refused.code, member_id, w, request.version)))
 }
 
 /// Writes the answer for one who joined, or waited in vain.
@@ -108,7 +108,7 @@ fn write(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize
         }
         let joined = groups.joined(answer);
         JoinGroupResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             error_code: ErrorCode::NONE,
             generation_id: joined.generation,
             protocol_type: Some(joined.protocol_type),
@@ -134,7 +134,7 @@ fn write(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize
 /// Writes an answer that says no.
 fn refuse(code: ErrorCode, member_id: &str, w: &mut Writer<'_>, version: i16) {
     JoinGroupResponse {
-        throttle_time_ms: 0,
+        throttle_time_ms: w.throttle_time_ms(),
         error_code: code,
         generation_id: -1,
         protocol_type: None,
@@ -145,6 +145,11 @@ fn refuse(code: ErrorCode, member_id: &str, w: &mut Writer<'_>, version: i16) {
         members: &mut |_| {},
     }
     .encode(w, version);
+}
+
+/// The answer to a request that was not read.
+pub(super) fn refuse_unread(code: ErrorCode, w: &mut Writer<'_>, version: i16) {
+    refuse(code, "", w, version);
 }
 
 /// New members are told their id first since this version.

@@ -50,8 +50,13 @@ pub fn handle(
 ) -> Result<Step, Malformed> {
     let ask = LeaveGroupRequest::decode(&mut request.reader(), request.version)?;
     let answer_bytes = request.answer_bytes(|w| encode(&ask, request.version, None, &|_| NONE, w));
-    let (mut outcomes, out) = Outcomes::split(out, ask.members.len(), answer_bytes)
-        .ok_or(Malformed("more members than an answer has room for"))?;
+    let (mut outcomes, out) = match Outcomes::split(out, ask.members.len(), answer_bytes) {
+        Ok(split) => split,
+        Err(out) => {
+            let code = ErrorCode::INVALID_REQUEST;
+            return Ok(request.reply(out, |w| refuse(code, w, request.version)));
+        }
+    };
 
     let groups = &mut broker.groups;
     let mut leave = |member_id, instance_id| {
@@ -67,8 +72,7 @@ pub fn handle(
     }
 
     let code = |place| outcomes.get(place);
-    let bytes = request.answer(out, |w| encode(&ask, request.version, error, &code, w));
-    Ok(Step::Reply { bytes })
+    Ok(request.reply(out, |w| encode(&ask, request.version, error, &code, w)))
 }
 
 /// Writes the answer: about all of it, or with a code for each member by its place.
@@ -80,7 +84,7 @@ fn encode(
     w: &mut Writer<'_>,
 ) {
     LeaveGroupResponse {
-        throttle_time_ms: 0,
+        throttle_time_ms: w.throttle_time_ms(),
         error_code: error.unwrap_or_default(),
         members: &mut |list| {
             for (place, member) in ask.members.iter().enumerate().filter(|_| error.is_none()) {
@@ -93,6 +97,12 @@ fn encode(
         },
     }
     .encode(w, version);
+}
+
+/// Writes an answer that says no to all of it.
+pub(super) fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
+    LeaveGroupResponse { throttle_time_ms: w.throttle_time_ms(), error_code, members: &mut |_| {} }
+        .encode(w, version);
 }
 
 const NONE: ErrorCode = ErrorCode::NONE;

@@ -46,9 +46,9 @@ pub fn handle(
         let all = request.version > 0 && types.is_empty();
         good && (all || types.iter().any(|wanted| wanted == kind))
     };
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         ListConfigResourcesResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             error_code: if good { ErrorCode::NONE } else { ErrorCode::UNSUPPORTED_VERSION },
             config_resources: &mut |list| {
                 for (_, topic) in broker.log.state().topics().filter(|_| wants(TOPIC)) {
@@ -62,8 +62,7 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 const BROKER_LOGGER: i8 = 8;

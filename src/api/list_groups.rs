@@ -45,9 +45,9 @@ pub fn handle(
         filter.is_empty() || filter.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
     };
     let broker = &*broker;
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         ListGroupsResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             error_code: ErrorCode::NONE,
             groups: &mut |list| {
                 let mut list_one = |group_id: &str, protocol_type: &str, state: State| {
@@ -72,8 +72,7 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 /// The type of groups whose members assign partitions to each other.

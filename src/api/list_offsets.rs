@@ -177,9 +177,9 @@ fn reply(
     error: ErrorCode,
 ) -> Step {
     let version = request.version;
-    let bytes = request.answer(out, |w| {
+    request.reply(out, |w| {
         ListOffsetsResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             topics: &mut |topics| {
                 for topic in ask.topics {
                     topics.push(ListOffsetsTopicResponse {
@@ -209,8 +209,7 @@ fn reply(
             },
         }
         .encode(w, version);
-    });
-    Step::Reply { bytes }
+    })
 }
 
 fn epoch_at(partition: &Partition, offset: Offset, state: &State) -> i32 {
@@ -259,7 +258,7 @@ impl Pieces for ListOffsetsPieces {
         response_begin(w, head.correlation_id, header);
         w.patch(start, &head.length.to_be_bytes());
         if version >= 2 {
-            w.raw(&0i32.to_be_bytes());
+            w.raw(&w.throttle_time_ms().to_be_bytes());
         }
         count(w, is_flexible(version), head.topics);
     }

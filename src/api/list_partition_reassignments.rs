@@ -5,7 +5,7 @@
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, message};
+use crate::codec::{Array, ErrorCode, List, Writer, message};
 
 message! {
     /// Which partitions; null is all.
@@ -51,14 +51,16 @@ pub fn handle(
     _now: Now,
 ) -> Result<Step, Malformed> {
     ListPartitionReassignmentsRequest::decode(&mut request.reader(), request.version)?;
-    let bytes = request.answer(out, |w| {
-        ListPartitionReassignmentsResponse {
-            throttle_time_ms: 0,
-            error_code: ErrorCode::NONE,
-            error_message: None,
-            topics: &mut |_| {},
-        }
-        .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    Ok(request.reply(out, |w| refuse(ErrorCode::NONE, w, request.version)))
+}
+
+/// Writes an answer without partitions.
+pub(super) fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
+    ListPartitionReassignmentsResponse {
+        throttle_time_ms: w.throttle_time_ms(),
+        error_code,
+        error_message: None,
+        topics: &mut |_| {},
+    }
+    .encode(w, version);
 }

@@ -109,9 +109,9 @@ pub fn handle(
             i32::MIN
         },
     };
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         MetadataResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             brokers: &mut |list| {
                 list.push(MetadataResponseBroker {
                     node_id,
@@ -131,8 +131,7 @@ pub fn handle(
             error_code: ErrorCode::NONE,
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 /// Stages the creation of a topic, if that is missing and possible; `until` then says when to look
@@ -285,13 +284,14 @@ pub(super) const CLUSTER_OPERATIONS_ALL: i32 = 8096;
 
 #[cfg(test)]
 mod tests {
-    use kafka_protocol::messages::TopicName as WireName;
     use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
     use kafka_protocol::messages::metadata_response::MetadataResponse;
+    use kafka_protocol::messages::{DeleteTopicsRequest, TopicName as WireName};
     use kafka_protocol::protocol::StrBytes;
     use uuid::Uuid;
 
-    use crate::broker::testing::Bench;
+    use crate::api::{Step, Window, dispatch};
+    use crate::broker::testing::{Bench, frame_of};
 
     fn named(name: &str) -> MetadataRequestTopic {
         let name = StrBytes::from_string(name.to_string());
@@ -374,6 +374,38 @@ mod tests {
         let answer = bench.ask(8, &request);
         assert_eq!(answer.topics[0].topic_authorized_operations, 3576);
         assert_eq!(answer.cluster_authorized_operations, 8096);
+    }
+
+    #[test]
+    fn an_answer_that_changes_between_two_windows_is_another_one_even_if_it_is_as_long() {
+        let mut bench = Bench::with(|config| {
+            (config.topics_max, config.partitions_max) = (200, 4096);
+            config.num_partitions = 1;
+        });
+        for name in ["one", "two", "six"] {
+            ask(&mut bench, true, &[name]);
+        }
+        let all = MetadataRequest::default().with_topics(None);
+        let frame = frame_of(12, &all);
+        let step = |bench: &mut Bench, from: usize| {
+            let window = Window { buf: &mut [0; 64], from };
+            dispatch(&mut bench.broker, &bench.peer, &frame, window, bench.now)
+        };
+        let first = step(&mut bench, 0);
+        assert_eq!(first, step(&mut bench, 64), "nothing has changed");
+        bench.ask(
+            1,
+            &DeleteTopicsRequest::default()
+                .with_topic_names(vec![WireName(StrBytes::from_static_str("one"))]),
+        );
+        ask(&mut bench, true, &["ten"]);
+        let (Step::Reply { bytes, digest }, Step::Reply { bytes: others, digest: other }) =
+            (first, step(&mut bench, 64))
+        else {
+            panic!("both are answers");
+        };
+        assert_eq!(bytes, others);
+        assert_ne!(digest, other);
     }
 
     #[test]

@@ -52,7 +52,7 @@ use crate::broker::refusal::Refusal;
 use crate::broker::{Broker, Partly, Peer};
 use crate::clock::Now;
 use crate::codec::frame::{self, RequestHeader};
-use crate::codec::{self, Array, ErrorsSeen, Reader, Writer};
+use crate::codec::{self, Array, ErrorCode, ErrorsSeen, Reader, Writer};
 use crate::config::Config;
 use crate::group::{Answer, Waiter, WriteAnswer};
 use crate::types::{HeldBack, Until};
@@ -70,10 +70,13 @@ pub static APIS: &[Api] = &[
     Api::new(8, "OffsetCommit", (2, 9), 8, Control, offset_commit::handle),
     Api::new(9, "OffsetFetch", (1, 9), 6, Control, offset_fetch::handle),
     Api::new(10, "FindCoordinator", (0, 6), 3, Control, find_coordinator::handle),
-    Api::new(11, "JoinGroup", (0, 9), 6, Pool::Group, join_group::handle),
+    Api::new(11, "JoinGroup", (0, 9), 6, Pool::Group, join_group::handle)
+        .too_long(ErrorCode::GROUP_MAX_SIZE_REACHED, join_group::refuse_unread),
     Api::new(12, "Heartbeat", (0, 4), 4, Control, heartbeat::handle),
-    Api::new(13, "LeaveGroup", (0, 5), 4, Control, leave_group::handle),
-    Api::new(14, "SyncGroup", (0, 5), 4, Pool::Group, sync_group::handle),
+    Api::new(13, "LeaveGroup", (0, 5), 4, Control, leave_group::handle)
+        .too_long(ErrorCode::INVALID_REQUEST, leave_group::refuse),
+    Api::new(14, "SyncGroup", (0, 5), 4, Pool::Group, sync_group::handle)
+        .too_long(ErrorCode::GROUP_MAX_SIZE_REACHED, sync_group::refuse),
     Api::new(15, "DescribeGroups", (0, 6), 5, Control, describe_groups::handle),
     Api::new(16, "ListGroups", (0, 5), 3, Control, list_groups::handle),
     Api::new(18, "ApiVersions", (0, 4), 3, Control, api_versions::handle),
@@ -91,11 +94,15 @@ pub static APIS: &[Api] = &[
     Api::new(35, "DescribeLogDirs", (1, 4), 2, Control, describe_log_dirs::handle),
     Api::new(37, "CreatePartitions", (0, 3), 2, Control, create_partitions::handle),
     Api::new(42, "DeleteGroups", (0, 2), 2, Control, delete_groups::handle),
-    Api::new(43, "ElectLeaders", (0, 2), 2, Control, elect_leaders::handle),
+    Api::new(43, "ElectLeaders", (0, 2), 2, Control, elect_leaders::handle)
+        .too_long(ErrorCode::INVALID_REQUEST, elect_leaders::refuse),
     Api::new(44, "IncrementalAlterConfigs", (0, 1), 1, Control, incremental_alter_configs::handle),
-    Api::new(45, "AlterPartitionReassignments", (0, 1), 0, Control, alter_partition_reassignments::handle),
-    Api::new(46, "ListPartitionReassignments", (0, 0), 0, Control, list_partition_reassignments::handle),
-    Api::new(47, "OffsetDelete", (0, 0), i16::MAX, Control, offset_delete::handle),
+    Api::new(45, "AlterPartitionReassignments", (0, 1), 0, Control, alter_partition_reassignments::handle)
+        .too_long(ErrorCode::INVALID_REQUEST, alter_partition_reassignments::refuse),
+    Api::new(46, "ListPartitionReassignments", (0, 0), 0, Control, list_partition_reassignments::handle)
+        .too_long(ErrorCode::INVALID_REQUEST, list_partition_reassignments::refuse),
+    Api::new(47, "OffsetDelete", (0, 0), i16::MAX, Control, offset_delete::handle)
+        .too_long(ErrorCode::INVALID_REQUEST, offset_delete::refuse),
     Api::new(48, "DescribeClientQuotas", (0, 1), 1, Control, describe_client_quotas::handle),
     Api::new(55, "DescribeQuorum", (0, 2), 0, Control, describe_quorum::handle),
     Api::new(60, "DescribeCluster", (0, 2), 0, Control, describe_cluster::handle),
@@ -124,7 +131,12 @@ pub struct Api {
     pub pool: Pool,
     /// Answers a request.
     pub handle: Handler,
+    /// The answer to a request that is longer than any buffer, where one code can say so of all of it.
+    pub too_long: Option<(ErrorCode, Refuse)>,
 }
+
+/// Writes an answer that has only this code, in this version.
+pub type Refuse = fn(ErrorCode, &mut Writer<'_>, i16);
 
 /// The pools of request buffers. They never lend to each other: one that is empty stops only
 /// requests of its own kind.
@@ -160,8 +172,12 @@ pub struct Request<'a> {
     pub client_id: Option<&'a str>,
     /// The message: what follows the header.
     pub body: &'a [u8],
+    /// How long the client is asked to wait before it goes on, in ms (KIP-219); 0: not at all.
+    pub throttle_time_ms: i32,
     /// The error codes that its answer has, for the metrics.
     pub errors: Cell<ErrorsSeen>,
+    /// The digest of its answer.
+    pub digest: Cell<u64>,
 }
 
 /// The bytes are not a request; says why. Kafka answers none of these and closes the connection.
@@ -176,6 +192,8 @@ pub enum Step {
     Reply {
         /// The answer's whole length.
         bytes: usize,
+        /// See [`Writer::digest`]: what an answer shows may have changed when the next window is written.
+        digest: u64,
     },
     /// The same, to be sent once `until` is settled. If that failed, [`fail`] makes the answer.
     ReplyAfter {
@@ -237,6 +255,19 @@ pub fn dispatch(broker: &mut Broker, peer: &Peer, frame: &[u8], out: Window<'_>,
     handled.unwrap_or_else(|Malformed(why)| Step::Close(why))
 }
 
+/// Writes the answer to a request that was not read because it is longer than any buffer. `begun` is what
+/// it begins with: key, version, correlation id. Gives the answer's length and its code; none: nothing
+/// but the end of the connection says it, as its API has no code for all of a request.
+pub fn refuse(begun: &[u8; 8], out: Window<'_>) -> Option<(usize, ErrorCode)> {
+    let [k0, k1, v0, v1, id @ ..] = *begun;
+    let (key, version) = (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1]));
+    let api = api_of(key).filter(|api| (api.min..=api.max).contains(&version))?;
+    let (code, write) = api.too_long?;
+    let mut w = Writer::window(out.buf, out.from);
+    answer_write(&mut w, api, version, i32::from_be_bytes(id), |w| write(code, w, version));
+    Some((w.len(), code))
+}
+
 /// The row of a key, if it is served.
 pub fn api_of(key: i16) -> Option<&'static Api> {
     // Produce, and so most of the time.
@@ -284,7 +315,12 @@ impl Api {
             flexible_since,
             pool,
             handle,
+            too_long: None,
         }
+    }
+
+    const fn too_long(self, code: ErrorCode, refuse: Refuse) -> Api {
+        Api { too_long: Some((code, refuse)), ..self }
     }
 
     const fn advertised_from(self, version: i16) -> Api {
@@ -306,10 +342,42 @@ impl<'a> Request<'a> {
     /// Writes the answer, or the window's part of it: the header, then what `encode` writes. Gives
     /// the whole answer's length.
     pub fn answer(&self, out: Window<'_>, encode: impl FnOnce(&mut Writer<'_>)) -> usize {
+        let mut encode = Some(encode);
+        self.answer_by(out, &mut |w| encode.take().expect("it is called once")(w))
+    }
+
+    /// The same, once for all handlers.
+    fn answer_by(&self, out: Window<'_>, encode: &mut dyn FnMut(&mut Writer<'_>)) -> usize {
         let mut w = Writer::window(out.buf, out.from);
+        w.set_throttle_time_ms(self.throttle_time_ms);
         answer_write(&mut w, self.api, self.version, self.correlation_id, encode);
         self.errors.set(w.errors());
+        self.digest.set(w.digest());
         w.len()
+    }
+
+    /// The same, for an answer that is to be sent at once.
+    pub fn reply(&self, out: Window<'_>, encode: impl FnOnce(&mut Writer<'_>)) -> Step {
+        self.reply_after(out, Until::default(), encode)
+    }
+
+    /// The same, for an answer that waits for `until`, if that is anything.
+    pub fn reply_after(
+        &self,
+        out: Window<'_>,
+        until: Until,
+        encode: impl FnOnce(&mut Writer<'_>),
+    ) -> Step {
+        let bytes = self.answer(out, encode);
+        self.answered(bytes, until)
+    }
+
+    fn answered(&self, bytes: usize, until: Until) -> Step {
+        if until.tickets == Until::default().tickets {
+            Step::Reply { bytes, digest: self.digest.get() }
+        } else {
+            Step::ReplyAfter { bytes, until }
+        }
     }
 
     /// Who waits for the answer that `write` will write once other members of a group came.
@@ -382,7 +450,9 @@ fn request_from<'a>(peer: &'a Peer, frame: &'a [u8]) -> Result<Request<'a>, Malf
         correlation_id: header.correlation_id,
         client_id: header.client_id,
         body: r.rest(),
+        throttle_time_ms: 0,
         errors: Cell::default(),
+        digest: Cell::default(),
     })
 }
 
@@ -412,7 +482,7 @@ mod tests {
         let mut buf = [0; 1024];
         // Version 9, correlation id 5, no client id, no tags, and what no one can read.
         let frame = bytes_of(&[&[0, 18, 0, 9, 0, 0, 0, 5, 255, 255, 0], b"what"]);
-        let Step::Reply { bytes } = bench.step_raw(&frame, &mut buf) else {
+        let Step::Reply { bytes, .. } = bench.step_raw(&frame, &mut buf) else {
             panic!("it is answered");
         };
         assert_eq!(bytes, 4 + 4 + 2 + 4 + 6 * APIS.len());
@@ -445,6 +515,23 @@ mod tests {
         }
         frame.push(0);
         assert!(matches!(bench.step_raw(&frame, &mut buf), Step::Close(_)));
+    }
+
+    #[test]
+    fn an_answer_says_how_long_its_client_is_asked_to_wait() {
+        use kafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
+        use kafka_protocol::protocol::Decodable;
+        let mut bench = Bench::new();
+        let mut buf = [0; 256];
+        let peer = bench.peer;
+        let frame = frame_of(3, &HeartbeatRequest::default());
+        let mut request = request_from(&peer, &frame).unwrap();
+        request.throttle_time_ms = 70;
+        let out = Window { buf: &mut buf, from: 0 };
+        let step = (request.api.handle)(&mut bench.broker, &request, out, bench.now);
+        assert!(matches!(step, Ok(Step::Reply { .. })), "{step:?}");
+        let mut answer = bytes::Bytes::copy_from_slice(&buf[8..]);
+        assert_eq!(HeartbeatResponse::decode(&mut answer, 3).unwrap().throttle_time_ms, 70);
     }
 
     #[test]

@@ -12,6 +12,8 @@
 //!   retried; so is COORDINATOR_NOT_AVAILABLE (15), for groups and offsets that the tables have no
 //!   room for. Metadata that is too long, or has no room beside that of others, is
 //!   OFFSET_METADATA_TOO_LARGE (12).
+//! - More partitions than one window has answers for, some 8,000, are INVALID_COMMIT_OFFSET_SIZE (28),
+//!   and none is stored.
 //! - More than one commit group holds is stored group by group, and answered when all of it is.
 
 use crate::api::once::OncePartition;
@@ -81,8 +83,13 @@ pub fn handle(
     let ask = OffsetCommitRequest::decode(&mut request.reader(), request.version)?;
     let partitions = ask.topics.iter().map(|topic| topic.partitions.len()).sum();
     let answer_bytes = request.answer_bytes(|w| encode(&ask, request.version, w, &mut no_error));
-    let (outcomes, out) = Outcomes::split(out, partitions, answer_bytes)
-        .ok_or(Malformed("more partitions than an answer has room for"))?;
+    let (outcomes, out) = match Outcomes::split(out, partitions, answer_bytes) {
+        Ok(split) => split,
+        Err(out) => {
+            let mut code = || ErrorCode::INVALID_COMMIT_OFFSET_SIZE;
+            return Ok(request.reply(out, |w| encode(&ask, request.version, w, &mut code)));
+        }
+    };
     let mut commits =
         Commits { ask: &ask, partly: request.peer.partly, outcomes, until: Until::default() };
     let refusal = commits.partly_check(broker).err();
@@ -105,12 +112,7 @@ pub fn handle(
     let (outcomes, until) = (commits.outcomes, commits.until);
     let mut places = 0..;
     let mut code = || places.next().map_or(ErrorCode::NONE, |place| outcomes.get(place));
-    let bytes = request.answer(out, |w| encode(&ask, request.version, w, &mut code));
-    Ok(if until == Until::default() {
-        Step::Reply { bytes }
-    } else {
-        Step::ReplyAfter { bytes, until }
-    })
+    Ok(request.reply_after(out, until, |w| encode(&ask, request.version, w, &mut code)))
 }
 
 /// Whether this may come from whom it says it comes from.
@@ -141,7 +143,7 @@ fn encode(
     code: &mut dyn FnMut() -> ErrorCode,
 ) {
     OffsetCommitResponse {
-        throttle_time_ms: 0,
+        throttle_time_ms: w.throttle_time_ms(),
         topics: &mut |list| {
             for topic in ask.topics {
                 list.push(OffsetCommitResponseTopic {

@@ -5,12 +5,15 @@
 //! - What was never committed is deleted without an error. The answer waits until the rest is on
 //!   flash; a failing disk is NOT_COORDINATOR (16).
 
-use crate::api::change::{Change, Pass};
+use crate::api::change::{Change, Items, Made, Said, Wanted};
 use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
-use crate::broker::topics::SHARED_RING;
+use crate::broker::refusal::Refusal;
+use crate::broker::topics::{Growth, SHARED_RING};
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, ListWriter, message};
+use crate::codec::{Array, ErrorCode, List, ListWriter, Writer, message};
+use crate::log::StageError;
+use crate::types::{PartitionHandle, Ticket};
 
 message! {
     /// Offsets to delete.
@@ -61,71 +64,105 @@ pub fn handle(
     let settled = broker.groups_settled(|group| group == ask.group_id);
     let partitions = ask.topics.iter().map(|topic| topic.partitions.len()).sum();
     let change = Change { request, items: partitions, validate_only: false };
-    Ok(change.carry_out(broker, out, now, settled, |pass, broker, w| {
-        let refused = pass.open().map_err(|refusal| match refusal.code {
-            ErrorCode::KAFKA_STORAGE_ERROR => ErrorCode::NOT_COORDINATOR,
-            code => code,
+    let refused = broker.offsets_delete_check(ask.group_id).err();
+    Ok(change.carry_out(broker, &Deletion { ask, refused }, out, now, settled))
+}
+
+/// The request, and why nothing of it is done.
+struct Deletion<'a> {
+    ask: OffsetDeleteRequest<'a>,
+    refused: Option<ErrorCode>,
+}
+
+impl<'a> Items for Deletion<'a> {
+    /// A topic's name, and a partition's number.
+    type Item = (&'a str, i32);
+    type New = PartitionHandle;
+
+    fn items(&self) -> impl Iterator<Item = (&'a str, i32)> {
+        let topics = self.ask.topics.iter().filter(|_| self.refused.is_none());
+        topics.flat_map(|topic| {
+            topic.partitions.iter().map(move |asked| (topic.name, asked.partition_index))
+        })
+    }
+
+    #[inline(never)]
+    fn check(
+        &self,
+        broker: &Broker,
+        _: &mut Growth,
+        _: bool,
+        (topic, index): &(&'a str, i32),
+    ) -> Result<Option<Wanted<PartitionHandle>>, Refusal> {
+        let refused = |code| Err(Refusal::new(code, format_args!("")));
+        let (group, state) = (self.ask.group_id, broker.log.state());
+        if state.topic_named(topic).is_none() {
+            return refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        }
+        if broker.groups.show(group).is_some_and(|g| g.is_subscribed(topic)) {
+            return refused(ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC);
+        }
+        let handle = broker.partition_asked(topic, *index).map(|partition| partition.handle);
+        let stored = handle.filter(|handle| {
+            let group = state.group_named(group);
+            group.is_some_and(|group| state.offset_of(group, *handle).is_some())
         });
-        let refused = refused.and_then(|()| broker.offsets_delete_check(ask.group_id)).err();
+        let bytes = Broker::group_delete_bytes(group);
+        Ok(stored.map(|new| Wanted { ring: SHARED_RING, bytes, new }))
+    }
+
+    fn stage(
+        &self,
+        broker: &mut Broker,
+        handle: PartitionHandle,
+        now: Now,
+    ) -> Result<(Made, Ticket), StageError> {
+        Ok((Made::default(), broker.offset_delete(self.ask.group_id, handle, now)?))
+    }
+
+    fn answer(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16) {
+        let refused = said.refusal.as_ref().map(|refusal| known_code(refusal.code));
+        let refused = refused.or(self.refused);
+        let mut outcomes = said.outcomes(self, broker);
         OffsetDeleteResponse {
             error_code: refused.unwrap_or_default(),
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             topics: &mut |list| {
-                for topic in ask.topics.iter().filter(|_| refused.is_none()) {
+                for topic in self.ask.topics.iter().filter(|_| refused.is_none()) {
                     list.push(OffsetDeleteResponseTopic {
                         name: topic.name,
-                        partitions: &mut |list| {
-                            partitions_of(pass, broker, ask.group_id, &topic, list);
+                        partitions: &mut |list: &mut ListWriter<'_, '_, _>| {
+                            let own = outcomes.by_ref().take(topic.partitions.len());
+                            for ((_, partition_index), outcome) in own {
+                                let code = outcome.err().map(|refusal| known_code(refusal.code));
+                                list.push(OffsetDeleteResponsePartition {
+                                    partition_index,
+                                    error_code: code.unwrap_or_default(),
+                                });
+                            }
                         },
                     });
                 }
             },
         }
-        .encode(w, request.version);
-    }))
-}
-
-fn partitions_of(
-    pass: &mut Pass,
-    broker: &mut Broker,
-    group: &str,
-    topic: &OffsetDeleteRequestTopic<'_>,
-    list: &mut ListWriter<'_, '_, OffsetDeleteResponsePartition>,
-) {
-    let is_subscribed = broker.groups.show(group).is_some_and(|g| g.is_subscribed(topic.name));
-    for OffsetDeleteRequestPartition { partition_index } in topic.partitions {
-        let deleted = if broker.log.state().topic_named(topic.name).is_none() {
-            Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
-        } else if is_subscribed {
-            Err(ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC)
-        } else {
-            delete(pass, broker, group, topic.name, partition_index)
-        };
-        list.push(OffsetDeleteResponsePartition {
-            partition_index,
-            error_code: deleted.err().unwrap_or_default(),
-        });
+        .encode(w, version);
     }
 }
 
-fn delete(
-    pass: &mut Pass,
-    broker: &mut Broker,
-    group: &str,
-    topic: &str,
-    index: i32,
-) -> Result<(), ErrorCode> {
-    let Some(handle) = broker.partition_asked(topic, index).map(|partition| partition.handle)
-    else {
-        return Ok(());
-    };
-    let state = broker.log.state();
-    let stored = state.group_named(group).and_then(|group| state.offset_of(group, handle));
-    if stored.is_none() {
-        return Ok(());
+/// What clients of coordinators know for it.
+fn known_code(code: ErrorCode) -> ErrorCode {
+    match code {
+        ErrorCode::KAFKA_STORAGE_ERROR => ErrorCode::NOT_COORDINATOR,
+        code => code,
     }
-    let bytes = Broker::group_delete_bytes(group);
-    let delete = |broker: &mut Broker, now| broker.offset_delete(group, handle, now);
-    let done = pass.change(broker, SHARED_RING, bytes, delete);
-    done.map_err(|_| ErrorCode::NOT_COORDINATOR)
+}
+
+/// Writes an answer that says no to all of it.
+pub(super) fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
+    OffsetDeleteResponse {
+        error_code,
+        throttle_time_ms: w.throttle_time_ms(),
+        topics: &mut |_| {},
+    }
+    .encode(w, version);
 }

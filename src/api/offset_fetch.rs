@@ -91,9 +91,9 @@ pub fn handle(
         let state = broker.log.state();
         Shown { state, group: state.group_named(group_id), topics }
     };
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         OffsetFetchResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             topics: &mut |list| shown(ask.group_id, ask.topics).encode(list),
             error_code: ErrorCode::NONE,
             groups: &mut |list| {
@@ -107,8 +107,7 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 /// What is shown of a group: of the topics asked for, or all.

@@ -62,9 +62,9 @@ pub fn handle(
 ) -> Result<Step, Malformed> {
     let ask = OffsetForLeaderEpochRequest::decode(&mut request.reader(), request.version)?;
     let state = broker.log.state();
-    let bytes = request.answer(out, |w| {
+    Ok(request.reply(out, |w| {
         OffsetForLeaderEpochResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             topics: &mut |topics| {
                 for topic in ask.topics {
                     topics.push(OffsetForLeaderTopicResult {
@@ -79,8 +79,7 @@ pub fn handle(
             },
         }
         .encode(w, request.version);
-    });
-    Ok(Step::Reply { bytes })
+    }))
 }
 
 fn answer(state: &State, topic: &str, asked: &OffsetForLeaderPartition) -> EpochEndOffset {

@@ -36,7 +36,7 @@ use crate::clock::Now;
 use crate::codec::batch::Refusal;
 use crate::codec::{Array, Decode, ErrorCode, List, Writer, message};
 use crate::limits;
-use crate::types::{RingIndex, TopicSlot, Until};
+use crate::types::{RingIndex, TopicSlot};
 use outcomes::{OUTCOME_BYTES, Outcome, Outcomes, Packed};
 use stage::{Ask, Stage};
 
@@ -146,15 +146,9 @@ pub fn handle(
         Some(_) => only.take(),
         None => topics.next().map(|topic| (topic.name, topic.partition_data.len())),
     });
-    let bytes = request.answer(Window { buf, from: out.from }, |w| {
+    Ok(request.reply_after(Window { buf, from: out.from }, stage.until, |w| {
         answer(w, request.version, &mut topics, outcomes.packed(), explains);
-    });
-    let until = stage.until;
-    Ok(if until.tickets == Until::default().tickets {
-        Step::Reply { bytes }
-    } else {
-        Step::ReplyAfter { bytes, until }
-    })
+    }))
 }
 
 /// Writes the answer: topics with how many partitions each has, and what came of these.
@@ -184,7 +178,7 @@ fn answer(
                 });
             }
         },
-        throttle_time_ms: 0,
+        throttle_time_ms: w.throttle_time_ms(),
     }
     .encode(w, version);
 }

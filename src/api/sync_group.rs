@@ -2,8 +2,9 @@
 //!
 //! - 1 adds the throttle time; 3 static members; 4 is flexible; 5 names the protocol's type and
 //!   name, and answers them. Without them it is INCONSISTENT_GROUP_PROTOCOL (23), whoever asks.
-//! - Members that the leader does not name are assigned nothing. Assignments that do not fit are
-//!   COORDINATOR_NOT_AVAILABLE (15) for all: they join again, and find room or not.
+//! - Members that the leader does not name are assigned nothing. Assignments that do not fit beside what
+//!   other groups say are COORDINATOR_NOT_AVAILABLE (15) for all: they join again, and find room or not.
+//!   Those that never can are GROUP_MAX_SIZE_REACHED (81), which clients show.
 
 use crate::api::{Malformed, Request, Step, Window, answer_late};
 use crate::broker::Broker;
@@ -64,8 +65,7 @@ pub fn handle(
     let Err(code) = synced else {
         return Ok(Step::Job);
     };
-    let bytes = request.answer(out, |w| refuse(code, w, request.version));
-    Ok(Step::Reply { bytes })
+    Ok(request.reply(out, |w| refuse(code, w, request.version)))
 }
 
 /// Writes the answer for one who asked and is a member, or waited in vain.
@@ -76,7 +76,7 @@ fn write(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize
         }
         let group = groups.answered(answer);
         SyncGroupResponse {
-            throttle_time_ms: 0,
+            throttle_time_ms: w.throttle_time_ms(),
             error_code: ErrorCode::NONE,
             protocol_type: Some(group.protocol_type()),
             protocol_name: group.protocol(),
@@ -87,9 +87,9 @@ fn write(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize
 }
 
 /// Writes an answer that says no.
-fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
+pub(super) fn refuse(error_code: ErrorCode, w: &mut Writer<'_>, version: i16) {
     SyncGroupResponse {
-        throttle_time_ms: 0,
+        throttle_time_ms: w.throttle_time_ms(),
         error_code,
         protocol_type: None,
         protocol_name: None,

@@ -278,11 +278,11 @@ impl Broker {
     }
 
     /// Stages the deletion of a group that has offsets; it is without members.
-    pub fn group_delete(&mut self, group: &str, now: Now) -> Result<((), Ticket), StageError> {
+    pub fn group_delete(&mut self, group: &str, now: Now) -> Result<Ticket, StageError> {
         let record = MetaRecord::GroupDelete { group };
         let ticket = self.log.stage(SHARED_RING, &record, true, now)?;
         self.groups.forget(group);
-        Ok(((), ticket))
+        Ok(ticket)
     }
 
     /// Stages the deletion of one committed offset.
@@ -291,9 +291,9 @@ impl Broker {
         group: &str,
         handle: PartitionHandle,
         now: Now,
-    ) -> Result<((), Ticket), StageError> {
+    ) -> Result<Ticket, StageError> {
         let record = MetaRecord::OffsetDelete { group, handle };
-        Ok(((), self.log.stage(SHARED_RING, &record, true, now)?))
+        self.log.stage(SHARED_RING, &record, true, now)
     }
 
     /// The most that such a deletion takes in the ring.

@@ -20,7 +20,7 @@ mod lookup;
 mod plan;
 mod send;
 
-use crate::broker::{ConnId, JobStep};
+use crate::broker::{ConnId, JobNext};
 use crate::clock::{Mono, Now};
 use crate::codec::ErrorCode;
 use crate::codec::compression::Decompressor;
@@ -208,9 +208,9 @@ impl Reads {
         buf: &mut [u8],
         read: Option<Result<(), DiskError>>,
         now: Now,
-    ) -> JobStep {
+    ) -> JobNext {
         let Some(job) = self.jobs.get_mut(usize::from(conn.0)) else {
-            return JobStep::Close("no such connection");
+            return JobNext::Close("no such connection");
         };
         let slept = job.phase == Phase::Sleep;
         let mut context = Context {
@@ -229,7 +229,7 @@ impl Reads {
         }
         let sleeps = job.phase == Phase::Sleep;
         self.waiting = self.waiting + u64::from(sleeps) - u64::from(slept);
-        if matches!(step, JobStep::Done | JobStep::Close(_)) {
+        if matches!(step, JobNext::Done | JobNext::Close(_)) {
             self.cancel(conn);
         }
         if sleeps && !slept {

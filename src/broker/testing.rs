@@ -11,7 +11,7 @@ use bytes::{BufMut, BytesMut};
 use kafka_protocol::messages::{RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
-use super::{Broker, ConnId, JobStep, Peer};
+use super::{Broker, ConnId, JobNext, Peer};
 use crate::api::{Step, Window, dispatch};
 use crate::clock::{Mono, Now};
 use crate::config::Config;
@@ -76,11 +76,15 @@ impl Bench {
         for _ in 0..8 {
             let window = Window { buf: &mut buf, from: 0 };
             match dispatch(&mut self.broker, &self.peer, &frame, window, self.now) {
-                Step::Reply { bytes } => return self.answer::<R>(version, &frame, buf, bytes),
+                Step::Reply { bytes, digest } => {
+                    return self.answer::<R>(version, &frame, buf, (bytes, digest));
+                }
                 Step::ReplyAfter { bytes, until } => {
                     self.drive();
                     match self.broker.log.settled(&until) {
-                        Settle::Done => return self.answer::<R>(version, &frame, buf, bytes),
+                        Settle::Done => {
+                            return self.answer::<R>(version, &frame, buf, (bytes, 0));
+                        }
                         Settle::Pending => panic!("there is nothing left to wait for"),
                         Settle::Failed => {}
                     }
@@ -110,7 +114,7 @@ impl Bench {
         let mut buf = vec![0; 64 * 1024];
         match self.step_raw(&frame_of(version, ask), &mut buf) {
             Step::Job => self.receive::<R>(conn, version),
-            Step::Reply { bytes } => {
+            Step::Reply { bytes, .. } => {
                 buf.truncate(bytes);
                 Some(decoded::<R>(version, buf))
             }
@@ -124,9 +128,9 @@ impl Bench {
         let mut whole = Vec::new();
         loop {
             match self.broker.job_step(ConnId(conn), &mut buf, None, self.now) {
-                JobStep::Sleep(_) => return None,
-                JobStep::Send { from, to } => whole.extend_from_slice(&buf[from..to]),
-                JobStep::Done => return Some(decoded::<R>(version, whole)),
+                JobNext::Sleep(_) => return None,
+                JobNext::Send { from, to } => whole.extend_from_slice(&buf[from..to]),
+                JobNext::Done => return Some(decoded::<R>(version, whole)),
                 step => panic!("{step:?}"),
             }
         }
@@ -160,13 +164,13 @@ impl Bench {
         version: i16,
         frame: &[u8],
         mut buf: Vec<u8>,
-        bytes: usize,
+        (bytes, digest): (usize, u64),
     ) -> R::Response {
         let mut whole = buf.clone();
         while whole.len() < bytes {
             let window = Window { buf: &mut buf, from: whole.len() };
             let step = dispatch(&mut self.broker, &self.peer, frame, window, self.now);
-            assert_eq!(step, Step::Reply { bytes });
+            assert_eq!(step, Step::Reply { bytes, digest });
             whole.extend_from_slice(&buf);
         }
         whole.truncate(bytes);

@@ -102,7 +102,7 @@ enum Decoder<'a> {
 
 impl Stream<'_> {
     /// The next piece, at most [`PIECE_BYTES_MAX`] long; an empty one is the end.
-    pub fn next(&mut self) -> Result<&[u8], Trouble> {
+    pub fn next_piece(&mut self) -> Result<&[u8], Trouble> {
         self.window.piece_begin();
         match &mut self.decoder {
             Decoder::Gzip(gzip) => gzip.fill(self.window)?,

@@ -16,7 +16,9 @@ pub struct Writer<'b> {
     len: usize,
     version: i16,
     flexible: bool,
+    throttle_time_ms: i32,
     errors: ErrorsSeen,
+    digest: u64,
 }
 
 /// The first few different error codes of an answer, for the metrics; the rest is no error.
@@ -37,7 +39,9 @@ impl<'b> Writer<'b> {
             len: 0,
             version: 0,
             flexible: false,
+            throttle_time_ms: 0,
             errors: ErrorsSeen::default(),
+            digest: 0,
         }
     }
 
@@ -57,6 +61,16 @@ impl<'b> Writer<'b> {
         self.version
     }
 
+    /// Sets how long the client is asked to wait before it goes on, in ms (KIP-219).
+    pub fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
+    /// How long the client is asked to wait; 0 unless it was set.
+    pub fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     /// How many bytes the answer has so far, whether they were kept or not.
     pub fn len(&self) -> usize {
         self.len
@@ -72,15 +86,36 @@ impl<'b> Writer<'b> {
         if self.len <= self.end() { Ok(self.len) } else { Err(Error::Overflow) }
     }
 
+    /// A digest of all that was written, inside the buffer and outside of it: two answers that have the
+    /// same are the same.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Lengths and counts that are filled in later follow from what is noted here.
+    fn digest_add(&mut self, word: u64) {
+        // A factor carries what differs upwards only.
+        let up = (self.digest ^ word).wrapping_mul(DIGEST_FACTOR);
+        let up = (up ^ up >> 32).wrapping_mul(DIGEST_FACTOR);
+        self.digest = up ^ up >> 29;
+    }
+
     /// Appends bytes as they are.
+    #[inline(never)]
     pub fn raw(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks();
+        words.iter().for_each(|word| self.digest_add(u64::from_le_bytes(*word)));
+        rest.iter().for_each(|byte| self.digest_add(u64::from(*byte)));
         let at = self.len;
         self.len = at.saturating_add(bytes.len());
         self.put(at, bytes);
     }
 
-    /// The same for numbers, which need no copy.
+    /// The same for numbers, which need no copy. There are hundreds of them to write in all answers.
+    #[inline(never)]
     fn fixed<const N: usize>(&mut self, bytes: [u8; N]) {
+        let word = bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        self.digest_add(word);
         let at = self.len;
         self.len = at.saturating_add(N);
         let kept_at = at.checked_sub(self.from);
@@ -218,6 +253,9 @@ impl<'b> Writer<'b> {
         self.from.saturating_add(self.out.len())
     }
 }
+
+/// Odd, so that no two words have the same product: 2^64 divided by the golden ratio.
+const DIGEST_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A value of a response: how it is written.
 pub trait Encode {
@@ -454,6 +492,17 @@ fn uvarint_bytes(mut value: u32) -> ([u8; 5], usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_differs_a_little_has_other_digests() {
+        let mut seen = std::collections::BTreeSet::new();
+        for number in 0..20_000 {
+            let mut w = Writer::counting();
+            w.raw(format!("topic-{number:05}").as_bytes());
+            w.fixed((number as i16).to_be_bytes());
+            assert!(seen.insert(w.digest()), "{number}");
+        }
+    }
 
     /// Nested compact arrays whose counts need one, two and three bytes.
     fn write_nested(w: &mut Writer<'_>) {

@@ -63,12 +63,12 @@ keys! {
 
     // ---- what clients may ask for ----
 
-    /// The largest record batch, as it is stored. Kafka's default; one staging buffer per ring and
-    /// each large produce buffer must hold it.
+    /// The largest record batch, as it is stored, and the longest request without records. Kafka's
+    /// default; one staging buffer per ring and each large buffer must hold it.
     message_max_bytes: usize = Kind::bytes(1024, 64 << 20, 1, 1_048_588);
 
     /// The longest request; a longer one closes the connection. Kafka's default; it costs no memory,
-    /// since produce requests are read partition by partition. Others may be 64 KiB long.
+    /// since produce requests are read partition by partition. Others may be as long as one batch.
     socket_request_max_bytes: usize = Kind::bytes(2048, 1 << 30, 1, 100 << 20);
 
     /// The most record bytes in one fetch answer, whatever the client asks for. Kafka's default; it
@@ -144,8 +144,8 @@ keys! {
     /// tries again.
     group_members_max: usize = Kind::int("", 1, 4096, 128);
 
-    /// Bytes for the names, subscriptions and assignments of all groups and members together;
-    /// beyond it as with `group_members_max`.
+    /// Bytes for the names, subscriptions and assignments of all groups and members together; beyond
+    /// it as with `group_members_max`. One group that wants more gets GROUP_MAX_SIZE_REACHED (81).
     group_members_bytes: usize = Kind::bytes(4096, 64 << 20, 1, 96 << 10);
 
     // ---- consumer groups ----
@@ -189,8 +189,9 @@ keys! {
     /// Buffers for produce requests up to 64 KiB, and for as many bytes of records of longer ones.
     produce_leases_small: usize = Kind::int("", 1, 4096, 6);
 
-    /// Buffers of `message_max_bytes` for the records of one partition in longer produce requests. One
-    /// is enough to be correct; a second lets a large batch arrive while another is being stored.
+    /// Buffers of `message_max_bytes` for the records of one partition in longer produce requests, and
+    /// for other requests of more than 64 KiB. One is enough to be correct; a second lets a large batch
+    /// arrive while another is being stored.
     produce_leases_large: usize = Kind::int("", 1, 64, 1);
 
     /// Buffers of 64 KiB for all other requests, and their answers.
@@ -200,7 +201,7 @@ keys! {
     fetch_leases: usize = Kind::int("", 1, 1024, 6);
 
     /// Buffers for answers to produce requests that wait for a sync: one for each connection that
-    /// waits; others wait their turn. 0: half as many as `max_connections`, at most 128.
+    /// waits; others wait their turn. 0: half as many as `max_connections`, at most 96.
     reply_leases: usize = Kind::int("", 0, 4096, 0);
 
     /// Bytes of each; an answer takes about 60 and the topic's name. What does not fit waits for the
@@ -325,7 +326,7 @@ impl Config {
     pub fn pools(&self) -> [(usize, usize); PoolKind::COUNT] {
         PoolKind::ALL.map(|kind| match kind {
             PoolKind::ProduceSmall => (self.produce_leases_small, limits::LEASE_BYTES),
-            PoolKind::ProduceLarge => (self.produce_leases_large, self.message_max_bytes),
+            PoolKind::Large => (self.produce_leases_large, self.message_max_bytes),
             PoolKind::ProduceLong => (self.produce_leases_large + 1, self.outcomes_bytes()),
             PoolKind::Control => (self.control_leases, limits::LEASE_BYTES),
             PoolKind::Fetch => (self.fetch_leases, limits::LEASE_BYTES),

@@ -68,7 +68,7 @@ fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
 }
 
 /// So many requests that wait for one sync are enough for the next one to begin without a pause.
-const REPLY_LEASES_USUAL: usize = 128;
+const REPLY_LEASES_USUAL: usize = 96;
 
 fn resolve_rings(config: &Config) -> Result<(), Refusal> {
     if config.rings.len() > limits::RINGS_MAX {

@@ -72,7 +72,7 @@ pub struct Filler<'a>(pub &'a mut [u8]);
 impl Filler<'_> {
     /// Appends a field.
     pub fn push(&mut self, field: &[u8]) {
-        let len = u16::try_from(field.len()).expect("no field is longer than a control request");
+        let len = u32::try_from(field.len()).expect("no field is longer than the arena");
         let rest = std::mem::take(&mut self.0);
         let (head, rest) = rest.split_at_mut(FIELD_BYTES);
         head.copy_from_slice(&len.to_le_bytes());
@@ -91,14 +91,14 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let (head, rest) = self.0.split_first_chunk::<FIELD_BYTES>()?;
-        let (field, rest) = rest.split_at(usize::from(u16::from_le_bytes(*head)));
+        let (field, rest) = rest.split_at(u32::from_le_bytes(*head) as usize);
         self.0 = rest;
         Some(field)
     }
 }
 
 /// What a field takes beside itself.
-pub const FIELD_BYTES: usize = 2;
+pub const FIELD_BYTES: usize = size_of::<u32>();
 
 #[cfg(test)]
 mod tests {
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn fields_come_back_as_they_went_in() {
-        let mut buf = [0; 9];
+        let mut buf = [0; 3 + 3 * FIELD_BYTES];
         let mut filler = Filler(&mut buf);
         for field in [&b"ab"[..], b"", b"c"] {
             filler.push(field);

@@ -205,7 +205,7 @@ impl Groups {
         if ask.who.instance_id.is_some() {
             return Err(UNKNOWN.into());
         }
-        self.texts_set(at, ask.who.member_id, ask)?;
+        self.texts_set(at, ask.who.member_id, ask, now)?;
         let member = self.members.get_mut(at);
         member.pending = false;
         member.session_ms = ask.session_ms as u32;
@@ -243,7 +243,8 @@ impl Groups {
             }
             Act::Refuse(code) => Err(code.into()),
             _ => {
-                self.update(at, ask)?;
+                self.texts_set(at, ask.who.member_id, ask, now)?;
+                self.timeouts_set(at, ask);
                 self.join_act(at, act, waiter, now);
                 Ok(())
             }
@@ -262,11 +263,11 @@ impl Groups {
         let group = self.members.get(at).group;
         let bytes = members::texts_bytes(id, ask.who.instance_id.unwrap_or(""), "", ask.protocols);
         if !self.arena.has_room(at.texts_block(), bytes + limits::GROUP_CLIENT_ID_BYTES_MAX) {
-            return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE.into());
+            return Err(self.full(at, bytes, now).into());
         }
         self.answer(at, ErrorCode::FENCED_INSTANCE_ID);
         self.members.get_mut(at).waits_for = Awaits::Nothing;
-        self.texts_set(at, id, ask)?;
+        self.texts_set(at, id, ask, now)?;
         self.timeouts_set(at, ask);
         self.session_renew(at, now);
         self.revise(group);
@@ -335,7 +336,7 @@ impl Groups {
             remote: ask.remote,
         });
         let at = at.ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
-        if let Err(code) = self.texts_set(at, id, ask) {
+        if let Err(code) = self.texts_set(at, id, ask, now) {
             self.members.remove(at);
             return Err(code);
         }
@@ -365,13 +366,6 @@ impl Groups {
         Ok(())
     }
 
-    /// Takes over what a member says now.
-    fn update(&mut self, at: MemberAt, ask: &Join<'_>) -> Result<(), ErrorCode> {
-        self.texts_set(at, ask.who.member_id, ask)?;
-        self.timeouts_set(at, ask);
-        Ok(())
-    }
-
     fn timeouts_set(&mut self, at: MemberAt, ask: &Join<'_>) {
         let member = self.members.get_mut(at);
         member.session_ms = ask.session_ms as u32;
@@ -379,8 +373,15 @@ impl Groups {
         member.remote = ask.remote;
     }
 
-    /// One that is pending has said nothing yet: of it, only the names are kept.
-    fn texts_set(&mut self, at: MemberAt, id: &str, ask: &Join<'_>) -> Result<(), ErrorCode> {
+    /// Takes over what a member says now. One that is pending has said nothing yet: of it, only the
+    /// names are kept.
+    fn texts_set(
+        &mut self,
+        at: MemberAt,
+        id: &str,
+        ask: &Join<'_>,
+        now: Now,
+    ) -> Result<(), ErrorCode> {
         let nothing: Protocols<'_> = &|_| {};
         let protocols = if self.members.get(at).pending && ask.who.member_id.is_empty() {
             nothing
@@ -390,13 +391,9 @@ impl Groups {
         let instance_id = ask.who.instance_id.unwrap_or("");
         let client_id = members::cut(ask.client_id, limits::GROUP_CLIENT_ID_BYTES_MAX);
         let bytes = members::texts_bytes(id, instance_id, client_id, protocols);
-        // Others may make room; if this one alone is too much, it is told for good.
-        let full = if bytes <= self.arena.capacity() {
-            ErrorCode::COORDINATOR_NOT_AVAILABLE
-        } else {
-            ErrorCode::GROUP_MAX_SIZE_REACHED
+        let Some(block) = self.arena.put(at.texts_block(), bytes) else {
+            return Err(self.full(at, bytes, now));
         };
-        let block = self.arena.put(at.texts_block(), bytes).ok_or(full)?;
         members::texts_fill(block, id, instance_id, client_id, protocols);
         Ok(())
     }

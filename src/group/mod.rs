@@ -7,6 +7,7 @@
 
 mod arena;
 mod ask;
+mod full;
 mod members;
 mod rebalance;
 mod show;
@@ -30,7 +31,7 @@ use members::{Awaits, Member, MemberAt, Members};
 pub use show::{GroupShown, Joined, MemberShown};
 use states::{Act, Event, State};
 use waits::Wait;
-pub use waits::{Answer, Role, WaitStep, Waiter, WriteAnswer};
+pub use waits::{Answer, Role, WaitNext, Waiter, WriteAnswer};
 
 /// A member's id.
 pub type MemberId = heapless::String<{ limits::GROUP_MEMBER_ID_BYTES_MAX }>;
@@ -54,6 +55,8 @@ pub struct Groups {
     /// Nothing is due before this.
     due: Mono,
     changes: u32,
+    /// When it was last said that there is no room in the arena.
+    full_said: Option<Mono>,
     /// What is counted.
     pub counts: GroupMetrics,
 }
@@ -113,6 +116,7 @@ impl Groups {
             woken: Vec::with_capacity(config.max_connections),
             due: Mono(u64::MAX),
             changes: 0,
+            full_said: None,
             counts: GroupMetrics::default(),
         }
     }

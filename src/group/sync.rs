@@ -53,28 +53,35 @@ impl Groups {
         }
     }
 
-    /// Keeps what the leader assigns, and answers all who wait for it. Those that it does not name
-    /// get nothing; names that are no members are ignored, as in Kafka.
-    fn assign(&mut self, at: GroupAt, assignments: Assignments<'_>, now: Now) {
+    fn assignments_free(&mut self, at: GroupAt) {
         for place in 0..self.members.capacity() {
             let place = MemberAt(place as u16);
             if self.is_member(place, at) {
                 self.arena.free(place.assignment_block());
             }
         }
-        let mut fits = true;
+    }
+
+    /// Keeps what the leader assigns, and answers all who wait for it. Those that it does not name
+    /// get nothing; names that are no members are ignored, as in Kafka.
+    fn assign(&mut self, at: GroupAt, assignments: Assignments<'_>, now: Now) {
+        self.assignments_free(at);
+        let (mut fits, mut bytes) = (true, 0);
         assignments(&mut |id, assignment| {
             let Some(member) = self.member_named(at, id).filter(|m| self.is_member(*m, at)) else {
                 return;
             };
+            bytes += assignment.len();
             match self.arena.put(member.assignment_block(), assignment.len()) {
                 Some(block) => block.copy_from_slice(assignment),
                 None => fits = false,
             }
         });
         if !fits {
-            // Others may make room: the members join again, and the leader tries again.
-            self.assignments_drop(at, ErrorCode::COORDINATOR_NOT_AVAILABLE, now);
+            // If others may make room, the members join again, and the leader tries again.
+            self.assignments_free(at);
+            let code = self.full_of(at, self.bytes_of(at) + bytes, now);
+            self.assignments_drop(at, code, now);
             self.carry_out(at, Act::Rebalance, now);
             return;
         }

@@ -55,7 +55,7 @@ pub enum Role {
 
 /// What a connection does about its wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WaitStep {
+pub enum WaitNext {
     /// Wait on, without a buffer.
     Sleep,
     /// Send so many bytes of the buffer, then step again. The answer has this error, or none.
@@ -92,28 +92,28 @@ impl Groups {
     }
 
     /// Goes on with what a connection waits for; `buf` is a buffer for the answer.
-    pub fn step(&mut self, conn: ConnId, buf: &mut [u8]) -> WaitStep {
+    pub fn step(&mut self, conn: ConnId, buf: &mut [u8]) -> WaitNext {
         let Some(Some(wait)) = self.waits.get(usize::from(conn.0)) else {
-            return WaitStep::Close("nothing is waited for");
+            return WaitNext::Close("nothing is waited for");
         };
         let mut wait = *wait;
         match wait.phase {
-            Phase::Waiting => return WaitStep::Sleep,
+            Phase::Waiting => return WaitNext::Sleep,
             Phase::Superseded => {
                 self.waits[usize::from(conn.0)] = None;
-                return WaitStep::Close("the member asked again on another connection");
+                return WaitNext::Close("the member asked again on another connection");
             }
             Phase::Ready => {}
         }
         if wait.sent > 0 && wait.sent == wait.total {
             self.waits[usize::from(conn.0)] = None;
-            return WaitStep::Done;
+            return WaitNext::Done;
         }
         let is_stale =
             wait.answer.code.is_none() && wait.revision != self.revision(wait.answer.group);
         if is_stale && wait.sent > 0 {
             self.waits[usize::from(conn.0)] = None;
-            return WaitStep::Close("the group changed while a long answer was sent");
+            return WaitNext::Close("the group changed while a long answer was sent");
         }
         if is_stale {
             wait.answer.code = ErrorCode::REBALANCE_IN_PROGRESS;
@@ -123,7 +123,7 @@ impl Groups {
         let bytes = buf.len().min(total - from);
         (wait.sent, wait.total) = ((from + bytes) as u32, total as u32);
         self.waits[usize::from(conn.0)] = Some(wait);
-        WaitStep::Send(bytes, wait.answer.code)
+        WaitNext::Send(bytes, wait.answer.code)
     }
 
     /// The connection is gone. Its member is not: it may come back on another.

@@ -63,6 +63,15 @@ pub(super) struct Input {
     pub limit: usize,
 }
 
+/// The buffers that requests of a pool are read into, if they are not long.
+fn kind_of(pool: Pool) -> PoolKind {
+    match pool {
+        Pool::Produce => PoolKind::ProduceSmall,
+        Pool::Fetch => PoolKind::Fetch,
+        Pool::Control | Pool::Group => PoolKind::Control,
+    }
+}
+
 impl<C: Core> Connection<C> {
     /// A connection that was just accepted and has a slot.
     pub fn new(net: Rc<Net<C>>, id: ConnId, socket: Async<TcpStream>, peer: Peer) -> Connection<C> {
@@ -124,7 +133,7 @@ impl<C: Core> Connection<C> {
 
     /// What came with the next produce request may wait for room from the beginning, unless this one
     /// has waited too long.
-    fn produced(&mut self) {
+    pub(super) fn produced(&mut self) {
         if !std::mem::take(&mut self.peer.waited_out) {
             self.held_since = None;
         }
@@ -141,15 +150,9 @@ impl<C: Core> Connection<C> {
         Ok(whole.then(|| self.input.start + SIZE_BYTES..self.input.start + bytes))
     }
 
-    /// A frame's length with its size prefix, if it is one that may be read.
+    /// A frame's length with its size prefix.
     fn frame_bytes(&self, head: &[u8; HEAD_BYTES]) -> Result<usize, End> {
-        let size = self.frame_size(head)?;
-        let [_, _, _, _, k0, k1, ..] = *head;
-        let max = match self.pool_of(i16::from_be_bytes([k0, k1])) {
-            Pool::Produce => self.wire.net.setup.request_bytes_max,
-            Pool::Fetch | Pool::Control | Pool::Group => limits::LEASE_BYTES - SIZE_BYTES,
-        };
-        if size <= max { Ok(size + SIZE_BYTES) } else { Err(TOO_LARGE) }
+        Ok(self.frame_size(head)? + SIZE_BYTES)
     }
 
     /// The size that a frame's first bytes announce, 0 while they are too few. A size that no
@@ -180,27 +183,16 @@ impl<C: Core> Connection<C> {
         if self.input.lease.is_none() && !self.fill_head(HEAD_BYTES)? {
             return Ok(());
         }
-        let frame_bytes = match self.front().first_chunk() {
-            Some(head) => self.frame_bytes(head)?,
-            None => 0,
+        let (frame_bytes, pool) = match self.front().first_chunk() {
+            Some(head) => (self.frame_bytes(head)?, self.pool_of(head_key(head))),
+            None => (0, Pool::Control),
         };
-        if frame_bytes > limits::LEASE_BYTES {
-            if self.wire.net.core.borrow().is_holding() {
-                if self.input.lease.is_some() {
-                    self.park();
-                }
-                self.wait_unread(frame_bytes).await?;
-            }
-            // Of its own, so that a connection without one is no larger for it: no more of these are
-            // under way than there are buffers for their outcomes.
-            let outcomes = self.take(PoolKind::Reply, 0).await?;
-            Box::pin(self.long(frame_bytes, outcomes)).await?;
-            self.produced();
+        if frame_bytes > limits::LEASE_BYTES && self.large(frame_bytes, pool).await? {
             return Ok(());
         }
         if self.input.lease.is_some() {
             self.fill_room(frame_bytes);
-        } else if !self.fill_begin(frame_bytes).await? {
+        } else if !self.fill_begin(frame_bytes, pool).await? {
             return Ok(());
         }
         let Input { lease, end, limit, .. } = &mut self.input;
@@ -228,7 +220,7 @@ impl<C: Core> Connection<C> {
     }
 
     /// Whether the frame's first bytes, so many, are there.
-    fn fill_head(&mut self, bytes: usize) -> Result<bool, End> {
+    pub(super) fn fill_head(&mut self, bytes: usize) -> Result<bool, End> {
         while self.head.len < bytes {
             match self.wire.receive(&mut self.head.bytes[self.head.len..bytes])? {
                 Some(bytes) => self.head.len += bytes,
@@ -245,26 +237,22 @@ impl<C: Core> Connection<C> {
     /// Takes a buffer for the frame whose head is there; false: it is too early for that. Requests
     /// that are answered one at a time come whole into their few buffers: short ones from the head,
     /// others from the socket.
-    async fn fill_begin(&mut self, bytes: usize) -> Result<bool, End> {
-        let pool = self.pool_of(self.head.key());
+    async fn fill_begin(&mut self, bytes: usize, pool: Pool) -> Result<bool, End> {
         if pool != Pool::Produce && bytes <= HEAD_BYTES_MAX {
             if !self.fill_head(bytes)? {
                 return Ok(false);
             }
         } else if pool != Pool::Produce {
             self.settle_replies().await?;
-            self.wire.arrival(bytes - self.head.len, None).await?;
+            let kind = kind_of(pool);
+            self.wire.arrival(kind, bytes - self.head.len, None).await?;
         }
         self.fill_lease(bytes, pool).await?;
         Ok(true)
     }
 
     async fn fill_lease(&mut self, bytes: usize, pool: Pool) -> Result<(), End> {
-        let kind = match pool {
-            Pool::Produce => PoolKind::ProduceSmall,
-            Pool::Fetch => PoolKind::Fetch,
-            Pool::Control | Pool::Group => PoolKind::Control,
-        };
+        let kind = kind_of(pool);
         let holding = pool == Pool::Produce && self.wire.net.core.borrow().is_holding();
         if holding {
             self.wait_unread(bytes).await?;
@@ -313,7 +301,7 @@ impl<C: Core> Connection<C> {
             if lease.kind == PoolKind::ProduceSmall && !self.drained {
                 (self.input.start, self.input.end) = (0, 0);
             } else {
-                self.drained |= matches!(lease.kind, PoolKind::Fetch | PoolKind::Control);
+                self.drained |= lease.kind != PoolKind::ProduceSmall;
                 self.input = Input::default();
             }
         }
@@ -348,7 +336,7 @@ impl<C: Core> Connection<C> {
                 self.settle_replies().await?;
             }
             match self.dispatch(frame, 0) {
-                Step::Reply { bytes } => {
+                Step::Reply { bytes, .. } => {
                     return self.owe(frame, bytes, &Until::default()).await;
                 }
                 Step::ReplyAfter { bytes, until } => {
@@ -530,11 +518,6 @@ impl Head {
         self.bytes.copy_within(bytes..self.len, 0);
         self.len -= bytes;
     }
-
-    fn key(&self) -> i16 {
-        let [_, _, _, _, k0, k1, ..] = self.bytes;
-        i16::from_be_bytes([k0, k1])
-    }
 }
 
 impl Input {
@@ -566,11 +549,15 @@ impl Input {
     }
 }
 
-/// How a frame that no buffer takes is refused.
-const TOO_LARGE: End = End {
-    why: CloseReason::TooLarge,
-    text: "a frame of more than socket_request_max_bytes, or of more than 64 KiB without records",
-};
+/// The API key of a request.
+fn head_key(head: &[u8; HEAD_BYTES]) -> i16 {
+    let [_, _, _, _, k0, k1, ..] = *head;
+    i16::from_be_bytes([k0, k1])
+}
+
+/// How a frame that is longer than any request is refused.
+const TOO_LARGE: End =
+    End { why: CloseReason::TooLarge, text: "a frame of more than socket_request_max_bytes" };
 
 /// The size prefix of a frame.
 pub(super) const SIZE_BYTES: usize = 4;

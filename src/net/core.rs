@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::api::produce::{Front, Long, Next, Staged};
 use crate::api::{self, Pool, Step, Window};
-use crate::broker::{Broker, ConnId, JobStep, Peer};
+use crate::broker::{Broker, ConnId, JobNext, Peer};
 use crate::clock::{Mono, Now};
+use crate::codec::ErrorCode;
 use crate::error::DiskError;
 use crate::limits;
 use crate::metrics::render::{
@@ -51,6 +52,8 @@ pub trait Core: 'static {
     fn long_settle(&self, long: &Self::Long, list: &mut [u8]) -> Option<Until>;
     /// See [`Long::answer`].
     fn long_answer(&self, long: &Self::Long, list: &[u8], out: Window<'_>) -> usize;
+    /// See [`api::refuse`].
+    fn refuse(&self, begun: &[u8; 8], out: Window<'_>) -> Option<(usize, ErrorCode)>;
     /// See [`api::pool_of`].
     fn pool_of(&self, key: i16) -> Pool;
     /// See [`crate::log::Log::settled`].
@@ -74,7 +77,7 @@ pub trait Core: 'static {
         buf: &mut [u8],
         read: Option<Result<(), DiskError>>,
         now: Now,
-    ) -> JobStep;
+    ) -> JobNext;
     /// See [`Broker::job_cancel`].
     fn job_cancel(&mut self, conn: ConnId);
     /// See [`Broker::woken`].
@@ -144,6 +147,10 @@ impl Core for Broker {
         api::fail(key, version, answer);
     }
 
+    fn refuse(&self, begun: &[u8; 8], out: Window<'_>) -> Option<(usize, ErrorCode)> {
+        api::refuse(begun, out)
+    }
+
     fn pool_of(&self, key: i16) -> Pool {
         api::pool_of(key)
     }
@@ -183,7 +190,7 @@ impl Core for Broker {
         buf: &mut [u8],
         read: Option<Result<(), DiskError>>,
         now: Now,
-    ) -> JobStep {
+    ) -> JobNext {
         Broker::job_step(self, conn, buf, read, now)
     }
 

@@ -8,7 +8,7 @@ use super::hub::Lease;
 use super::turn::Work;
 use super::wire::End;
 use crate::api::{Pool, Step};
-use crate::broker::{JobStep, Partly};
+use crate::broker::{JobNext, Partly};
 use crate::clock::Mono;
 use crate::error::DiskError;
 use crate::metrics::{CloseReason, PoolKind};
@@ -20,7 +20,7 @@ impl<C: Core> Connection<C> {
         self.peer.partly = Partly::default();
         loop {
             match self.dispatch(frame, 0) {
-                Step::Reply { bytes } => return self.reply(frame, bytes).await,
+                Step::Reply { bytes, digest } => return self.reply(frame, bytes, digest).await,
                 Step::ReplyAfter { bytes, until } => {
                     let place = self.keep_answer(frame, 0..bytes)?;
                     self.wire.net.hub.staged(&until);
@@ -48,7 +48,7 @@ impl<C: Core> Connection<C> {
     }
 
     /// Sends the answer that stands in the shared window, or whose beginning does.
-    async fn reply(&mut self, frame: &Range<usize>, bytes: usize) -> Result<(), End> {
+    async fn reply(&mut self, frame: &Range<usize>, bytes: usize, digest: u64) -> Result<(), End> {
         let window_bytes = self.wire.net.window.borrow().len();
         let mut sent = self.send_window(0..bytes.min(window_bytes))?;
         if sent < bytes && bytes <= window_bytes {
@@ -60,7 +60,7 @@ impl<C: Core> Connection<C> {
             self.wire.turn(Work::Window).await?;
             // Dispatched again for the next window: such a request changes nothing. But what it
             // shows may have changed, and half of either is no answer.
-            if self.dispatch(frame, sent) != (Step::Reply { bytes }) {
+            if self.dispatch(frame, sent) != (Step::Reply { bytes, digest }) {
                 return Err(End {
                     why: CloseReason::Overtaken,
                     text: "what a long answer shows changed while it was sent",
@@ -123,14 +123,14 @@ impl<C: Core> Connection<C> {
             let step = {
                 let mut core = self.wire.net.core.borrow_mut();
                 let step = core.job_step(self.wire.id, lease.buf, read.take(), now);
-                if let JobStep::Sleep(_) = step {
+                if let JobNext::Sleep(_) = step {
                     // Others may have to make way for it.
                     self.wire.net.wake_jobs(&mut *core);
                 }
                 step
             };
             match step {
-                JobStep::Read { file, at, from, to } => {
+                JobNext::Read { file, at, from, to } => {
                     read = self.job_read_cached(lease, (file, at), from..to);
                     if read.is_none() {
                         let buf = std::mem::take(&mut lease.buf);
@@ -140,10 +140,10 @@ impl<C: Core> Connection<C> {
                         read = Some(done.result);
                     }
                 }
-                JobStep::Send { from, to } => self.wire.send(&lease.buf[from..to]).await?,
-                JobStep::Sleep(deadline) => return Ok(Some(deadline)),
-                JobStep::Done => return Ok(None),
-                JobStep::Close(text) => {
+                JobNext::Send { from, to } => self.wire.send(&lease.buf[from..to]).await?,
+                JobNext::Sleep(deadline) => return Ok(Some(deadline)),
+                JobNext::Done => return Ok(None),
+                JobNext::Close(text) => {
                     return Err(End { why: CloseReason::Overtaken, text });
                 }
             }

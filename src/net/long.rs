@@ -84,11 +84,13 @@ impl<C: Core> Connection<C> {
             match wait {
                 Wait::Turn(work) => self.wire.turn(work).await?,
                 Wait::Readable => self.wire.readable(Phase::Reading).await?,
-                Wait::Arrival(missing) => self.wire.arrival(missing, Some(ARRIVAL_MS_MAX)).await?,
+                Wait::Arrival(missing) => {
+                    self.wire.arrival(PoolKind::Large, missing, Some(ARRIVAL_MS_MAX)).await?;
+                }
                 Wait::Lease(kind, missing) => {
                     let lease = self.wire.take(kind, missing).await?;
                     self.long_lease(&mut reading, lease);
-                    if kind == PoolKind::ProduceLarge {
+                    if kind == PoolKind::Large {
                         // There may be no room for them any more.
                         reading.doing = Doing::Structure;
                     }
@@ -255,9 +257,9 @@ impl<C: Core> Connection<C> {
             }
             let small = (bytes <= limits::LEASE_BYTES).then_some(PoolKind::ProduceSmall);
             let lease = small.and_then(|kind| self.wire.try_take(kind));
-            match lease.or_else(|| self.wire.try_take(PoolKind::ProduceLarge)) {
+            match lease.or_else(|| self.wire.try_take(PoolKind::Large)) {
                 Some(lease) => self.long_lease(reading, lease),
-                None => return Ok(Wait::Lease(PoolKind::ProduceLarge, missing)),
+                None => return Ok(Wait::Lease(PoolKind::Large, missing)),
             }
         }
         if self.input.start > 0 {

@@ -12,6 +12,7 @@ mod displaced;
 mod exchange;
 mod held;
 mod hub;
+mod large;
 mod listener;
 mod long;
 mod pools;

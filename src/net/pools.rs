@@ -27,6 +27,7 @@ pub struct Pools {
 struct Pool {
     /// The last one returned is lent first, so that memory that was never needed is never touched.
     free: Vec<Buffer>,
+    count: usize,
     /// Those who will be quick, then the others.
     waiting: VecDeque<ConnId>,
     waiting_quick: usize,
@@ -39,6 +40,7 @@ impl Pools {
         Pools {
             pools: sizes.map(|(count, bytes)| Pool {
                 free: buffers(count, bytes),
+                count,
                 waiting: VecDeque::with_capacity(connections),
                 waiting_quick: 0,
                 metrics: PoolMetrics::default(),
@@ -85,6 +87,13 @@ impl Pools {
         pool.metrics.returned();
         pool.free.push(buf);
         None
+    }
+
+    /// Whether one may be lent to somebody who may keep it for long: others have at least half of them, or
+    /// the only one.
+    pub fn has_spare(&self, kind: PoolKind) -> bool {
+        let pool = &self.pools[kind as usize];
+        pool.free.len() > pool.count.div_ceil(2)
     }
 
     /// Whether anyone waits for a buffer of this kind.

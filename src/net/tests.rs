@@ -3,6 +3,7 @@
 mod fake;
 mod held;
 mod idle;
+mod large;
 mod long;
 
 use std::io::{Read, Write};
@@ -84,9 +85,6 @@ fn frames_of_impossible_sizes_close_the_connection() {
         assert!(client.is_closed(), "{size}");
     }
     let mut client = server.connect();
-    client.send(&request(ECHO, 0, 1, 0, 70_000)[..8]);
-    assert!(client.is_closed(), "large and not produce");
-    let mut client = server.connect();
     client.send(&request(PRODUCE, 0, 1, 0, 99_988));
     assert_eq!(client.answer(), (1, 0));
     client.send(&request(99, 0, 1, 0, 0));
@@ -102,6 +100,22 @@ fn an_answer_of_any_length_reaches_a_slow_reader_whole() {
     other.send(&request(ECHO, 0, 2, 60_000, 0));
     assert_eq!(other.answer(), (2, 60_000));
     assert_eq!(slow.answer(), (1, 9_000_000));
+}
+
+#[test]
+fn a_long_answer_that_changes_while_it_is_sent_is_cut_off_and_a_short_one_is_not() {
+    let server = Server::start(|_| {});
+    let mut slow = server.connect();
+    slow.send(&request(ECHO, 0, 1, 20_000_000, 0));
+    let mut begin = [0; 8];
+    slow.0.read_exact(&mut begin).unwrap();
+    let mut other = server.connect();
+    other.send(&[request(WAKE, 0, 2, 0, 0), request(ECHO, 0, 3, 60_000, 0)].concat());
+    assert_eq!((other.answer(), other.answer()), ((2, 0), (3, 60_000)));
+    // Nothing of what it is after the change follows.
+    let mut rest = Vec::new();
+    let _ = slow.0.read_to_end(&mut rest);
+    assert!(rest.len() < 20_000_000, "{}", rest.len());
 }
 
 #[test]
@@ -224,7 +238,7 @@ fn who_waits_with_a_buffer_is_cut_off_when_another_waits_for_it() {
 fn producers_for_a_full_ring_hold_no_buffer_and_go_on_when_there_is_room() {
     let server = Server::start(|setup| {
         pool(setup, PoolKind::ProduceSmall, 2);
-        pool(setup, PoolKind::ProduceLarge, 1);
+        pool(setup, PoolKind::Large, 1);
     });
     server.disk.full.store(true, Ordering::Relaxed);
     let mut other = server.connect();

@@ -173,14 +173,29 @@ impl<C: Core> Wire<C> {
     /// Waits until `missing` bytes can be received at once, or as many as the kernel is sure to keep.
     /// Nothing tells of more bytes where some are, so this looks again and again, ever more rarely:
     /// it is for requests that are long and come in pieces, which are few. After `ms_max` it looks no
-    /// more.
-    pub async fn arrival(&self, missing: usize, ms_max: Option<u64>) -> Result<(), End> {
+    /// more. Bytes that stand still get a spare buffer of this `kind`, or in the end any: what was read of a
+    /// stretch still takes the kernel's room, all of it where stretches are long, and then no more come.
+    pub async fn arrival(
+        &self,
+        kind: PoolKind,
+        missing: usize,
+        ms_max: Option<u64>,
+    ) -> Result<(), End> {
         let mut pause_ms = ARRIVAL_MS_MIN;
         let mut left_ms = ms_max.unwrap_or(u64::MAX);
+        let (mut before, mut still_ms) = (0, 0);
         self.slot(|slot| slot.phase = Phase::Reading);
         while !self.is_arriving(missing) && left_ms > 0 {
+            let here = self.arrived();
+            still_ms = if here == before && here > 0 { still_ms } else { 0 };
+            let spare = || self.net.hub.pools.borrow().has_spare(kind);
+            if still_ms >= STILL_MS_MAX || still_ms >= STILL_MS && spare() {
+                break;
+            }
+            before = here;
             pause_ms = pause_ms.min(left_ms);
             left_ms -= pause_ms;
+            still_ms += pause_ms;
             let mut timer = smol::Timer::after(Duration::from_millis(pause_ms));
             let looked = poll_fn(|context| {
                 self.poll_end(context, true)?;
@@ -285,6 +300,9 @@ impl<C: Core> Wire<C> {
 /// Between two looks at whether a request has arrived.
 const ARRIVAL_MS_MIN: u64 = 1;
 const ARRIVAL_MS_MAX: u64 = 64;
+/// Bytes stand still when none came in so long; and they have done so for too long.
+const STILL_MS: u64 = 8;
+const STILL_MS_MAX: u64 = 4000;
 
 /// A sender of whose frame so much is in the socket is not one that stalls: the kernel keeps no more
 /// than about twice that.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use brooklet::api::{self, Step, Window};
-use brooklet::broker::{Broker, ConnId, JobStep, Partly, Peer};
+use brooklet::broker::{Broker, ConnId, JobNext, Partly, Peer};
 use brooklet::clock::{Mono, Now};
 use brooklet::codec::batch;
 use brooklet::config::Config;
@@ -98,7 +98,7 @@ impl Host {
         let out = Window { buf: &mut buf, from: 0 };
         let step = api::dispatch(&mut self.broker, &peer, frame, out, self.now);
         let bytes = match step {
-            Step::Reply { bytes } | Step::ReplyAfter { bytes, .. } => bytes,
+            Step::Reply { bytes, .. } | Step::ReplyAfter { bytes, .. } => bytes,
             _ => 0,
         };
         buf.truncate(bytes);
@@ -189,17 +189,17 @@ impl Host {
         let mut outcome = None;
         loop {
             match self.broker.job_step(ConnId(0), &mut buf, outcome.take(), self.now) {
-                JobStep::Read { file, at, from, to } => {
+                JobNext::Read { file, at, from, to } => {
                     let window = &mut buf[from..to];
                     outcome = Some(match self.storage.read_cached(file, at, window) {
                         Ok(false) => self.storage.read(file, at, window),
                         cached => cached.map(|_| ()),
                     });
                 }
-                JobStep::Send { from, to } => answer.extend_from_slice(&buf[from..to]),
-                JobStep::Sleep(deadline) => self.pass_us(deadline.since_us(self.now.mono)),
-                JobStep::Done => return Ok(answer),
-                JobStep::Close(why) => return Err(why),
+                JobNext::Send { from, to } => answer.extend_from_slice(&buf[from..to]),
+                JobNext::Sleep(deadline) => self.pass_us(deadline.since_us(self.now.mono)),
+                JobNext::Done => return Ok(answer),
+                JobNext::Close(why) => return Err(why),
             }
         }
     }
@@ -210,8 +210,8 @@ impl Host {
         let mut buf = vec![0; 64 << 10];
         loop {
             match self.broker.job_step(ConnId(0), &mut buf, None, self.now) {
-                JobStep::Send { from, to } => sent.extend_from_slice(&buf[from..to]),
-                JobStep::Sleep(_) | JobStep::Done => return sent,
+                JobNext::Send { from, to } => sent.extend_from_slice(&buf[from..to]),
+                JobNext::Sleep(_) | JobNext::Done => return sent,
                 other => panic!("{other:?}"),
             }
         }

@@ -562,6 +562,28 @@ fn unknown_partitions_are_answered_beside_those_that_are_read() {
     let mixed: &[(&str, &[(i32, i64)])] = &[("no", &[(0, 0)]), ("t", &[(0, 1)])];
     let mixed = rig.request(0, &fetch_request(mixed, waits));
     assert!(matches!(mixed, Outcome::Sleep(_)));
+    // Many topics that are not there keep nobody from those that are.
+    let names: Vec<String> = (0..50).map(|at| format!("missing-{at}")).collect();
+    let missing = names.iter().map(|name| (name.as_str(), &[(0, 0)][..]));
+    let topics: Vec<(&str, &[(i32, i64)])> = missing.chain([("t", &[(0, 0)][..])]).collect();
+    for _ in 0..3 {
+        let answer = answered(rig.request(1, &fetch_request(&topics, ALL)));
+        assert_eq!(answer.len(), 51);
+        assert!(answer[..50].iter().zip(&names).all(|(a, name)| a.topic == *name && a.error == 3));
+        assert!(answer[50].records == rig.expected(0, 0));
+    }
+}
+
+#[test]
+fn a_partition_that_is_named_again_is_answered_once() {
+    let mut rig = Rig::new(2, 4);
+    rig.append(0, &batch(&stamps(1), 10, 0));
+    rig.commit();
+    let twice: &[(&str, &[(i32, i64)])] = &[("t", &[(0, 0), (1, 0), (0, 0)]), ("t", &[(0, 5)])];
+    let answer = answered(rig.request(0, &fetch_request(twice, ALL)));
+    let seen: Vec<_> = answer.iter().map(|a| (a.index, a.error)).collect();
+    assert_eq!(seen, [(0, 0), (1, 0)]);
+    assert!(answer[0].records == rig.expected(0, 0));
 }
 
 #[test]

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use brooklet::api::{self, APIS, Step, Window};
-use brooklet::broker::{Broker, ConnId, JobStep, Partly, Peer};
+use brooklet::broker::{Broker, ConnId, JobNext, Partly, Peer};
 use brooklet::clock::{Mono, Now};
 use brooklet::config::{Config, RingConfig};
+use brooklet::limits;
 use brooklet::log::recovery::Opening;
 use brooklet::log::{Log, LogConfig};
 use brooklet::storage::sim::{Failing, Op, SimStorage};
@@ -35,6 +36,7 @@ fn every_request_of_every_key_is_answered_or_closes_its_connection() {
         world.step();
     }
     world.end();
+    assert!(world.long_ones > 100 || requests < 40_000, "{} long requests", world.long_ones);
     for api in APIS {
         let seen = world.answered.get(&api.key).copied().unwrap_or(0);
         assert!(seen > 0 || requests < 40_000, "{} was never answered", api.name);
@@ -55,6 +57,8 @@ struct World {
     out: Option<WriteJob>,
     now: Now,
     asked: u64,
+    /// Those that are longer than a small buffer.
+    long_ones: u64,
     answered: BTreeMap<i16, u64>,
     window: Vec<u8>,
 }
@@ -83,6 +87,8 @@ enum Client {
 }
 
 const CLIENTS: u16 = 12;
+const PRODUCE_BYTES_MAX: usize = 40 << 10;
+const FRAME_BYTES_MAX: usize = 1 << 20;
 const RING: RingIndex = RingIndex(0);
 const TICKS_MAX: u32 = 16;
 
@@ -107,7 +113,7 @@ impl World {
             fetch_waits_max: 32,
             max_connections: CLIENTS.into(),
             message_max_bytes: 16 << 10,
-            socket_request_max_bytes: 40 << 10,
+            socket_request_max_bytes: FRAME_BYTES_MAX,
             commit_group_max_bytes: 40 << 10,
             ..Config::default()
         };
@@ -132,6 +138,7 @@ impl World {
             out: None,
             now,
             asked: 0,
+            long_ones: 0,
             answered: BTreeMap::new(),
             window: vec![0; brooklet::limits::ANSWER_WINDOW_BYTES],
         }
@@ -212,8 +219,10 @@ impl World {
         let id = self.asked as i32;
         let schema = &self.schemas[at];
         let frame = generate::request(api, schema, version, id, &mut self.dice, &self.known);
-        // Longer ones are not read at all.
-        if frame.len() <= self.broker.config.socket_request_max_bytes {
+        self.long_ones += u64::from(frame.len() > limits::LEASE_BYTES);
+        // Longer ones are not read into any buffer.
+        let bytes_max = if api.key == 0 { PRODUCE_BYTES_MAX } else { FRAME_BYTES_MAX };
+        if frame.len() <= bytes_max {
             self.partly[usize::from(conn)] = Partly::default();
             match frame[..2] {
                 [0, 0] if self.dice.once_in(2) => self.long(conn, &frame),
@@ -259,8 +268,8 @@ impl World {
         let window = Window { buf: &mut self.window, from: 0 };
         let step = api::dispatch(&mut self.broker, &peer, &frame, window, self.now);
         let client = match step {
-            Step::Reply { bytes } => {
-                let answer = self.reply(conn, &frame, bytes);
+            Step::Reply { bytes, digest } => {
+                let answer = self.reply(conn, &frame, bytes, digest);
                 if let Some(answer) = answer {
                     self.answer(&frame, &answer);
                 }
@@ -292,12 +301,12 @@ impl World {
     }
 
     /// The whole of an answer, window by window; none: it changed meanwhile.
-    fn reply(&mut self, conn: u16, frame: &[u8], bytes: usize) -> Option<Vec<u8>> {
+    fn reply(&mut self, conn: u16, frame: &[u8], bytes: usize, digest: u64) -> Option<Vec<u8>> {
         let mut whole = self.window[..bytes.min(self.window.len())].to_vec();
         while whole.len() < bytes {
             let window = Window { buf: &mut self.window, from: whole.len() };
             let step = api::dispatch(&mut self.broker, &rig::peer(conn), frame, window, self.now);
-            if step != (Step::Reply { bytes }) {
+            if step != (Step::Reply { bytes, digest }) {
                 return None;
             }
             let more = (bytes - whole.len()).min(self.window.len());
@@ -343,21 +352,21 @@ impl World {
         let (mut read, mut sent) = (None, Vec::new());
         for _ in 0..100_000 {
             match self.broker.job_step(ConnId(conn), &mut buf, read.take(), self.now) {
-                JobStep::Read { file, at, from, to } => {
+                JobNext::Read { file, at, from, to } => {
                     read = Some(self.disk.read(file, at, &mut buf[from..to]));
                 }
-                JobStep::Send { from, to } => sent.extend_from_slice(&buf[from..to]),
-                JobStep::Sleep(until) => {
+                JobNext::Send { from, to } => sent.extend_from_slice(&buf[from..to]),
+                JobNext::Sleep(until) => {
                     assert!(until > self.now.mono, "{}", shown(&frame));
                     self.clients[usize::from(conn)] = Client::Asleep { frame, until };
                     return;
                 }
-                JobStep::Done => {
+                JobNext::Done => {
                     self.answer(&frame, &sent);
                     self.clients[usize::from(conn)] = Client::Idle;
                     return;
                 }
-                JobStep::Close(_) => return self.gone(conn),
+                JobNext::Close(_) => return self.gone(conn),
             }
         }
         panic!("a job without an end: {}", shown(&frame));

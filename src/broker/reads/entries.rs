@@ -5,9 +5,9 @@
 
 use super::answer::TopicRef;
 use crate::broker::ConnId;
+use crate::bytes::{ByteArena, Span};
 use crate::codec::ErrorCode;
 use crate::limits;
-use crate::log::state::TopicName;
 use crate::types::{Offset, PartitionHandle, PartitionSlot, TopicId};
 
 /// A place in the arena.
@@ -158,14 +158,15 @@ pub(super) struct Arena {
     free_count: usize,
     /// By partition slot: the first that waits for it.
     waits: Vec<At>,
-    names: Vec<Missing>,
-    names_free: Vec<u16>,
+    names: ByteArena,
+    missing: Vec<Missing>,
+    missing_free: Vec<u16>,
 }
 
 /// What a request calls a topic that is not known.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Missing {
-    name: TopicName,
+    name: Span,
     id: TopicId,
 }
 
@@ -194,15 +195,17 @@ impl Arena {
             free: NIL,
             free_count: count,
             waits: vec![NIL; partitions_max],
-            names: vec![Missing::default(); limits::FETCH_NAMES_MAX],
-            names_free: (0..limits::FETCH_NAMES_MAX as u16).collect(),
+            names: ByteArena::new(limits::FETCH_NAMES_BYTES_MAX),
+            missing: vec![Missing::default(); limits::FETCH_NAMES_MAX],
+            missing_free: (0..limits::FETCH_NAMES_MAX as u16).collect(),
         }
     }
 
     pub(super) fn memory_bytes(count: usize, partitions_max: usize) -> usize {
         count.min(usize::from(NIL)) * size_of::<Entry>()
             + partitions_max * size_of::<At>()
-            + limits::FETCH_NAMES_MAX * (size_of::<Missing>() + 2)
+            + limits::FETCH_NAMES_MAX * (size_of::<Missing>() + size_of::<u16>())
+            + limits::FETCH_NAMES_BYTES_MAX
     }
 
     pub(super) fn free_count(&self) -> usize {
@@ -276,24 +279,27 @@ impl Arena {
         if topic.name.len() > limits::TOPIC_NAME_BYTES_MAX {
             return None;
         }
-        let at = self.names_free.pop()?;
-        let kept = &mut self.names[usize::from(at)];
-        kept.name.clear();
-        let _ = kept.name.push_str(topic.name);
-        kept.id = topic.id;
+        let at = *self.missing_free.last()?;
+        let (name, place) = self.names.take(topic.name.len())?;
+        place.copy_from_slice(topic.name.as_bytes());
+        self.missing_free.pop();
+        self.missing[usize::from(at)] = Missing { name, id: topic.id };
         Some(at)
     }
 
     /// Gives the name of an unknown topic back with its first entry.
     pub(super) fn name_release(&mut self, entry: &Entry) {
         if let (Target::Unknown { name, .. }, true) = (entry.target(), entry.topic_first()) {
-            self.names_free.push(name);
+            let gone = std::mem::take(&mut self.missing[usize::from(name)]);
+            self.names.free(gone.name, self.missing.iter_mut().map(|missing| &mut missing.name));
+            self.missing_free.push(name);
         }
     }
 
     pub(super) fn name(&self, at: u16) -> TopicRef<'_> {
-        let Missing { name, id } = &self.names[usize::from(at)];
-        TopicRef { name, id: *id }
+        let Missing { name, id } = self.missing[usize::from(at)];
+        let name = std::str::from_utf8(self.names.bytes(name));
+        TopicRef { name: name.expect("it was text when it came"), id }
     }
 
     /// Enters a list's partitions into the lists of those who wait for them.

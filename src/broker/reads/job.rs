@@ -8,7 +8,7 @@ use super::gone::{Gone, Was};
 use super::lookup::Lookup;
 use super::plan::{Cut, Plan};
 use super::send::Sending;
-use crate::broker::JobStep;
+use crate::broker::JobNext;
 use crate::clock::{Mono, Now};
 use crate::codec::compression::Decompressor;
 use crate::error::DiskError;
@@ -150,7 +150,7 @@ impl Job {
         context: &mut Context<'_>,
         buf: &mut [u8],
         read: Option<Result<(), DiskError>>,
-    ) -> JobStep {
+    ) -> JobNext {
         assert!(buf.len() >= BUFFER_BYTES_MIN, "a lease is larger");
         if let Some(reading) = self.work.reading.take()
             && let Err(step) = self.read_done(context, buf, &reading, read)
@@ -166,7 +166,7 @@ impl Job {
         }
         loop {
             let step = match self.phase {
-                Phase::Idle => Some(JobStep::Close("no read job")),
+                Phase::Idle => Some(JobNext::Close("no read job")),
                 Phase::Sleep => {
                     context.arena.unwait(self.list);
                     self.restart(context);
@@ -178,7 +178,7 @@ impl Job {
                 Phase::Send => self.send(context, buf),
             };
             if let Some(step) = step {
-                if let JobStep::Sleep(_) = step {
+                if let JobNext::Sleep(_) = step {
                     self.work = Awake::default();
                 }
                 return step;
@@ -193,7 +193,7 @@ impl Job {
         buf: &mut [u8],
         reading: &Reading,
         outcome: Option<Result<(), DiskError>>,
-    ) -> Result<(), JobStep> {
+    ) -> Result<(), JobNext> {
         let window = reading.window;
         if context.source.segment(window.ring, window.seq).is_none() {
             return self.again(context, "what was being read was overwritten");
@@ -228,10 +228,10 @@ impl Job {
         &mut self,
         context: &mut Context<'_>,
         why: &'static str,
-    ) -> Result<(), JobStep> {
+    ) -> Result<(), JobNext> {
         self.attempts += 1;
         if self.work.sending.started() || self.attempts > ATTEMPTS_MAX {
-            return Err(JobStep::Close(why));
+            return Err(JobNext::Close(why));
         }
         self.restart(context);
         Ok(())
@@ -258,7 +258,7 @@ impl Job {
     }
 
     /// Asks for a window of a segment.
-    pub(super) fn read(&mut self, wanted: &Wanted, buf: &[u8]) -> JobStep {
+    pub(super) fn read(&mut self, wanted: &Wanted, buf: &[u8]) -> JobNext {
         let (from, room) = (window_from(buf.len()), window_bytes(buf));
         let few = if self.work.cautious { CAUTIOUS_BYTES } else { room };
         let bytes = wanted.bytes_max.min(few).max(wanted.bytes_min).min(room);
@@ -266,7 +266,7 @@ impl Job {
             Window { ring: wanted.file.ring, seq: wanted.seq, at: wanted.at, bytes, broken: false };
         self.work.window = None;
         self.work.reading = Some(Reading { window, records: false });
-        JobStep::Read { file: wanted.file, at: wanted.at, from, to: from + bytes }
+        JobNext::Read { file: wanted.file, at: wanted.at, from, to: from + bytes }
     }
 
     pub(super) fn view<'a>(&self, buf: &'a [u8]) -> View<'a> {

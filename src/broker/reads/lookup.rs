@@ -9,7 +9,7 @@ use super::entries::NIL;
 use super::job::{Context, Job, Phase, window_bytes};
 use super::plan::Cut;
 use super::send::Sending;
-use crate::broker::JobStep;
+use crate::broker::JobNext;
 use crate::codec::Reader;
 use crate::codec::batch::{BatchHeader, Packed};
 use crate::codec::compression::Compression;
@@ -52,7 +52,7 @@ enum Scanned {
 }
 
 impl Job {
-    pub(super) fn lookup(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+    pub(super) fn lookup(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {
         loop {
             if self.work.walk.is_none() {
                 if !self.lookup_next(context) {
@@ -125,15 +125,15 @@ impl Job {
         }
     }
 
-    fn lookup_run(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+    fn lookup_run(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {
         let view = self.view(buf);
         let target_ms = self.work.lookup.target_ms;
         let walk = self.work.walk.as_mut()?;
         match walk.next(context.source, context.cursors, &view) {
-            walk::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
-            walk::Step::Broken(_) => {}
-            walk::Step::End => self.lookup_nothing(context),
-            walk::Step::Run(found) => {
+            walk::Passed::Read(wanted) => return Some(self.read(&wanted, buf)),
+            walk::Passed::Broken(_) => {}
+            walk::Passed::End => self.lookup_nothing(context),
+            walk::Passed::Run(found) => {
                 if found.run.timestamp_max_ms < target_ms {
                     walk.wanted(found.run.end());
                     let newest_ms = found.run.timestamp_max_ms;
@@ -150,19 +150,19 @@ impl Job {
         None
     }
 
-    fn lookup_batch(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+    fn lookup_batch(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {
         let view = self.view(buf);
         let work = &mut *self.work;
         let (walk, cut) = (work.walk.as_mut()?, work.cut.as_mut()?);
         match cut.batches.next(&view) {
-            batch::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
-            batch::Step::Broken(_) => {}
-            batch::Step::End => {
+            batch::Scanned::Read(wanted) => return Some(self.read(&wanted, buf)),
+            batch::Scanned::Broken(_) => {}
+            batch::Scanned::End => {
                 walk.wanted(cut.found.run.end());
                 self.work.cut = None;
             }
-            batch::Step::Batch(head, _) if head.last < walk.want() => {}
-            batch::Step::Batch(head, at) => {
+            batch::Scanned::Batch(head, _) if head.last < walk.want() => {}
+            batch::Scanned::Batch(head, at) => {
                 let from = head.first.max(walk.want());
                 if head.newest_ms < self.work.lookup.target_ms {
                     self.work.lookup.best_ms = self.work.lookup.best_ms.max(head.newest_ms);
@@ -179,7 +179,7 @@ impl Job {
         None
     }
 
-    fn lookup_record(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+    fn lookup_record(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {
         let scanned = match self.work.lookup.scan?.compression {
             None => self.lookup_scan(buf),
             Some(compression) => self.lookup_packed(context, buf, compression),
@@ -239,7 +239,8 @@ impl Job {
         compression: Compression,
     ) -> Option<Scanned> {
         let view = self.view(buf);
-        let (from, segment) = (self.work.walk.as_ref()?.want(), self.work.cut.as_ref()?.found.segment);
+        let (from, segment) =
+            (self.work.walk.as_ref()?.want(), self.work.cut.as_ref()?.found.segment);
         let Scan { head, at, end, .. } = self.work.lookup.scan?;
         let from = head.first.max(from);
         let by_header = || {

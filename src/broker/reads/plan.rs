@@ -3,7 +3,7 @@
 use super::entries::{Arena, NIL, Target};
 use super::job::{Context, Job, Phase, spans_from};
 use super::send::{GONE, Sending};
-use crate::broker::JobStep;
+use crate::broker::JobNext;
 use crate::codec::ErrorCode;
 use crate::codec::batch::marker_bytes;
 use crate::log::index::Place;
@@ -54,7 +54,7 @@ pub(super) struct Span {
 }
 
 impl Job {
-    pub(super) fn plan(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+    pub(super) fn plan(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {
         loop {
             if self.work.walk.is_none() {
                 if !self.plan_next(context) {
@@ -90,7 +90,7 @@ impl Job {
     }
 
     /// Checks an entry's offset, and starts the walk if there may be something to send.
-    fn plan_partition(&mut self, context: &mut Context<'_>) -> Result<(), JobStep> {
+    fn plan_partition(&mut self, context: &mut Context<'_>) -> Result<(), JobNext> {
         let entry = *context.arena.entry(self.at);
         if !entry.error().is_none() {
             let was_there = matches!(entry.target(), Target::Known(..));
@@ -135,16 +135,16 @@ impl Job {
         Ok(())
     }
 
-    fn plan_run(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+    fn plan_run(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {
         let view = self.view(buf);
         let walk = self.work.walk.as_mut()?;
         match walk.next(context.source, context.cursors, &view) {
-            walk::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
-            walk::Step::Broken(place) => {
+            walk::Passed::Read(wanted) => return Some(self.read(&wanted, buf)),
+            walk::Passed::Broken(place) => {
                 let ring = context.partition(self.at)?.ring;
                 self.damaged(context, ring, place.seq, place.at);
             }
-            walk::Step::End => {
+            walk::Passed::End => {
                 let (want, limit, place) = (walk.want(), walk.limit(), walk.place());
                 let first = context.arena.entry(self.at).offset();
                 if self.work.plan.bytes == 0 && !self.work.plan.unreadable && first < limit {
@@ -155,7 +155,7 @@ impl Job {
                 }
                 self.plan_stop(context, want, place, 0);
             }
-            walk::Step::Run(found) => {
+            walk::Passed::Run(found) => {
                 let end = found.at + u64::from(found.run.bytes);
                 let (seq, ring) = (found.segment.seq, found.segment.file.ring);
                 let want = walk.want();
@@ -193,19 +193,19 @@ impl Job {
         None
     }
 
-    fn plan_batch(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+    fn plan_batch(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {
         let view = self.view(buf);
         let cut = self.work.cut.as_mut()?;
         let found = cut.found;
         let (seq, ring) = (found.segment.seq, found.segment.file.ring);
         match cut.batches.next(&view) {
-            batch::Step::Read(wanted) => return Some(self.read(&wanted, buf)),
-            batch::Step::Broken(at) => self.damaged(context, ring, seq, at),
-            batch::Step::End => {
+            batch::Scanned::Read(wanted) => return Some(self.read(&wanted, buf)),
+            batch::Scanned::Broken(at) => self.damaged(context, ring, seq, at),
+            batch::Scanned::End => {
                 self.work.cut = None;
                 self.plan_wanted(found.run.end());
             }
-            batch::Step::Batch(head, at) => {
+            batch::Scanned::Batch(head, at) => {
                 let end = at + u64::from(head.bytes);
                 let known = context.damage.of(ring, seq, at, end).copied();
                 if known.is_some_and(|range| !range.unreadable && range.from == at) {
@@ -256,7 +256,7 @@ impl Job {
     }
 
     /// Everything was looked at: answers, or waits for more.
-    fn plan_done(&mut self, context: &mut Context<'_>) -> Option<JobStep> {
+    fn plan_done(&mut self, context: &mut Context<'_>) -> Option<JobNext> {
         let enough = self.work.plan.bytes_all >= u64::from(self.bytes_min())
             || self.work.plan.urgent
             || self.work.plan.full
@@ -276,7 +276,7 @@ impl Job {
         self.slept_at = context.now.mono;
         self.work.window = None;
         context.arena.wait(self.list);
-        Some(JobStep::Sleep(until))
+        Some(JobNext::Sleep(until))
     }
 
     /// Bytes that the partition and the request still allow.

@@ -5,7 +5,7 @@ use super::entries::{List, NIL, Target};
 use super::job::Phase;
 use super::job::{CAUTIOUS_BYTES, Context, Job, Reading, spans_from, window_from};
 use super::plan::{Span, span_get};
-use crate::broker::JobStep;
+use crate::broker::JobNext;
 use crate::codec::crc::Crc32c;
 use crate::codec::{ErrorCode, Writer, batch};
 use crate::log::read::batch::{BatchHead, BatchStart};
@@ -68,7 +68,7 @@ impl Sending {
 }
 
 impl Job {
-    pub(super) fn send(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+    pub(super) fn send(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {
         loop {
             let room = spans_from(buf.len()) - self.work.sending.filled;
             let needed = match self.work.sending.part {
@@ -79,11 +79,11 @@ impl Job {
             if room < needed {
                 if self.work.sending.filled == 0 {
                     assert_eq!(self.work.sending.sent, self.work.sending.total, "a length is kept");
-                    return Some(JobStep::Done);
+                    return Some(JobNext::Done);
                 }
                 let to = std::mem::take(&mut self.work.sending.filled);
                 self.work.sending.sent += to as u64;
-                return Some(JobStep::Send { from: 0, to });
+                return Some(JobNext::Send { from: 0, to });
             }
             if self.work.sending.part == Part::Records {
                 if let Some(step) = self.send_records(context, buf) {
@@ -116,7 +116,7 @@ impl Job {
     }
 
     /// Writes one part, and goes to the next.
-    fn send_part(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Result<(), JobStep> {
+    fn send_part(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Result<(), JobNext> {
         if self.work.sending.part == Part::Begin {
             self.at = self.list.head;
             self.work.sending.total = self.total(context)?;
@@ -135,7 +135,7 @@ impl Job {
     }
 
     /// The answer's length: all parts once, without their records.
-    fn total(&mut self, context: &mut Context<'_>) -> Result<u64, JobStep> {
+    fn total(&mut self, context: &mut Context<'_>) -> Result<u64, JobNext> {
         let mut w = Writer::counting();
         let mut records = 0;
         while self.work.sending.part != Part::Sent {
@@ -151,9 +151,9 @@ impl Job {
         Ok(w.len() as u64 + records)
     }
 
-    fn write_part(&self, context: &Context<'_>, w: &mut Writer<'_>) -> Result<(), JobStep> {
+    fn write_part(&self, context: &Context<'_>, w: &mut Writer<'_>) -> Result<(), JobNext> {
         let Some(terms) = self.terms else {
-            return Err(JobStep::Close("a job without terms"));
+            return Err(JobNext::Close("a job without terms"));
         };
         let (pieces, version) = (terms.pieces, terms.version);
         match self.work.sending.part {
@@ -211,7 +211,7 @@ impl Job {
         };
     }
 
-    fn topic_of<'a>(&self, context: &'a Context<'_>) -> Result<TopicRef<'a>, JobStep> {
+    fn topic_of<'a>(&self, context: &'a Context<'_>) -> Result<TopicRef<'a>, JobNext> {
         let state = context.source.state();
         match context.arena.entry(self.at).target() {
             Target::Unknown { name, .. } => Ok(context.arena.name(name)),
@@ -224,7 +224,7 @@ impl Job {
         }
     }
 
-    fn partition_piece(&self, context: &Context<'_>) -> Result<PartitionPiece, JobStep> {
+    fn partition_piece(&self, context: &Context<'_>) -> Result<PartitionPiece, JobNext> {
         let entry = context.arena.entry(self.at);
         let (offset, timestamp_ms) = entry.found();
         let gone = self.terms.map_or_else(ErrorCode::default, |t| t.pieces.gone(t.version));
@@ -264,7 +264,7 @@ impl Job {
     }
 
     /// Brings more of an entry's records into the buffer, from the window or with a read.
-    fn send_records(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobStep> {
+    fn send_records(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {
         if self.work.sending.left == 0 {
             self.part_next(context);
             return None;
@@ -301,7 +301,7 @@ impl Job {
         }
         let window = Window { ring, seq: span.seq, at, bytes, broken: false };
         self.work.reading = Some(Reading { window, records: true });
-        Some(JobStep::Read { file, at, from: filled, to: filled + bytes })
+        Some(JobNext::Read { file, at, from: filled, to: filled + bytes })
     }
 
     /// A marker for offsets that have no records.
@@ -311,7 +311,7 @@ impl Job {
         buf: &mut [u8],
         first: Offset,
         end: Offset,
-    ) -> Option<JobStep> {
+    ) -> Option<JobNext> {
         let boot = context.source.state().boot;
         let partition = context.partition(self.at);
         let epoch = partition.map_or(boot, |partition| super::epoch_of(partition, first, boot));
@@ -357,7 +357,7 @@ impl Job {
         context: &mut Context<'_>,
         buf: &mut [u8],
         read: &Window,
-    ) -> Result<(), JobStep> {
+    ) -> Result<(), JobNext> {
         let from = self.work.sending.filled;
         let end = read.at + read.bytes as u64;
         while self.work.sending.left > 0 {
@@ -395,7 +395,7 @@ impl Job {
         ring: RingIndex,
         span: &Span,
         count: usize,
-    ) -> Option<JobStep> {
+    ) -> Option<JobNext> {
         let sending = &mut self.work.sending;
         let at = span.at + u64::from(sending.span_done);
         let end = span.at + u64::from(span.bytes);
@@ -467,7 +467,7 @@ impl Check {
     }
 }
 
-pub(super) const GONE: JobStep = JobStep::Close("a topic was deleted while it was fetched");
+pub(super) const GONE: JobNext = JobNext::Close("a topic was deleted while it was fetched");
 const OVERWRITTEN: &str = "what was being sent was overwritten";
 
 /// Less room than this for records: what there is is sent first.

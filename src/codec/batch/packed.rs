@@ -121,7 +121,7 @@ impl Output<'_> {
         if self.before > limits::DECOMPRESSED_BYTES_MAX {
             return Err(Unread::Beyond);
         }
-        match self.stream.next() {
+        match self.stream.next_piece() {
             Ok(piece) => Ok(!piece.is_empty()),
             Err(Trouble::Corrupt) => Err(Unread::Corrupt),
             Err(Trouble::Beyond) => Err(Unread::Beyond),

@@ -99,7 +99,7 @@ fn unpacked(
 ) -> Result<Vec<u8>, Trouble> {
     let (mut stream, mut output) = (decompressor.open(compression, packed), Vec::new());
     while output.len() < 4 << 20 {
-        match stream.next()? {
+        match stream.next_piece()? {
             [] => break,
             piece => output.extend_from_slice(piece),
         }

@@ -44,11 +44,11 @@ fn what_members_say_has_a_bound() {
         protocols: vec![("range", vec![7; bytes])],
         ..client(conn)
     };
-    // One that could never fit is told for good; one that might, later.
+    // One that could never fit is told for good.
     assert_eq!(world.join_as(3, &says(1, 8200)).unwrap().error_code, 81);
     assert!(world.join_as(3, &says(1, 3900)).is_none());
     assert!(world.join_as(3, &says(2, 3900)).is_none());
-    assert_eq!(world.join_as(3, &says(3, 3900)).unwrap().error_code, 15);
+    assert_eq!(world.join_as(3, &says(3, 3900)).unwrap().error_code, 81);
     assert_eq!(world.bench.broker.groups.members_len(), 2);
 }
 
@@ -65,18 +65,47 @@ fn assignments_that_do_not_fit_are_an_error_for_all_and_they_join_again() {
     assert!(world.sync(&clients[1], &[]).is_none());
     let id = clients[1].id.clone();
     let answer = world.sync(&clients[0], &[(&id, &[1; 5000])]).unwrap();
-    assert_eq!(answer.error_code, 15);
-    assert_eq!(world.sync_answer(&clients[1]).unwrap().error_code, 15);
+    assert_eq!(answer.error_code, 81, "there is never room for that");
+    assert_eq!(world.sync_answer(&clients[1]).unwrap().error_code, 81);
     assert_eq!(world.heartbeat(&clients[1]), 27);
     let mut again = clients;
-    for client in &mut again {
-        if let Some(answer) = world.join(client) {
-            client.joined(&answer);
-        }
-    }
-    let told = world.join_answer(&again[0]).unwrap();
-    again[0].joined(&told);
+    world.again(&mut again);
+    // With another group's members there is no room for what there was room for.
+    let other = Client { protocols: vec![("range", vec![7; 2000])], ..client(7) };
+    let other = other.join_request().with_group_id(GroupId(text("other")));
+    assert!(world.bench.send(7, 3, &other).is_none());
+    assert!(world.sync(&again[1], &[]).is_none());
+    let answer = world.sync(&again[0], &[(&id, &[1; 2000])]).unwrap();
+    assert_eq!(answer.error_code, 15, "others may make room");
+    assert_eq!(world.sync_answer(&again[1]).unwrap().error_code, 15);
+    world.again(&mut again);
     world.synced(&again);
+}
+
+#[test]
+fn members_that_say_too_much_together_are_told_for_good() {
+    let mut world = World::with(|config| config.group_members_bytes = 4096);
+    let says = |conn: u16, bytes: usize| Client {
+        protocols: vec![("range", vec![7; bytes])],
+        ..client(conn)
+    };
+    assert!(world.join_as(3, &says(1, 2500)).is_none());
+    assert_eq!(world.join_as(3, &says(2, 2500)).unwrap().error_code, 81);
+    let other = says(3, 2500).join_request().with_group_id(GroupId(text("other")));
+    assert_eq!(world.bench.send(3, 3, &other).unwrap().error_code, 15);
+}
+
+impl World {
+    /// All join once more, the leader first.
+    fn again(&mut self, clients: &mut [Client]) {
+        for client in &mut *clients {
+            if let Some(answer) = self.join(client) {
+                client.joined(&answer);
+            }
+        }
+        let told = self.join_answer(&clients[0]).unwrap();
+        clients[0].joined(&told);
+    }
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn several_members_leave_at_once_and_each_is_told_what_became_of_it() {
 
 #[test]
 fn a_closed_connection_leaves_its_member_which_may_come_on_another() {
-    use crate::broker::JobStep;
+    use crate::broker::JobNext;
     use crate::types::ConnId;
     let mut world = World::new();
     let mut clients = world.stable_of(2);
@@ -197,7 +197,7 @@ fn a_closed_connection_leaves_its_member_which_may_come_on_another() {
     let mut again = Client { conn: 6, ..moved.clone() };
     assert!(world.join(&mut again).is_none());
     let step = world.bench.broker.job_step(ConnId(5), &mut [0; 64], None, world.bench.now);
-    assert!(matches!(step, JobStep::Close(_)), "{step:?}");
+    assert!(matches!(step, JobNext::Close(_)), "{step:?}");
     let follower = world.join(&mut clients[1]).unwrap();
     assert_eq!(follower.generation_id, 2);
     assert_eq!(world.join_answer(&again).unwrap().members.len(), 2);

@@ -130,7 +130,7 @@ pub struct Batches {
 
 /// What a walk over batches comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum Scanned {
     /// These bytes must be read first.
     Read(Wanted),
     /// A batch, and its position.
@@ -172,20 +172,20 @@ impl Batches {
     }
 
     /// The next batch.
-    pub fn next(&mut self, view: &View<'_>) -> Step {
+    pub fn next(&mut self, view: &View<'_>) -> Scanned {
         let left = self.end.saturating_sub(self.at);
         if left == 0 {
-            return Step::End;
+            return Scanned::End;
         }
         if left < BatchHead::BYTES as u64 {
             let at = std::mem::replace(&mut self.at, self.end);
-            return if self.lost { Step::End } else { Step::Broken(at) };
+            return if self.lost { Scanned::End } else { Scanned::Broken(at) };
         }
         match view.get(self.file.ring, self.seq, self.at, BatchHead::BYTES) {
             Got::Missing => {
                 let useful = left.min(usize::MAX as u64) as usize;
                 let few = if self.large && !self.lost { HEAD_READ_BYTES } else { useful };
-                Step::Read(Wanted {
+                Scanned::Read(Wanted {
                     file: self.file,
                     seq: self.seq,
                     at: self.at,
@@ -215,19 +215,19 @@ impl Batches {
         }
     }
 
-    fn batch(&mut self, head: BatchHead) -> Step {
+    fn batch(&mut self, head: BatchHead) -> Scanned {
         let at = self.at;
         self.first = head.next();
         self.at += u64::from(head.bytes);
         self.large = head.bytes as usize >= LARGE_BYTES;
-        Step::Batch(head, at)
+        Scanned::Batch(head, at)
     }
 
-    fn broken(&mut self) -> Step {
+    fn broken(&mut self) -> Scanned {
         let at = self.at;
         self.at += 1;
         self.lost = true;
-        Step::Broken(at)
+        Scanned::Broken(at)
     }
 
     /// The next header that fits the run, whose offset says how much is lost before it. Whether it is

@@ -48,7 +48,7 @@ pub struct FoundRun {
 
 /// What a walk comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum Passed {
     /// These bytes must be read first.
     Read(Wanted),
     /// A run. Whoever has dealt with it says how far with [`Walk::wanted`].
@@ -141,11 +141,11 @@ impl Walk {
 
     /// The next run. Between a `Read` and the next call the segment may be gone: then the walk is
     /// made anew.
-    pub fn next(&mut self, source: &dyn Source, cursors: &mut Cursors, view: &View<'_>) -> Step {
+    pub fn next(&mut self, source: &dyn Source, cursors: &mut Cursors, view: &View<'_>) -> Passed {
         loop {
             // Checked here so that the end is known without reading on; the place stays.
             if self.want >= self.limit {
-                return Step::End;
+                return Passed::End;
             }
             let step = match &mut self.phase {
                 Phase::Start => {
@@ -158,7 +158,7 @@ impl Walk {
                     let until = *until;
                     self.lost(source, view, until)
                 }
-                Phase::End => Some(Step::End),
+                Phase::End => Some(Passed::End),
             };
             if let Some(step) = step {
                 return step;
@@ -243,7 +243,7 @@ impl Walk {
         self.probe_next(source);
     }
 
-    fn group(&mut self, source: &dyn Source, view: &View<'_>) -> Option<Step> {
+    fn group(&mut self, source: &dyn Source, view: &View<'_>) -> Option<Passed> {
         if self.at >= self.segment.end {
             self.segment_next(source);
             return None;
@@ -278,7 +278,7 @@ impl Walk {
         (ours && header.bytes > 0 && end <= self.segment.end).then_some(header)
     }
 
-    fn directory(&mut self, source: &dyn Source, view: &View<'_>) -> Option<Step> {
+    fn directory(&mut self, source: &dyn Source, view: &View<'_>) -> Option<Passed> {
         let Phase::Directory(directory) = &mut self.phase else {
             return None;
         };
@@ -318,7 +318,7 @@ impl Walk {
         let skip = std::mem::take(&mut self.skip);
         self.group_next(source, next);
         let (run, at) = found?;
-        Some(Step::Run(FoundRun {
+        Some(Passed::Run(FoundRun {
             place,
             segment,
             run,
@@ -328,7 +328,7 @@ impl Walk {
     }
 
     /// The group at `at` cannot be believed: goes on at the next header that can be.
-    fn group_broken(&mut self, source: &dyn Source) -> Option<Step> {
+    fn group_broken(&mut self, source: &dyn Source) -> Option<Passed> {
         if self.probe.is_some() {
             self.probed(source, None);
             return None;
@@ -341,10 +341,10 @@ impl Walk {
         self.skip = 0;
         self.at += UNIT_BYTES;
         self.phase = Phase::Lost { until };
-        Some(Step::Broken(place))
+        Some(Passed::Broken(place))
     }
 
-    fn lost(&mut self, source: &dyn Source, view: &View<'_>, until: u64) -> Option<Step> {
+    fn lost(&mut self, source: &dyn Source, view: &View<'_>, until: u64) -> Option<Passed> {
         while self.at < until {
             match self.get(view, self.at, GROUP_HEADER_BYTES) {
                 Got::Missing => return Some(self.read(self.at, GROUP_HEADER_BYTES)),
@@ -427,10 +427,10 @@ impl Walk {
         view.get(self.ring, self.segment.seq, at, count)
     }
 
-    fn read(&self, at: u64, bytes_min: usize) -> Step {
+    fn read(&self, at: u64, bytes_min: usize) -> Passed {
         let useful = self.segment.end.saturating_sub(at) as usize;
         let few = if self.probe.is_some() || self.large { HEADER_READ_BYTES } else { useful };
-        Step::Read(Wanted {
+        Passed::Read(Wanted {
             file: self.segment.file,
             seq: self.segment.seq,
             at,

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use crate::api::produce::{Front, Next, Staged};
 use crate::api::{Pool, Step, Window};
-use crate::broker::{ConnId, JobStep, Peer};
+use crate::broker::{ConnId, JobNext, Peer};
 use crate::clock::{Clock, Mono, Now};
+use crate::codec::ErrorCode;
 use crate::error::DiskError;
 use crate::metrics::{Metrics, PoolKind};
 use crate::net::core::Core;
@@ -28,11 +29,12 @@ pub const PRODUCE: i16 = 0;
 pub const FETCH: i16 = 1;
 /// Answered at once, with a body as long as the request's body says.
 pub const ECHO: i16 = 3;
-/// The same as a fetch, with the buffers of all other requests.
+/// The same as a fetch, with the buffers of all other requests. One that no buffer takes is answered
+/// with a body of 81 bytes.
 pub const JOIN: i16 = 11;
 /// Answered after a sync.
 pub const COMMIT: i16 = 8;
-/// Wakes all sleeping jobs.
+/// Wakes all sleeping jobs, and changes what the others show.
 pub const WAKE: i16 = 9;
 
 /// What a test can do to the disk.
@@ -61,6 +63,7 @@ pub struct Fake {
     closing: bool,
     jobs: Vec<Option<Job>>,
     woken: VecDeque<ConnId>,
+    changes: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -195,6 +198,7 @@ impl Fake {
             closing: false,
             jobs: vec![None; connections],
             woken: VecDeque::new(),
+            changes: 0,
         }
     }
 
@@ -206,6 +210,11 @@ impl Fake {
     fn hold_back(&self) -> HeldBack {
         let wait_ms = Some(self.knobs.hold_wait_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0);
         HeldBack { ring: RingIndex(0), wait_ms }
+    }
+
+    /// An answer that shows what was changed.
+    fn reply(&self, id: u32, body: usize, out: Window<'_>) -> Step {
+        Step::Reply { bytes: Fake::encode(id, body, out), digest: self.changes }
     }
 
     /// The window's part of an answer of 8 bytes of head and a body in [`pattern`].
@@ -309,17 +318,17 @@ impl Core for Fake {
             (PRODUCE, 4) if self.knobs.full.load(Ordering::Relaxed) => {
                 self.holding = true;
                 match peer.waited_out {
-                    true => Step::Reply { bytes: Fake::encode(19, 0, out) },
+                    true => self.reply(19, 0, out),
                     false => Step::Held(self.hold_back()),
                 }
             }
             (PRODUCE | COMMIT, _) => {
                 let failing = self.failed.is_some() && key == COMMIT;
                 let body = if version == 3 { wanted } else { 0 };
-                let bytes = Fake::encode(if failing { 56 } else { id }, body, out);
                 if failing {
-                    return Step::Reply { bytes };
+                    return self.reply(56, body, out);
                 }
+                let bytes = Fake::encode(id, body, out);
                 let until = self.stage();
                 Step::ReplyAfter { bytes, until }
             }
@@ -332,14 +341,15 @@ impl Core for Fake {
                 });
                 Step::Job
             }
-            (ECHO, _) => Step::Reply { bytes: Fake::encode(id, wanted, out) },
+            (ECHO, _) => self.reply(id, wanted, out),
             (WAKE, _) => {
                 let jobs = self.jobs.iter_mut().enumerate();
                 for (conn, job) in jobs.filter_map(|(i, job)| Some((i, job.as_mut()?))) {
                     job.sleeps = false;
                     self.woken.push_back(ConnId(conn as u16));
                 }
-                Step::Reply { bytes: Fake::encode(id, 0, out) }
+                self.changes += 1;
+                self.reply(id, 0, out)
             }
             _ => Step::Close("an unknown key"),
         }
@@ -347,6 +357,13 @@ impl Core for Fake {
 
     fn fail(&self, _key: i16, _version: i16, answer: &mut [u8]) {
         answer[4..8].copy_from_slice(&56u32.to_be_bytes());
+    }
+
+    fn refuse(&self, begun: &[u8; 8], out: Window<'_>) -> Option<(usize, ErrorCode)> {
+        let [_, key, _, _, id @ ..] = *begun;
+        (i16::from(key) == JOIN).then(|| {
+            (Fake::encode(u32::from_be_bytes(id), 81, out), ErrorCode::GROUP_MAX_SIZE_REACHED)
+        })
     }
 
     fn pool_of(&self, key: i16) -> Pool {
@@ -413,30 +430,30 @@ impl Core for Fake {
         buf: &mut [u8],
         read: Option<Result<(), DiskError>>,
         now: Now,
-    ) -> JobStep {
+    ) -> JobNext {
         let place = &mut self.jobs[usize::from(conn.0)];
         let job = place.as_mut().expect("a job was started");
         if job.sleeps {
-            return JobStep::Sleep(now.mono.plus_ms(60_000));
+            return JobNext::Sleep(now.mono.plus_ms(60_000));
         }
         if job.endless {
             let at = CACHED_AT;
-            return JobStep::Read { file: FileRef::default(), at, from: 0, to: 1 };
+            return JobNext::Read { file: FileRef::default(), at, from: 0, to: 1 };
         }
         if job.cold && read.is_none() {
             let to = buf.len();
-            return JobStep::Read { file: FileRef::default(), at: 7, from: 0, to };
+            return JobNext::Read { file: FileRef::default(), at: 7, from: 0, to };
         }
         let to = job.left.min(buf.len());
         if to == 0 {
             *place = None;
-            return JobStep::Done;
+            return JobNext::Done;
         }
         if !job.cold {
             buf.fill(7);
         }
         job.left -= to;
-        JobStep::Send { from: 0, to }
+        JobNext::Send { from: 0, to }
     }
 
     fn job_cancel(&mut self, conn: ConnId) {

@@ -83,6 +83,11 @@ impl Guest {
         self.socket.read_exact(&mut answer).await.unwrap();
         answer
     }
+
+    /// Whether it is closed rather than answered.
+    pub(super) async fn is_closed(&mut self) -> bool {
+        !matches!(self.socket.read(&mut [0]).await, Ok(1))
+    }
 }
 
 /// A request without anything in it for every key, in a version that is served.
@@ -179,6 +184,32 @@ fn producers_that_want_no_acknowledgement_hold_no_buffer_for_answers() {
             other.answer().await;
         }
         assert_eq!(local.idle(&other, 0, 6).await, nothing);
+    }));
+}
+
+#[test]
+fn of_requests_whose_bytes_stand_still_only_some_get_a_buffer() {
+    let local = Local::new(|config| config.control_leases = 4);
+    smol::block_on(local.executor.run(async {
+        let mut clients: Vec<Guest> = (0..8).map(|_| local.connect()).collect();
+        for client in &mut clients {
+            let begun = [&60_000_u32.to_be_bytes()[..], &[0, 3, 0, 9], &[0; 10_000]].concat();
+            client.socket.write_all(&begun).await.unwrap();
+        }
+        let holding = |client: &Guest| {
+            let mut slots = local.net.hub.slots.borrow_mut();
+            slots.get(client.conn).holds[PoolKind::Control as usize] > 0
+        };
+        // The kernel may have no room for what is behind them.
+        while clients.iter().filter(|client| holding(client)).count() < 2 {
+            yield_now().await;
+        }
+        let mut other = local.connect();
+        for _ in 0..100 {
+            other.send(&frame_of(12, &MetadataRequest::default())).await;
+            other.answer().await;
+        }
+        assert_eq!(clients.iter().filter(|client| holding(client)).count(), 2);
     }));
 }
 

@@ -56,7 +56,7 @@ fn a_failed_sync_makes_the_answer_to_a_long_request_say_so() {
 
 #[test]
 fn who_stalls_in_the_middle_of_long_records_is_cut_off_when_another_waits_for_their_buffer() {
-    let server = Server::start(|setup| pool(setup, PoolKind::ProduceLarge, 1));
+    let server = Server::start(|setup| pool(setup, PoolKind::Large, 1));
     let mut staller = server.connect();
     staller.send(&request(PRODUCE, 0, 3, 0, 300_000)[..150_000]);
     let mut other = server.connect();

@@ -51,6 +51,38 @@ fn look_up(rig: &mut Rig, asked: &[(i32, i64)]) -> Vec<(i16, i64, i64)> {
 }
 
 #[test]
+fn a_look_up_is_answered_beside_any_topics_that_are_not_there() {
+    let mut rig = Rig::new(1, 4);
+    rig.append(0, &batch(&[5, 6, 7], 10, 0));
+    rig.commit();
+    let mut frame = vec![0, 2, 0, 5, 0, 0, 0, 2, 0xff, 0xff];
+    frame.extend((-1i32).to_be_bytes());
+    frame.push(0);
+    frame.extend(51i32.to_be_bytes());
+    let names = (0..50).map(|at| format!("missing-{at:03}")).chain(["t".to_string()]);
+    for name in names {
+        frame.extend((name.len() as i16).to_be_bytes());
+        frame.extend(name.bytes());
+        frame.extend(1i32.to_be_bytes());
+        frame.extend(0i32.to_be_bytes());
+        frame.extend((-1i32).to_be_bytes());
+        frame.extend(6i64.to_be_bytes());
+    }
+    for _ in 0..3 {
+        assert!(matches!(rig.request(0, &frame), Outcome::Answer(_)));
+        let topics = &rig.sent()[12 + 4..];
+        // A name of 11 bytes, a count, and 26 bytes of one partition.
+        let (missing, found) = topics.split_at(50 * (13 + 4 + 26));
+        for topic in missing.chunks(13 + 4 + 26) {
+            assert_eq!(topic[13 + 4 + 4..][..2], [0, 3]);
+        }
+        let found = &found[3 + 4 + 4..];
+        assert_eq!((&found[..2], &found[10..18]), (&[0; 2][..], &1i64.to_be_bytes()[..]));
+        assert_eq!(found[2..10], 6i64.to_be_bytes());
+    }
+}
+
+#[test]
 fn earliest_and_latest_need_no_look_at_the_disk() {
     let mut rig = Rig::new(2, 4);
     rig.append(0, &batch(&[5, 6, 7], 10, 0));

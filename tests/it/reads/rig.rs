@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use brooklet::api::{self, Step, Window};
-use brooklet::broker::{Broker, ConnId, JobStep, Peer};
+use brooklet::broker::{Broker, ConnId, JobNext, Peer};
 use brooklet::clock::{Mono, Now};
 use brooklet::codec::crc::crc32c;
 use brooklet::config::{Config, RingConfig};
@@ -187,7 +187,7 @@ impl Rig {
         let window = Window { buf: &mut out, from: 0 };
         match api::dispatch(&mut self.broker, &peer, frame, window, self.now) {
             Step::Job => self.drive(conn),
-            Step::Reply { bytes } => {
+            Step::Reply { bytes, .. } => {
                 self.sent = out[..bytes].to_vec();
                 self.answer()
             }
@@ -209,7 +209,7 @@ impl Rig {
         let outcome = loop {
             let step = self.broker.job_step(ConnId(conn), &mut buf, read.take(), self.now);
             match step {
-                JobStep::Read { file, at, from, to } => {
+                JobNext::Read { file, at, from, to } => {
                     read = Some(self.disk.read(file, at, &mut buf[from..to]));
                     if self.after_reads > 0 {
                         self.after_reads -= 1;
@@ -217,13 +217,13 @@ impl Rig {
                         after(self);
                     }
                 }
-                JobStep::Send { from, to } => self.sent.extend_from_slice(&buf[from..to]),
-                JobStep::Sleep(until) => {
+                JobNext::Send { from, to } => self.sent.extend_from_slice(&buf[from..to]),
+                JobNext::Sleep(until) => {
                     buf.fill(0xee);
                     break Outcome::Sleep(until);
                 }
-                JobStep::Done => break self.answer(),
-                JobStep::Close(why) => break Outcome::Close(why),
+                JobNext::Done => break self.answer(),
+                JobNext::Close(why) => break Outcome::Close(why),
             }
         };
         self.buf = buf;

@@ -127,6 +127,7 @@ impl Message<'_> {
         // Now and then one of them very often.
         let again = self.dice.once_in(40);
         let count = match again {
+            true if self.dice.once_in(10) => self.dice.below(20_000) as usize,
             true => self.dice.below(600) as usize,
             false => self.dice.pick(&[0, 1, 1, 1, 2, 3, 6]),
         };
@@ -178,7 +179,8 @@ impl Message<'_> {
                 self.out.extend(records.unwrap_or_default());
             }
             "bytes" => {
-                let length = self.dice.pick(&[0, 1, 8, 200]);
+                let long = if self.dice.once_in(20) { 200_000 } else { 0 };
+                let length = self.dice.pick(&[0, 1, 8, 200, long]);
                 let bytes = (!null || !self.dice.once_in(9)).then(|| vec![0; length]);
                 lengths::wide(&mut self.out, self.flexible, bytes.as_ref().map(Vec::len));
                 self.out.extend(bytes.unwrap_or_default());
