@@ -166,7 +166,11 @@ impl<C: Core> Connection<C> {
         if size < HEAD_BYTES - SIZE_BYTES {
             return Err(End::protocol("a frame that is shorter than any request"));
         }
-        if size <= self.wire.net.setup.request_bytes_max { Ok(size) } else { Err(TOO_LARGE) }
+        if size <= self.wire.net.setup.request_bytes_max {
+            return Ok(size);
+        }
+        let text = other_protocol(*prefix).unwrap_or(TOO_LARGE.text);
+        Err(End { text, ..TOO_LARGE })
     }
 
     fn pool_of(&self, key: i16) -> Pool {
@@ -553,6 +557,16 @@ impl Input {
 fn head_key(head: &[u8; HEAD_BYTES]) -> i16 {
     let [_, _, _, _, k0, k1, ..] = *head;
     i16::from_be_bytes([k0, k1])
+}
+
+/// What begins so, if it is another protocol that is often tried: as a size this is more than 200 MB.
+fn other_protocol(prefix: [u8; SIZE_BYTES]) -> Option<&'static str> {
+    match &prefix {
+        b"GET " | b"HEAD" | b"POST" | b"PUT " | b"OPTI" | b"PRI " => Some("HTTP on the Kafka port"),
+        [0x16, 3, 0..=4, _] => Some("TLS on the Kafka port"),
+        b"PROX" | [0x0d, 0x0a, 0x0d, 0x0a] => Some("the PROXY protocol on the Kafka port"),
+        _ => None,
+    }
 }
 
 /// How a frame that is longer than any request is refused.

@@ -6,6 +6,7 @@
 
 mod bind;
 mod committer;
+mod complaints;
 mod connection;
 pub mod core;
 mod displaced;
@@ -29,6 +30,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use complaints::Complaints;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
@@ -68,13 +70,6 @@ pub struct Net<C> {
     reads_cold: Cell<u64>,
     complaints: Complaints,
     displaced: displaced::Displaced,
-}
-
-/// Log lines that clients cause, so many per second.
-#[derive(Default)]
-struct Complaints {
-    second: Cell<u64>,
-    count: Cell<u32>,
 }
 
 impl<C: Core> Net<C> {
@@ -169,11 +164,19 @@ impl<C: Core> Net<C> {
 
     /// Logs why a connection ended, if it is worth a line.
     fn log_end(&self, peer: &Peer, end: End) {
+        let (remote, now) = (peer.remote, self.hub.clock.mono());
         if end.text.is_empty() {
-            log::debug!("connection from {} ended: {}", peer.remote, end.why.name());
-        } else {
-            let text = format_args!("closed the connection from {}: {}", peer.remote, end.text);
-            self.complain(log::Level::Warn, text);
+            log::debug!("connection from {remote} ended: {}", end.why.name());
+            return;
+        }
+        let text = format_args!("closed the connection from {remote}: {}", end.text);
+        match self.complaints.admit_from(remote.ip(), end.text, now) {
+            Some(0) => self.complain(log::Level::Warn, text),
+            Some(left_out) => {
+                let text = format_args!("{text} (as {left_out} others from there)");
+                self.complain(log::Level::Warn, text);
+            }
+            None => log::debug!("{text}"),
         }
     }
 
@@ -186,18 +189,3 @@ impl<C: Core> Net<C> {
         }
     }
 }
-
-impl Complaints {
-    /// Whether a line may be logged now, and how many were left out before it.
-    fn admit(&self, now: Mono) -> Option<u32> {
-        let second = now.0 / 1_000_000;
-        let mut left_out = 0;
-        if self.second.replace(second) != second {
-            left_out = self.count.take().saturating_sub(COMPLAINTS_PER_SECOND_MAX);
-        }
-        self.count.set(self.count.get().saturating_add(1));
-        (self.count.get() <= COMPLAINTS_PER_SECOND_MAX).then_some(left_out)
-    }
-}
-
-const COMPLAINTS_PER_SECOND_MAX: u32 = 10;

@@ -311,6 +311,28 @@ fn a_start_is_logged_and_a_signal_ends_it_with_exit_0() {
 }
 
 #[test]
+fn what_comes_to_the_wrong_port_is_named_once() {
+    let scratch = Scratch::new("probes");
+    let broker = Broker::start(&scratch.path("data"));
+    let address = broker.started.split("listening on ").nth(1).unwrap();
+    let address = address.split(';').next().unwrap().to_string();
+    let hello = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+    for probe in [&b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"[..], &hello, b"\r\n\r\n"] {
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            stream.write_all(probe).unwrap();
+            assert!(!matches!(stream.read(&mut [0]), Ok(1)), "it is closed");
+        }
+    }
+    let (code, log) = broker.end(Signal::TERM);
+    assert_eq!(code, Some(0));
+    let count = |text| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(count("HTTP on the Kafka port"), 1, "{log}");
+    assert_eq!(count("TLS on the Kafka port"), 1, "{log}");
+    assert_eq!(count("closed the connection from 127.0.0.1"), 3, "{log}");
+}
+
+#[test]
 fn status_shows_the_running_broker_and_others_are_kept_out() {
     let scratch = Scratch::new("running");
     let data = scratch.path("data");
