@@ -8,7 +8,6 @@ use rig::{ALL, Ask, Dice, Outcome, Rig, Stored, batch, end_of, fetch_request, li
 use brooklet::api::{self, Step, Window};
 use brooklet::broker::ConnId;
 use brooklet::clock::Mono;
-use brooklet::error::DiskError;
 use brooklet::types::RingIndex;
 
 fn stamps(count: usize) -> Vec<i64> {
@@ -621,30 +620,6 @@ fn what_is_being_overwritten_is_waited_for_and_never_silently_passed_over() {
         }
     }
     assert!(live(&rig)[0].0 > 1 && waits > 0);
-}
-
-#[test]
-fn a_disk_that_fails_while_a_segment_is_overwritten_keeps_nobody_from_what_is_behind_it() {
-    let mut rig = Rig::new(1, 3);
-    let failed = (0..40).find_map(|_| {
-        rig.append(0, &batch(&stamps(1), 500_000, 0));
-        while let Some(job) = rig.broker.log.next_io(RingIndex(0), rig.now) {
-            // A head stands at the beginning of its file.
-            let fails = job.at == 0 && rig.log_start(0) > 0;
-            let error = DiskError { doing: "write", os: 5 };
-            let result = if fails { Err(error) } else { job.run(&*rig.disk) };
-            rig.broker.log.io_done(RingIndex(0), job, result, rig.now);
-            if fails {
-                return Some(rig.log_start(0));
-            }
-        }
-        None
-    });
-    let start = failed.expect("a head fails");
-    let answer = answered(rig.fetch(&[(0, start)], ALL));
-    let records = &answer[0].records;
-    let first = i64::from_be_bytes(records[..8].try_into().unwrap());
-    assert!(first > start && end_of(records) == Some(rig::offset(&rig, 0).0), "{first}");
 }
 
 #[test]

@@ -544,7 +544,13 @@ def verify_partition(broker, place, ledger, retained):
     if start < start_before or end < end_before:
         ledger.fail(f"{place}: {start}..{end} after {start_before}..{end_before}")
     ledger.bounds[place] = (start, end)
+    if place in retained and start > retained[place]:
+        ledger.fail(f"{place}: the log starts at {start}, and the ring had room from {retained[place]}")
     owed = ledger.must[place]
+    if ledger.released is not None:
+        gone = [offset for offset in owed if ledger.released[place] <= offset < start]
+        if gone:
+            ledger.fail(f"{place}: {len(gone)} records from {min(gone)} on were held, and are evicted")
     if owed and max(owed) >= end:
         ledger.fail(f"{place}: {max(owed)} was {owed[max(owed)]}, the end is {end}")
     found, offset, epoch = {}, start, 0
@@ -563,15 +569,7 @@ def verify_partition(broker, place, ledger, retained):
             epoch = max(epoch, batch.leader_epoch)
         offset = batches[-1].next_offset
     ledger.evicted(place, start)
-    # Where the disk fails, what is being overwritten is passed over before the log start moves.
-    first = min(found, default=start)
-    if place in retained and first > retained[place]:
-        ledger.fail(f"{place}: the log starts at {first}, and the ring had room from {retained[place]}")
-    if ledger.released is not None:
-        gone = [offset for offset in owed if ledger.released[place] <= offset < first]
-        if gone:
-            ledger.fail(f"{place}: {len(gone)} records from {min(gone)} on were held, and are evicted")
-    lost = [offset for offset in owed if offset not in found and offset >= first]
+    lost = [offset for offset in owed if offset not in found]
     if lost:
         which = ", ".join(f"{offset} ({owed[offset]})" for offset in sorted(lost)[:5])
         ledger.fail(f"{place}: lost {len(lost)} records of {start}..{end}: {which}")

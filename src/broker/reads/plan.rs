@@ -120,9 +120,8 @@ impl Job {
             return Ok(());
         }
         self.work.plan.readable = true;
-        if offset < limit && index.is_moving(slot, offset) {
-            // That it is gone is known when the head that is written over it is on flash. A disk that
-            // fails then keeps nobody from what is behind it.
+        if offset < limit && index.is_overwritten(slot, offset) {
+            // Whether it is gone is known when the head that is written over it is on flash.
             return Ok(());
         }
         self.work.plan.bytes_max = u64::from(entry.bytes_max());
