@@ -15,12 +15,13 @@ pub mod topics;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
+use std::sync::{Arc, Mutex};
+
 use crate::clock::{Mono, Now};
-use crate::codec::compression::Decompressor;
+use crate::codec::compression::{Decompressor, lock};
 use crate::config::Config;
 use crate::error::DiskError;
 use crate::group::{Groups, WaitNext};
-use crate::limits;
 use crate::log::Log;
 use crate::metrics::Metrics;
 pub use crate::types::ConnId;
@@ -79,7 +80,7 @@ pub struct Broker {
     /// Consumer groups and their members.
     pub groups: Groups,
     /// Reads what is compressed.
-    pub decompressor: Decompressor,
+    pub decompressor: Arc<Mutex<Decompressor>>,
     cluster_id: heapless::String<64>,
     retention_next: Mono,
     holds: hold::Holds,
@@ -128,6 +129,7 @@ impl Broker {
             "" => id_text(cluster_id_of(log.ring_id(topics::SHARED_RING))),
             own => own.try_into().expect("the configuration bounds it"),
         };
+        let decompressor = Arc::clone(log.decompressor());
         let broker = Broker {
             cluster_id,
             retention_next: Mono::default(),
@@ -136,7 +138,7 @@ impl Broker {
             metrics: Metrics::default(),
             reads,
             groups,
-            decompressor: Decompressor::new(limits::DECOMPRESSION_WINDOW_BYTES),
+            decompressor,
             holds: hold::Holds::default(),
             mirror_compressed_told: false,
             append_time_newest_ms: i64::MIN,
@@ -187,7 +189,7 @@ impl Broker {
                 WaitNext::Close(why) => JobNext::Close(why),
             };
         }
-        let decompressor = &mut self.decompressor;
+        let decompressor = &mut lock(&self.decompressor);
         let step = self.reads.step(&self.log, decompressor, conn, buf, read, now);
         self.metrics.fetches_waiting = self.reads.waiting();
         step

@@ -212,6 +212,21 @@ pub const FETCH_NAMES_MAX: usize = 512;
 /// Bytes of these names together. Costs as much. Beyond: as above.
 pub const FETCH_NAMES_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes of a key in a compacted topic. Costs as much per ring, and a part of the window that compaction
+/// reads through. Beyond: INVALID_RECORD (87).
+pub const COMPACTED_KEY_BYTES_MAX: usize = 2 * 1024;
+
+/// Partitions whose records compaction looks at in one walk over the ring. Costs 80 bytes each.
+/// Beyond: the next walk looks at them.
+pub const CARRY_PARTITIONS_MAX: usize = 16;
+
+/// Bytes that compaction reads in one go. Costs nothing. Beyond: commit groups have their turn.
+pub const CARRY_STEP_BYTES: usize = 256 * 1024;
+
+/// Stretches of carried records that a segment's foot lists. Costs 40 bytes each on flash and in the
+/// buffer for feet. Beyond: the next start walks the segment.
+pub const CARRIED_PER_FOOT_MAX: usize = 64;
+
 /// Places where consumers stopped, to go on without a search. Costs 32 bytes each. Beyond: the one
 /// unused for longest among a few is forgotten, and its consumer's next fetch searches.
 pub const CURSORS_MAX: usize = 1024;

@@ -141,6 +141,22 @@ pub struct RingMetrics {
     pub segments_freed: u64,
     /// How fast space is taken.
     pub rate: Rate,
+    /// Of compacted topics: keys that were carried, each once, at the most.
+    pub carried_keys: u64,
+    /// Bytes of their records, which live or did when they were carried.
+    pub carried_live_bytes: u64,
+    /// From so many on compacted topics take deletions only.
+    pub carried_live_bytes_max: u64,
+    /// Bytes of compacted topics of which it was not looked yet what lives.
+    pub dirty_bytes: u64,
+    /// Records that were carried since the start, with each time that they were.
+    pub carried_records: u64,
+    /// Bytes that were written for that: a part of the wear.
+    pub carried_bytes: u64,
+    /// Batches that could not be read when they were to be carried.
+    pub carry_damaged: u64,
+    /// Segments that failures had overwritten before all that lived of them was carried.
+    pub carry_lost: u64,
 }
 
 /// What was found broken when the rings were opened.

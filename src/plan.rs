@@ -12,6 +12,7 @@ use crate::config::{Config, RingConfig};
 use crate::group::Groups;
 use crate::limits;
 use crate::log::LogConfig;
+use crate::log::carry::Carry;
 use crate::log::index::Index;
 use crate::log::staging::Staging;
 use crate::log::state::{self, mirrors::Mirrors};
@@ -134,13 +135,15 @@ fn plan_ring(memory: &mut Vec<Item>, config: &Config, ring: &RingConfig) {
     memory.push(item(&of("smaller commit group"), 1, small));
     let anchor = LogConfig::of(config).anchor_bytes_max(ring);
     memory.push(item(&of("heads and feet of segments"), 1, anchor));
-    let index = Index::memory_bytes(files, ring.segment_bytes, config.partitions_max);
+    let keys = config.compaction_keys_max;
+    let index = Index::memory_bytes(files, ring.segment_bytes, config.partitions_max, keys);
     memory.push(item(&of("index"), 1, index));
+    memory.push(item(&of("compaction"), 1, Carry::memory_bytes(keys)));
 }
 
 fn plan_tables(memory: &mut Vec<Item>, config: &Config) {
     memory.push(item("topics", config.topics_max, size_of::<Option<state::Topic>>() + 2));
-    let partition = size_of::<Option<state::Partition>>() + 8 + 12;
+    let partition = size_of::<Option<state::Partition>>() + 8 + 12 + 2;
     memory.push(item("partitions", config.partitions_max, partition));
     memory.push(item("groups", config.groups_max, size_of::<Option<state::CommitGroup>>()));
     memory.push(item("members of groups", 1, Groups::memory_bytes(config)));

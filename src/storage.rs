@@ -60,6 +60,15 @@ pub struct Part {
     pub bytes: u32,
 }
 
+/// Reading that belongs to the commit path: done where a [`WriteJob`] is, by whoever may wait.
+pub trait Errand: Send + std::fmt::Debug {
+    /// Does a part of it; what cannot be read is dealt with, and is no error of the job.
+    fn run(&mut self, storage: &dyn Storage);
+
+    /// For the one who sent it.
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any>;
+}
+
 /// One step of the commit path, to be carried out by whoever may wait for the disk. It owns its
 /// buffer while it is on its way and must be handed back to the log whole.
 #[derive(Debug)]
@@ -76,11 +85,17 @@ pub struct WriteJob {
     pub padding: u32,
     /// Whether the file is synced afterwards. A job without parts only syncs.
     pub sync: bool,
+    /// Set: nothing is written, and this is done instead.
+    pub errand: Option<Box<dyn Errand>>,
 }
 
 impl WriteJob {
     /// Carries the job out.
-    pub fn run(&self, storage: &dyn Storage) -> Result<(), DiskError> {
+    pub fn run(&mut self, storage: &dyn Storage) -> Result<(), DiskError> {
+        if let Some(errand) = &mut self.errand {
+            errand.run(storage);
+            return Ok(());
+        }
         if self.parts.len() < PARTS_FEW {
             self.run_in(storage, &mut [IoSlice::new(&[]); PARTS_FEW])
         } else {
@@ -382,13 +397,14 @@ mod tests {
         storage.create(file(0), 1 << 16, &mut |_| {}).unwrap();
         let parts = vec![Part { at: 4, bytes: 4 }, Part { at: 0, bytes: 4 }];
         let buf = b"worldhello"[..8].to_vec().into_boxed_slice();
-        let job = WriteJob { file: file(0), at: 4096, buf, parts, padding: 4088, sync: true };
+        let (file, at, padding) = (file(0), 4096, 4088);
+        let mut job = WriteJob { file, at, buf, parts, padding, sync: true, errand: None };
         job.run(&storage).unwrap();
         let mut read = [1u8; 12];
-        storage.read(file(0), 4096, &mut read).unwrap();
+        storage.read(file, 4096, &mut read).unwrap();
         assert_eq!(&read, b"dhelworl\0\0\0\0");
         let mut page = vec![0u8; 4096];
-        storage.read_medium(file(0), 4096, &mut page).unwrap();
+        storage.read_medium(file, 4096, &mut page).unwrap();
         assert_eq!(&page[..8], b"dhelworl");
         let _ = std::fs::remove_dir_all(&path);
     }

@@ -369,7 +369,7 @@ mod tests {
             (with("bogus", Some("1")), 40),
             (with("retention.ms", Some("x")), 40),
             (with("retention.ms", None), 40),
-            (with("cleanup.policy", Some("compact")), 40),
+            (with("cleanup.policy", Some("compacted")), 40),
         ] {
             assert_eq!(code(&mut bench, asked.clone()), expected, "{asked:?}");
         }

@@ -1,6 +1,7 @@
 //! DeleteRecords (21): moves the log start of partitions. Versions 0–2.
 //!
 //! - 2 is flexible.
+//! - A topic whose `cleanup.policy` lacks `delete` is POLICY_VIOLATION (44).
 //! - Offset −1 is the high watermark; beyond it is OFFSET_OUT_OF_RANGE (1). Space is not freed before the ring comes round.
 //! - `timeout_ms` is ignored: the answer waits for one sync.
 
@@ -162,6 +163,11 @@ fn new_start(
         HIGH_WATERMARK => partition.high_watermark,
         offset => Offset(offset),
     };
+    let topic = broker.log.state().topic(partition.topic);
+    if topic.is_some_and(|topic| !topic.cleanup().delete) {
+        let why = format_args!("The topic's cleanup.policy does not include delete.");
+        return Err(Refusal::new(ErrorCode::POLICY_VIOLATION, why));
+    }
     if !(Offset(0)..=partition.high_watermark).contains(&offset) {
         let why = format_args!("The offset is not in the log.");
         return Err(Refusal::new(ErrorCode::OFFSET_OUT_OF_RANGE, why));

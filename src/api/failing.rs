@@ -102,7 +102,7 @@ fn next(bench: &mut Bench) -> Option<WriteJob> {
 }
 
 /// Hands a job back, done or failed.
-fn done(bench: &mut Bench, job: WriteJob, fails: bool) {
+fn done(bench: &mut Bench, mut job: WriteJob, fails: bool) {
     bench.disk.fails.store(fails, Ordering::Relaxed);
     let result = job.run(&*bench.disk);
     bench.broker.log.io_done(RING, job, result, bench.now);

@@ -52,6 +52,9 @@ impl Broker {
         now: Now,
     ) -> Option<Offset> {
         let topic = self.log.state().topic(partition.topic)?;
+        if !topic.cleanup().delete {
+            return None;
+        }
         let retention_ms = topic_config::retention_ms(topic, &self.config)?;
         let oldest_ms = now.wall_ms.saturating_sub_unsigned(retention_ms);
         // Stamps from before this program was written are those of a clock that was not set yet: how
@@ -62,7 +65,11 @@ impl Broker {
         let kept = segments
             .filter_map(|(_, file)| index.in_segment(*file, slot))
             .find(|there| !expired(there.newest_ms));
-        let start = kept.map_or(partition.high_watermark, |there| there.first);
+        let mut carried = index.carried().of(slot).iter();
+        let carried = carried.find(|stretch| !expired(stretch.newest_ms));
+        let carried = carried.map(|stretch| stretch.from);
+        let start = kept.map(|there| there.first).into_iter().chain(carried).min();
+        let start = start.unwrap_or(partition.high_watermark);
         // Whoever a ring is held for gets all of it, however long that takes.
         let floor = self.log.hold(partition.ring).floor(slot, partition);
         let start = floor.map_or(start, |floor| start.min(floor));

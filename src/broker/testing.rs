@@ -149,7 +149,7 @@ impl Bench {
         for ring in 0..self.broker.config.rings.len() {
             let ring = RingIndex(ring as u8);
             for _ in 0..64 {
-                let Some(job) = self.broker.log.next_io(ring, self.now) else {
+                let Some(mut job) = self.broker.log.next_io(ring, self.now) else {
                     break;
                 };
                 let result = job.run(&*self.disk);

@@ -50,7 +50,7 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// −1, or 1 to 9.
     GzipLevel,
-    /// A list of `delete`; `compact` is known and refused.
+    /// A list of `delete` and `compact`.
     CleanupPolicy,
     /// A list of PARTITION:BROKER, or `*`.
     Replicas,
@@ -228,13 +228,12 @@ impl Key {
             },
             Kind::Choice(words) if words.contains(&text) => Ok(()),
             Kind::Choice(words) => bad(format_args!("it must be one of {words:?}")),
-            Kind::CleanupPolicy => match items(value).find(|item| *item != "delete") {
-                None => Ok(()),
-                Some("compact") => bad(format_args!(
-                    "compaction is not supported yet; the ring overwrites its oldest records"
-                )),
-                Some(_) => bad(format_args!("each policy must be delete or compact")),
-            },
+            Kind::CleanupPolicy
+                if items(value).all(|item| ["delete", "compact"].contains(&item)) =>
+            {
+                Ok(())
+            }
+            Kind::CleanupPolicy => bad(format_args!("each policy must be delete or compact")),
             Kind::Replicas if text == "*" || items(value).all(is_replica) => Ok(()),
             Kind::Replicas => {
                 bad(format_args!("it must be * or a list of PARTITION:BROKER,PARTITION:BROKER,…"))
@@ -523,7 +522,7 @@ mod tests {
             ("compression.gzip.level", &["-1", "9"], &["0", "10"]),
             ("compression.zstd.level", &["-5", "22"], &["23"]),
             ("compression.type", &["zstd", "producer"], &["ZSTD", ""]),
-            ("cleanup.policy", &["delete", "", " delete , delete "], &["compact", "delete,", "x"]),
+            ("cleanup.policy", &["delete", "", "compact", " delete ,compact"], &["delete,", "x"]),
             ("leader.replication.throttled.replicas", &["", "*", "0:1,1:1"], &["0", "0:1,x"]),
             ("remote.storage.enable", &["false"], &["true"]),
         ] {

@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(bench.broker.growth_staged().partitions, 2);
 
         bench.now.mono = bench.now.mono.plus_ms(100);
-        let job = bench.broker.log.next_io(SHARED_RING, bench.now).unwrap();
+        let mut job = bench.broker.log.next_io(SHARED_RING, bench.now).unwrap();
         // Which topics it is about cannot be seen now.
         let wait = Err(Busy::Wait(Until::synced(SHARED_RING, ticket)));
         assert_eq!(bench.broker.topics_settled(|name| name == "u"), wait);

@@ -98,6 +98,8 @@ impl Tally {
                 let group = self.group;
                 self.damaged(format_args!("metadata records of group {group} are unreadable"));
             }
+            // What was carried says nothing about where its partition goes on.
+            Found::Run(run) if run.is_carried() => {}
             Found::Run(run) => {
                 let name = offline.name_of(run.handle);
                 self.gap(&name, run.handle, run.offset.0);

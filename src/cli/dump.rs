@@ -73,9 +73,10 @@ fn put_group(out: &mut dyn Write, group: &Group, void: &str) -> std::io::Result<
     let header = &group.header;
     let seal = if header.flags & FLAG_SEAL != 0 { " seal" } else { "" };
     let copy = if header.flags & FLAG_COPY != 0 { " copy" } else { "" };
+    let carried = if header.is_carried() { " carried" } else { "" };
     writeln!(
         out,
-        "  group {}{seal}{copy}{void} at {}: {} bytes, start {}, synced through {}, written at {}",
+        "  group {}{seal}{copy}{carried}{void} at {}: {} bytes, start {}, synced through {}, written at {}",
         header.seq.0,
         header.position,
         header.bytes,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::offline::{Found, Offline};
 use super::{Failure, print};
 use crate::log::recovery::groups::FoundBatch;
-use crate::types::PartitionHandle;
+use crate::types::{FileRef, PartitionHandle};
 
 /// Exports one topic.
 pub fn run(offline: &Offline, topic: &str, out: &Path) -> Result<(), Failure> {
@@ -26,18 +26,52 @@ pub fn run(offline: &Offline, topic: &str, out: &Path) -> Result<(), Failure> {
         let export = Export::begin(folder, partition.log_start.0)?;
         exports.insert(partition.handle, export);
     }
-    offline.walk(found.ring, &mut |found| {
-        if let Found::Batch(run, batch, bytes) = found
-            && let Some(export) = exports.get_mut(&run.handle)
-        {
-            export.take(batch, bytes);
+    let carried = offline.log.index(found.ring).carried();
+    let compacted = state.partitions_of(slot).any(|(slot, _)| !carried.of(slot).is_empty());
+    let mut late: Vec<Late> = Vec::new();
+    let (mut segment, mut group_at) = (None, 0);
+    offline.walk(found.ring, &mut |each| match each {
+        Found::Segment(view) => segment = Some(view),
+        Found::Group(group) => group_at = group.header.position,
+        Found::Batch(run, batch, bytes) => {
+            let Some(export) = exports.get_mut(&run.handle) else { return };
+            let place = segment.as_ref().map(|segment| (segment, group_at));
+            let shown =
+                place.is_some_and(|place| offline.is_shown(found.ring, run, batch.first, place));
+            match segment.as_ref().filter(|_| shown) {
+                Some(segment) if compacted => late.push((run.handle, *batch, segment.file)),
+                Some(_) => export.take(batch, bytes),
+                None => {}
+            }
         }
+        _ => {}
     });
+    export_late(offline, late, &mut exports);
     for (handle, export) in exports {
         let end = high_watermark(offline, handle);
         print(&export.end(end)?);
     }
     Ok(())
+}
+
+/// A batch whose turn has not come where it stands.
+type Late = (PartitionHandle, FoundBatch, FileRef);
+
+/// What was carried stands behind what it precedes: in order of offset, then.
+fn export_late(
+    offline: &Offline,
+    mut late: Vec<Late>,
+    exports: &mut BTreeMap<PartitionHandle, Export>,
+) {
+    late.sort_by_key(|(handle, batch, _)| (*handle, batch.first));
+    for (handle, batch, file) in &late {
+        if let Some(export) = exports.get_mut(handle) {
+            let mut bytes = vec![0; batch.bytes as usize];
+            let read = offline.log.storage().read(*file, batch.at, &mut bytes);
+            let header = batch.header.filter(|_| read.is_ok());
+            export.take(&FoundBatch { header, ..*batch }, &bytes);
+        }
+    }
 }
 
 fn high_watermark(offline: &Offline, handle: PartitionHandle) -> i64 {

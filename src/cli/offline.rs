@@ -17,7 +17,7 @@ use crate::log::recovery::walk::{self, End, Start};
 use crate::log::recovery::{OpenError, Opening};
 use crate::log::{Log, LogConfig, SegmentView};
 use crate::storage::{FileStorage, Storage};
-use crate::types::{PartitionHandle, RingIndex};
+use crate::types::{Offset, PartitionHandle, RingIndex};
 
 /// The opened rings.
 pub struct Offline {
@@ -109,6 +109,22 @@ impl Offline {
             (Some(topic), Some(partition)) => format!("{}-{}", topic.name, partition.index),
             _ => format!("deleted partition {}", handle.0),
         }
+    }
+
+    /// Whether a consumer is shown a batch that begins there, of a group at that position of a segment,
+    /// which was carried or not: of what was carried, the newest version alone.
+    pub fn is_shown(
+        &self,
+        ring: RingIndex,
+        run: &Run,
+        first: i64,
+        (segment, group_at): (&SegmentView, u64),
+    ) -> bool {
+        let Some(slot) = self.log.state().partition_with_handle(run.handle) else {
+            return false;
+        };
+        let at = (segment.file.file, group_at, run.is_carried());
+        self.log.index(ring).carried().shows(slot, Offset(first), at)
     }
 
     /// All rings.

@@ -106,7 +106,7 @@ fn open(config: &Config, now: Now) -> Log {
 }
 
 fn drive(log: &mut Log, now: Now) {
-    while let Some(job) = log.next_io(RING, now) {
+    while let Some(mut job) = log.next_io(RING, now) {
         let result = job.run(&**log.storage());
         log.io_done(RING, job, result, now);
     }

@@ -4,6 +4,7 @@
 //! The CRC covers everything from the attributes on, so that base offset and leader
 //! epoch are filled in without touching it.
 
+pub mod carry;
 mod check;
 mod packed;
 mod refusal;

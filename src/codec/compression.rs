@@ -13,6 +13,8 @@ mod window;
 mod xxhash;
 mod zstd;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use window::Window;
 
 /// Why there is no more output.
@@ -84,6 +86,11 @@ impl Decompressor {
         };
         Stream { window: &mut self.window, decoder }
     }
+}
+
+/// The decompressor that several threads share. What one that panicked left in it is begun anew.
+pub fn lock(shared: &Mutex<Decompressor>) -> MutexGuard<'_, Decompressor> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Output, as it comes.

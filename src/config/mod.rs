@@ -140,6 +140,11 @@ keys! {
     /// left is refused with OFFSET_METADATA_TOO_LARGE (12).
     offset_metadata_bytes: usize = Kind::bytes(0, 64 << 20, 1, 64 << 10);
 
+    /// Keys of compacted topics that are compared at a time, and stretches of their carried records that
+    /// are remembered, in each ring. Fewer make compaction read more often; with seven eighths as many
+    /// stretches compacted topics take deletions only (else POLICY_VIOLATION, 44).
+    compaction_keys_max: usize = Kind::int("", 64, 32_768, 256);
+
     /// Members of all groups together; beyond it who joins gets COORDINATOR_NOT_AVAILABLE (15), and
     /// tries again.
     group_members_max: usize = Kind::int("", 1, 4096, 128);

@@ -1,6 +1,7 @@
 //! Heads and feet: how a segment begins and ends, with a snapshot of everything that is synced.
 
 use crate::limits::PAGE_BYTES;
+use crate::log::carry::groups::WINDOW_BYTES_MIN;
 use crate::log::format::{
     Anchor, AnchorKind, GROUP_HEADER_BYTES, GroupHeader, LIST_ENTRY_BYTES, ListEntry, Piece,
     RingId, whole_pages,
@@ -133,6 +134,12 @@ impl AnchorBuffer {
         (std::mem::take(&mut self.buf), std::mem::take(&mut self.parts))
     }
 
+    /// Lends all of it, to read into.
+    pub fn lend_all(&mut self) -> (Box<[u8]>, Vec<Part>) {
+        self.parts.clear();
+        (std::mem::take(&mut self.buf), std::mem::take(&mut self.parts))
+    }
+
     /// Takes the buffer back.
     pub fn take_back(&mut self, buf: Box<[u8]>, parts: Vec<Part>) {
         self.buf = buf;
@@ -206,5 +213,7 @@ pub fn anchor_bytes_max(
 ) -> usize {
     let list = (files + 1) * LIST_ENTRY_BYTES;
     let index = Index::index_bytes_max(segment_bytes, partitions_max);
-    whole_pages((list + snapshot_bytes_max + index) as u64) as usize + 2 * PAGE_BYTES
+    let anchor = whole_pages((list + snapshot_bytes_max + index) as u64) as usize + 2 * PAGE_BYTES;
+    // Compaction reads through it, too.
+    anchor.max(WINDOW_BYTES_MIN)
 }

@@ -8,7 +8,7 @@ use crate::limits::PAGE_BYTES;
 use crate::types::{Boot, FileIndex, GroupSeq, Offset, PartitionHandle, SegmentSeq};
 
 /// The format that this build writes, and the newest that it reads.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// What every anchor page starts with.
 pub const ANCHOR_MAGIC: [u8; 8] = *b"brooklet";
@@ -21,6 +21,9 @@ pub const ANCHOR_BYTES: usize = 192;
 
 /// Bytes of a commit group's header.
 pub const GROUP_HEADER_BYTES: usize = 128;
+
+/// Groups start and end at multiples of this, whatever the alignment: a sector.
+pub const UNIT_BYTES: u64 = 512;
 
 /// Bytes of a run in a group's directory.
 pub const RUN_BYTES: usize = 32;
@@ -216,6 +219,8 @@ pub struct ListEntry {
     pub file: FileIndex,
     /// Whether it was given up after a failure: then it has no foot.
     pub given_up: bool,
+    /// Bytes of compacted partitions in it that compaction has not looked at.
+    pub dirty: u32,
 }
 
 impl ListEntry {
@@ -227,6 +232,7 @@ impl ListEntry {
         put_u64(out, 16, self.group_last.0);
         out[24..26].copy_from_slice(&self.file.0.to_le_bytes());
         out[26..28].copy_from_slice(&u16::from(self.given_up).to_le_bytes());
+        put_u32(out, 28, self.dirty);
     }
 
     /// Reads a checked list.
@@ -237,6 +243,7 @@ impl ListEntry {
             group_last: GroupSeq(get_u64(entry, 16)),
             file: FileIndex(u16::from_le_bytes([entry[24], entry[25]])),
             given_up: entry[26] & 1 != 0,
+            dirty: get_u32(entry, 28),
         })
     }
 }
@@ -246,6 +253,10 @@ pub const FLAG_SEAL: u16 = 1;
 
 /// Set in a group that repeats what an earlier boot left unproven.
 pub const FLAG_COPY: u16 = 2;
+
+/// Set in a group of carried runs: what lives of compacted partitions, written once more before its
+/// segment is overwritten.
+pub const FLAG_CARRIED: u16 = 4;
 
 /// A commit group's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -343,6 +354,11 @@ impl GroupHeader {
         (header.contents_bytes() <= u64::from(header.bytes)).then_some((header, crc))
     }
 
+    /// Whether its runs are carried ones.
+    pub fn is_carried(&self) -> bool {
+        self.flags & FLAG_CARRIED != 0
+    }
+
     /// Bytes without the padding.
     pub fn contents_bytes(&self) -> u64 {
         self.payload_at() + u64::from(self.payload_bytes)
@@ -369,7 +385,8 @@ impl GroupHeader {
     }
 }
 
-/// One partition's part of a commit group: batches one behind the other, offsets without gaps.
+/// One partition's part of a commit group: batches one behind the other, offsets without gaps. In a
+/// carried group it is a stretch of offsets, of which nothing lives but what these batches hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
     /// The partition.
@@ -382,6 +399,8 @@ pub struct Run {
     pub bytes: u32,
     /// The newest timestamp in it.
     pub timestamp_max_ms: i64,
+    /// In a carried group: how many records its batches hold; else 0.
+    pub kept: u32,
 }
 
 impl Run {
@@ -391,7 +410,7 @@ impl Run {
         put_u32(out, 4, self.records);
         put_u64(out, 8, self.offset.0 as u64);
         put_u32(out, 16, self.bytes);
-        put_u32(out, 20, 0);
+        put_u32(out, 20, self.kept);
         put_u64(out, 24, self.timestamp_max_ms as u64);
     }
 
@@ -403,7 +422,13 @@ impl Run {
             offset: Offset(get_u64(run, 8) as i64),
             bytes: get_u32(run, 16),
             timestamp_max_ms: get_u64(run, 24) as i64,
+            kept: get_u32(run, 20),
         })
+    }
+
+    /// Whether its batches were carried, and leave offsets out.
+    pub fn is_carried(&self) -> bool {
+        self.kept > 0
     }
 
     /// The offset behind its last record.
@@ -533,6 +558,7 @@ mod tests {
             offset: Offset(3),
             bytes: 4,
             timestamp_max_ms: -1,
+            kept: 5,
         };
         let mut bytes = [0u8; RUN_BYTES * 2];
         run.encode(&mut bytes);
@@ -544,6 +570,7 @@ mod tests {
             group_last: GroupSeq(3),
             file: FileIndex(4),
             given_up: true,
+            dirty: 5,
         };
         let mut bytes = [0u8; LIST_ENTRY_BYTES];
         entry.encode(&mut bytes);

@@ -3,11 +3,16 @@
 //! Kept per segment and partition: the first offset and the newest timestamp. Kept per block of
 //! [`limits::BLOCK_BYTES`]: where the first group that starts in it stands, and a small bitmap of the
 //! partitions in the groups that start in it. Kept per partition: its newest run. A reader learns the
-//! rest from the groups' directories. All memory is taken at the start, but touched only as slots and
-//! files come into use; the first two kinds are written into the segment's foot, so that a start reads
-//! feet and one open segment.
+//! rest from the groups' directories. What was carried stands apart, in [`Carried`]. All memory is taken
+//! at the start, but touched only as slots and files come into use; what is known of a segment is written
+//! into its foot ([`foot`]), so that a start reads feet and one open segment.
+
+mod foot;
 
 use crate::limits;
+use crate::log::carried::{Carried, Entry};
+use crate::log::format::UNIT_BYTES;
+use crate::log::state::State;
 use crate::types::{FileIndex, Offset, PartitionHandle, PartitionSlot, SegmentSeq};
 
 /// One partition's batches in one commit group: contiguous, in order.
@@ -25,6 +30,8 @@ pub struct Run {
     pub bytes: u32,
     /// The newest timestamp in them.
     pub newest_ms: i64,
+    /// Of a carried run: how many records its batches hold; else 0.
+    pub kept: u32,
 }
 
 /// What is known of a partition in a segment.
@@ -72,6 +79,10 @@ pub struct Index {
     fresh: Vec<PartitionSlot>,
     /// Something was evicted since log starts moved.
     overwriting: bool,
+    /// Carried records.
+    carried: Carried,
+    /// By file: bytes of compacted partitions that compaction has not looked at yet.
+    dirty_bytes: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +93,12 @@ struct Newest {
 
 impl Index {
     /// An empty index for `files` segment files of `segment_bytes`; allocates all it will ever need.
-    pub fn new(files: usize, segment_bytes: u64, partitions_max: usize) -> Index {
+    pub fn new(
+        files: usize,
+        segment_bytes: u64,
+        partitions_max: usize,
+        stretches_max: usize,
+    ) -> Index {
         assert!(files <= limits::SEGMENTS_MAX);
         let blocks = blocks_of(segment_bytes);
         Index {
@@ -98,15 +114,25 @@ impl Index {
             fresh_bytes: vec![0; partitions_max],
             fresh: Vec::with_capacity(partitions_max),
             overwriting: false,
+            carried: Carried::new(stretches_max),
+            dirty_bytes: vec![0; files],
         }
     }
 
     /// The memory that such an index takes.
-    pub fn memory_bytes(files: usize, segment_bytes: u64, partitions_max: usize) -> usize {
+    pub fn memory_bytes(
+        files: usize,
+        segment_bytes: u64,
+        partitions_max: usize,
+        stretches_max: usize,
+    ) -> usize {
         let per_file = size_of::<(SegmentSeq, FileIndex)>()
+            + size_of::<u32>()
             + partitions_max * size_of::<InSegment>()
             + blocks_of(segment_bytes) * 12;
-        files * per_file + partitions_max * (4 + size_of::<Newest>() + 4 + 2)
+        files * per_file
+            + partitions_max * (4 + size_of::<Newest>() + 4 + 2)
+            + stretches_max * size_of::<Entry>()
     }
 
     /// The file holds this segment from now on, and nothing is known of it yet.
@@ -125,10 +151,7 @@ impl Index {
             debug_assert!(false, "a group in a segment that was not opened");
             return;
         };
-        let block = self.block(file, at);
-        if self.starts[block] == NO_GROUP {
-            self.starts[block] = (at / UNIT_BYTES) as u32;
-        }
+        let block = self.group_note(file, at);
         for run in runs {
             self.bitmaps[block] |= bit_of(run.handle);
             self.run_note(file, &run);
@@ -139,6 +162,101 @@ impl Index {
             }
             self.fresh_note(run.slot, run.bytes);
         }
+    }
+
+    /// A group of carried runs that starts at `at` of the file is on flash.
+    pub fn group_carried(&mut self, file: FileIndex, at: u64, runs: impl Iterator<Item = Run>) {
+        let block = self.group_note(file, at);
+        for run in runs {
+            self.bitmaps[block] |= bit_of(run.handle);
+            self.slot_open(run.slot, run.handle);
+            self.carried.note(Entry::new(file, at, &run));
+        }
+    }
+
+    /// The same for a group that a start finds: it knows the order only when all are found.
+    pub(super) fn group_found_carried(
+        &mut self,
+        file: FileIndex,
+        at: u64,
+        runs: impl Iterator<Item = Run>,
+    ) {
+        let block = self.group_note(file, at);
+        for run in runs {
+            self.bitmaps[block] |= bit_of(run.handle);
+            self.slot_open(run.slot, run.handle);
+            self.carried.found(Entry::new(file, at, &run), false);
+        }
+    }
+
+    /// A group starts there; gives its block.
+    fn group_note(&mut self, file: FileIndex, at: u64) -> usize {
+        let block = self.block(file, at);
+        if self.starts[block] == NO_GROUP {
+            self.starts[block] = (at / UNIT_BYTES) as u32;
+        }
+        block
+    }
+
+    /// The carried records.
+    pub fn carried(&self) -> &Carried {
+        &self.carried
+    }
+
+    /// All that a start found is there: puts the carried stretches in order.
+    pub(super) fn carried_settle(&mut self) {
+        let segments = &self.segments;
+        let seq_of = |file| segments.iter().rev().find(|entry| entry.1 == file);
+        self.carried.settle(&|entry| (seq_of(entry.file).map_or(0, |seq| seq.0.0), entry.at()));
+    }
+
+    /// Bytes of compacted partitions in a file that compaction has not looked at.
+    pub fn dirty_bytes(&self, file: FileIndex) -> u64 {
+        self.dirty_bytes.get(usize::from(file.0)).map_or(0, |bytes| u64::from(*bytes))
+    }
+
+    /// Such bytes in all files.
+    pub fn dirty_bytes_all(&self) -> u64 {
+        self.dirty_bytes.iter().map(|bytes| u64::from(*bytes)).sum()
+    }
+
+    /// So many bytes of compacted partitions were written to the file, or found there.
+    pub(super) fn dirty_note(&mut self, file: FileIndex, more: u32) {
+        let bytes = &mut self.dirty_bytes[usize::from(file.0)];
+        *bytes = bytes.saturating_add(more);
+    }
+
+    /// Compaction has looked at all that the file's segment has, and carried what lives of it.
+    pub(super) fn examined(&mut self, file: FileIndex, state: &State) {
+        self.dirty_bytes[usize::from(file.0)] = 0;
+        let compacted = |slot| state.partition(slot).is_some_and(|found| found.compacted);
+        self.carried.file_cleared(file, &compacted);
+    }
+
+    /// A partition is compacted from now on: what there is of it was not looked at. How much it is
+    /// is not known: its share, if all partitions of a segment had as much.
+    pub(super) fn dirty_guess(&mut self, slot: PartitionSlot, segment_bytes: u64) {
+        for at in 0..self.segments.len() {
+            let file = self.segments[at].1;
+            if self.in_segment(file, slot).is_some() {
+                let slots = (0..self.handles.len()).map(|slot| PartitionSlot(slot as u16));
+                let here = slots.filter(|slot| self.in_segment(file, *slot).is_some()).count();
+                self.dirty_note(file, (segment_bytes / here.max(1) as u64) as u32);
+            }
+        }
+    }
+
+    /// Which partitions may be in the groups that start in a block, and where the first of them
+    /// stands; none: no group starts there.
+    pub fn block_of(&self, file: FileIndex, block: usize) -> Option<(u64, u64)> {
+        let at = usize::from(file.0) * self.blocks + block;
+        let start = *self.starts.get(at).filter(|_| block < self.blocks)?;
+        (start != NO_GROUP).then(|| (self.bitmaps[at], u64::from(start) * UNIT_BYTES))
+    }
+
+    /// The bit of a partition in the blocks' bitmaps; others may share it.
+    pub fn mask_of(&self, handle: PartitionHandle) -> u64 {
+        bit_of(handle)
     }
 
     /// A partition has so many more bytes to see.
@@ -171,6 +289,8 @@ impl Index {
             starts.fill(NO_GROUP);
             self.bitmaps[file * self.blocks..][..self.blocks].fill(0);
         }
+        self.carried.file_removed(FileIndex(file as u16));
+        self.dirty_bytes[file] = 0;
     }
 
     /// Log starts are behind what was evicted.
@@ -186,6 +306,7 @@ impl Index {
 
     /// The partition is gone; its slot may be given to another one.
     pub fn partition_removed(&mut self, slot: PartitionSlot) {
+        self.carried.partition_removed(slot);
         let slot = usize::from(slot.0);
         if slot < self.handles.len() {
             self.handles[slot] = PartitionHandle(0);
@@ -260,8 +381,32 @@ impl Index {
 
     /// The first offset of a partition that is left.
     pub fn first_offset(&self, slot: PartitionSlot) -> Option<Offset> {
+        let carried = self.carried.of(slot).first().map(|stretch| stretch.from);
+        carried.into_iter().chain(self.first_original(slot)).min()
+    }
+
+    /// The first offset of a partition that is left where it was first written, if any is.
+    pub fn first_original(&self, slot: PartitionSlot) -> Option<Offset> {
         let mut oldest = self.segments.iter();
         oldest.find_map(|(_, file)| self.in_segment(*file, slot)).map(|entry| entry.first)
+    }
+
+    /// Whether something of a partition may be left where it was first written that has offsets from
+    /// `from` on, below `to`; what is in the file `but` does not count.
+    pub fn has_originals(
+        &self,
+        slot: PartitionSlot,
+        from: Offset,
+        to: Offset,
+        but: Option<FileIndex>,
+    ) -> bool {
+        let mut segments = self.segments.iter().filter(|(_, file)| Some(*file) != but);
+        segments.any(|(_, file)| {
+            self.in_segment(*file, slot).is_some_and(|there| {
+                let end = self.end_in(*file, slot, there.first);
+                there.first < to && end.is_none_or(|end| end > from)
+            })
+        })
     }
 
     /// How many blocks a segment has.
@@ -300,100 +445,24 @@ impl Index {
         Some(u64::from(*start) * UNIT_BYTES)
     }
 
-    /// The most bytes that [`Index::index_write`] takes.
-    pub fn index_bytes_max(segment_bytes: u64, partitions_max: usize) -> usize {
-        HEAD_BYTES + partitions_max * ENTRY_BYTES + blocks_of(segment_bytes) * BLOCK_ENTRY_BYTES
-    }
-
-    /// Writes what is known of the file's segment, for its foot; gives the length. `out` holds at
-    /// least [`Index::index_bytes_max`].
-    pub fn index_write(&self, file: FileIndex, out: &mut [u8]) -> usize {
-        let mut at = HEAD_BYTES;
-        let mut count = 0u32;
-        for (slot, handle) in self.handles.iter().enumerate() {
-            if let Some(entry) = self.in_segment(file, PartitionSlot(slot as u16)) {
-                let bytes = &mut out[at..at + ENTRY_BYTES];
-                bytes[..4].copy_from_slice(&handle.0.to_le_bytes());
-                bytes[4..8].fill(0);
-                bytes[8..16].copy_from_slice(&entry.first.0.to_le_bytes());
-                bytes[16..].copy_from_slice(&entry.newest_ms.to_le_bytes());
-                at += ENTRY_BYTES;
-                count += 1;
-            }
-        }
-        let from = usize::from(file.0) * self.blocks;
-        for block in from..from + self.blocks {
-            let bytes = &mut out[at..at + BLOCK_ENTRY_BYTES];
-            bytes[..8].copy_from_slice(&self.bitmaps[block].to_le_bytes());
-            bytes[8..12].copy_from_slice(&self.starts[block].to_le_bytes());
-            bytes[12..].fill(0);
-            at += BLOCK_ENTRY_BYTES;
-        }
-        out[..4].copy_from_slice(&count.to_le_bytes());
-        out[4..8].copy_from_slice(&(self.blocks as u32).to_le_bytes());
-        at
-    }
-
-    /// Takes back what [`Index::index_write`] wrote, for a segment that was opened and has nothing
-    /// yet. Handles that `slot_of` does not know are of deleted topics. On an error nothing was taken,
-    /// and the segment's groups have to be walked instead.
-    pub fn index_read(
-        &mut self,
-        file: FileIndex,
-        bytes: &[u8],
-        slot_of: &dyn Fn(PartitionHandle) -> Option<PartitionSlot>,
-    ) -> Result<(), IndexBroken> {
-        let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or(IndexBroken)?;
-        let (entries, blocks) = (le_u32(head, 0), le_u32(head, 4));
-        let entries = (entries as usize).checked_mul(ENTRY_BYTES);
-        let (entries, rest) =
-            rest.split_at_checked(entries.ok_or(IndexBroken)?).ok_or(IndexBroken)?;
-        if blocks as usize != self.blocks || rest.len() < self.blocks * BLOCK_ENTRY_BYTES {
-            return Err(IndexBroken);
-        }
-        let last = (self.blocks * limits::BLOCK_BYTES) as u64 / UNIT_BYTES;
-        for (block, entry) in rest.chunks_exact(BLOCK_ENTRY_BYTES).enumerate() {
-            let start = le_u32(entry, 8);
-            let inside = Index::block_at(u64::from(start) * UNIT_BYTES) == block;
-            if block < self.blocks && start != NO_GROUP && (u64::from(start) >= last || !inside) {
-                return Err(IndexBroken);
-            }
-        }
-        let row = usize::from(file.0) * self.blocks;
-        let blocks = rest.chunks_exact(BLOCK_ENTRY_BYTES).take(self.blocks);
-        for (block, entry) in blocks.enumerate() {
-            self.bitmaps[row + block] = le_u64(entry, 0);
-            self.starts[row + block] = le_u32(entry, 8);
-        }
-        for entry in entries.chunks_exact(ENTRY_BYTES) {
-            let handle = PartitionHandle(le_u32(entry, 0));
-            if let Some(slot) = slot_of(handle) {
-                let run = Run {
-                    slot,
-                    handle,
-                    base_offset: Offset(le_u64(entry, 8) as i64),
-                    records: 0,
-                    bytes: 0,
-                    newest_ms: le_u64(entry, 16) as i64,
-                };
-                self.run_note(file, &run);
-            }
-        }
-        Ok(())
-    }
-
     fn run_note(&mut self, file: FileIndex, run: &Run) {
+        self.slot_open(run.slot, run.handle);
         let slot = usize::from(run.slot.0);
+        let entry = &mut self.in_segments[slot * self.files + usize::from(file.0)];
+        entry.first = entry.first.min(run.base_offset);
+        entry.newest_ms = entry.newest_ms.max(run.newest_ms);
+    }
+
+    /// The slot is in use, by the partition with this handle.
+    fn slot_open(&mut self, slot: PartitionSlot, handle: PartitionHandle) {
+        let slot = usize::from(slot.0);
         if slot >= self.handles.len() {
             assert!(slot < self.partitions, "a slot beyond the table of partitions");
             self.handles.resize(slot + 1, PartitionHandle(0));
             self.newest.resize(slot + 1, NO_RUN);
             self.in_segments.resize((slot + 1) * self.files, ABSENT);
         }
-        self.handles[slot] = run.handle;
-        let entry = &mut self.in_segments[slot * self.files + usize::from(file.0)];
-        entry.first = entry.first.min(run.base_offset);
-        entry.newest_ms = entry.newest_ms.max(run.newest_ms);
+        self.handles[slot] = handle;
     }
 
     fn block(&self, file: FileIndex, at: u64) -> usize {
@@ -412,19 +481,6 @@ fn bit_of(handle: PartitionHandle) -> u64 {
     1 << (handle.0 % u64::BITS)
 }
 
-fn le_u32(bytes: &[u8], at: usize) -> u32 {
-    let piece = bytes.get(at..).and_then(<[u8]>::first_chunk);
-    piece.map_or(0, |piece| u32::from_le_bytes(*piece))
-}
-
-fn le_u64(bytes: &[u8], at: usize) -> u64 {
-    let piece = bytes.get(at..).and_then(<[u8]>::first_chunk);
-    piece.map_or(0, |piece| u64::from_le_bytes(*piece))
-}
-
-/// Group starts are multiples of this, with every alignment.
-const UNIT_BYTES: u64 = 512;
-
 /// No group starts in the block.
 const NO_GROUP: u32 = u32::MAX;
 
@@ -433,18 +489,14 @@ const ABSENT: InSegment = InSegment { first: Offset(i64::MAX), newest_ms: i64::M
 const NO_RUN: Newest =
     Newest { base: Offset::NONE, place: Place { seq: SegmentSeq(u64::MAX), at: 0 } };
 
-const HEAD_BYTES: usize = 8;
-const ENTRY_BYTES: usize = 24;
-const BLOCK_ENTRY_BYTES: usize = 16;
-
 #[cfg(test)]
-mod tests {
+pub(in crate::log) mod tests {
     use super::*;
 
-    const SEGMENT: u64 = 4 << 20;
-    const BLOCK: u64 = limits::BLOCK_BYTES as u64;
+    pub(super) const SEGMENT: u64 = 4 << 20;
+    pub(super) const BLOCK: u64 = limits::BLOCK_BYTES as u64;
 
-    fn run(slot: u16, base: i64, records: u32) -> Run {
+    pub(super) fn run(slot: u16, base: i64, records: u32) -> Run {
         Run {
             slot: PartitionSlot(slot),
             handle: PartitionHandle(u32::from(slot) + 10),
@@ -452,11 +504,12 @@ mod tests {
             records,
             bytes: 100,
             newest_ms: base * 10,
+            kept: 0,
         }
     }
 
-    fn filled() -> Index {
-        let mut index = Index::new(4, SEGMENT, 8);
+    pub(super) fn filled() -> Index {
+        let mut index = Index::new(4, SEGMENT, 8, 8);
         index.segment_opened(FileIndex(2), SegmentSeq(5));
         index.group_synced(FileIndex(2), 4096, [run(0, 0, 5), run(1, 7, 1)].into_iter());
         index.group_synced(FileIndex(2), BLOCK * 3, [run(0, 5, 5)].into_iter());
@@ -520,46 +573,5 @@ mod tests {
         assert_eq!(index.fresh_take(), None);
         index.group_synced(FileIndex(0), BLOCK, [run(0, 15, 1)].into_iter());
         assert_eq!(index.fresh_take(), Some((PartitionSlot(0), 100)));
-    }
-
-    #[test]
-    fn a_foot_brings_back_what_was_written() {
-        let index = filled();
-        let mut bytes = vec![0xaa; Index::index_bytes_max(SEGMENT, 8)];
-        let length = index.index_write(FileIndex(2), &mut bytes);
-        assert_eq!(length, 8 + 2 * 24 + 64 * 16);
-        let mut again = Index::new(4, SEGMENT, 8);
-        again.segment_opened(FileIndex(1), SegmentSeq(5));
-        // Another start: the handles may stand in other slots, and one topic is gone.
-        let slot_of = |handle| (handle == PartitionHandle(11)).then_some(PartitionSlot(6));
-        assert_eq!(again.index_read(FileIndex(1), &bytes[..length], &slot_of), Ok(()));
-        let entry = again.in_segment(FileIndex(1), PartitionSlot(6)).unwrap();
-        assert_eq!((entry.first, entry.newest_ms), (Offset(7), 70));
-        assert_eq!(again.block_start(FileIndex(1), 0, PartitionHandle(11)), Some(4096));
-        assert_eq!(again.block_start(FileIndex(1), 3, PartitionHandle(11)), None);
-        assert_eq!(again.segment_for(PartitionSlot(0), Offset(0)), None);
-    }
-
-    #[test]
-    fn a_broken_foot_is_refused_whole() {
-        let index = filled();
-        let mut bytes = vec![0; Index::index_bytes_max(SEGMENT, 8)];
-        let length = index.index_write(FileIndex(2), &mut bytes);
-        let mut again = Index::new(4, SEGMENT, 8);
-        again.segment_opened(FileIndex(1), SegmentSeq(5));
-        let slot_of = |_| Some(PartitionSlot(0));
-        for cut in 0..length {
-            let result = again.index_read(FileIndex(1), &bytes[..cut], &slot_of);
-            assert_eq!(result, Err(IndexBroken), "{cut}");
-        }
-        let start = 8 + 2 * 24 + 3 * 16 + 8;
-        bytes[start] ^= 0xff;
-        bytes[start + 1] ^= 0xff;
-        let result = again.index_read(FileIndex(1), &bytes[..length], &slot_of);
-        assert_eq!(result, Err(IndexBroken));
-        assert_eq!(again.in_segment(FileIndex(1), PartitionSlot(0)), None);
-        bytes[..4].fill(0xff);
-        let result = again.index_read(FileIndex(1), &bytes[..length], &slot_of);
-        assert_eq!(result, Err(IndexBroken));
     }
 }

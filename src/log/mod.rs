@@ -4,6 +4,9 @@
 //! job out, and hands it back with [`Log::io_done`]; and reads where the index says.
 
 pub mod anchor;
+pub mod carried;
+pub mod carry;
+mod compaction;
 pub mod format;
 pub mod hold;
 pub mod index;
@@ -17,10 +20,11 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::clock::{Mono, Now};
 use crate::codec::batch::{self, BatchHeader};
+use crate::codec::compression::Decompressor;
 use crate::config::{Config, RingConfig};
 use crate::error::DiskError;
 use crate::limits;
@@ -29,6 +33,7 @@ use crate::types::{
     Boot, FileRef, Offset, PartitionHandle, PartitionSlot, RingIndex, SegmentSeq, Settle, Ticket,
     Until,
 };
+pub use compaction::Carried;
 use index::Index;
 use record::{MetaRecord, ProducerBatch, Records};
 use ring::{Done, Ring, RingStats, Room};
@@ -52,6 +57,9 @@ pub struct LogConfig {
     pub metadata_linger_ms: u64,
     /// After so long a silence a seal is written.
     pub seal_after_ms: u64,
+    /// Keys of compacted topics that are looked at together, and stretches of carried records, in
+    /// each ring.
+    pub compaction_keys_max: usize,
 }
 
 impl LogConfig {
@@ -72,6 +80,7 @@ impl LogConfig {
             commit_alignment: config.commit_alignment as u32,
             metadata_linger_ms: config.metadata_linger_ms,
             seal_after_ms: config.seal_after_ms,
+            compaction_keys_max: config.compaction_keys_max,
         }
     }
 
@@ -151,6 +160,7 @@ pub struct Log {
     storage: Arc<dyn Storage>,
     metadata_linger_ms: u64,
     damage: recovery::Damage,
+    decompressor: Arc<Mutex<Decompressor>>,
 }
 
 impl Log {
@@ -162,6 +172,11 @@ impl Log {
     /// The disk, for those who read.
     pub fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
+    }
+
+    /// What compressed batches are read with, also where they are carried.
+    pub fn decompressor(&self) -> &Arc<Mutex<Decompressor>> {
+        &self.decompressor
     }
 
     /// How many rings there are.
@@ -408,6 +423,18 @@ impl Log {
                 }
                 self.log_starts_move(ring);
             }
+            Done::Carried { file, at, earlier } => {
+                if let Some(staging) = self.rings[place].carried_take() {
+                    self.group_carried(place, &staging, file, at);
+                    self.rings[place].carried_return(staging);
+                }
+                self.all_visible(place, earlier);
+            }
+            Done::Cleared { earlier } => {
+                self.rings[place].cleared(&self.state, &mut self.indexes[place], now);
+                self.all_visible(place, earlier);
+                self.log_starts_move(ring);
+            }
             Done::Quiet => {}
         }
     }
@@ -483,6 +510,7 @@ impl Log {
         synced: bool,
     ) {
         let state = &mut self.state;
+        let mut dirty = 0;
         let runs = staging.runs().filter_map(|entry| {
             let partition = state.partition_mut(entry.slot)?;
             // A topic may have been deleted, and its slot given away, since this was staged.
@@ -493,6 +521,7 @@ impl Log {
                     partition.high_watermark = partition.written;
                 }
                 partition.bytes += u64::from(entry.run.bytes);
+                dirty += if partition.compacted { entry.run.bytes } else { 0 };
                 index::Run {
                     slot: entry.slot,
                     handle: entry.run.handle,
@@ -500,10 +529,13 @@ impl Log {
                     records: entry.run.records,
                     bytes: entry.run.bytes,
                     newest_ms: entry.run.timestamp_max_ms,
+                    kept: 0,
                 }
             })
         });
         self.indexes[place].group_synced(file, at, runs);
+        self.indexes[place].dirty_note(file, dirty);
+        self.rings[place].compacted_note(dirty.into(), &self.indexes[place]);
     }
 
     /// The group's metadata takes effect.
@@ -516,6 +548,7 @@ impl Log {
                 log::error!("{} = {} is too small for what was stored", full.key, full.max);
             }
         }
+        self.recompacted();
     }
 
     /// What was written in the ring and not synced is lost. Its offsets become gaps.

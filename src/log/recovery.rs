@@ -19,11 +19,13 @@ pub mod verdict;
 pub mod walk;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::clock::Now;
+use crate::codec::compression::Decompressor;
 use crate::error::DiskError;
-use crate::limits::PAGE_BYTES;
+use crate::limits::{DECOMPRESSION_WINDOW_BYTES, PAGE_BYTES};
+use crate::log::carry::Carry;
 use crate::log::format::{Anchor, AnchorKind, ListEntry, Piece};
 use crate::log::index::Index;
 use crate::log::record::Records;
@@ -141,6 +143,7 @@ impl Log {
             storage: Arc::clone(&storage),
             metadata_linger_ms: config.metadata_linger_ms,
             damage: Damage::default(),
+            decompressor: Arc::new(Mutex::new(Decompressor::new(DECOMPRESSION_WINDOW_BYTES))),
         };
         let mut gaps = Vec::new();
         for place in 0..config.rings.len() {
@@ -155,10 +158,14 @@ impl Log {
         }
         let boot = log.rings.iter().map(|ring| ring.boot).max().unwrap_or_default();
         log.state.boot = Boot(boot.0 + 1);
+        log.recompacted();
         for (place, gaps) in gaps.into_iter().enumerate() {
             // What the start itself has to evict is gone only once a head says so.
             log.log_starts_move(RingIndex(place as u8));
             log.begin(place, &gaps, opening);
+            let carry = Carry::new(config.compaction_keys_max, Arc::clone(&log.decompressor));
+            log.rings[place].carry_set(carry);
+            log.rings[place].opened();
         }
         Ok(log)
     }
@@ -287,7 +294,12 @@ impl<'a> RingRecovery<'a> {
             .min(usize::from(ring_config.segments) + usize::from(ring_config.spares));
         let highest = storage.files(ring).ok().and_then(|files| files.last().copied());
         let count = count.max(highest.map_or(0, |(file, _)| usize::from(file.0) + 1));
-        let index = Index::new(count, ring_config.segment_bytes, config.state.partitions_max);
+        let index = Index::new(
+            count,
+            ring_config.segment_bytes,
+            config.state.partitions_max,
+            config.compaction_keys_max,
+        );
         let shape = Shape {
             index: ring,
             groups_bytes: config.groups_bytes,
@@ -331,6 +343,7 @@ impl<'a> RingRecovery<'a> {
             live.retain(|segment| segment.seq > evicted);
         }
         self.index_closed(base.as_ref(), &live, &found, state);
+        self.index.carried_settle();
         self.found.live.extend(live);
         self.found.free.sort_unstable();
         self.check()?;
@@ -498,6 +511,8 @@ impl<'a> RingRecovery<'a> {
         let Some(base) = base else { return };
         for segment in live.iter().filter(|segment| !base.is_before(segment)) {
             self.index.segment_opened(segment.file, segment.seq);
+            let listed = base.list.iter().find(|entry| entry.seq == segment.seq);
+            self.index.dirty_note(segment.file, listed.map_or(0, |entry| entry.dirty));
             let found = found.iter().find(|found| found.file == segment.file);
             let foot = found.and_then(|found| match &found.foot {
                 Page::Ours(foot) if foot.kind == AnchorKind::Foot => Some(&**foot),

@@ -6,7 +6,9 @@
 //! [`space`] which segments go. A job that failed is never tried again on the same pages: the segment
 //! is given up, and its group goes to a spare.
 
+mod carry;
 mod deadlines;
+mod done;
 mod found;
 mod jobs;
 mod roster;
@@ -18,86 +20,22 @@ use crate::config::RingConfig;
 use crate::error::DiskError;
 use crate::limits::PAGE_BYTES;
 use crate::log::anchor::AnchorBuffer;
+use crate::log::carry::Carry;
 use crate::log::format::{RingId, whole_pages};
 use crate::log::index::Index;
 use crate::log::staging::Staging;
 use crate::log::state::State;
-use crate::metrics::Rate;
 use crate::storage::WriteJob;
 use crate::types::{Boot, FileIndex, FileRef, GroupSeq, RingIndex, SegmentSeq, Ticket};
 use deadlines::Deadlines;
+use done::Out;
+pub use done::{Done, RingStats};
 pub use found::{Found, Newest, Shape};
 use jobs::Quiet;
 use roster::Roster;
 pub use roster::Segment;
 pub use space::Room;
 use writer::{Event, Mode, Why, Writer};
-
-/// What is counted of a ring since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RingStats {
-    /// Bytes of record batches that are on flash.
-    pub payload_bytes: u64,
-    /// Bytes written to the files.
-    pub written_bytes: u64,
-    /// Syncs.
-    pub syncs: u64,
-    /// Commit groups with contents.
-    pub groups: u64,
-    /// Seals.
-    pub seals: u64,
-    /// Segments begun.
-    pub segments: u64,
-    /// Segments overwritten.
-    pub evicted: u64,
-    /// Segments that were free before their turn, since nothing in them was kept.
-    pub freed: u64,
-    /// Segments given up after a failure.
-    pub given_up: u64,
-    /// Jobs that failed.
-    pub failures: u64,
-    /// How fast the files are written.
-    pub rate: Rate,
-}
-
-/// The job that is out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Out {
-    Group { bytes: u64, crc: u32 },
-    Sync,
-    Seal { bytes: u64, crc: u32 },
-    Evict { bytes: u64, crc: u32 },
-    Foot,
-    Head { segment: Segment },
-}
-
-/// What a finished job means for the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Done {
-    /// Nothing that anyone outside sees.
-    Quiet,
-    /// The closed group is on flash (`synced`), or only written. It is at this place.
-    Group {
-        /// The segment's file.
-        file: FileIndex,
-        /// The position.
-        at: u64,
-        /// Whether it is synced; so is then everything written before.
-        synced: bool,
-        /// Whether there was something written before and not synced.
-        earlier: bool,
-    },
-    /// Everything written is on flash now.
-    Synced {
-        /// Whether there was something written before and not synced.
-        earlier: bool,
-    },
-    /// What was written and not synced, of topics that relax it, may not be on flash, and counts as
-    /// not written: it is not to be seen.
-    UnsyncedLost,
-    /// A new segment's head is on flash: log starts may move.
-    Head,
-}
 
 /// A ring.
 pub struct Ring {
@@ -129,6 +67,9 @@ pub struct Ring {
     evict_through: Option<SegmentSeq>,
     held: space::Held,
     told: space::Told,
+    plan: carry::Plan,
+    /// Away while it reads.
+    carry: Option<Box<Carry>>,
     tickets: Tickets,
     /// Counters.
     pub stats: RingStats,
@@ -186,6 +127,8 @@ impl Ring {
             evict_through: None,
             held: space::Held::default(),
             told: space::Told::default(),
+            plan: carry::Plan::default(),
+            carry: None,
             tickets: Tickets::default(),
             stats: RingStats::default(),
             config,
@@ -274,12 +217,13 @@ impl Ring {
             return Some(Mono(0));
         }
         let open = (!self.open.is_empty()).then(|| self.deadlines.open());
-        [open, self.deadlines.sync(), self.deadlines.seal()].into_iter().flatten().min()
+        let due = [open, self.deadlines.sync(), self.deadlines.seal(), self.carry_deadline()];
+        due.into_iter().flatten().min()
     }
 
     /// Whether a step of a roll comes next, whether or not a group waits for it.
     fn is_between_jobs(&self) -> bool {
-        matches!(self.writer.mode(), Mode::Evict | Mode::Foot | Mode::Begin(_))
+        matches!(self.writer.mode(), Mode::Evict | Mode::Clear | Mode::Foot | Mode::Begin(_))
     }
 
     /// The next job, if there is one and none is out.
@@ -287,7 +231,12 @@ impl Ring {
         if self.out.is_some() {
             return None;
         }
-        self.close_open(now);
+        if let Some(job) = self.carry_io(state, index, now) {
+            return Some(job);
+        }
+        if self.may_close(state, index, now) {
+            self.close_open(now);
+        }
         // A step that has nothing for the disk leads to another mode; no way leads back here.
         for _ in 0..STEPS_MAX {
             match self.writer.mode() {
@@ -308,11 +257,11 @@ impl Ring {
                     self.closed.as_ref()?;
                     if why == Why::Closed {
                         // The start read the foot, not the note of the eviction before it.
-                        self.evict_through = self.evict_due(state, index);
+                        self.evict_through = self.evict_ready(state, index);
                     }
                     self.writer.on(Event::Wanted);
                 }
-                Mode::Evict => return Some(self.evict_job(now)),
+                Mode::Evict | Mode::Clear => return Some(self.evict_job(now)),
                 Mode::Foot => {
                     if let Some(job) = self.foot_job(state, index, now) {
                         return Some(job);
@@ -339,8 +288,8 @@ impl Ring {
     }
 
     /// The current segment is full.
-    fn full(&mut self, state: &State, index: &Index) {
-        self.evict_through = self.evict_due(state, index);
+    pub(in crate::log::ring) fn full(&mut self, state: &State, index: &Index) {
+        self.evict_through = self.evict_ready(state, index);
         let evicts = self.evict_through.is_some();
         self.writer.on(if evicts { Event::FullEvict } else { Event::Full });
     }
@@ -353,6 +302,7 @@ impl Ring {
         index: &mut Index,
         now: Now,
     ) -> Done {
+        let sync = job.sync;
         let bytes: u64 = job.parts.iter().map(|part| u64::from(part.bytes)).sum();
         if result.is_ok() {
             self.stats.written_bytes += bytes + u64::from(job.padding);
@@ -367,10 +317,12 @@ impl Ring {
                 }
             }
             Out::Sync => {}
+            Out::Errand => self.errand_back(job),
+            Out::Carried { .. } => self.carried_back(job),
             _ => self.anchor.take_back(job.buf, job.parts),
         }
         match result {
-            Ok(()) => self.succeeded(out, job.sync, index, now),
+            Ok(()) => self.succeeded(out, sync, index, now),
             Err(error) => self.failed(out, error, now),
         }
     }
@@ -451,9 +403,16 @@ impl Ring {
                 Done::Synced { earlier: self.synced() }
             }
             Out::Evict { bytes, crc } => {
+                let clears = self.writer.mode() == Mode::Clear;
                 self.writer.on(Event::Evicted);
                 self.advance(bytes, crc);
-                Done::Synced { earlier: self.synced() }
+                let earlier = self.synced();
+                if clears { Done::Cleared { earlier } } else { Done::Synced { earlier } }
+            }
+            Out::Errand => Done::Quiet,
+            Out::Carried { bytes, crc } => {
+                self.writer.on(Event::Carried);
+                self.carried_done(bytes, crc, now)
             }
             Out::Sync => {
                 self.writer.on(Event::Sync);
@@ -565,6 +524,11 @@ impl Ring {
             Out::Evict { .. } => {
                 self.evict_through = None;
                 self.writer.on(Event::EvictFailed);
+            }
+            Out::Errand => {}
+            Out::Carried { .. } => {
+                self.writer.on(Event::CarryFailed);
+                self.carried_failed(now);
             }
             Out::Group { .. } if again => {
                 self.writer.on(Event::GroupFailedAgain);

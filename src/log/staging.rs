@@ -131,6 +131,28 @@ impl Staging {
         &mut self.buf[at..end]
     }
 
+    /// The free room for batches; what is put at its start can be added with [`Staging::push_tail`].
+    pub fn tail(&mut self) -> &mut [u8] {
+        &mut self.buf[PAYLOAD_AT + self.payload..]
+    }
+
+    /// Adds batches that stand at the start of the free room. `run` says what they are.
+    pub fn push_tail(&mut self, slot: PartitionSlot, run: Run) {
+        assert!(self.has_room(run.bytes as usize, 1), "the room is asked for first");
+        let at = PAYLOAD_AT + self.payload;
+        self.payload += run.bytes as usize;
+        match self.entries.last_mut() {
+            Some(last) if last.joins(slot, Boot(0), &run) => last.join(&run),
+            _ => self.entries.push(Entry { slot, epoch: Boot(0), run, at: at as u32 }),
+        }
+    }
+
+    /// All of its memory, to read into while it is empty.
+    pub fn window(&mut self) -> &mut [u8] {
+        assert!(self.is_empty(), "what is staged is not read over");
+        &mut self.buf
+    }
+
     /// Adds a metadata record.
     pub fn push_meta(&mut self, record: &MetaRecord<'_>) -> Result<(), Full> {
         let window = &mut self.buf[..limits::GROUP_META_BYTES_MAX];
@@ -265,6 +287,7 @@ fn extend(run: &mut Run, next: &Run) {
     debug_assert_eq!(run.end(), next.offset);
     run.records += next.records;
     run.bytes += next.bytes;
+    run.kept += next.kept;
     run.timestamp_max_ms = run.timestamp_max_ms.max(next.timestamp_max_ms);
 }
 
@@ -275,7 +298,7 @@ fn put_run(buf: &mut [u8], place: usize, run: &Run) {
 
 /// What the batches of a stretch say about themselves, in the fields that follow from them.
 pub fn run_of(handle: PartitionHandle, offset: Offset, records: u32, newest_ms: i64) -> Run {
-    Run { handle, records, offset, bytes: 0, timestamp_max_ms: newest_ms }
+    Run { handle, records, offset, bytes: 0, timestamp_max_ms: newest_ms, kept: 0 }
 }
 
 const HEADER_AT: usize = limits::GROUP_META_BYTES_MAX;

@@ -4,9 +4,12 @@
 //! batches of producers run ahead of the sync. What is staged and not yet synced is found with
 //! [`crate::log::Log::staged`]. Tables are allocated once, with the configuration's bounds.
 
+mod cleanup;
 mod follow;
 pub mod mirrors;
 mod snapshot;
+
+pub use cleanup::Cleanup;
 
 use crate::bytes::{ByteArena, Span};
 use crate::limits;
@@ -82,6 +85,8 @@ pub struct Partition {
     pub ticket_last: Ticket,
     /// Leader epochs, each with its first offset, oldest first; synced.
     pub epochs: heapless::Vec<(Boot, Offset), { limits::EPOCHS_PER_PARTITION_MAX }>,
+    /// Whether the newest record of each key is kept when the ring overwrites.
+    pub compacted: bool,
     /// Payload bytes in live segments, for DescribeLogDirs and `status`; an estimate after eviction.
     pub bytes: u64,
 }
@@ -134,6 +139,8 @@ pub struct State {
     by_topic: Vec<(TopicSlot, u32, PartitionSlot)>,
     /// Topics whose creation was lost, and which a start found.
     found: Vec<TopicSlot>,
+    /// Partitions that are compacted since something was asked of [`State::compacted_take`].
+    recompacted: Vec<PartitionSlot>,
     groups: Vec<Option<CommitGroup>>,
     offsets: Vec<CommittedOffset>,
     /// The strings that came with them.
@@ -166,6 +173,7 @@ impl State {
             by_handle: Vec::with_capacity(limits.partitions_max),
             by_topic: Vec::with_capacity(limits.partitions_max),
             found: Vec::new(),
+            recompacted: Vec::with_capacity(limits.partitions_max),
             groups: Vec::with_capacity(limits.groups_max),
             offsets: Vec::with_capacity(limits.offsets_max),
             offset_metadata: ByteArena::new(limits.offset_metadata_bytes),
@@ -359,6 +367,7 @@ impl State {
                     && let Some(Some(topic)) = self.topics.get_mut(usize::from(slot.0))
                 {
                     topic.configs = configs_from(configs);
+                    self.cleanup_changed(slot);
                 }
             }
             MetaRecord::LogStart { handle, offset } => {
@@ -486,8 +495,9 @@ impl State {
             };
             let index = entry.partitions;
             entry.partitions += 1;
-            let ring = entry.ring;
-            self.partitions[place] = Some(Partition::new(handle, topic, index, ring));
+            let (ring, compacted) = (entry.ring, entry.cleanup().compact);
+            let partition = Partition { compacted, ..Partition::new(handle, topic, index, ring) };
+            self.partitions[place] = Some(partition);
             let at = self.by_handle.partition_point(|entry| entry.0 < handle);
             self.by_handle.insert(at, (handle, slot));
             let at = self.by_topic.partition_point(|e| (e.0, e.1) < (topic, index));
@@ -602,6 +612,7 @@ impl Partition {
             gap: Offset(0),
             ticket_last: Ticket(0),
             epochs: heapless::Vec::new(),
+            compacted: false,
             bytes: 0,
         }
     }

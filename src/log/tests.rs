@@ -35,6 +35,7 @@ fn config(segments: u16) -> LogConfig {
         commit_alignment: 4096,
         metadata_linger_ms: 10,
         seal_after_ms: 1000,
+        compaction_keys_max: 64,
     }
 }
 
@@ -83,7 +84,7 @@ fn batch(records: i32, bytes: usize, mark: u64) -> Vec<u8> {
 
 fn drive(log: &mut Log, ms: u64) {
     let storage = Arc::clone(log.storage());
-    while let Some(job) = log.next_io(RING, now(ms)) {
+    while let Some(mut job) = log.next_io(RING, now(ms)) {
         let result = job.run(&*storage);
         log.io_done(RING, job, result, now(ms));
     }

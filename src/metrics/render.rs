@@ -153,6 +153,16 @@ fn walk_ring(ring: &RingStatus<'_>, now: Mono, out: &mut Out<'_>) -> fmt::Result
     out.int("segments_overwritten", m.segments_evicted)?;
     out.int("segments_freed", m.segments_freed)?;
     out.end()?;
+    out.begin(Some("compaction"))?;
+    out.int("keys", m.carried_keys)?;
+    out.int("live_bytes", m.carried_live_bytes)?;
+    out.int("live_bytes_max", m.carried_live_bytes_max)?;
+    out.int("unseen_bytes", m.dirty_bytes)?;
+    out.int("carried_records", m.carried_records)?;
+    out.int("carried_bytes", m.carried_bytes)?;
+    out.int("damaged_batches", m.carry_damaged)?;
+    out.int("segments_lost", m.carry_lost)?;
+    out.end()?;
     out.begin(Some("failures"))?;
     out.int("now", u64::from(m.failing))?;
     out.int("writes_and_syncs", m.failures)?;

@@ -102,10 +102,12 @@ async fn gather<C: Core>(net: &Net<C>, ring: RingIndex, last: &Last, alarm: &mut
 }
 
 /// Carries a job out, here or on the flush thread, and hands it back.
-async fn carry_out<C: Core>(net: &Net<C>, ring: RingIndex, job: WriteJob) {
+async fn carry_out<C: Core>(net: &Net<C>, ring: RingIndex, mut job: WriteJob) {
     let clock = &net.hub.clock;
     let syncs = job.sync;
-    let (job, result, took_us) = if net.sync_mean.us() < net.setup.sync_inline_us_max {
+    // Reading may wait for the medium, however quick syncs are.
+    let inline = job.errand.is_none() && net.sync_mean.us() < net.setup.sync_inline_us_max;
+    let (job, result, took_us) = if inline {
         let before = clock.mono();
         let result = job.run(&*net.storage);
         let took_us = clock.mono().since_us(before);

@@ -262,6 +262,7 @@ fn ring_metrics(broker: &Broker) -> heapless::Vec<RingMetrics, { limits::RINGS_M
         let taken = broker.log.segments(ring).map(|segment| segment.end);
         let newest = broker.log.segments(ring).next_back();
         let segments = u64::from(broker.config.rings[usize::from(ring.0)].segments);
+        let carried = broker.log.carried(ring);
         RingMetrics {
             segments_live: broker.log.segments(ring).count() as u64,
             bytes_live: taken.sum(),
@@ -277,6 +278,14 @@ fn ring_metrics(broker: &Broker) -> heapless::Vec<RingMetrics, { limits::RINGS_M
             segments_given_up: stats.given_up,
             segments_evicted: stats.evicted,
             segments_freed: stats.freed,
+            carried_keys: carried.keys,
+            carried_live_bytes: carried.bytes,
+            carried_live_bytes_max: carried.bytes_max,
+            dirty_bytes: carried.dirty_bytes,
+            carried_records: stats.carried_records,
+            carried_bytes: stats.carried_bytes,
+            carry_damaged: stats.carry_damaged,
+            carry_lost: stats.carry_lost,
         }
     });
     rings.collect()

@@ -67,7 +67,7 @@ impl Flusher {
         clock: Clock,
         rings: usize,
     ) -> std::io::Result<Flusher> {
-        Desk::start("flush", rings, move |task: FlushTask| {
+        Desk::start("flush", rings, move |mut task: FlushTask| {
             let before = clock.mono();
             let result = task.job.run(&*storage);
             let outcome = FlushOutcome {

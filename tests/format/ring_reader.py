@@ -15,10 +15,11 @@ import pathlib
 import struct
 import sys
 
-VERSION = 3
+VERSION = 4
 PAGE, SECTOR = 4096, 512
 ANCHOR_BYTES, GROUP_HEADER_BYTES, RUN_BYTES, ENTRY_BYTES = 192, 128, 32, 32
 FOOT = 2
+FLAG_CARRIED = 4
 # A sequence that no segment begins with.
 NEVER = 1 << 64
 SEGMENT_JUMP_MAX = 1 << 24
@@ -202,12 +203,32 @@ class Partition:
         self.log_start, self.next = 0, 0
         # What a walk over the segments finds: (base offset, last offset, CRC, whether it holds).
         self.found, self.first, self.segment = [], None, None
+        # Carried stretches in order of offset: [first, behind the last, batches].
+        self.carried, self.compacted = [], False
+
+    def carry(self, first, end, batches):
+        """A stretch that replaces what others say of its offsets."""
+        left = [[a, min(b, first), c] for a, b, c in self.carried if a < first]
+        right = [[max(a, end), b, c] for a, b, c in self.carried if b > end]
+        self.carried = left + [[first, end, batches]] + right
 
     def batches(self):
         """What a consumer gets: (base offset, records, CRC)."""
         first = self.next if self.first is None else self.first
-        start, out = max(self.log_start, first), []
-        for base, last, crc, good in self.found:
+        if self.carried:
+            first = min(first, self.carried[0][0])
+        start, out = self.log_start if self.compacted else max(self.log_start, first), []
+        found = [
+            batch for batch in self.found
+            if not any(first <= batch[0] < end for first, end, _ in self.carried)
+        ]
+        if self.carried:
+            carried = [
+                batch for first, end, batches in self.carried for batch in batches
+                if first <= batch[0] < end
+            ]
+            found = sorted(found + carried, key=lambda batch: batch[0])
+        for base, last, crc, good in found:
             if last < start or last >= self.next:
                 continue
             start = last + 1
@@ -605,7 +626,9 @@ class Ring:
         at = group.position + GROUP_HEADER_BYTES
         part = self.data[segment.file][at : at + group.runs * RUN_BYTES]
         runs = [struct.unpack_from("<IIqI", part, at) for at in range(0, len(part), RUN_BYTES)]
-        whole = crc32c(part) == group.directory_crc
+        kept = [struct.unpack_from("<I", part, at + 20)[0] for at in range(0, len(part), RUN_BYTES)]
+        carried = group.flags & FLAG_CARRIED
+        whole = crc32c(part) == group.directory_crc and all(bool(carried) == bool(k) for k in kept)
         return runs if whole and sum(run[3] for run in runs) == group.payload_bytes else None
 
     def meta(self, segment, group):
@@ -617,14 +640,15 @@ class Ring:
     def batches(self, segment, group, runs):
         """(handle, first offset, last offset, CRC, whether it is good) of each batch, and of what
         stands where batches should."""
-        data = self.data[segment.file]
+        data, carried = self.data[segment.file], group.flags & FLAG_CARRIED
         at = group.position + group.contents_bytes - group.payload_bytes
         for handle, count, offset, length in runs:
             end, limit = at + length, offset + count
             while at < end:
-                batch = self.batch(data, at, end, offset, limit)
+                batch = self.batch(data, at, end, offset, limit, carried)
                 if batch:
                     size, base, delta, crc = batch
+                    offset = base if carried else offset
                     yield handle, offset, offset + delta, crc, base == offset
                     offset, at = offset + delta + 1, at + size
                     continue
@@ -632,11 +656,11 @@ class Ring:
                 at, following = found or (end, limit)
                 yield handle, offset, following - 1, 0, False
                 offset = following
-            if offset < limit:
+            if offset < limit and not carried:
                 yield handle, offset, limit - 1, 0, False
 
     @staticmethod
-    def batch(data, at, end, offset, limit):
+    def batch(data, at, end, offset, limit, carried=False):
         """(size, base offset, delta, CRC) of the batch that takes the offsets from one on, if one
         stands there."""
         if at + BATCH_HEADER_BYTES > end:
@@ -644,6 +668,8 @@ class Ring:
         base, rest, _epoch, magic, crc, _, delta = struct.unpack_from(">qiibIhi", data, at)
         size = rest + BATCH_LENGTH_END
         fits = BATCH_HEADER_BYTES <= size <= end - at and magic == 2
+        if carried:
+            fits, offset = fits and base >= offset, base
         if not fits or delta < 0 or offset + delta >= limit:
             return None
         return (size, base, delta, crc) if crc32c(data[at + BATCH_CRC_END : at + size]) == crc else None
@@ -673,8 +699,10 @@ class Ring:
             self.lose(slot.bytes)
         else:
             segment.taken.append((slot.group, runs))
+        carried = slot.group and slot.group.flags & FLAG_CARRIED
         for handle, count, offset, _length in runs or ():
-            self.seen.add(handle)
+            if not carried:
+                self.seen.add(handle)
             partition = self.state.partition(self.index, handle)
             if partition:
                 partition.next = max(partition.next, offset + count)
@@ -696,6 +724,9 @@ class Ring:
             for group, runs in segment.taken:
                 if runs is None:
                     continue
+                if group.flags & FLAG_CARRIED:
+                    self.find_carried(segment, group, runs)
+                    continue
                 for handle, _count, offset, _length in runs:
                     partition = self.state.partitions.get(handle)
                     if partition and (partition.first is None or partition.segment == segment.seq):
@@ -705,6 +736,15 @@ class Ring:
                     partition = self.state.partitions.get(batch[0])
                     if partition:
                         partition.found.append(batch[1:])
+
+    def find_carried(self, segment, group, runs):
+        """The stretches of a carried group, of partitions that are still there."""
+        batches = list(self.batches(segment, group, runs))
+        for handle, count, offset, _length in runs:
+            partition = self.state.partitions.get(handle)
+            if partition:
+                own = [batch[1:] for batch in batches if batch[0] == handle]
+                partition.carry(offset, offset + count, own)
 
 
 # ---- the directory --------------------------------------------------------------------------
@@ -716,6 +756,10 @@ def read(directory):
     while (folder := pathlib.Path(directory) / f"ring-{index}").is_dir():
         Ring(index, folder, state).read()
         index += 1
+    for topic in state.topics.values():
+        policy = settings(topic["configs"]).get("cleanup.policy", "")
+        for handle in topic["handles"]:
+            state.partitions[handle].compacted = "compact" in policy
     if index == 0:
         raise Refused(f"there is no ring in {directory}")
     return state

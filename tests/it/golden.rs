@@ -17,13 +17,14 @@ use brooklet::log::recovery::walk::{self, End, Start};
 use brooklet::log::recovery::{OpenError, Opening};
 use brooklet::log::{Log, LogConfig};
 use brooklet::storage::FileStorage;
-use brooklet::types::{Boot, RingIndex};
+use brooklet::types::{Boot, Offset, RingIndex};
 
 /// Each format's image, and the list of what is in it.
-const IMAGES: [(&str, &str); 3] = [
+const IMAGES: [(&str, &str); 4] = [
     (include_str!("../format/golden/v1.ring"), include_str!("../format/golden/v1.expected")),
     (include_str!("../format/golden/v2.ring"), include_str!("../format/golden/v2.expected")),
     (include_str!("../format/golden/v3.ring"), include_str!("../format/golden/v3.expected")),
+    (include_str!("../format/golden/v4.ring"), include_str!("../format/golden/v4.expected")),
 ];
 const RING: RingIndex = RingIndex(0);
 const SEGMENT_BYTES: u64 = 4 << 20;
@@ -148,6 +149,11 @@ fn walk(log: &Log, lines: &mut BTreeSet<String>) {
                         return;
                     };
                     let (base, last) = (batch.first, batch.last);
+                    let at = (segment.file.file, group.header.position, run.is_carried());
+                    let carried = log.index(RING).carried();
+                    if !place.is_some_and(|place| carried.shows(place, Offset(base), at)) {
+                        return;
+                    }
                     if last >= partition.log_start.0 && proof == Proof::Acknowledged {
                         assert!(last < partition.high_watermark.0);
                         let topic = &state.topic(partition.topic).unwrap().name;
@@ -209,7 +215,7 @@ fn is_written_to(image: &Unpacked, expected: &str) {
         configs: &[],
     };
     log.stage(RING, &record, false, now()).unwrap();
-    while let Some(job) = log.next_io(RING, now()) {
+    while let Some(mut job) = log.next_io(RING, now()) {
         let result = job.run(&**log.storage());
         log.io_done(RING, job, result, now());
     }

@@ -109,7 +109,7 @@ impl Host {
     pub fn work(&mut self) -> bool {
         let rings = self.broker.log.rings_len();
         for ring in (0..rings as u8).map(RingIndex) {
-            if let Some(job) = self.broker.log.next_io(ring, self.now) {
+            if let Some(mut job) = self.broker.log.next_io(ring, self.now) {
                 let result = job.run(&*self.storage);
                 self.broker.log.io_done(ring, job, result, self.now);
                 return true;
@@ -293,13 +293,23 @@ pub const PLAIN: Sequenced = Sequenced { id: -1, epoch: -1, first: -1 };
 
 /// A record batch with one record for each value.
 pub fn batch(from: Sequenced, timestamp_ms: i64, values: &[&[u8]]) -> Vec<u8> {
+    let records: Vec<_> = values.iter().map(|value| (None, Some(*value))).collect();
+    keyed_batch(from, timestamp_ms, &records)
+}
+
+/// A record's key and value.
+pub type Keyed<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+/// A record batch with one record for each key and value.
+pub fn keyed_batch(from: Sequenced, timestamp_ms: i64, values: &[Keyed<'_>]) -> Vec<u8> {
     let mut records = Vec::new();
-    for (offset, value) in values.iter().enumerate() {
+    for (offset, (key, value)) in values.iter().enumerate() {
         let mut record = vec![0, 0];
         varint(&mut record, offset as i64);
-        varint(&mut record, -1);
-        varint(&mut record, value.len() as i64);
-        record.extend_from_slice(value);
+        for bytes in [key, value] {
+            varint(&mut record, bytes.map_or(-1, |bytes| bytes.len() as i64));
+            record.extend_from_slice(bytes.unwrap_or_default());
+        }
         record.push(0);
         varint(&mut records, record.len() as i64);
         records.extend(record);

@@ -2,6 +2,7 @@
 
 mod cli;
 mod client_rskafka;
+mod compaction;
 mod crash;
 mod docs;
 mod golden;

@@ -612,7 +612,7 @@ fn what_is_being_overwritten_is_waited_for_and_never_silently_passed_over() {
     };
     for _ in 0..40 {
         rig.append(0, &batch(&stamps(1), 500_000, 0));
-        while let Some(job) = rig.broker.log.next_io(RingIndex(0), rig.now) {
+        while let Some(mut job) = rig.broker.log.next_io(RingIndex(0), rig.now) {
             look(&mut rig);
             let result = job.run(&*rig.disk);
             rig.broker.log.io_done(RingIndex(0), job, result, rig.now);

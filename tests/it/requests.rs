@@ -198,7 +198,7 @@ impl World {
 
     fn disk_step(&mut self) {
         match self.out.take() {
-            Some(job) => {
+            Some(mut job) => {
                 let result = job.run(&*self.disk);
                 self.broker.log.io_done(RING, job, result, self.now);
             }

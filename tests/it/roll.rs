@@ -17,7 +17,7 @@ fn fill_to_the_next_head(host: &mut Host) {
     let request = frame(ApiKey::Produce, 9, &produce(1, "t", &[(0, Some(values))]));
     for _ in 0..1000 {
         host.dispatch(&request);
-        while let Some(job) = host.broker.log.next_io(RingIndex(0), host.now) {
+        while let Some(mut job) = host.broker.log.next_io(RingIndex(0), host.now) {
             if job.at == 0 && !job.parts.is_empty() {
                 return;
             }

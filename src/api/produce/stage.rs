@@ -7,6 +7,7 @@ use crate::api::Step;
 use crate::broker::{Broker, topic_config, topics};
 use crate::clock::Now;
 use crate::codec::batch::{self, Refusal};
+use crate::codec::compression::lock;
 use crate::config::CheckRecords;
 use crate::limits;
 use crate::log::producers::{Check, batch_of};
@@ -148,6 +149,7 @@ impl Stage {
             batch_bytes_max: topic_config::message_bytes_max(topic, &broker.config),
             zstd_allowed: self.ask.version >= ZSTD_SINCE,
             records_read: broker.config.check_records == CheckRecords::All,
+            compacted: topic.cleanup().compact,
         }
     }
 
@@ -161,7 +163,7 @@ impl Stage {
     ) -> Result<Placed, Refusal> {
         let slot = rules.partition(broker, asked.index)?;
         let batches = asked.records.ok_or(Refusal::NoRecords)?;
-        let checked = batch::check(batches, &rules.batch, &mut broker.decompressor)?;
+        let checked = batch::check(batches, &rules.batch, &mut lock(&broker.decompressor))?;
         let state = broker.log.state();
         let log_start = state.partition(slot).ok_or(Refusal::UnknownPartition)?.log_start;
         let batch = batch::batches(batches).next().ok_or(Refusal::NoRecords)?;
@@ -192,6 +194,9 @@ impl Stage {
                 Check::OutOfOrder => return Err(Refusal::OutOfOrder),
                 Check::EpochOld => return Err(Refusal::EpochOld),
             }
+        }
+        if rules.batch.compacted && !checked.tombstones {
+            has_room_for_keys(broker, rules.ring)?;
         }
         let closed = self.closed[usize::from(rules.ring.0)];
         if let Some(closed) = closed.or(self.reports_closed.filter(|_| rules.reports)) {
@@ -261,6 +266,16 @@ impl Rules {
         };
         if good(first_ms) && good(newest_ms) { Ok(()) } else { Err(Refusal::Timestamp) }
     }
+}
+
+/// Once what lives of a ring's compacted topics is at its bound, what may be dropped is looked for.
+fn has_room_for_keys(broker: &mut Broker, ring: RingIndex) -> Result<(), Refusal> {
+    let carried = broker.log.carried(ring);
+    if carried.bytes < carried.bytes_max && !carried.is_full {
+        return Ok(());
+    }
+    broker.log.carried_sweep(ring);
+    Err(Refusal::KeysFull)
 }
 
 const ACKS_ALL: i16 = -1;

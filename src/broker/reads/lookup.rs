@@ -114,10 +114,21 @@ impl Job {
                 return None;
             };
             let (from, limit) = (partition.log_start, partition.high_watermark);
+            let walk = |from| Walk::new(partition.ring, slot, handle, from, limit);
+            let index = context.source.index(partition.ring);
+            let new = |newest_ms: i64| newest_ms >= target_ms;
             let mut segments = segments(context, partition, slot);
-            let (seq, _) = segments.find(|(_, newest_ms)| *newest_ms >= target_ms)?;
-            let walk = Walk::new(partition.ring, slot, handle, from, limit);
-            Some(walk.from_segment(context.source, seq))
+            let stretches = index.carried().of(slot);
+            if stretches.is_empty() {
+                let (seq, _) = segments.find(|(_, newest_ms)| new(*newest_ms))?;
+                return Some(walk(from).from_segment(context.source, seq));
+            }
+            // In order of offset these and those may alternate.
+            let carried = stretches.iter().filter(|stretch| stretch.to() > from);
+            let carried = carried.filter(|stretch| new(stretch.newest_ms)).map(|s| s.from);
+            let files = index.segments().iter().filter_map(|(_, f)| index.in_segment(*f, slot));
+            let originals = files.filter(|there| new(there.newest_ms)).map(|there| there.first);
+            carried.chain(originals).min().map(|first| walk(first.max(from)))
         });
         match started {
             Some(walk) => self.work.walk = Some(walk),
@@ -135,14 +146,15 @@ impl Job {
             walk::Passed::End => self.lookup_nothing(context),
             walk::Passed::Run(found) => {
                 if found.run.timestamp_max_ms < target_ms {
-                    walk.wanted(found.run.end());
+                    walk.wanted(found.limit);
                     let newest_ms = found.run.timestamp_max_ms;
                     self.work.lookup.best_ms = self.work.lookup.best_ms.max(newest_ms);
                 } else {
                     let end = found.at + u64::from(found.run.bytes);
                     let (file, seq) = (found.segment.file, found.segment.seq);
                     let offsets = (found.run.offset, found.run.end());
-                    let batches = Batches::new(file, seq, (found.at, end), offsets);
+                    let gaps = found.run.is_carried();
+                    let batches = Batches::new(file, seq, (found.at, end), offsets, gaps);
                     self.work.cut = Some(Cut { found, batches });
                 }
             }
@@ -158,7 +170,11 @@ impl Job {
             batch::Scanned::Read(wanted) => return Some(self.read(&wanted, buf)),
             batch::Scanned::Broken(_) => {}
             batch::Scanned::End => {
-                walk.wanted(cut.found.run.end());
+                walk.wanted(cut.found.limit);
+                self.work.cut = None;
+            }
+            batch::Scanned::Batch(head, _) if head.first >= cut.found.limit => {
+                walk.wanted(cut.found.limit);
                 self.work.cut = None;
             }
             batch::Scanned::Batch(head, _) if head.last < walk.want() => {}
@@ -318,8 +334,10 @@ fn newest(
         return None;
     };
     let empty = partition.log_start >= partition.high_watermark;
+    let stretches = context.source.index(partition.ring).carried().of(*slot).iter();
+    let carried = stretches.map(|stretch| stretch.newest_ms);
     let newest = segments(context, partition, *slot).map(|(_, newest_ms)| newest_ms);
-    newest.max().filter(|_| !empty)
+    newest.chain(carried).max().filter(|_| !empty)
 }
 
 /// A record's bytes, and how far its timestamp and offset are from its batch's.

@@ -6,7 +6,6 @@ use super::send::{GONE, Sending};
 use crate::broker::JobNext;
 use crate::codec::ErrorCode;
 use crate::codec::batch::marker_bytes;
-use crate::log::index::Place;
 use crate::log::read::batch::{self, BatchHead, Batches};
 use crate::log::read::cursors::Cursor;
 use crate::log::read::walk::{self, FoundRun, Walk};
@@ -51,6 +50,8 @@ pub(super) struct Span {
     pub(super) bytes: u32,
     /// The first offset.
     pub(super) first: Offset,
+    /// Its batches were carried, and leave offsets out.
+    pub(super) gaps: bool,
 }
 
 impl Job {
@@ -120,7 +121,7 @@ impl Job {
             return Ok(());
         }
         self.work.plan.readable = true;
-        if offset < limit && index.is_overwritten(slot, offset) {
+        if offset < limit && !partition.compacted && index.is_overwritten(slot, offset) {
             // Whether it is gone is known when the head that is written over it is on flash.
             return Ok(());
         }
@@ -144,7 +145,7 @@ impl Job {
                 self.damaged(context, ring, place.seq, place.at);
             }
             walk::Passed::End => {
-                let (want, limit, place) = (walk.want(), walk.limit(), walk.place());
+                let (want, limit, cursor) = (walk.want(), walk.limit(), cursor_of(walk));
                 let first = context.arena.entry(self.at).offset();
                 if self.work.plan.bytes == 0 && !self.work.plan.unreadable && first < limit {
                     let hole = Span::hole(first, limit);
@@ -152,7 +153,7 @@ impl Job {
                         self.work.plan.bytes_holes += u64::from(hole.bytes);
                     }
                 }
-                self.plan_stop(context, want, place, 0);
+                self.plan_stop(context, want, cursor);
             }
             walk::Passed::Run(found) => {
                 let end = found.at + u64::from(found.run.bytes);
@@ -160,10 +161,12 @@ impl Job {
                 let want = walk.want();
                 let whole = found.skip == 0
                     && found.run.offset >= want
+                    && found.run.end() <= found.limit
                     && u64::from(found.run.bytes) <= self.room()
                     && context.damage.of(ring, seq, found.at, end).is_none();
-                let span =
-                    Span { seq, at: found.at, bytes: found.run.bytes, first: found.run.offset };
+                let gaps = found.run.is_carried();
+                let (bytes, first) = (found.run.bytes, found.run.offset);
+                let span = Span { seq, at: found.at, bytes, first, gaps };
                 if !whole {
                     let from = found.at + u64::from(found.skip);
                     let first = match found.skip {
@@ -171,20 +174,20 @@ impl Job {
                         _ => want,
                     };
                     let offsets = (first, found.run.end());
-                    let batches = Batches::new(found.segment.file, seq, (from, end), offsets);
+                    let batches = Batches::new(found.segment.file, seq, (from, end), offsets, gaps);
                     self.work.cut = Some(Cut { found, batches });
                 } else if !self.take(context, buf, &span) {
-                    self.plan_stop(context, want, found.place, 0);
+                    self.plan_stop(context, want, cursor_in(&found, 0));
                 } else {
                     self.plan_wanted(found.run.end());
                     if self.room() < BatchHead::BYTES as u64 {
-                        let (want, place) =
-                            self.work.walk.as_ref().map(|walk| (walk.want(), walk.place()))?;
+                        let walk = self.work.walk.as_ref();
+                        let (want, cursor) = walk.map(|walk| (walk.want(), cursor_of(walk)))?;
                         let limit = context.partition(self.at).map(|at| at.high_watermark);
                         let more = limit.is_some_and(|limit| want < limit);
                         self.work.plan.short |=
                             more && self.room_of_request() < BatchHead::BYTES as u64;
-                        self.plan_stop(context, want, place, 0);
+                        self.plan_stop(context, want, cursor);
                     }
                 }
             }
@@ -202,7 +205,11 @@ impl Job {
             batch::Scanned::Broken(at) => self.damaged(context, ring, seq, at),
             batch::Scanned::End => {
                 self.work.cut = None;
-                self.plan_wanted(found.run.end());
+                self.plan_wanted(found.limit);
+            }
+            batch::Scanned::Batch(head, _) if head.first >= found.limit => {
+                self.work.cut = None;
+                self.plan_wanted(found.limit);
             }
             batch::Scanned::Batch(head, at) => {
                 let end = at + u64::from(head.bytes);
@@ -214,13 +221,14 @@ impl Job {
                 self.work.plan.unreadable |= known.is_some();
                 let useless = self.want(context.arena) > head.last || known.is_some();
                 let fits = u64::from(head.bytes) <= self.room() || self.work.plan.bytes_all == 0;
-                let span = Span { seq, at, bytes: head.bytes, first: head.first };
+                let (bytes, first, gaps) = (head.bytes, head.first, found.run.is_carried());
+                let span = Span { seq, at, bytes, first, gaps };
                 if useless || (fits && self.take(context, buf, &span)) {
                     self.plan_wanted(head.next());
                 } else {
                     self.work.plan.short |= self.room_of_request() < u64::from(head.bytes);
                     let want = self.want(context.arena);
-                    self.plan_stop(context, want, found.place, (at - found.at) as u32);
+                    self.plan_stop(context, want, cursor_in(&found, (at - found.at) as u32));
                 }
             }
         }
@@ -234,12 +242,12 @@ impl Job {
     }
 
     /// Leaves the partition, and a cursor for who goes on there.
-    fn plan_stop(&mut self, context: &mut Context<'_>, want: Offset, place: Place, skip: u32) {
+    fn plan_stop(&mut self, context: &mut Context<'_>, want: Offset, cursor: Cursor) {
         if self.work.plan.bytes > 0
             && let Some(partition) = context.partition(self.at)
         {
             let handle = partition.handle;
-            context.cursors.put(handle, want, Cursor { place, skip });
+            context.cursors.put(handle, want, cursor);
         }
         self.work.walk = None;
         self.work.cut = None;
@@ -320,7 +328,8 @@ impl Span {
     fn hole(first: Offset, end: Offset) -> Span {
         let end = end.min(first.plus(i32::MAX as u32));
         let bytes = marker_bytes((end.0 - first.0 - 1) as i32) as u32;
-        Span { seq: SegmentSeq(end.0.cast_unsigned()), at: HOLE_AT, bytes, first }
+        let seq = SegmentSeq(end.0.cast_unsigned());
+        Span { seq, at: HOLE_AT, bytes, first, gaps: false }
     }
 
     /// The offset behind the hole.
@@ -330,9 +339,20 @@ impl Span {
 
     fn touches(&self, next: &Span) -> bool {
         self.seq == next.seq
+            && self.gaps == next.gaps
             && self.at + u64::from(self.bytes) == next.at
             && self.bytes.checked_add(next.bytes).is_some()
     }
+}
+
+/// Who goes on where a walk is.
+fn cursor_of(walk: &Walk) -> Cursor {
+    Cursor { place: walk.place(), skip: 0, carried: walk.is_carried() }
+}
+
+/// Who goes on in a run, behind so many bytes of it.
+fn cursor_in(found: &FoundRun, skip: u32) -> Cursor {
+    Cursor { place: found.place, skip, carried: found.run.is_carried() }
 }
 
 /// Stretches that one answer may have.
@@ -346,25 +366,32 @@ pub(super) fn span_get(buf: &[u8], index: u16) -> Option<Span> {
     let (seq, rest) = bytes.split_first_chunk()?;
     let (first, rest) = rest.split_first_chunk()?;
     let (at, rest) = rest.split_first_chunk()?;
+    let at = u64::from(u32::from_le_bytes(*at));
+    let gaps = at != HOLE_AT && at & GAPS != 0;
     Some(Span {
         seq: SegmentSeq(u64::from_le_bytes(*seq)),
         first: Offset(i64::from_le_bytes(*first)),
-        at: u64::from(u32::from_le_bytes(*at)),
+        at: if gaps { at & !GAPS } else { at },
+        gaps,
         bytes: u32::from_le_bytes(*rest.first_chunk()?),
     })
 }
 
-/// Positions fit 32 bits: a segment file is at most 1 GiB.
+/// Positions fit 31 bits: a segment file is at most 1 GiB.
 fn span_put(buf: &mut [u8], index: u16, span: &Span) {
     let end = buf.len() - usize::from(index) * SPAN_BYTES;
     let bytes = &mut buf[end - SPAN_BYTES..end];
     bytes[..8].copy_from_slice(&span.seq.0.to_le_bytes());
     bytes[8..16].copy_from_slice(&span.first.0.to_le_bytes());
-    bytes[16..20].copy_from_slice(&(span.at as u32).to_le_bytes());
+    let at = span.at | if span.gaps { GAPS } else { 0 };
+    bytes[16..20].copy_from_slice(&(at as u32).to_le_bytes());
     bytes[20..].copy_from_slice(&span.bytes.to_le_bytes());
 }
 
 pub(super) const SPAN_BYTES: usize = 24;
+
+/// A bit of a stretch's position.
+const GAPS: u64 = 1 << 31;
 
 /// Where nothing stands: segments are not so long.
 const HOLE_AT: u64 = u32::MAX as u64;

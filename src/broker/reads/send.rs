@@ -55,6 +55,8 @@ struct Check {
     expected: u32,
     /// The next batch's first offset, which no CRC covers.
     next: Offset,
+    /// It may be higher.
+    gaps: bool,
 }
 
 /// A batch whose CRC does not hold, or something that is no batch, stands here.
@@ -360,16 +362,19 @@ impl Job {
     ) -> Result<(), JobNext> {
         let from = self.work.sending.filled;
         let end = read.at + read.bytes as u64;
+        // What was carried may stand in front of what it follows: that was moved over by then.
+        let mut taken_to = read.at;
         while self.work.sending.left > 0 {
             let Some(span) = span_get(buf, self.work.sending.span) else {
                 break;
             };
             let at = span.at + u64::from(self.work.sending.span_done);
-            if span.seq != read.seq || at < read.at || at >= end {
+            if span.seq != read.seq || at < taken_to || at >= end {
                 break;
             }
             let count =
                 (end - at).min(u64::from(span.bytes - self.work.sending.span_done)) as usize;
+            taken_to = at + count as u64;
             let here = from + (at - read.at) as usize;
             let filled = self.work.sending.filled;
             if here != filled {
@@ -401,7 +406,7 @@ impl Job {
         let end = span.at + u64::from(span.bytes);
         let bytes = &buf[sending.filled..sending.filled + count];
         if sending.span_done == 0 {
-            sending.check.next = span.first;
+            (sending.check.next, sending.check.gaps) = (span.first, span.gaps);
         }
         match sending.check.feed(bytes, at, end) {
             Ok(taken) => {
@@ -442,7 +447,8 @@ impl Check {
                 let fits = |start: &BatchStart| u64::from(start.bytes) <= end - position;
                 let start = BatchHead::start(head).filter(fits);
                 let start = start.ok_or(Broken(position))?;
-                if start.first != self.next {
+                let follows = start.first == self.next || (self.gaps && start.first > self.next);
+                if !follows {
                     return Err(Broken(position));
                 }
                 self.at = position;

@@ -10,7 +10,7 @@ pub static KEYS: &[Key] = &[
         "cleanup.policy",
         Kind::CleanupPolicy,
         Default::Fixed("delete"),
-        "What happens to old records: `delete`, the ring overwrites them. `compact` is not there yet.",
+        "What happens to old records: `delete`, the ring overwrites them; `compact`, but the newest of each key.",
     )
     .effective()
     .broker("log.cleanup.policy"),
@@ -51,8 +51,9 @@ pub static KEYS: &[Key] = &[
         "delete.retention.ms",
         Kind::Long(0),
         Default::Fixed("86400000"),
-        "No effect until topics can be compacted.",
+        "How long compaction keeps a record that deletes a key, while the broker's clock is right.",
     )
+    .effective()
     .broker("log.cleaner.delete.retention.ms"),
     key(
         7,
@@ -122,7 +123,7 @@ pub static KEYS: &[Key] = &[
         "max.compaction.lag.ms",
         Kind::Long(1),
         Default::Fixed(LONG_MAX),
-        "No effect until topics can be compacted.",
+        "No effect: segments are compacted when the ring comes round.",
     )
     .broker("log.cleaner.max.compaction.lag.ms"),
     key(
@@ -175,7 +176,7 @@ pub static KEYS: &[Key] = &[
         "min.cleanable.dirty.ratio",
         Kind::Ratio,
         Default::Fixed("0.5"),
-        "No effect until topics can be compacted.",
+        "No effect: segments are compacted when the ring comes round.",
     )
     .broker("log.cleaner.min.cleanable.ratio"),
     key(
@@ -183,8 +184,9 @@ pub static KEYS: &[Key] = &[
         "min.compaction.lag.ms",
         Kind::Long(0),
         Default::Fixed("0"),
-        "No effect until topics can be compacted.",
+        "How long compaction keeps a record though a newer one has its key.",
     )
+    .effective()
     .broker("log.cleaner.min.compaction.lag.ms"),
     key(
         22,

@@ -2,6 +2,7 @@
 
 use super::{Batch, BatchHeader, MAGIC_AT, Packed, Refusal, Unread, batches};
 use crate::codec::compression::{Compression, Decompressor};
+use crate::limits;
 
 /// What a produce request may bring.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +13,9 @@ pub struct Rules {
     pub zstd_allowed: bool,
     /// Whether records are read, and not only their batch's header and CRC.
     pub records_read: bool,
+    /// Whether the topic is compacted: each record can be read, and has a key of at most
+    /// [`limits::COMPACTED_KEY_BYTES_MAX`].
+    pub compacted: bool,
 }
 
 /// What a checked payload holds.
@@ -24,6 +28,8 @@ pub struct Checked {
     /// The newest timestamp of the last batch, if its header's `max_timestamp` is another one. Kafka
     /// corrects it: see [`super::set_timestamps`].
     pub newest_ms: Option<i64>,
+    /// Whether all records were read, and have no value: they only delete keys.
+    pub tombstones: bool,
 }
 
 /// Checks all of what a client produces to one partition, in Kafka's order of checks.
@@ -35,15 +41,19 @@ pub fn check(
     rules: &Rules,
     decompressor: &mut Decompressor,
 ) -> Result<Checked, Refusal> {
-    let mut checked = Checked { batches: 0, records: 0, newest_ms: None };
+    let mut checked = Checked { batches: 0, records: 0, newest_ms: None, tombstones: true };
     let mut batches = batches(payload);
     for batch in batches.by_ref() {
         check_batch(&batch, rules)?;
         let newest_ms = match Compression::from_number(batch.header.compression()) {
-            _ if !rules.records_read => None,
-            None => Some(check_records(&batch)?),
-            Some(compression) => check_packed(&batch, compression, decompressor)?,
+            _ if !rules.records_read && !rules.compacted => None,
+            None => Some(check_records(&batch, rules, &mut checked.tombstones)?),
+            Some(compression) => {
+                let tombstones = &mut checked.tombstones;
+                check_packed(&batch, compression, decompressor, rules, tombstones)?
+            }
         };
+        checked.tombstones &= newest_ms.is_some();
         checked.batches += 1;
         checked.records += u64::from(batch.header.records_count.unsigned_abs());
         checked.newest_ms = newest_ms.filter(|newest_ms| *newest_ms != batch.header.max_timestamp);
@@ -120,7 +130,7 @@ fn check_header(header: &BatchHeader, bytes: usize, rules: &Rules) -> Result<(),
 }
 
 /// Checks the records of a batch that is not compressed, and gives their newest timestamp.
-fn check_records(batch: &Batch<'_>) -> Result<i64, Refusal> {
+fn check_records(batch: &Batch<'_>, rules: &Rules, tombstones: &mut bool) -> Result<i64, Refusal> {
     let mut records = batch.records().ok_or(Refusal::RecordUnreadable)?;
     let mut newest_ms = i64::MIN;
     for (offset_expected, record) in (batch.header.base_offset..).zip(records.by_ref()) {
@@ -130,6 +140,10 @@ fn check_records(batch: &Batch<'_>) -> Result<i64, Refusal> {
         if record.offset != offset_expected {
             return Err(Refusal::RecordOffsets);
         }
+        if rules.compacted {
+            check_key(record.key.map(<[u8]>::len))?;
+        }
+        *tombstones &= record.value.is_none();
         newest_ms = newest_ms.max(record.timestamp);
     }
     match records.reader.finish() {
@@ -143,25 +157,40 @@ fn check_packed(
     batch: &Batch<'_>,
     compression: Compression,
     decompressor: &mut Decompressor,
+    rules: &Rules,
+    tombstones: &mut bool,
 ) -> Result<Option<i64>, Refusal> {
+    let beyond = if rules.compacted { Err(Refusal::KeysBeyond) } else { Ok(None) };
     let mut records = Packed::new(decompressor, compression, batch.header, batch.bytes);
     let mut newest_ms = i64::MIN;
     for (offset_expected, record) in (batch.header.base_offset..).zip(records.by_ref()) {
         match record {
             Ok(record) if record.offset == offset_expected => {
+                if rules.compacted {
+                    check_key(record.key_bytes.map(|bytes| bytes as usize))?;
+                }
+                *tombstones &= record.tombstone;
                 newest_ms = newest_ms.max(record.timestamp);
             }
             Ok(_) => return Err(Refusal::RecordOffsets),
             Err(Unread::Corrupt) => return Err(Refusal::Decompression),
             Err(Unread::Record) => return Err(Refusal::RecordUnreadable),
-            Err(Unread::Beyond) => return Ok(None),
+            Err(Unread::Beyond | Unread::NoRoom) => return beyond,
         }
     }
     match records.finish() {
         Ok(()) => Ok(Some(newest_ms)),
         Err(Unread::Corrupt) => Err(Refusal::Decompression),
         Err(Unread::Record) => Err(Refusal::RecordsTrailing),
-        Err(Unread::Beyond) => Ok(None),
+        Err(Unread::Beyond | Unread::NoRoom) => beyond,
+    }
+}
+
+fn check_key(bytes: Option<usize>) -> Result<(), Refusal> {
+    match bytes {
+        None => Err(Refusal::NoKey),
+        Some(bytes) if bytes <= limits::COMPACTED_KEY_BYTES_MAX => Ok(()),
+        Some(_) => Err(Refusal::KeyTooLong),
     }
 }
 
@@ -176,10 +205,14 @@ mod tests {
     use crate::codec::batch::{CRC_AT, CRC_END, HEADER_BYTES, put, set_timestamps};
     use crate::codec::compression::WINDOW_BYTES_MIN;
     use crate::codec::crc::crc32c;
-    use crate::limits;
     use std::io::Write;
 
-    const RULES: Rules = Rules { batch_bytes_max: 1 << 20, zstd_allowed: true, records_read: true };
+    const RULES: Rules = Rules {
+        batch_bytes_max: 1 << 20,
+        zstd_allowed: true,
+        records_read: true,
+        compacted: false,
+    };
 
     fn check(payload: &[u8], rules: &Rules) -> Result<Checked, Refusal> {
         super::check(payload, rules, &mut Decompressor::new(WINDOW_BYTES_MIN))
@@ -197,10 +230,10 @@ mod tests {
     #[test]
     fn good_batches_pass_one_by_one_and_together() {
         let one = batch_of(&[(0, 0), (-5, 1), (70_000, 2)]);
-        let expected = Checked { batches: 1, records: 3, newest_ms: None };
+        let expected = Checked { batches: 1, records: 3, newest_ms: None, tombstones: true };
         assert_eq!(check(&one, &RULES), Ok(expected));
         let two = [one.clone(), batch_of(&[(1, 0)])].concat();
-        let expected = Checked { batches: 2, records: 4, newest_ms: None };
+        let expected = Checked { batches: 2, records: 4, newest_ms: None, tombstones: true };
         assert_eq!(check(&two, &RULES), Ok(expected));
         assert_eq!(batches(&two).map(|batch| batch.bytes.len()).sum::<usize>(), two.len());
     }
@@ -366,9 +399,34 @@ mod tests {
         set_timestamps(&mut batch, false, 9999);
         for (compression, packed) in packed(&records) {
             let checked = check(&with_payload(&batch, compression, &packed), &RULES);
-            let expected = Checked { batches: 1, records: 3, newest_ms: Some(1007) };
+            let newest_ms = Some(1007);
+            let expected = Checked { batches: 1, records: 3, newest_ms, tombstones: true };
             assert_eq!(checked, Ok(expected), "codec {compression}");
         }
+    }
+
+    #[test]
+    fn a_compacted_topic_takes_nothing_without_a_key_also_compressed() {
+        let compacted = Rules { compacted: true, ..RULES };
+        let good = batch_of(&[(0, 0), (7, 1)]);
+        let mut null = good.clone();
+        // No key, and a value of the one byte that follows.
+        let at = null.iter().rposition(|byte| *byte == b'k').unwrap();
+        put(&mut null, at - 1, &[1, 2]);
+        set_timestamps(&mut null, false, 1007);
+        assert!(!check(&null, &RULES).unwrap().tombstones);
+        let unread = Rules { records_read: false, ..compacted };
+        for (batch, expected) in [(&good, Ok(true)), (&null, Err(Refusal::NoKey))] {
+            let found = |batch: &[u8], rules| check(batch, rules).map(|found| found.tombstones);
+            assert_eq!(found(batch, &compacted), expected);
+            assert_eq!(found(batch, &unread), expected);
+            for (compression, packed) in packed(&batch[HEADER_BYTES..]) {
+                let batch = with_payload(batch, compression, &packed);
+                assert_eq!(found(&batch, &compacted), expected, "codec {compression}");
+            }
+        }
+        assert_eq!(check_key(Some(limits::COMPACTED_KEY_BYTES_MAX)), Ok(()));
+        assert!(check_key(Some(limits::COMPACTED_KEY_BYTES_MAX + 1)).is_err());
     }
 
     #[test]
@@ -381,6 +439,9 @@ mod tests {
         for (compression, packed) in packed(&payload) {
             let batch = with_payload(&good, compression, &packed);
             assert!(check(&batch, &RULES).is_ok(), "codec {compression}");
+            let compacted = Rules { compacted: true, ..RULES };
+            let refused = check(&batch, &compacted).unwrap_err();
+            assert_eq!(refused, Refusal::KeysBeyond, "codec {compression}: keys cannot be seen");
         }
     }
 }

@@ -36,6 +36,10 @@ pub enum Refusal {
     OutOfOrder,
     DuplicateOld,
     EpochOld,
+    NoKey,
+    KeyTooLong,
+    KeysBeyond,
+    KeysFull,
 }
 
 impl Refusal {
@@ -53,7 +57,10 @@ impl Refusal {
             | Refusal::RecordsTrailing
             | Refusal::Decompression
             | Refusal::NoRecords
-            | Refusal::ManyBatches => ErrorCode::INVALID_RECORD,
+            | Refusal::ManyBatches
+            | Refusal::NoKey
+            | Refusal::KeyTooLong
+            | Refusal::KeysBeyond => ErrorCode::INVALID_RECORD,
             Refusal::Compression => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
             Refusal::TooLarge | Refusal::GroupTooLarge => ErrorCode::MESSAGE_TOO_LARGE,
             Refusal::Crc => ErrorCode::CORRUPT_MESSAGE,
@@ -67,6 +74,7 @@ impl Refusal {
             Refusal::OutOfOrder => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
             Refusal::DuplicateOld => ErrorCode::DUPLICATE_SEQUENCE_NUMBER,
             Refusal::EpochOld => ErrorCode::INVALID_PRODUCER_EPOCH,
+            Refusal::KeysFull => ErrorCode::POLICY_VIOLATION,
         }
     }
 
@@ -101,6 +109,10 @@ impl Refusal {
             Refusal::OutOfOrder => "sequence numbers are missing before this batch",
             Refusal::DuplicateOld => "stored before; its offset is no longer remembered",
             Refusal::EpochOld => "the producer has a newer epoch",
+            Refusal::NoKey => "records of a compacted topic must have a key",
+            Refusal::KeyTooLong => "a key in a compacted topic may take 2 KiB",
+            Refusal::KeysBeyond => "compacted topics: compress smaller batches, or otherwise",
+            Refusal::KeysFull => "compacted topics fill their share: a quarter of the ring",
         }
     }
 
@@ -113,7 +125,7 @@ impl Refusal {
     pub const MESSAGE_BYTES_MAX: usize = 64;
 }
 
-const ALL: [Refusal; 28] = [
+const ALL: [Refusal; 32] = [
     Refusal::OldFormat,
     Refusal::NotWhole,
     Refusal::Compression,
@@ -142,6 +154,10 @@ const ALL: [Refusal; 28] = [
     Refusal::OutOfOrder,
     Refusal::DuplicateOld,
     Refusal::EpochOld,
+    Refusal::NoKey,
+    Refusal::KeyTooLong,
+    Refusal::KeysBeyond,
+    Refusal::KeysFull,
 ];
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ fn a_commit_that_takes_back_one_in_the_disks_hands_is_written() {
     let ring = crate::broker::topics::SHARED_RING;
     assert!(matches!(world.bench.step(7, &request(2)), Step::ReplyAfter { .. }));
     world.bench.now.mono = world.bench.now.mono.plus_ms(100);
-    let job = world.bench.broker.log.next_io(ring, world.bench.now).unwrap();
+    let mut job = world.bench.broker.log.next_io(ring, world.bench.now).unwrap();
     // What is stored says 1, and what is on its way cannot be seen.
     assert!(matches!(world.bench.step(7, &request(1)), Step::Again(_)));
     let done = job.run(&*world.bench.disk);

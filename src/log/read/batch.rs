@@ -126,6 +126,8 @@ pub struct Batches {
     large: bool,
     /// What stood before is lost, and with it how far it is to the next one.
     lost: bool,
+    /// They were carried: the next batch's first offset may be higher.
+    gaps: bool,
 }
 
 /// What a walk over batches comes to.
@@ -143,15 +145,16 @@ pub enum Scanned {
 
 impl Batches {
     /// Those that stand from `at` to `end` of a segment, with the offsets from `first` up to, not
-    /// including, `limit`.
+    /// including, `limit`. `gaps`: they were carried, and leave offsets out.
     pub fn new(
         file: FileRef,
         seq: SegmentSeq,
         (at, end): (u64, u64),
         (first, limit): (Offset, Offset),
+        gaps: bool,
     ) -> Batches {
         let large = end.saturating_sub(at) >= LARGE_BYTES as u64;
-        Batches { file, seq, at, end, first, limit, large, lost: false }
+        Batches { file, seq, at, end, first, limit, large, lost: false, gaps }
     }
 
     /// The batch at this position, which came last, is damaged: its length may be wrong as well.
@@ -206,13 +209,24 @@ impl Batches {
                     self.next(view)
                 }
             },
-            Got::Bytes(bytes) => match BatchHead::read(bytes) {
-                Some(head) if u64::from(head.bytes) <= left => {
-                    self.batch(head.moved_to(self.first))
+            Got::Bytes(bytes) => match BatchHead::read(bytes).map(|head| self.placed(head)) {
+                Some(head) if u64::from(head.bytes) <= left && self.holds(&head) => {
+                    self.batch(head)
                 }
                 _ => self.broken(),
             },
         }
+    }
+
+    /// A header with the offset that it must have where it stands.
+    fn placed(&self, head: BatchHead) -> BatchHead {
+        if self.gaps { head } else { head.moved_to(self.first) }
+    }
+
+    /// Whether a header with an offset of its own can stand here.
+    fn holds(&self, head: &BatchHead) -> bool {
+        !self.gaps
+            || (self.first <= head.first && head.first <= head.last && head.last < self.limit)
     }
 
     fn batch(&mut self, head: BatchHead) -> Scanned {

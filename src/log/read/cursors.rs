@@ -10,6 +10,8 @@ pub struct Cursor {
     pub place: Place,
     /// Bytes of the partition's run in that group that were read before.
     pub skip: u32,
+    /// The group is one of carried runs.
+    pub carried: bool,
 }
 
 /// The table. Entries need no clean-up: handles and segments are never used twice, so one that is
@@ -55,7 +57,8 @@ impl Cursors {
         set[..=at].rotate_right(1);
         let entry = Entry::of(&set[0]);
         self.hits += 1;
-        Some(Cursor { place: entry.place, skip: entry.skip })
+        let (skip, carried) = (entry.skip & !CARRIED, entry.skip & CARRIED != 0);
+        Some(Cursor { place: entry.place, skip, carried })
     }
 
     /// Whoever reads `offset` next should look there.
@@ -64,7 +67,8 @@ impl Cursors {
         let found = find(set, handle, offset);
         let at = found.unwrap_or(WAYS - 1);
         set[..=at].rotate_right(1);
-        set[0] = Entry { handle, skip: cursor.skip, offset, place: cursor.place }.numbers();
+        let skip = cursor.skip | if cursor.carried { CARRIED } else { 0 };
+        set[0] = Entry { handle, skip, offset, place: cursor.place }.numbers();
     }
 
     fn set(&mut self, handle: PartitionHandle, offset: Offset) -> &mut [[u64; 4]] {
@@ -100,6 +104,9 @@ fn find(set: &[[u64; 4]], handle: PartitionHandle, offset: Offset) -> Option<usi
 
 const WAYS: usize = 4;
 
+/// A bit of an entry's `skip`: no run is so long.
+const CARRIED: u32 = 1 << 31;
+
 /// An odd number with bits all over, which spreads neighbouring offsets.
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -110,7 +117,8 @@ mod tests {
     #[test]
     fn a_consumer_finds_where_it_stopped_until_others_need_the_place() {
         let mut cursors = Cursors::new(16);
-        let cursor = |at| Cursor { place: Place { seq: SegmentSeq(1), at }, skip: 7 };
+        let place = |at| Place { seq: SegmentSeq(1), at };
+        let cursor = |at| Cursor { place: place(at), skip: 7, carried: at == 2 };
         cursors.put(PartitionHandle(1), Offset(5), cursor(1));
         cursors.put(PartitionHandle(1), Offset(5), cursor(2));
         assert_eq!(cursors.get(PartitionHandle(1), Offset(5)), Some(cursor(2)));

@@ -5,12 +5,19 @@
 //! block found by halving. From there on it follows the groups, skips the blocks whose bitmap does
 //! not have the partition, and steps over runs below the offset (copies) and over gaps. A group is
 //! believed only if its CRCs hold and it names this ring, this segment, and its own position.
+//!
+//! What was carried of a compacted partition lies elsewhere. A walk goes by the list of carried
+//! stretches: within one it takes carried runs, from the group on that the list tells; before, between
+//! and behind them the others.
 
 use super::cursors::Cursors;
 use super::{Got, Source, View, Wanted};
 use crate::codec::crc::Crc32c;
 use crate::log::SegmentView;
-use crate::log::format::{GROUP_HEADER_BYTES, GROUP_MAGIC, GroupHeader, RUN_BYTES, Run};
+use crate::log::carried::Entry;
+use crate::log::format::{
+    GROUP_HEADER_BYTES, GROUP_MAGIC, GroupHeader, RUN_BYTES, Run, UNIT_BYTES,
+};
 use crate::log::index::{Index, Place};
 use crate::types::{Offset, PartitionHandle, PartitionSlot, RingIndex, SegmentSeq};
 
@@ -27,6 +34,10 @@ pub struct Walk {
     skip: u32,
     /// The last group was: the next header is read alone.
     large: bool,
+    /// Set in a stretch of carried records.
+    carried: Option<Stretch>,
+    /// Where that ends, or where the next one begins.
+    until: Offset,
     probe: Option<Probe>,
     phase: Phase,
 }
@@ -44,6 +55,8 @@ pub struct FoundRun {
     pub at: u64,
     /// Bytes of it that hold nothing wanted, by a cursor.
     pub skip: u32,
+    /// Records from here on are not to be taken from it.
+    pub limit: Offset,
 }
 
 /// What a walk comes to.
@@ -66,6 +79,15 @@ enum Phase {
     Directory(Directory),
     Lost { until: u64 },
     End,
+}
+
+/// A stretch of carried records.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    /// The position of its first group.
+    at: u64,
+    /// One of its groups is damaged: what there is of the others is taken as it comes.
+    loose: bool,
 }
 
 /// A directory that was read in part.
@@ -108,6 +130,8 @@ impl Walk {
             at: 0,
             skip: 0,
             large: false,
+            carried: None,
+            until: Offset(i64::MAX),
             probe: None,
             phase: Phase::Start,
         }
@@ -139,6 +163,11 @@ impl Walk {
         Place { seq: self.segment.seq, at: self.at }
     }
 
+    /// Whether it is in a stretch of carried records.
+    pub fn is_carried(&self) -> bool {
+        self.carried.is_some()
+    }
+
     /// The next run. Between a `Read` and the next call the segment may be gone: then the walk is
     /// made anew.
     pub fn next(&mut self, source: &dyn Source, cursors: &mut Cursors, view: &View<'_>) -> Passed {
@@ -146,6 +175,9 @@ impl Walk {
             // Checked here so that the end is known without reading on; the place stays.
             if self.want >= self.limit {
                 return Passed::End;
+            }
+            if self.want >= self.until {
+                self.phase = Phase::Start;
             }
             let step = match &mut self.phase {
                 Phase::Start => {
@@ -158,6 +190,10 @@ impl Walk {
                     let until = *until;
                     self.lost(source, view, until)
                 }
+                Phase::End if self.until < self.limit => {
+                    self.want = self.until;
+                    None
+                }
                 Phase::End => Some(Passed::End),
             };
             if let Some(step) = step {
@@ -168,7 +204,16 @@ impl Walk {
 
     fn start(&mut self, source: &dyn Source, cursors: &mut Cursors) {
         self.phase = Phase::End;
+        self.carried = None;
+        self.until = Offset(i64::MAX);
         let index = source.index(self.ring);
+        if let Some(next) = index.carried().find(self.slot, self.want).copied() {
+            if next.from <= self.want || !index.has_originals(self.slot, self.want, next.from, None)
+            {
+                return self.start_carried(source, cursors, &next);
+            }
+            self.until = next.from;
+        }
         let newest = index.newest_run(self.slot);
         if let Some((base, place)) = newest
             && base <= self.want
@@ -177,12 +222,13 @@ impl Walk {
             // A reader of the newest run may have stopped inside of it.
             let cursor = cursors.get(self.handle, self.want);
             self.skip = match cursor {
-                Some(cursor) if cursor.place == place => cursor.skip,
+                Some(cursor) if cursor.place == place && !cursor.carried => cursor.skip,
                 _ => 0,
             };
             self.segment = segment;
             self.group_at(place.at);
         } else if let Some(cursor) = cursors.get(self.handle, self.want)
+            && !cursor.carried
             && let Some(segment) = source.segment(self.ring, cursor.place.seq)
         {
             self.segment = segment;
@@ -197,6 +243,31 @@ impl Walk {
         {
             self.segment = segment;
             self.search(source);
+        }
+    }
+
+    /// Starts in a stretch of carried records, at or behind its first offset.
+    fn start_carried(&mut self, source: &dyn Source, cursors: &mut Cursors, next: &Entry) {
+        self.want = self.want.max(next.from);
+        self.until = next.to();
+        let seq = source.index(self.ring).seq_of(next.file);
+        let Some(segment) = seq.and_then(|seq| source.segment(self.ring, seq)) else {
+            // It is overwritten just now.
+            self.want = self.until;
+            return;
+        };
+        self.carried = Some(Stretch { at: next.at(), loose: false });
+        self.segment = segment;
+        let cursor = cursors.get(self.handle, self.want).filter(|cursor| {
+            cursor.carried && cursor.place.seq == segment.seq && cursor.place.at >= next.at()
+        });
+        match cursor {
+            Some(cursor) if cursor.skip > 0 => {
+                self.skip = cursor.skip;
+                self.group_at(cursor.place.at);
+            }
+            Some(cursor) => self.group_next(source, cursor.place.at),
+            None => self.group_at(next.at()),
         }
     }
 
@@ -297,7 +368,8 @@ impl Walk {
         if directory.crc.clone().finish() != directory.crc_expected {
             return self.group_broken(source);
         }
-        let (found, next) = (directory.found, directory.next);
+        let next = directory.next;
+        let found = directory.found.filter(|(run, _)| run.is_carried() == self.carried.is_some());
         if self.probe.is_some() {
             let same_block = Index::block_at(next) == Index::block_at(self.at);
             if found.is_none() && next < self.segment.end && same_block {
@@ -309,7 +381,11 @@ impl Walk {
         }
         let place = self.place();
         let segment = self.segment;
-        let found = found.filter(|(run, _)| run.end() > self.want);
+        let found = found.filter(|(run, _)| run.end() > self.want && self.follows(run));
+        if self.carried.is_none() && found.is_some_and(|(run, _)| run.offset >= self.until) {
+            self.want = self.until;
+            return None;
+        }
         if found.is_some_and(|(run, _)| run.offset >= self.limit) {
             // Not to be seen yet, so the walk ends in front of it: a cursor made here finds it.
             self.phase = Phase::End;
@@ -324,7 +400,16 @@ impl Walk {
             run,
             at,
             skip: if skip < run.bytes { skip } else { 0 },
+            limit: self.until.min(run.end()),
         }))
+    }
+
+    /// Whether a carried run is the next of its stretch, of which the segment may have older versions,
+    /// too.
+    fn follows(&self, run: &Run) -> bool {
+        self.carried.is_none_or(|stretch| {
+            run.offset <= self.want || (stretch.loose && run.offset < self.until)
+        })
     }
 
     /// The group at `at` cannot be believed: goes on at the next header that can be.
@@ -384,6 +469,16 @@ impl Walk {
 
     /// Stays at the end of the last segment, so that a cursor made there goes on when it grows.
     fn segment_next(&mut self, source: &dyn Source) {
+        if let Some(stretch) = &mut self.carried {
+            if std::mem::replace(&mut stretch.loose, true) {
+                // The rest of it is damaged.
+                self.want = self.until;
+            } else {
+                let at = stretch.at;
+                self.group_at(at);
+            }
+            return;
+        }
         let index = source.index(self.ring);
         let next = index.segment_after(self.slot, self.segment.seq);
         if next.is_none() {
@@ -455,9 +550,6 @@ impl Directory {
         self.at += bytes.len() as u64;
     }
 }
-
-/// Groups start on multiples of this at the least.
-const UNIT_BYTES: u64 = 512;
 
 /// Up to so many blocks, following the groups is as good as halving.
 const SEARCH_BLOCKS_MIN: usize = 4;

@@ -75,7 +75,7 @@ impl Log {
 
     /// Carries out what the ring wants, here and now.
     fn drive(&mut self, ring: RingIndex, now: Now) {
-        while let Some(job) = self.next_io(ring, now) {
+        while let Some(mut job) = self.next_io(ring, now) {
             let result = job.run(&*self.storage);
             self.io_done(ring, job, result, now);
         }

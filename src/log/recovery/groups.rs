@@ -7,7 +7,7 @@ use crate::codec::batch::{BatchHeader, HEADER_BYTES};
 use crate::codec::crc::{Crc32c, crc32c};
 use crate::error::DiskError;
 use crate::limits::PAGE_BYTES;
-use crate::log::format::{GROUP_HEADER_BYTES, GroupHeader, RUN_BYTES, RingId, Run};
+use crate::log::format::{GROUP_HEADER_BYTES, GroupHeader, RUN_BYTES, RingId, Run, UNIT_BYTES};
 use crate::storage::Storage;
 use crate::types::{Boot, FileRef, GroupSeq, SegmentSeq};
 
@@ -148,7 +148,7 @@ impl Expect {
             ring_id,
             segment,
             // The finest: who wrote it may have had another setting.
-            alignment: SECTOR_BYTES,
+            alignment: UNIT_BYTES,
             seq_min: GroupSeq(1),
             seq_max: GroupSeq(u64::MAX - 1),
             boot_min: Boot(0),
@@ -224,7 +224,7 @@ pub fn first_group(
         {
             return Some(Group { header, crc });
         }
-        at += SECTOR_BYTES;
+        at += UNIT_BYTES;
     }
     None
 }
@@ -247,6 +247,7 @@ pub fn contents(reader: &mut Reader<'_>, header: &GroupHeader) -> Contents {
     let bytes: u64 = runs.iter().map(|run| u64::from(run.bytes)).sum();
     let whole = crc32c(&directory) == header.directory_crc
         && bytes == u64::from(header.payload_bytes)
+        && runs.iter().all(|run| run.is_carried() == header.is_carried())
         && runs.len() == header.runs as usize;
     Contents {
         runs: whole.then_some(runs),
@@ -288,9 +289,9 @@ pub struct FoundBatch {
     pub bytes: u64,
 }
 
-/// Walks the batches of a run that starts at `at`: all its offsets, in order. A batch that is damaged
-/// takes no other with it: the walk goes on with the next one that its CRC, its length and its offset
-/// prove.
+/// Walks the batches of a run that starts at `at`: all its offsets, in order; those of a carried one
+/// leave some out. A batch that is damaged takes no other with it: the walk goes on with the next one
+/// that its CRC, its length and its offset prove.
 pub fn batches(reader: &mut Reader<'_>, at: u64, run: &Run, each: &mut dyn FnMut(&FoundBatch)) {
     let (mut at, end) = (at, at + u64::from(run.bytes));
     let mut offset = run.offset.0;
@@ -298,6 +299,9 @@ pub fn batches(reader: &mut Reader<'_>, at: u64, run: &Run, each: &mut dyn FnMut
         let found = batch_at(reader, at, end, run, offset);
         let (header, bytes, next) = match found {
             Some(header) => {
+                if run.is_carried() {
+                    offset = header.base_offset;
+                }
                 let next = offset + i64::from(header.last_offset_delta) + 1;
                 let good = header.base_offset == offset;
                 (good.then_some(header), whole_bytes(&header), next)
@@ -311,7 +315,7 @@ pub fn batches(reader: &mut Reader<'_>, at: u64, run: &Run, each: &mut dyn FnMut
         offset = next;
         at += bytes;
     }
-    if offset < run.end().0 {
+    if offset < run.end().0 && !run.is_carried() {
         each(&FoundBatch { header: None, first: offset, last: run.end().0 - 1, at, bytes: 0 });
     }
 }
@@ -326,8 +330,10 @@ fn batch_at(
 ) -> Option<BatchHeader> {
     let header = BatchHeader::read(reader.bytes(at, HEADER_BYTES))?;
     let bytes = header.batch_bytes()? as u64;
-    let last = offset.checked_add(i64::from(header.last_offset_delta))?;
+    let first = if run.is_carried() { header.base_offset } else { offset };
+    let last = first.checked_add(i64::from(header.last_offset_delta))?;
     let fits = header.magic == 2
+        && first >= offset
         && at + bytes <= end
         && header.last_offset_delta >= 0
         && last < run.end().0;
@@ -356,9 +362,6 @@ fn whole_bytes(header: &BatchHeader) -> u64 {
 }
 
 const WINDOW_BYTES: usize = 256 * 1024;
-
-/// Groups start at multiples of this, whatever the alignment.
-const SECTOR_BYTES: u64 = 512;
 
 /// Sequences are given one by one; those that a failing disk or an unreadable file cost are far fewer.
 const SEQ_JUMP_MAX: u64 = 1 << 32;

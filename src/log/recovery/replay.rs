@@ -127,7 +127,7 @@ impl RingRecovery<'_> {
         for slot in torn {
             let (_, contents) = found(reader, slot, Proof::None);
             self.damage.torn += u64::from(slot.group.is_some());
-            let runs = contents.runs.into_iter().flatten();
+            let runs = contents.runs.into_iter().flatten().filter(|run| !run.is_carried());
             self.gaps.extend(runs.map(|run| (run.handle, run.end())));
         }
         let end = whole.last().map_or(walked.end, |slot| slot.at + slot.bytes);
@@ -150,10 +150,13 @@ impl RingRecovery<'_> {
             (Verdict::Accept | Verdict::KeepGood, Some(group)) => {
                 let runs = contents.runs.as_deref().unwrap_or_default();
                 // What a copy holds may be there already, if the copy was damaged after it was proven.
-                let new: Vec<Run> = runs.iter().copied().filter(|run| is_new(run, state)).collect();
+                let new = runs.iter().copied();
+                let new: Vec<Run> =
+                    new.filter(|run| run.is_carried() || is_new(run, state)).collect();
                 let at = slot.at + group.header.payload_at();
                 let bad = self.replay_runs(reader, runs, at, group.header.boot, state);
                 self.index_group(file, slot.at, &new, state);
+                self.dirty_found(file, &new, state);
                 self.damage.batches += bad.batches;
                 self.damage.records += bad.records;
                 self.damage.groups += u64::from(bad.batches > 0 || contents.meta.is_none());
@@ -220,12 +223,17 @@ impl RingRecovery<'_> {
                 self.full = Some(full);
             }
             let slot = state.partition_with_handle(run.handle);
-            if let Some((lost, slot)) = self.lost.as_mut().zip(slot) {
+            // What was carried says nothing about where its partition goes on.
+            let original = slot.filter(|_| !run.is_carried());
+            if let Some((lost, slot)) = self.lost.as_mut().zip(original) {
                 lost.seen.push(run.handle);
                 self.damage.records += state.gap_before(slot, run.offset);
             }
-            let fresh = slot.filter(|_| is_new(run, state));
+            let fresh = original.filter(|_| is_new(run, state));
             self.replay_run(reader, run, at, boot, fresh, &mut bad, state);
+            if let Some(slot) = slot.filter(|_| run.is_carried()) {
+                state.carried_replay(slot, run.end());
+            }
             at += u64::from(run.bytes);
         }
         bad
@@ -271,7 +279,19 @@ impl RingRecovery<'_> {
         }
     }
 
+    /// What was found of compacted partitions is looked at before its segment goes.
+    fn dirty_found(&mut self, file: FileIndex, runs: &[Run], state: &State) {
+        for run in runs.iter().filter(|run| !run.is_carried()) {
+            let slot = state.partition_with_handle(run.handle);
+            let partition = slot.and_then(|slot| state.partition(slot));
+            if partition.is_some_and(|partition| partition.compacted) {
+                self.index.dirty_note(file, run.bytes);
+            }
+        }
+    }
+
     pub(super) fn index_group(&mut self, file: FileIndex, at: u64, runs: &[Run], state: &State) {
+        let carried = runs.first().is_some_and(Run::is_carried);
         let runs = runs.iter().filter_map(|run| {
             Some(index::Run {
                 slot: state.partition_with_handle(run.handle)?,
@@ -280,8 +300,12 @@ impl RingRecovery<'_> {
                 records: run.records,
                 bytes: run.bytes,
                 newest_ms: run.timestamp_max_ms,
+                kept: run.kept,
             })
         });
+        if carried {
+            return self.index.group_found_carried(file, at, runs);
+        }
         self.index.group_synced(file, at, runs);
     }
 

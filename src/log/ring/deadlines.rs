@@ -61,6 +61,11 @@ impl Deadlines {
         if self.closing { self.seal.map(|_| Mono(0)) } else { self.seal }
     }
 
+    /// Whether nothing waits for company any more.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     /// From now on nothing waits for company.
     pub(super) fn close(&mut self) {
         self.closing = true;

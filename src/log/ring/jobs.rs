@@ -30,10 +30,15 @@ impl Ring {
     }
 
     /// Whether so many bytes fit the current segment, with the note of the eviction and the foot.
-    fn fits(&self, bytes: u64, state: &State) -> bool {
+    pub(super) fn fits(&self, bytes: u64, state: &State) -> bool {
+        bytes <= self.room_left(state)
+    }
+
+    /// Bytes that groups may still take in the current segment.
+    pub(super) fn room_left(&self, state: &State) -> u64 {
         let foot = anchor::foot_bytes_max(self, state) + self.evict_bytes();
-        self.current()
-            .is_some_and(|current| current.end + bytes + foot <= self.config.segment_bytes)
+        let end = self.current().map_or(u64::MAX, |current| current.end.saturating_add(foot));
+        self.config.segment_bytes.saturating_sub(end)
     }
 
     /// What the note of an eviction takes at the most.
@@ -55,11 +60,12 @@ impl Ring {
         let (buf, parts) = closed.lend();
         self.deadlines.sealed();
         self.out = Some(Out::Group { bytes, crc });
-        WriteJob { file: self.file(current.file), at: current.end, buf, parts, padding, sync }
+        let file = self.file(current.file);
+        WriteJob { file, at: current.end, buf, parts, padding, sync, errand: None }
     }
 
     /// A header for a group at the end of the current segment; lengths and CRCs are not in it yet.
-    fn header(&self, current: Segment, bytes: u64, flags: u16, now: Now) -> GroupHeader {
+    pub(super) fn header(&self, current: Segment, bytes: u64, flags: u16, now: Now) -> GroupHeader {
         GroupHeader {
             ring_id: self.id,
             segment: current.seq,
@@ -100,8 +106,8 @@ impl Ring {
     fn sync_job(&mut self) -> WriteJob {
         let file = self.roster.current_mut().file;
         self.out = Some(Out::Sync);
-        let (buf, parts) = (Box::default(), Vec::new());
-        WriteJob { file: self.file(file), at: 0, buf, parts, padding: 0, sync: true }
+        let (buf, parts, file) = (Box::default(), Vec::new(), self.file(file));
+        WriteJob { file, at: 0, buf, parts, padding: 0, sync: true, errand: None }
     }
 
     /// A group of one page at the most, without batches.
@@ -117,7 +123,8 @@ impl Ring {
         self.out = Some(out(bytes, crc));
         let current = *self.roster.current_mut();
         let padding = (bytes - contents as u64) as u32;
-        WriteJob { file: self.file(current.file), at: current.end, buf, parts, padding, sync: true }
+        let (file, at) = (self.file(current.file), current.end);
+        WriteJob { file, at, buf, parts, padding, sync: true, errand: None }
     }
 
     pub(super) fn evict_job(&mut self, now: Now) -> WriteJob {
@@ -138,7 +145,7 @@ impl Ring {
         let current = *self.roster.current_mut();
         let mut buffer = std::mem::take(&mut self.anchor);
         let fields = self.anchor_fields(AnchorKind::Foot, current, now);
-        let bytes = buffer.put_foot(fields, self.list_all(), self.index, state, self, index);
+        let bytes = buffer.put_foot(fields, self.list_all(index), self.index, state, self, index);
         self.anchor = buffer;
         let bytes = bytes?;
         let at = self.config.segment_bytes.checked_sub(bytes as u64)?;
@@ -148,7 +155,7 @@ impl Ring {
         let (buf, parts) = self.anchor.lend(bytes);
         self.out = Some(Out::Foot);
         let file = self.file(current.file);
-        Some(WriteJob { file, at, buf, parts, padding: 0, sync: true })
+        Some(WriteJob { file, at, buf, parts, padding: 0, sync: true, errand: None })
     }
 
     /// The head of the next segment; none: there is no file for it.
@@ -173,18 +180,20 @@ impl Ring {
         self.freeing_find(state, index);
         let mut buffer = std::mem::take(&mut self.anchor);
         let fields = self.anchor_fields(AnchorKind::Head, segment, now);
-        let bytes = buffer.put_head(fields, self.list_behind(why), self.index, state, self);
+        let list = self.list_behind(why, index);
+        let bytes = buffer.put_head(fields, list, self.index, state, self);
         self.anchor = buffer;
         let bytes = bytes.expect("the state's bound keeps a snapshot within its buffer");
         segment.groups_at = bytes as u64;
         segment.end = bytes as u64;
         let (buf, parts) = self.anchor.lend(bytes);
         self.out = Some(Out::Head { segment });
-        Some(WriteJob { file: self.file(file), at: 0, buf, parts, padding: 0, sync: true })
+        let file = self.file(file);
+        Some(WriteJob { file, at: 0, buf, parts, padding: 0, sync: true, errand: None })
     }
 
     /// What was noted as evicted stops being read before its file is written to.
-    fn forget_evicted(&mut self, state: &State, index: &mut Index, now: Now) {
+    pub(super) fn forget_evicted(&mut self, state: &State, index: &mut Index, now: Now) {
         let Some(through) = self.evict_through.take() else {
             return;
         };
@@ -192,6 +201,9 @@ impl Ring {
         while let Some(oldest) = self.roster.live().first().copied()
             && oldest.seq <= through
         {
+            if self.carries(&oldest, state, index) {
+                self.carry_lost(oldest.seq);
+            }
             self.tell_evicted(oldest, state, index, now);
             self.roster.evict(through, before);
             before += 1;
@@ -203,26 +215,30 @@ impl Ring {
     /// The next free file. When failures used up all spares, what must go by now makes room.
     fn file_for_head(&mut self, state: &State, index: &mut Index, now: Now) -> Option<FileIndex> {
         if self.roster.file_next().is_none() {
-            self.evict_through = self.evict_due(state, index);
+            self.evict_through = self.evict_ready(state, index);
             self.forget_evicted(state, index, now);
         }
         self.roster.file_next()
     }
 
     /// All live segments, as a foot lists them.
-    fn list_all(&self) -> impl Iterator<Item = ListEntry> + '_ {
-        self.roster.live().iter().map(|segment| entry_of(segment, segment.given_up))
+    fn list_all<'a>(&'a self, index: &'a Index) -> impl Iterator<Item = ListEntry> + 'a {
+        self.roster.live().iter().map(|segment| entry_of(segment, segment.given_up, index))
     }
 
     /// The live segments as the next head lists them: without those that are free, and without one in
     /// which nothing was ever stored.
-    fn list_behind(&self, why: Why) -> impl Iterator<Item = ListEntry> + '_ {
+    fn list_behind<'a>(
+        &'a self,
+        why: Why,
+        index: &'a Index,
+    ) -> impl Iterator<Item = ListEntry> + 'a {
         let last = self.current().map(|current| current.seq);
         let live = self.roster.live().iter().filter(|segment| !self.roster.is_freeing(segment));
         live.filter_map(move |segment| {
             let given_up = why == Why::GivenUp && Some(segment.seq) == last;
             let listed = !(given_up && segment.is_empty());
-            listed.then(|| entry_of(segment, segment.given_up || given_up))
+            listed.then(|| entry_of(segment, segment.given_up || given_up, index))
         })
     }
 
@@ -244,12 +260,13 @@ impl Ring {
     }
 }
 
-fn entry_of(segment: &Segment, given_up: bool) -> ListEntry {
+fn entry_of(segment: &Segment, given_up: bool, index: &Index) -> ListEntry {
     ListEntry {
         seq: segment.seq,
         end: segment.end,
         group_last: segment.group_last,
         file: segment.file,
         given_up,
+        dirty: index.dirty_bytes(segment.file) as u32,
     }
 }

@@ -147,9 +147,16 @@ impl Ring {
         };
         let closed = self.closed.as_ref().map_or(0, |c| self.group_bytes(c.contents_bytes()));
         let open = self.group_bytes(self.open.contents_bytes_bound(bytes, runs, meta_bytes));
-        let staged = closed + open + 2 * self.alignment;
+        let staged = closed + open + self.carry_ahead() + 2 * self.alignment;
         let end = current.end + staged + self.evict_bytes() + self.anchor_bytes_max;
         self.writer.mode() == Mode::Append && end <= self.config.segment_bytes
+    }
+
+    /// Whether what is staged still fits the current segment behind so many bytes, or is let in wherever
+    /// it goes.
+    pub(super) fn promise_holds(&self, ahead: u64, state: &State) -> bool {
+        let open = self.group_bytes(self.open.contents_bytes_bound(0, 0, 0));
+        !self.is_held() || self.fits(ahead + open + 2 * self.alignment, state)
     }
 
     /// How many of the oldest segments may go so that one more may hold kept records, and whether
@@ -176,6 +183,12 @@ impl Ring {
         evict.checked_sub(1).map(|at| self.roster.live()[at].seq)
     }
 
+    /// Whether more than one segment has to go, and the oldest may.
+    pub(super) fn evict_overdue(&self, state: &State, index: &Index) -> bool {
+        let oldest = self.roster.live().first().copied();
+        self.excess(state, index) > 1 && oldest.is_some_and(|s| self.may_go(s, state, index))
+    }
+
     /// Whether a segment's records need not be kept any more.
     fn may_go(&self, segment: Segment, state: &State, index: &Index) -> bool {
         let known = segment.seq <= self.held.had_through;
@@ -198,14 +211,17 @@ impl Ring {
         live.filter(|segment| !self.is_free(**segment, state, index)).count()
     }
 
-    fn is_free(&self, segment: Segment, state: &State, index: &Index) -> bool {
+    pub(super) fn is_free(&self, segment: Segment, state: &State, index: &Index) -> bool {
         self.is_held() && self.hold(state, index).is_free(segment.file)
     }
 
     /// Finds the segments that the next head need not list.
     pub(super) fn freeing_find(&mut self, state: &State, index: &Index) {
         let mut roster = std::mem::take(&mut self.roster);
-        roster.freeing_set(|segment| self.is_free(*segment, state, index));
+        // What lives of its compacted topics is carried first.
+        roster.freeing_set(|segment| {
+            self.is_free(*segment, state, index) && !self.carries(segment, state, index)
+        });
         self.roster = roster;
     }
 
@@ -229,7 +245,7 @@ impl Ring {
         let mut records = 0;
         let mut named: heapless::String<NAMED_BYTES> = heapless::String::new();
         let mut more = 0;
-        for (slot, partition) in state.partitions() {
+        for (slot, partition) in state.partitions().filter(|(_, found)| !found.compacted) {
             let Some((first, end)) = in_segment(segment, slot, partition.written, index) else {
                 continue;
             };

@@ -15,6 +15,8 @@ pub(super) enum Mode {
     Between(Why),
     /// The current segment is full: note which segments will be gone.
     Evict,
+    /// It is not: note that the oldest is gone, which was to be gone through first.
+    Clear,
     /// Then close it.
     Foot,
     /// Begin the next segment.
@@ -63,6 +65,12 @@ pub(super) enum Event {
     Evicted,
     /// It is not.
     EvictFailed,
+    /// What lives of a segment was carried, and it should have gone with the roll before.
+    Examined,
+    /// A group of carried records is on flash.
+    Carried,
+    /// It is not.
+    CarryFailed,
     /// The segment is closed; a foot that failed or did not fit is left out.
     Foot,
     /// A head is on flash.
@@ -79,7 +87,7 @@ struct Row {
 
 /// Everything that can happen; anything else is a mistake of the program.
 #[rustfmt::skip]
-const TABLE: [Row; 24] = [
+const TABLE: [Row; 29] = [
     row(Event::FullEvict,        Mode::Append,                Mode::Evict),
     row(Event::Full,             Mode::Append,                Mode::Foot),
     row(Event::Wanted,           Mode::Between(Why::Closed),  Mode::Begin(Why::Closed)),
@@ -95,6 +103,11 @@ const TABLE: [Row; 24] = [
     row(Event::SyncFailed,       Mode::Foot,                  Mode::Begin(Why::GivenUp)),
     row(Event::Evicted,          Mode::Evict,                 Mode::Foot),
     row(Event::EvictFailed,      Mode::Evict,                 Mode::Begin(Why::GivenUp)),
+    row(Event::Examined,         Mode::Append,                Mode::Clear),
+    row(Event::Evicted,          Mode::Clear,                 Mode::Append),
+    row(Event::EvictFailed,      Mode::Clear,                 Mode::Begin(Why::GivenUp)),
+    row(Event::Carried,          Mode::Append,                Mode::Append),
+    row(Event::CarryFailed,      Mode::Append,                Mode::Begin(Why::GivenUp)),
     row(Event::Foot,             Mode::Foot,                  Mode::Begin(Why::Closed)),
     row(Event::Head,             Mode::Begin(Why::Closed),    Mode::Append),
     row(Event::Head,             Mode::Begin(Why::GivenUp),   Mode::Append),
@@ -204,7 +217,7 @@ mod tests {
     fn what_failed_is_never_appended_to_and_no_foot_follows_a_failure() {
         for row in &TABLE {
             let failed = format!("{:?}", row.event).contains("Failed");
-            let again = matches!(row.next, Mode::Append | Mode::Evict | Mode::Foot);
+            let again = matches!(row.next, Mode::Append | Mode::Evict | Mode::Clear | Mode::Foot);
             assert!(!failed || !again, "{:?} in {:?}", row.event, row.mode);
             if row.mode == Mode::Failing(Why::GivenUp) || row.mode == Mode::Between(Why::GivenUp) {
                 assert_eq!(row.next, Mode::Begin(Why::GivenUp), "it stays given up");

@@ -119,8 +119,18 @@ impl State {
         }
     }
 
-    /// Log starts follow the oldest record that is left; never back. `first` gives its offset, or
-    /// what it is given where there is none.
+    /// Carried records stand below the end of their partition. If they do not, because of damage, it
+    /// is moved behind them.
+    pub(in crate::log) fn carried_replay(&mut self, slot: PartitionSlot, end: Offset) {
+        if let Some(partition) = self.partition_mut(slot) {
+            partition.high_watermark = partition.high_watermark.max(end);
+            partition.written = partition.written.max(end);
+            partition.next = partition.next.max(end);
+        }
+    }
+
+    /// Log starts follow the oldest record that is left, but those of compacted partitions; never
+    /// back. `first` gives its offset, or what it is given where there is none.
     pub(in crate::log) fn log_starts_move(
         &mut self,
         ring: RingIndex,
@@ -129,6 +139,7 @@ impl State {
         for (place, partition) in self.partitions.iter_mut().enumerate() {
             if let Some(partition) = partition
                 && partition.ring == ring
+                && !partition.compacted
             {
                 let first = first(PartitionSlot(place as u16), partition.high_watermark);
                 partition.log_start = partition.log_start.max(first);

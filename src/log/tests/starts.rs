@@ -208,7 +208,7 @@ fn records_that_follow_a_gap_which_is_not_on_flash_yet_stay() {
     assert!(log.is_failing(RING));
     disk.fail(Op::Sync, Failing::Never);
     // A producer comes first while the next try is on its way.
-    let job = log.next_io(RING, now(1000)).unwrap();
+    let mut job = log.next_io(RING, now(1000)).unwrap();
     let appended = append(&mut log, slot0, &batch(1, 300, 3));
     let result = job.run(&**log.storage());
     log.io_done(RING, job, result, now(1000));
@@ -327,7 +327,7 @@ fn a_first_start_reads_pages_and_no_files_and_a_later_one_about_a_segment() {
 fn drive_all(log: &mut Log, ms: u64) {
     let storage = Arc::clone(log.storage());
     for ring in (0..log.rings_len() as u8).map(RingIndex) {
-        while let Some(job) = log.next_io(ring, now(ms)) {
+        while let Some(mut job) = log.next_io(ring, now(ms)) {
             let result = job.run(&*storage);
             log.io_done(ring, job, result, now(ms));
         }

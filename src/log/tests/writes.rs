@@ -14,7 +14,7 @@ fn a_relaxed_record_that_is_staged_while_a_group_syncs_is_synced_in_its_time() {
     let mut log = open_with_topic(&config, &disk, 2);
     let (strict, relaxed) = (slot(&log, "t", 0).unwrap(), slot(&log, "t", 1).unwrap());
     append(&mut log, strict, &batch(1, 100, 1)).unwrap();
-    let job = log.next_io(RING, now(2)).unwrap();
+    let mut job = log.next_io(RING, now(2)).unwrap();
     append_relaxed(&mut log, relaxed, &batch(1, 100, 1), 50, 2);
     let result = job.run(&**log.storage());
     log.io_done(RING, job, result, now(3));
@@ -33,7 +33,7 @@ fn room_in_a_group_waits_for_the_write_of_the_one_before_and_not_for_its_sync() 
     let mut log = open_with_topic(&config, &disk, 1);
     let slot0 = slot(&log, "t", 0).unwrap();
     append_relaxed(&mut log, slot0, &batch(1, 30_000, 1), 60_000, 2);
-    let job = log.next_io(RING, now(2)).unwrap();
+    let mut job = log.next_io(RING, now(2)).unwrap();
     append_relaxed(&mut log, slot0, &batch(1, 30_000, 2), 60_000, 2);
     append_relaxed(&mut log, slot0, &batch(1, 30_000, 3), 60_000, 2);
     let Err(StageError::Full(ticket)) = log.room(RING, 30_061, 1, false) else {
@@ -80,7 +80,7 @@ fn a_batch_that_only_the_large_group_holds_waits_for_it_and_for_nothing_else() {
     let mut log = open_uneven(&disk);
     let slot0 = slot(&log, "t", 0).unwrap();
     put(&mut log, slot0, &batch(1, 60_000, 1)).unwrap();
-    let job = log.next_io(RING, now(2)).unwrap();
+    let mut job = log.next_io(RING, now(2)).unwrap();
     put(&mut log, slot0, &batch(1, 3000, 2)).unwrap();
     let Err(StageError::Full(ticket)) = log.room(RING, 60_061, 1, false) else {
         panic!("the large group is on its way")
@@ -202,7 +202,7 @@ fn a_disk_that_takes_heads_and_no_groups_costs_no_records_however_long_it_lasts(
     let mut tries = Vec::new();
     for second in 0..600 {
         let mut jobs = 0;
-        while let Some(job) = log.next_io(RING, now(3_000 + second * 1000)) {
+        while let Some(mut job) = log.next_io(RING, now(3_000 + second * 1000)) {
             let result = job.run(&*disk);
             log.io_done(RING, job, result, now(3_000 + second * 1000));
             jobs += 1;

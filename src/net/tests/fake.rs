@@ -397,6 +397,7 @@ impl Core for Fake {
             parts: Vec::new(),
             padding: 0,
             sync: true,
+            errand: None,
         })
     }
 

@@ -67,7 +67,12 @@ fn the_oracles_record_batches_pass_and_show_the_same_records() {
     let mut decompressor = Decompressor::new(WINDOW_BYTES_MIN);
     for count in [1, 2, 63, 64, 300] {
         let (records, bytes) = record_batch(count);
-        let rules = Rules { batch_bytes_max: bytes.len(), zstd_allowed: true, records_read: true };
+        let rules = Rules {
+            batch_bytes_max: bytes.len(),
+            zstd_allowed: true,
+            records_read: true,
+            compacted: false,
+        };
         let checked = batch::check(&bytes, &rules, &mut decompressor).unwrap();
         assert_eq!((checked.batches, checked.records), (1, count as u64));
         assert_eq!(checked.newest_ms, None);

@@ -72,7 +72,12 @@ fn absurd_counts_at_every_place_are_errors_or_other_values() {
 #[test]
 fn record_batches_with_a_few_wrong_bytes_are_refused_or_whole() {
     let mut random = Random::new("record_batches_with_a_few_wrong_bytes_are_refused_or_whole");
-    let rules = Rules { batch_bytes_max: 1 << 20, zstd_allowed: true, records_read: true };
+    let rules = Rules {
+        batch_bytes_max: 1 << 20,
+        zstd_allowed: true,
+        records_read: true,
+        compacted: false,
+    };
     let mut decompressor = Decompressor::new(WINDOW_BYTES_MIN);
     let (_, good) = record_batch(12);
     let mut passed = 0;

@@ -164,7 +164,7 @@ impl Rig {
     /// Carries out all that the log wants.
     pub fn commit(&mut self) {
         let ring = RingIndex(0);
-        while let Some(job) = self.broker.log.next_io(ring, self.now) {
+        while let Some(mut job) = self.broker.log.next_io(ring, self.now) {
             let result = job.run(&*self.disk);
             self.broker.log.io_done(ring, job, result, self.now);
         }

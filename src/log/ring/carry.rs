@@ -1,0 +1,278 @@
+//! Compaction, the part that decides: which segment of the ring is gone through when, and what room its
+//! records need.
+//!
+//! A segment with records of compacted partitions is gone through before it is overwritten: once the
+//! segment is begun at whose end it has to go. What is carried goes to the current segment, in which
+//! ordinary groups leave room for it. If that was not enough, the next segment is begun in a free file,
+//! and the old one is noted as gone later, when all that lives of it is on flash once more.
+
+mod pass;
+mod sources;
+
+use super::writer::{Event, Mode};
+use super::{Ring, Segment};
+use crate::clock::{Mono, Now};
+use crate::log::carry::Carry;
+use crate::log::index::Index;
+use crate::log::state::State;
+use crate::storage::WriteJob;
+use crate::types::{FileIndex, SegmentSeq};
+use pass::Pass;
+
+/// When and why.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pass: Option<Pass>,
+    /// This segment was gone through last: it may go.
+    examined: Option<SegmentSeq>,
+    /// The start is over.
+    enabled: bool,
+    /// Ordinary groups had their turn.
+    turn: bool,
+    /// A carried group could not be written: not before this moment again.
+    retry: Option<Mono>,
+    /// Segments from here up to there are gone through, because the bound was met.
+    sweep: Option<(SegmentSeq, SegmentSeq)>,
+    /// Bytes of compacted partitions that were appended since the last sweep began.
+    swept_since: u64,
+    /// So many are needed for the next one.
+    sweep_after: u64,
+}
+
+impl Ring {
+    /// What compaction works with; without it nothing is carried.
+    pub(in crate::log) fn carry_set(&mut self, carry: Carry) {
+        self.carry = Some(Box::new(carry));
+    }
+
+    /// The start is over: compaction may begin.
+    pub(in crate::log) fn opened(&mut self) {
+        self.plan.enabled = true;
+    }
+
+    /// Bytes that compacted partitions may have carried at the most; what was not looked at may be as
+    /// much again.
+    pub(in crate::log) fn carried_bytes_max(&self) -> u64 {
+        u64::from(self.config.segments) * self.config.segment_bytes / 4
+    }
+
+    /// The carried bytes are at their bound: what can be dropped is to be dropped.
+    pub(in crate::log) fn sweep_want(&mut self) {
+        let live = self.roster.live();
+        if let (Some(first), Some(last)) = (live.first(), live.iter().rev().nth(1))
+            && self.plan.sweep.is_none()
+            && self.plan.swept_since >= self.plan.sweep_after
+        {
+            self.plan.sweep = Some((first.seq, last.seq));
+            self.plan.swept_since = 0;
+            // It writes all that lives once more: in vain less and less often.
+            let most = self.carried_bytes_max() / SWEEP_PART_MAX;
+            self.plan.sweep_after = (self.plan.sweep_after * 4).clamp(SWEEP_BYTES_MIN, most);
+        }
+    }
+
+    /// So many bytes of compacted partitions were written.
+    pub(in crate::log) fn compacted_note(&mut self, bytes: u64, index: &Index) {
+        if bytes > 0 {
+            self.plan.swept_since = self.plan.swept_since.saturating_add(bytes);
+            if index.carried().bytes() >= self.carried_bytes_max() {
+                self.sweep_want();
+            } else {
+                self.plan.sweep_after = SWEEP_BYTES_MIN;
+            }
+        }
+    }
+
+    /// When compaction has something to do without anything new.
+    pub(super) fn carry_deadline(&self) -> Option<Mono> {
+        self.plan.retry
+    }
+
+    /// The next job of compaction, if it comes before the open group.
+    pub(super) fn carry_io(
+        &mut self,
+        state: &State,
+        index: &mut Index,
+        now: Now,
+    ) -> Option<WriteJob> {
+        if self.carry_stops(now) {
+            self.pass_end();
+            return None;
+        }
+        if self.closed.is_some() || self.writer.mode() != Mode::Append {
+            return None;
+        }
+        loop {
+            if self.plan.pass.is_none() {
+                let Some(seq) = self.pass_due(state, index) else {
+                    self.plan.turn = false;
+                    return self.clear_job(state, index, now);
+                };
+                self.pass_begin(seq, index);
+            }
+            if self.group_first(state, index, now) {
+                return None;
+            }
+            self.plan.turn = false;
+            let job = self.pass_step(state, index, now);
+            if job.is_some() || self.plan.turn || self.writer.mode() != Mode::Append {
+                return job;
+            }
+        }
+    }
+
+    /// Whether compaction rests: at a start, while the disk fails, and when all is written at a stop.
+    fn carry_stops(&mut self, now: Now) -> bool {
+        self.plan.retry = self.plan.retry.filter(|retry| now.mono < *retry);
+        let ends = self.deadlines.is_closing() && self.closed.is_none() && self.open.is_empty();
+        !self.plan.enabled
+            || ends
+            || self.carry.is_none()
+            || self.plan.retry.is_some()
+            || self.writer.in_episode()
+    }
+
+    /// Whether the open group goes out before the next step of a pass. They take turns, unless too much
+    /// was not looked at.
+    fn group_first(&mut self, state: &State, index: &Index, now: Now) -> bool {
+        let due = !self.open.is_empty() && self.deadlines.open() <= now.mono;
+        let behind = index.dirty_bytes_all() >= self.carried_bytes_max();
+        let first = due
+            && !self.plan.turn
+            && !behind
+            && !self.is_staging()
+            && self.may_close(state, index, now);
+        self.plan.turn |= first;
+        first
+    }
+
+    /// Whether the open group would leave enough room for what is to be carried; or comes first, since
+    /// a held ring promised it the room.
+    pub(super) fn may_close(&mut self, state: &State, index: &Index, now: Now) -> bool {
+        let promised = self.is_held() && self.open.kept;
+        if promised || self.writer.mode() != Mode::Append || self.carry_stops(now) {
+            return true;
+        }
+        let room = self.carry_room(state, index);
+        let contents = self.open.contents_bytes_bound(0, 0, 0);
+        room == 0 || self.fits(self.group_bytes(contents) + self.alignment + room, state)
+    }
+
+    /// Room that is left in the current segment for what has to be carried while it is the current one.
+    fn carry_room(&self, state: &State, index: &Index) -> u64 {
+        let seq = self.pass_pressing(state, index);
+        let segment = seq.and_then(|seq| self.segment_of(seq));
+        segment.map_or(0, |segment| self.carried_of(index, segment.file))
+    }
+
+    /// What of a file may have to be carried, and the groups around it.
+    fn carried_of(&self, index: &Index, file: FileIndex) -> u64 {
+        let bytes = index.dirty_bytes(file) + index.carried().bytes_in(file);
+        bytes + growth_max(bytes) + CARRY_MARGIN_PAGES * self.alignment
+    }
+
+    /// Whether a live segment has anything that may have to be carried.
+    pub(super) fn carries(&self, segment: &Segment, state: &State, index: &Index) -> bool {
+        let file = segment.file;
+        let compacted = |slot| state.partition(slot).is_some_and(|partition| partition.compacted);
+        let entries = index.carried().entries();
+        self.plan.examined != Some(segment.seq)
+            && (index.dirty_bytes(file) > 0
+                || entries.iter().any(|e| e.file == file && compacted(e.slot)))
+    }
+
+    /// A segment that has to be gone through while the current one is filled: the oldest, if it goes with
+    /// the next roll; in a held ring one that is given back early, since it has nothing that is kept.
+    fn pass_pressing(&self, state: &State, index: &Index) -> Option<SegmentSeq> {
+        let (_, before) = self.roster.live().split_last()?;
+        let oldest = before.first()?;
+        if self.carries(oldest, state, index) && self.evict_due(state, index).is_some() {
+            return Some(oldest.seq);
+        }
+        let mut before = before.iter();
+        before
+            .find(|segment| {
+                self.is_held()
+                    && self.carries(segment, state, index)
+                    && self.is_free(**segment, state, index)
+            })
+            .map(|segment| segment.seq)
+    }
+
+    /// The segment to go through next, if one has to be.
+    fn pass_due(&mut self, state: &State, index: &Index) -> Option<SegmentSeq> {
+        let pressing = self.pass_pressing(state, index);
+        let (_, before) = self.roster.live().split_last()?;
+        if pressing.is_some() {
+            return pressing;
+        }
+        if index.dirty_bytes_all() >= self.carried_bytes_max() / 2 {
+            let mut dirty = before.iter().filter(|segment| index.dirty_bytes(segment.file) > 0);
+            return dirty.next().map(|segment| segment.seq);
+        }
+        let (from, through) = self.plan.sweep?;
+        let mut left = before.iter().filter(|s| (from..=through).contains(&s.seq));
+        let found = left.find(|segment| self.carries(segment, state, index));
+        let found = found.map(|segment| segment.seq);
+        self.plan.sweep = found.map(|seq| (SegmentSeq(seq.0 + 1), through));
+        found
+    }
+
+    /// The note that the oldest segment is gone, if the current one was begun without that; or if failures
+    /// took all files: the next one would leave none to carry into.
+    fn clear_job(&mut self, state: &State, index: &Index, now: Now) -> Option<WriteJob> {
+        let oldest = *self.roster.live().first()?;
+        let compacts = index.dirty_bytes_all() > 0 || !index.carried().entries().is_empty();
+        let wanted = self.plan.examined == Some(oldest.seq) || self.roster.file_next().is_none();
+        let due = compacts && wanted && !self.carries(&oldest, state, index);
+        let due = due && self.evict_overdue(state, index);
+        if !due || !self.fits(self.evict_bytes(), state) {
+            return None;
+        }
+        self.evict_through = Some(oldest.seq);
+        self.writer.on(Event::Examined);
+        Some(self.evict_job(now))
+    }
+
+    /// What may go with a roll ends before the first segment that has something to be carried. If no
+    /// file is free, it goes all the same.
+    pub(super) fn evict_ready(&self, state: &State, index: &Index) -> Option<SegmentSeq> {
+        let through = self.evict_due(state, index)?;
+        let due = self.roster.live().iter().take_while(|segment| segment.seq <= through);
+        let ready = due.take_while(|segment| !self.carries(segment, state, index));
+        let forced = || self.roster.live().first().filter(|_| self.roster.file_next().is_none());
+        ready.last().or_else(forced).map(|segment| segment.seq)
+    }
+
+    /// After failures there is no room for what compacted topics have in a segment that is overwritten.
+    pub(super) fn carry_lost(&mut self, seq: SegmentSeq) {
+        self.stats.carry_lost += 1;
+        log::error!(
+            "ring {}: no file is free to carry what compacted topics have in segment {}: keys that \
+             were not written since are lost",
+            self.config.name,
+            seq.0
+        );
+    }
+
+    /// The oldest segment was noted as gone in the middle of another one.
+    pub(in crate::log) fn cleared(&mut self, state: &State, index: &mut Index, now: Now) {
+        self.forget_evicted(state, index, now);
+    }
+
+    fn segment_of(&self, seq: SegmentSeq) -> Option<Segment> {
+        self.roster.live().iter().find(|segment| segment.seq == seq).copied()
+    }
+}
+
+/// What so many bytes may grow when what was compressed is written uncompressed.
+fn growth_max(bytes: u64) -> u64 {
+    bytes / 8
+}
+
+/// Pages around carried groups beside their contents.
+const CARRY_MARGIN_PAGES: u64 = 4;
+
+/// After so much more the next sweep may find something; and after this part of the bound at the most.
+const SWEEP_BYTES_MIN: u64 = 1024;
+const SWEEP_PART_MAX: u64 = 16;
