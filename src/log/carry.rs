@@ -124,6 +124,8 @@ pub struct Carry {
     pub growth_left: u64,
     /// Batches that could not be read, and so not be carried.
     pub damaged: u64,
+    /// Bytes of a batch for which the buffer was too small: a larger one is needed.
+    pub needs: usize,
     decompressor: Arc<Mutex<Decompressor>>,
     key: Box<[u8]>,
     keys: Keys,
@@ -140,6 +142,13 @@ pub struct Packed<'a> {
     pub decompressor: &'a Mutex<Decompressor>,
     /// Of a batch whose CRC holds, not all records could be read.
     pub beyond: bool,
+}
+
+impl Packed<'_> {
+    /// Whether a batch is compressed, and longer than there is room for.
+    fn is_short(&self, found: &Found) -> bool {
+        found.head.compression().is_some() && found.head.bytes as usize > self.buf.len()
+    }
 }
 
 impl Carry {
@@ -159,6 +168,7 @@ impl Carry {
             cover: None,
             growth_left: 0,
             damaged: 0,
+            needs: 0,
             decompressor,
             key: vec![0; limits::COMPACTED_KEY_BYTES_MAX].into_boxed_slice(),
             keys: Keys::new(keys_max),
@@ -176,6 +186,7 @@ impl Carry {
         self.parts.clear();
         self.sources.clear();
         self.full = false;
+        self.needs = 0;
         self.keys.clear();
     }
 
@@ -289,6 +300,10 @@ impl Visitor for Collect<'_> {
     }
 
     fn batch(&mut self, window: &mut Window<'_>, found: &Found) -> Seen {
+        if self.packed.is_short(found) {
+            self.carry.needs = found.head.bytes as usize;
+            return Seen::Enough;
+        }
         let Carry { sources, parts, keys, full, now_ms, .. } = &mut *self.carry;
         let (Some(source), head) = (sources.last_mut(), &found.head) else {
             return Seen::Enough;
@@ -354,14 +369,18 @@ impl Visitor for Walk<'_> {
     }
 
     fn batch(&mut self, window: &mut Window<'_>, found: &Found) -> Seen {
-        let Carry { parts, keys, .. } = &mut *self.carry;
-        let Some(part) = parts.get(self.part) else {
+        let Some(part) = self.carry.parts.get(self.part).copied() else {
             return Seen::More;
         };
         let newer = found.head.last > part.lowest && found.head.first < part.limit;
         if !(newer || part.expired) {
             return Seen::More;
         }
+        if self.packed.is_short(found) {
+            self.carry.needs = found.head.bytes as usize;
+            return Seen::Enough;
+        }
+        let Carry { keys, .. } = &mut *self.carry;
         let holds = window.records(found, &mut self.packed, &mut |record| {
             let offset = offset_of(found, record);
             if let Some(key) = record.key.filter(|_| offset < part.limit) {

@@ -4,6 +4,7 @@
 //! job out, and hands it back with [`Log::io_done`]; and reads where the index says.
 
 pub mod anchor;
+mod append;
 pub mod carried;
 pub mod carry;
 mod compaction;
@@ -23,16 +24,15 @@ mod tests;
 use std::sync::{Arc, Mutex};
 
 use crate::clock::{Mono, Now};
-use crate::codec::batch::{self, BatchHeader};
 use crate::codec::compression::Decompressor;
 use crate::config::{Config, RingConfig};
 use crate::error::DiskError;
 use crate::limits;
 use crate::storage::{Storage, WriteJob};
 use crate::types::{
-    Boot, FileRef, Offset, PartitionHandle, PartitionSlot, RingIndex, SegmentSeq, Settle, Ticket,
-    Until,
+    FileRef, Offset, PartitionHandle, PartitionSlot, RingIndex, SegmentSeq, Settle, Ticket, Until,
 };
+use append::{place_batches, stretch_of};
 pub use compaction::Carried;
 use index::Index;
 use record::{MetaRecord, ProducerBatch, Records};
@@ -244,12 +244,13 @@ impl Log {
         payload_bytes: usize,
         runs: usize,
     ) -> Result<(), StageError> {
-        let ring = &mut self.rings[usize::from(ring.0)];
+        let place = usize::from(ring.0);
+        let (ring, state, index) = (&mut self.rings[place], &self.state, &self.indexes[place]);
         if ring.is_failing() {
             Err(StageError::Storage)
         } else if payload_bytes > ring.group_bytes_max() || runs > limits::RUNS_PER_GROUP_MAX {
             Err(StageError::TooLarge)
-        } else if ring.make_room(payload_bytes, runs) {
+        } else if ring.make_room(payload_bytes, runs, state, index) {
             Ok(())
         } else {
             Err(full(ring))
@@ -279,16 +280,12 @@ impl Log {
     pub fn append(&mut self, append: &Append<'_>, now: Now) -> Result<Appended, StageError> {
         let boot = self.state.boot;
         let kept = self.is_kept(append.slot);
+        let ring = self.state.partition(append.slot).map(|partition| partition.ring);
+        self.room_in_group(ring.ok_or(StageError::TooLarge)?, append.batches.len(), 1)?;
         let Some(partition) = self.state.partition_mut(append.slot) else {
             return Err(StageError::TooLarge);
         };
         let ring = &mut self.rings[usize::from(partition.ring.0)];
-        if ring.is_failing() {
-            return Err(StageError::Storage);
-        }
-        if !ring.make_room(append.batches.len(), 1) {
-            return Err(full(ring));
-        }
         let staging = ring.stage(append.relaxed_ms.is_none(), None);
         let sync_by = append.relaxed_ms.map(|relaxed_ms| now.mono.plus_ms(relaxed_ms));
         staging.sync_by = staging.sync_by.into_iter().chain(sync_by).min();
@@ -595,37 +592,4 @@ impl Log {
 fn full(ring: &Ring) -> StageError {
     let ticket = ring.closed().map_or(ring.open().ticket, |closed| closed.ticket);
     if ticket <= ring.ticket_failed() { StageError::Storage } else { StageError::Full(ticket) }
-}
-
-/// How many offsets the batches take, and their newest timestamp.
-fn stretch_of(append: &Append<'_>) -> (u32, i64) {
-    let mut records = 0u32;
-    let stamp = append.append_time_ms.or(append.newest_ms);
-    let mut newest_ms = stamp.unwrap_or(i64::MIN);
-    for batch in batch::batches(append.batches) {
-        records += batch.header.last_offset_delta.unsigned_abs() + 1;
-        if stamp.is_none() {
-            newest_ms = newest_ms.max(batch.header.max_timestamp);
-        }
-    }
-    (records, newest_ms)
-}
-
-/// Gives staged batches what the broker gives: offset, leader epoch, and append time.
-fn place_batches(batches: &mut [u8], first: Offset, boot: Boot, append: &Append<'_>) {
-    let mut offset = first;
-    let mut rest = batches;
-    while let Some(header) = BatchHeader::read(rest)
-        && let Some(bytes) = header.batch_bytes()
-        && let Some((batch, behind)) = rest.split_at_mut_checked(bytes)
-    {
-        batch::set_offset(batch, offset.0, boot.0.cast_signed());
-        if let Some(append_time_ms) = append.append_time_ms {
-            batch::set_timestamps(batch, true, append_time_ms);
-        } else if let Some(newest_ms) = append.newest_ms {
-            batch::set_timestamps(batch, false, newest_ms);
-        }
-        offset = offset.plus(header.last_offset_delta.unsigned_abs() + 1);
-        rest = behind;
-    }
 }

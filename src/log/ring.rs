@@ -234,7 +234,7 @@ impl Ring {
         if let Some(job) = self.carry_io(state, index, now) {
             return Some(job);
         }
-        if self.may_close(state, index, now) {
+        if self.may_close(state, index) {
             self.close_open(now);
         }
         // A step that has nothing for the disk leads to another mode; no way leads back here.
@@ -359,8 +359,9 @@ impl Ring {
 
     /// Whether so many bytes of batches in so many runs fit the open group. If they do not, and the
     /// other buffer is free, that becomes the open one: what is staged goes out at once.
-    pub fn make_room(&mut self, bytes: usize, runs: usize) -> bool {
-        if !self.open.has_room(bytes, runs) && !self.open.is_empty() {
+    pub fn make_room(&mut self, bytes: usize, runs: usize, state: &State, index: &Index) -> bool {
+        let full = !self.open.has_room(bytes, runs) && !self.open.is_empty();
+        if full && self.may_close(state, index) {
             self.close_open_now();
         }
         self.open.has_room(bytes, runs)

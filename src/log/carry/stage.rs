@@ -42,7 +42,10 @@ impl Visitor for Stage<'_> {
         let before = before.filter(|(handle, _)| source.joined && *handle == part.handle);
         let from = before.map_or(source.from, |(_, end)| end).min(head.first);
         if self.is_full(found, &part, from) {
-            self.carry.staged_full = true;
+            if self.staging.is_empty() {
+                self.carry.needs = head.bytes as usize;
+            }
+            self.carry.staged_full = !self.staging.is_empty();
             return Seen::Enough;
         }
         match self.carry_batch(window.storage, found, &source, &part) {

@@ -29,6 +29,10 @@ pub(super) struct Plan {
     enabled: bool,
     /// Ordinary groups had their turn.
     turn: bool,
+    /// A pass waits for the larger of the two buffers.
+    large: bool,
+    /// A pass gave it back: those who may wait for it are told with the next job.
+    nudge: bool,
     /// A carried group could not be written: not before this moment again.
     retry: Option<Mono>,
     /// Segments from here up to there are gone through, because the bound was met.
@@ -95,11 +99,17 @@ impl Ring {
         index: &mut Index,
         now: Now,
     ) -> Option<WriteJob> {
-        if self.carry_stops(now) {
+        self.plan.retry = self.plan.retry.filter(|retry| now.mono < *retry);
+        if self.carry_stops() {
             self.pass_end();
-            return None;
         }
         if self.closed.is_some() || self.writer.mode() != Mode::Append {
+            return None;
+        }
+        if std::mem::take(&mut self.plan.nudge) && self.current().is_some() {
+            return Some(self.sync_job());
+        }
+        if self.carry_stops() {
             return None;
         }
         loop {
@@ -122,8 +132,7 @@ impl Ring {
     }
 
     /// Whether compaction rests: at a start, while the disk fails, and when all is written at a stop.
-    fn carry_stops(&mut self, now: Now) -> bool {
-        self.plan.retry = self.plan.retry.filter(|retry| now.mono < *retry);
+    fn carry_stops(&self) -> bool {
         let ends = self.deadlines.is_closing() && self.closed.is_none() && self.open.is_empty();
         !self.plan.enabled
             || ends
@@ -137,20 +146,17 @@ impl Ring {
     fn group_first(&mut self, state: &State, index: &Index, now: Now) -> bool {
         let due = !self.open.is_empty() && self.deadlines.open() <= now.mono;
         let behind = index.dirty_bytes_all() >= self.carried_bytes_max();
-        let first = due
-            && !self.plan.turn
-            && !behind
-            && !self.is_staging()
-            && self.may_close(state, index, now);
+        let first =
+            due && !self.plan.turn && !behind && !self.is_staging() && self.may_close(state, index);
         self.plan.turn |= first;
         first
     }
 
     /// Whether the open group would leave enough room for what is to be carried; or comes first, since
-    /// a held ring promised it the room.
-    pub(super) fn may_close(&mut self, state: &State, index: &Index, now: Now) -> bool {
-        let promised = self.is_held() && self.open.kept;
-        if promised || self.writer.mode() != Mode::Append || self.carry_stops(now) {
+    /// a held ring promised it the room, or a pass needs its buffer.
+    pub(super) fn may_close(&self, state: &State, index: &Index) -> bool {
+        let promised = self.plan.large || (self.is_held() && self.open.kept);
+        if promised || self.writer.mode() != Mode::Append || self.carry_stops() {
             return true;
         }
         let room = self.carry_room(state, index);

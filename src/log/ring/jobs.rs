@@ -103,7 +103,7 @@ impl Ring {
         Quiet::Job(self.small_group(header, None, |bytes, crc| Out::Seal { bytes, crc }))
     }
 
-    fn sync_job(&mut self) -> WriteJob {
+    pub(super) fn sync_job(&mut self) -> WriteJob {
         let file = self.roster.current_mut().file;
         self.out = Some(Out::Sync);
         let (buf, parts, file) = (Box::default(), Vec::new(), self.file(file));

@@ -17,6 +17,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
+use super::rules::{COMPACT, K, V, all, host, lap, put};
 use super::*;
 use crate::host::Sequenced;
 use crate::produce::topic_name;

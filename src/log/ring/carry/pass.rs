@@ -64,6 +64,7 @@ impl Ring {
     /// Ends a pass where it is; what it was to carry is looked at again later.
     pub(super) fn pass_end(&mut self) {
         self.plan.pass = None;
+        self.plan.large = false;
         self.staging_return();
     }
 
@@ -88,6 +89,11 @@ impl Ring {
                 Next::Write => return self.carried_job(state, index, now),
                 Next::Read(Task::Stage(_)) if !self.staging_may(state) => {
                     // What is promised the room of the current segment goes first.
+                    self.plan.turn = true;
+                    return None;
+                }
+                Next::Read(_) if !self.buffer_get() => {
+                    // Who produces has the larger buffer: that goes out first.
                     self.plan.turn = true;
                     return None;
                 }
@@ -203,14 +209,29 @@ impl Ring {
 
     /// Bytes of a carried group that will go to the current segment before the open group can.
     pub(in crate::log::ring) fn carry_ahead(&self) -> u64 {
-        if self.is_staging() { self.group_bytes(self.open.payload_bytes_max()) } else { 0 }
+        if self.is_staging() { self.group_bytes(self.group_bytes_max) } else { 0 }
     }
 
     /// Whether staging may begin: records of a held ring that wait for their group were promised the room
     /// of the current segment.
     fn staging_may(&self, state: &State) -> bool {
-        let group = self.group_bytes(self.open.payload_bytes_max());
+        let group = self.group_bytes(self.group_bytes_max);
         self.is_staging() || !self.open.kept || self.promise_holds(group, state)
+    }
+
+    /// Has the buffer that is needed at hand for an errand; false: something is staged in it.
+    fn buffer_get(&mut self) -> bool {
+        let needs = self.carry.as_ref().map_or(0, |carry| carry.needs);
+        let (open, Some(spare)) = (&mut self.open, &mut self.spare) else {
+            return self.is_staging();
+        };
+        let larger = open.payload_bytes_max() > spare.payload_bytes_max();
+        if spare.payload_bytes_max() < needs && larger && open.is_empty() {
+            spare.reset(open.ticket);
+            std::mem::swap(open, spare);
+        }
+        self.plan.large = spare.payload_bytes_max() < needs.min(self.group_bytes_max);
+        !self.plan.large
     }
 
     /// Gives the group back to those who produce.
@@ -220,6 +241,13 @@ impl Ring {
         {
             staging.reset(Ticket(0));
             carry.staged_full = false;
+            if staging.payload_bytes_max() > self.open.payload_bytes_max() && self.open.is_empty() {
+                // Who found no room in the smaller one waits for its ticket: nothing was in it.
+                self.tickets.written = self.open.ticket;
+                staging.reset(Ticket(self.open.ticket.0 + 1));
+                std::mem::swap(&mut staging, &mut self.open);
+                self.plan.nudge = true;
+            }
             self.spare = Some(staging);
         }
     }
