@@ -53,6 +53,8 @@ pub struct Ring {
     deadlines: Deadlines,
     out: Option<Out>,
     group_bytes_max: usize,
+    /// What the smaller buffer takes.
+    group_bytes_min: usize,
     /// The group that fills, the one on its way, and the third one of the two.
     open: Staging,
     closed: Option<Staging>,
@@ -116,6 +118,7 @@ impl Ring {
             deadlines: Deadlines::default(),
             out: None,
             group_bytes_max: open.payload_bytes_max(),
+            group_bytes_min: small.payload_bytes_max(),
             open,
             closed: None,
             spare: Some(small),
@@ -249,7 +252,8 @@ impl Ring {
                 Mode::Append => match self.sync_or_seal(state, now) {
                     Quiet::Job(job) => return Some(job),
                     Quiet::Nothing => return None,
-                    // The foot says what the seal was to say.
+                    // The foot says what the seal was to say; it is not worth what nobody carried.
+                    Quiet::NoRoom if self.carry_is_last(state, index) => return None,
                     Quiet::NoRoom => self.full(state, index),
                 },
                 Mode::Between(why) => {

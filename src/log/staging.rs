@@ -153,6 +153,24 @@ impl Staging {
         &mut self.buf
     }
 
+    /// Takes all that is in another one, if it fits: this becomes that group, and the other one is empty.
+    pub fn take_over(&mut self, other: &mut Staging) -> bool {
+        let fits = self.is_empty() && self.has_room(other.payload, other.entries.len());
+        if fits {
+            let (meta, payload) = (other.meta.end(), PAYLOAD_AT..PAYLOAD_AT + other.payload);
+            self.buf[..meta].copy_from_slice(&other.buf[..meta]);
+            self.buf[payload.clone()].copy_from_slice(&other.buf[payload]);
+            self.entries.clear();
+            self.entries.extend_from_slice(&other.entries);
+            self.meta = std::mem::take(&mut other.meta);
+            self.payload = other.payload;
+            (self.ticket, self.strict) = (other.ticket, other.strict);
+            (self.sync_by, self.kept) = (other.sync_by, other.kept);
+            other.reset(Ticket(0));
+        }
+        fits
+    }
+
     /// Adds a metadata record.
     pub fn push_meta(&mut self, record: &MetaRecord<'_>) -> Result<(), Full> {
         let window = &mut self.buf[..limits::GROUP_META_BYTES_MAX];

@@ -33,14 +33,23 @@ pub(super) struct Plan {
     large: bool,
     /// A pass gave it back: those who may wait for it are told with the next job.
     nudge: bool,
-    /// A carried group could not be written: not before this moment again.
-    retry: Option<Mono>,
+    /// Nothing is carried for a while.
+    rest: Option<Rest>,
     /// Segments from here up to there are gone through, because the bound was met.
     sweep: Option<(SegmentSeq, SegmentSeq)>,
     /// Bytes of compacted partitions that were appended since the last sweep began.
     swept_since: u64,
     /// So many are needed for the next one.
     sweep_after: u64,
+}
+
+/// A while in which nothing is carried.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rest {
+    pub(super) until: Mono,
+    /// A carried group could not be written. Where there is no more room than for what is to be carried,
+    /// it is tried again sooner.
+    pub(super) failed: bool,
 }
 
 impl Ring {
@@ -89,7 +98,7 @@ impl Ring {
 
     /// When compaction has something to do without anything new.
     pub(super) fn carry_deadline(&self) -> Option<Mono> {
-        self.plan.retry
+        self.plan.rest.map(|rest| rest.until)
     }
 
     /// The next job of compaction, if it comes before the open group.
@@ -99,8 +108,13 @@ impl Ring {
         index: &mut Index,
         now: Now,
     ) -> Option<WriteJob> {
-        self.plan.retry = self.plan.retry.filter(|retry| now.mono < *retry);
-        if self.carry_stops() {
+        let rest = self.plan.rest.take();
+        self.plan.rest = rest.filter(|rest| {
+            let hurries = rest.failed && (self.is_last() || !self.leaves_room(state, index));
+            now.mono < rest.until && !hurries
+        });
+        let stops = self.carry_stops() || self.plan.rest.is_some();
+        if stops {
             self.pass_end();
         }
         if self.closed.is_some() || self.writer.mode() != Mode::Append {
@@ -109,7 +123,7 @@ impl Ring {
         if std::mem::take(&mut self.plan.nudge) && self.current().is_some() {
             return Some(self.sync_job());
         }
-        if self.carry_stops() {
+        if stops {
             return None;
         }
         loop {
@@ -131,21 +145,33 @@ impl Ring {
         }
     }
 
-    /// Whether compaction rests: at a start, while the disk fails, and when all is written at a stop.
+    /// Whether nothing can be carried: at a start, while the disk fails, when all is written at a stop, and
+    /// for a while where there was no room.
     fn carry_stops(&self) -> bool {
         let ends = self.deadlines.is_closing() && self.closed.is_none() && self.open.is_empty();
         !self.plan.enabled
             || ends
             || self.carry.is_none()
-            || self.plan.retry.is_some()
+            || self.plan.rest.is_some_and(|rest| !rest.failed)
             || self.writer.in_episode()
     }
 
+    /// Whether failures took all other files: what is not carried now is lost with the next roll.
+    fn is_last(&self) -> bool {
+        self.roster.file_next().is_none()
+    }
+
+    /// Whether a roll now would lose what compacted topics have in the oldest segment.
+    pub(super) fn carry_is_last(&self, state: &State, index: &Index) -> bool {
+        let oldest = self.roster.live().first();
+        self.is_last() && oldest.is_some_and(|oldest| self.carries(oldest, state, index))
+    }
+
     /// Whether the open group goes out before the next step of a pass. They take turns, unless too much
-    /// was not looked at.
+    /// was not looked at, or this segment is the last.
     fn group_first(&mut self, state: &State, index: &Index, now: Now) -> bool {
         let due = !self.open.is_empty() && self.deadlines.open() <= now.mono;
-        let behind = index.dirty_bytes_all() >= self.carried_bytes_max();
+        let behind = self.is_last() || index.dirty_bytes_all() >= self.carried_bytes_max();
         let first =
             due && !self.plan.turn && !behind && !self.is_staging() && self.may_close(state, index);
         self.plan.turn |= first;
@@ -159,9 +185,24 @@ impl Ring {
         if promised || self.writer.mode() != Mode::Append || self.carry_stops() {
             return true;
         }
+        self.leaves_room(state, index)
+    }
+
+    /// Whether the open group, written to the current segment, leaves the room for what is to be carried.
+    fn leaves_room(&self, state: &State, index: &Index) -> bool {
         let room = self.carry_room(state, index);
         let contents = self.open.contents_bytes_bound(0, 0, 0);
         room == 0 || self.fits(self.group_bytes(contents) + self.alignment + room, state)
+    }
+
+    /// The open group goes out before a pass goes on, since it needs its buffer: to another segment, if
+    /// there is a file and the current one has no room for both.
+    fn open_first(&mut self, state: &State, index: &Index) {
+        let begun = self.current().is_some_and(|current| current.end > current.groups_at);
+        if begun && self.roster.file_next().is_some() && !self.leaves_room(state, index) {
+            self.full(state, index);
+        }
+        self.plan.turn = true;
     }
 
     /// Room that is left in the current segment for what has to be carried while it is the current one.
@@ -174,7 +215,8 @@ impl Ring {
     /// What of a file may have to be carried, and the groups around it.
     fn carried_of(&self, index: &Index, file: FileIndex) -> u64 {
         let bytes = index.dirty_bytes(file) + index.carried().bytes_in(file);
-        bytes + growth_max(bytes) + CARRY_MARGIN_PAGES * self.alignment
+        let groups = bytes / self.group_bytes_min.max(1) as u64;
+        bytes + growth_max(bytes) + (groups + CARRY_MARGIN_PAGES) * self.alignment
     }
 
     /// Whether a live segment has anything that may have to be carried.

@@ -1,6 +1,6 @@
 //! A pass over one segment: what is read next, and what is written.
 
-use super::growth_max;
+use super::{Rest, growth_max};
 use crate::clock::Now;
 use crate::log::carry::{Carry, Task};
 use crate::log::format::FLAG_CARRIED;
@@ -93,8 +93,7 @@ impl Ring {
                     return None;
                 }
                 Next::Read(_) if !self.buffer_get() => {
-                    // Who produces has the larger buffer: that goes out first.
-                    self.plan.turn = true;
+                    self.open_first(state, index);
                     return None;
                 }
                 Next::Read(task) => return self.errand(task, now),
@@ -219,16 +218,19 @@ impl Ring {
         self.is_staging() || !self.open.kept || self.promise_holds(group, state)
     }
 
-    /// Has the buffer that is needed at hand for an errand; false: something is staged in it.
+    /// Has the buffer that is needed at hand for an errand; false: more is staged in it than the smaller
+    /// one can take over.
     fn buffer_get(&mut self) -> bool {
         let needs = self.carry.as_ref().map_or(0, |carry| carry.needs);
         let (open, Some(spare)) = (&mut self.open, &mut self.spare) else {
             return self.is_staging();
         };
         let larger = open.payload_bytes_max() > spare.payload_bytes_max();
-        if spare.payload_bytes_max() < needs && larger && open.is_empty() {
+        if spare.payload_bytes_max() < needs && larger {
             spare.reset(open.ticket);
-            std::mem::swap(open, spare);
+            if open.is_empty() || spare.take_over(open) {
+                std::mem::swap(open, spare);
+            }
         }
         self.plan.large = spare.payload_bytes_max() < needs.min(self.group_bytes_max);
         !self.plan.large
@@ -321,7 +323,7 @@ impl Ring {
             self.plan.examined = Some(seq);
             self.carry_lost(seq);
         } else {
-            self.plan.retry = Some(now.mono.plus_ms(CARRY_RETRY_MS));
+            self.carry_rest(false, now);
         }
     }
 
@@ -345,7 +347,12 @@ impl Ring {
     /// another where the disk takes small groups only.
     pub(in crate::log::ring) fn carried_failed(&mut self, now: Now) {
         self.pass_end();
-        self.plan.retry = Some(now.mono.plus_ms(CARRY_RETRY_MS));
+        self.carry_rest(true, now);
+    }
+
+    fn carry_rest(&mut self, failed: bool, now: Now) {
+        let until = now.mono.plus_ms(CARRY_REST_MS);
+        self.plan.rest = Some(Rest { until, failed });
     }
 
     /// What was carried with the last group; to be given back with [`Ring::carried_return`].
@@ -367,4 +374,4 @@ impl Ring {
 }
 
 /// How long nothing is carried after a carried group could not be written, or found no room.
-const CARRY_RETRY_MS: u64 = 30_000;
+const CARRY_REST_MS: u64 = 30_000;
