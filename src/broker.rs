@@ -84,7 +84,6 @@ pub struct Broker {
     cluster_id: heapless::String<64>,
     retention_next: Mono,
     holds: hold::Holds,
-    mirror_compressed_told: bool,
     /// The newest time that was given to arriving records.
     append_time_newest_ms: i64,
 }
@@ -140,7 +139,6 @@ impl Broker {
             groups,
             decompressor,
             holds: hold::Holds::default(),
-            mirror_compressed_told: false,
             append_time_newest_ms: i64::MIN,
         };
         broker.hold_warn_at_start();

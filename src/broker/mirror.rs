@@ -6,10 +6,13 @@
 //! beside it, and the producer is answered once both are on flash: a report that was lost might
 //! never come again.
 
+use std::sync::Arc;
+
 use super::Broker;
 use super::topics::SHARED_RING;
 use crate::clock::Now;
-use crate::codec::batch;
+use crate::codec::batch::{self, Packed, Record};
+use crate::codec::compression::{Compression, lock};
 use crate::codec::{Decode, Reader};
 use crate::limits;
 use crate::log::record::MetaRecord;
@@ -52,32 +55,39 @@ impl Broker {
         let mirror: heapless::String<{ limits::MIRROR_ALIAS_BYTES_MAX }> =
             self.mirror_of(topic)?.try_into().ok()?;
         let batch = batch::batches(batches).next()?;
-        let Some(records) = batch.records() else {
-            if !std::mem::replace(&mut self.mirror_compressed_told, true) {
-                log::warn!(
-                    "{topic} is compressed, so that what {mirror} has cannot be told, and the ring \
-                     that is held for it will fill: set SOURCE.producer.compression.type = none in \
-                     MirrorMaker's configuration, SOURCE being its name for this cluster"
-                );
-            }
-            return None;
-        };
         let mut ticket = None;
-        for record in records.map_while(Result::ok).take(limits::MIRROR_REPORTS_MAX) {
-            let sync = record.key.zip(record.value);
-            let Some(sync) = sync.and_then(|(key, value)| OffsetSync::read(key, value)) else {
-                continue;
+        if let Some(records) = batch.records() {
+            for record in records.map_while(Result::ok).take(limits::MIRROR_REPORTS_MAX) {
+                ticket = self.mirror_report(&mirror, &record, now).max(ticket);
+            }
+            return ticket;
+        }
+        let compression = Compression::from_number(batch.header.compression())?;
+        let shared = Arc::clone(&self.decompressor);
+        let mut decompressor = lock(&shared);
+        let mut records = Packed::new(&mut decompressor, compression, batch.header, batch.bytes);
+        let mut bytes = [0; REPORT_BYTES_MAX];
+        for _ in 0..limits::MIRROR_REPORTS_MAX {
+            let Some(Ok(length)) = records.copy(&mut bytes) else {
+                break;
             };
-            let partition = self.partition_asked(sync.topic, sync.partition);
-            // What is not here yet was of a topic of the same name that is gone.
-            let Some(partition) = partition.filter(|p| sync.upstream < p.high_watermark.0) else {
-                continue;
-            };
-            let offset = Offset(sync.upstream.saturating_add(1));
-            let record = MetaRecord::Mirrored { mirror: &mirror, handle: partition.handle, offset };
-            ticket = self.log.stage(SHARED_RING, &record, true, now).ok().max(ticket);
+            if let Ok(record) = batch.header.record(&bytes[..length]) {
+                ticket = self.mirror_report(&mirror, &record, now).max(ticket);
+            }
         }
         ticket
+    }
+
+    /// Stages what one record says, if it is a report of something that is here.
+    fn mirror_report(&mut self, mirror: &str, record: &Record<'_>, now: Now) -> Option<Ticket> {
+        let sync = OffsetSync::read(record.key?, record.value?)?;
+        // What is not here yet was of a topic of the same name that is gone.
+        let partition = self
+            .partition_asked(sync.topic, sync.partition)
+            .filter(|partition| sync.upstream < partition.high_watermark.0)?;
+        let offset = Offset(sync.upstream.saturating_add(1));
+        let record = MetaRecord::Mirrored { mirror, handle: partition.handle, offset };
+        self.log.stage(SHARED_RING, &record, true, now).ok()
     }
 }
 
@@ -95,3 +105,7 @@ impl<'a> OffsetSync<'a> {
 
 const PREFIX: &str = "mm2-offset-syncs.";
 const SUFFIX: &str = ".internal";
+
+/// A report names a topic, and is a few numbers beside that. A longer record is none, nor is what stands
+/// behind it in a compressed batch.
+const REPORT_BYTES_MAX: usize = limits::TOPIC_NAME_BYTES_MAX + 64;

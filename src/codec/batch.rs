@@ -95,6 +95,11 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
+    /// A record of this batch that stands in `bytes`, its length included.
+    pub fn record<'a>(&self, bytes: &'a [u8]) -> Result<Record<'a>, Error> {
+        Records { header: *self, left: 1, reader: Reader::new(bytes) }.record()
+    }
+
     /// Reads a header; `None` if there are too few bytes for one. Nothing else is checked.
     #[inline(always)]
     pub fn read(bytes: &[u8]) -> Option<BatchHeader> {

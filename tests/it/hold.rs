@@ -263,11 +263,26 @@ fn reports_that_say_nothing_of_what_is_here_are_passed_over() {
         assert_eq!(sent.unwrap().0, 0);
         rig.position("t", 0)
     };
-    assert_eq!(send(offset_syncs(&reports, 0)), None);
-    // Neither a batch that is compressed, nor one of something else.
-    assert_eq!(send(packed(&offset_syncs(&[("t", 0, 0)], 0), 2)), None);
+    assert_eq!(send(offset_syncs(&reports)), None);
     assert_eq!(send(batch(PLAIN, NOON_MS, &[b"v"])), None);
-    assert_eq!(send(offset_syncs(&[("t", 0, 7), ("t", 0, 0)], 0)).unwrap().0, 1);
+    assert_eq!(send(packed(&batch(PLAIN, NOON_MS, &[&[7; 5000], b"v"]), 2)), None);
+    assert_eq!(send(offset_syncs(&[("t", 0, 7), ("t", 0, 0)])).unwrap().0, 1);
+}
+
+#[test]
+fn reports_in_compressed_batches_are_read() {
+    let mut rig = Rig::new(&["mirror:up"]);
+    create_topic(&mut rig.host, SYNCS, 1, &[]);
+    for codec in 1..=4 {
+        rig.send("t", 0);
+        rig.send("t", 1);
+        let newest = i64::from(codec) - 1;
+        let reports = offset_syncs(&[("t", 0, newest), ("t", 1, newest), ("u", 0, newest)]);
+        let request = produce(-1, SYNCS, &[(0, Some(packed(&reports, codec)))]);
+        assert_eq!(rig.produce(&request).unwrap().0, 0);
+        let had = [0, 1].map(|index| rig.position("t", index).unwrap().0);
+        assert_eq!(had, [newest + 1; 2], "codec {codec}");
+    }
 }
 
 #[test]
@@ -281,7 +296,7 @@ fn a_report_is_answered_once_its_position_is_on_flash_too() {
     let mut rig = Rig::with(config);
     create_topic(&mut rig.host, SYNCS, 1, &[]);
     rig.send("t", 0);
-    let reports = offset_syncs(&[("t", 0, 0)], 0);
+    let reports = offset_syncs(&[("t", 0, 0)]);
     let step = rig.step(&produce(1, SYNCS, &[(0, Some(reports))]));
     let Step::ReplyAfter { until, .. } = step else { panic!("{step:?}") };
     assert!(until.tickets[0].0 > 0 && until.tickets[1].0 > 0 && !until.written);

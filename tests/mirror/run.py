@@ -8,6 +8,7 @@ is compared with what clients produced: keys, values, headers, timestamps, order
 """
 
 import argparse
+import json
 import pathlib
 import re
 import shutil
@@ -30,17 +31,6 @@ WAIT_SECONDS_MAX = 180
 # When records say they are from.
 STAMP = 1_700_000_000_000
 
-# Nothing is written to the source: where MirrorMaker has what it is, is noted in the target.
-BASE = """
-clusters = edge, up
-edge.bootstrap.servers = edge.example:9092
-up.bootstrap.servers = kafka.example:9092
-edge->up.enabled = true
-emit.heartbeats.enabled = false
-offset-syncs.topic.location = target
-offset-syncs.topic.replication.factor = 1
-sync.topic.acls.enabled = false
-"""
 # The target is a single broker, and topics are those of the case.
 HERE_ONLY = """
 replication.factor = 1
@@ -65,6 +55,15 @@ up.session.timeout.ms = 10000
 GROUPS = """
 sync.group.offsets.enabled = true
 """
+# What is on unless docs/mirror.md switches it off.
+HEARTBEATS = """
+emit.heartbeats.enabled = true
+"""
+# Nothing is written to the source: nothing releases a ring that is held for the mirror.
+TARGET_SYNCS = """
+offset-syncs.topic.location = target
+sync.topic.acls.enabled = false
+"""
 # Records alone.
 MINIMAL = """
 emit.checkpoints.enabled = false
@@ -85,7 +84,7 @@ class Mirror(brokers.Broker):
     def __init__(self, directory, alias, source, target, topics, extra=""):
         super().__init__(directory=directory)
         self.properties = self.home / "mirror.properties"
-        text = BASE + HERE_ONLY + IMPATIENT + extra
+        text = documented() + HERE_ONLY + IMPATIENT + extra
         lines = text.replace("edge", alias).splitlines()
         if "emit.offset-syncs.enabled = false" in lines:
             # MirrorMaker refuses settings of what is switched off.
@@ -104,6 +103,12 @@ class Mirror(brokers.Broker):
 
     def answers(self):
         return self.process is not None and self.process.poll() is None
+
+
+def documented():
+    """The shortest configuration of docs/mirror.md."""
+    text = (HERE.parents[1] / "docs" / "mirror.md").read_text()
+    return re.search("```properties\n(.*?)```", text, re.S).group(1)
 
 
 class Bench:
@@ -196,6 +201,16 @@ class Bench:
             found = wait(complete, f"{len(expected)} records of {topic}-{partition}")
             compare(once(found) if twice else found, expected, f"{topic}-{partition}")
 
+    def status(self):
+        """What `brooklet status` says."""
+        command = [self.binary, "status", "--json", "--data", self.source.home / "data"]
+        done = subprocess.run([str(part) for part in command], capture_output=True, timeout=20)
+        return json.loads(done.stdout)
+
+    def hold(self):
+        """What it says of the ring's hold."""
+        return self.status()["rings"]["main"]["hold"]
+
     def close(self):
         """Ends all."""
         for process in (self.mirror, self.source):
@@ -237,9 +252,17 @@ def wait(look, what, seconds=WAIT_SECONDS_MAX):
 # ---- cases -------------------------------------------------------------------------------
 
 
-def target_syncs(bench):
+def default_flags(bench):
     """Every record, key, header and timestamp; new partitions; translated offsets."""
-    everything_arrives(bench, GROUPS)
+    everything_arrives(bench, GROUPS + HEARTBEATS)
+    topics = topics_of(bench.source)
+    if "mm2-offset-syncs.up.internal" not in topics or "heartbeats" not in topics:
+        raise AssertionError(f"MirrorMaker wrote nothing to the source: {topics}")
+
+
+def target_syncs(bench):
+    """The same, and nothing is written to the source."""
+    everything_arrives(bench, GROUPS + TARGET_SYNCS)
     nothing_was_written(bench)
 
 
@@ -419,10 +442,10 @@ def over_a_hole(bench):
         bench.wait_for_all(twice=True)
 
 
-def numbered(bench, topic, mark):
-    """Ten records, one by one."""
+def numbered(bench, topic, mark, count=10):
+    """Some records, one by one."""
     producer = bench.producer()
-    for number in range(10):
+    for number in range(count):
         bench.send(producer, topic, 0, b"k", f"{mark} {number}".encode(), (), STAMP)
         bench.flush(producer)
 
@@ -445,12 +468,93 @@ def lose(bench, topic, other, mark, how):
             raise AssertionError(f"{topic} ends at {behind}, not {end + 3}: nothing was lost")
 
 
+def held_ring(bench):
+    """A full ring keeps all records, and its producers wait, until the mirror comes."""
+    bench.source.start()
+    topic = bench.topic("held", 2)
+    producer = bench.producer(**{"message.timeout.ms": 600_000})
+    # Three times what the ring can hold.
+    total = 3 * 3 * 4 * 1024 * 1024 // 50_000
+
+    def load():
+        for number in range(total):
+            value = b"%d" % number + b" " * 50_000
+            bench.send(producer, topic, number % 2, b"k", value, (), STAMP + number)
+            producer.poll(0)
+
+    loading = threading.Thread(target=load)
+    loading.start()
+    wait(lambda: bench.hold()["is_full"] and bench.hold()["producers_waiting"], "a full ring")
+    hold = bench.hold()
+    if hold["full_percent"] < 80 or hold["for"]["mirror:up"]["never_reported_partitions"] != 2:
+        raise AssertionError(f"status: {hold}")
+    sent = sum(map(len, bench.sent.values()))
+    if sent >= total:
+        raise AssertionError("the ring was never full")
+    # Killed while it is full: nothing goes, and the producer comes back by itself.
+    bench.source.restart("kill")
+    wait(lambda: bench.hold()["is_full"] and bench.hold()["producers_waiting"], "full again")
+    # Its reports are read whatever they are compressed with.
+    bench.start_mirror("edge.producer.compression.type = zstd")
+    loading.join(WAIT_SECONDS_MAX)
+    bench.flush(producer)
+    bench.wait_for_all()
+    wait(lambda: bench.hold()["for"]["mirror:up"]["lag_records"] == 0, "a lag of 0")
+    hold = bench.hold()
+    if hold["is_full"] or hold["producers_waiting"]:
+        raise AssertionError(f"status: {hold}")
+    written = bench.status()["rings"]["main"]["wear"]
+    if written["segments_overwritten"] < 4:
+        raise AssertionError(f"the ring never came round: {written}")
+
+
+def released_by_records(bench):
+    """A ring that is full of what a mirror with its syncs elsewhere has had stays full."""
+    bench.source.start()
+    topic = bench.topic("elsewhere", 1)
+    producer = bench.producer(**{"message.timeout.ms": 30_000})
+    for number in range(3 * 4 * 1024 * 1024 // 50_000 + 200):
+        bench.send(producer, topic, 0, b"k", b"%d" % number + b" " * 50_000, (), STAMP + number)
+        producer.poll(0)
+    wait(lambda: bench.hold()["is_full"], "a full ring")
+    bench.start_mirror(TARGET_SYNCS)
+    producer.flush(60)
+    if not bench.failed:
+        raise AssertionError("the ring was released though nothing was reported to it")
+    bench.failed.clear()
+    bench.wait_for_all()
+    if not bench.hold()["is_full"]:
+        raise AssertionError(f"status: {bench.hold()}")
+
+
+def new_device(bench):
+    """The device is replaced by an empty one: the mirror reads it from its start."""
+    bench.source.start()
+    topic = bench.topic("device", 1)
+    bench.start_mirror()
+    numbered(bench, topic, "the old one", 50)
+    bench.wait_for_all()
+    bench.source.stop("term")
+    shutil.rmtree(bench.source.home / "data")
+    bench.source.start()
+    before = bench.sent.pop((topic, 0))
+    numbered(bench, topic, "the new one", 20)
+    behind = {len(before) + offset: record for offset, record in bench.sent[topic, 0].items()}
+    bench.sent[topic, 0] = before | behind
+    bench.wait_for_all()
+
+
+HELD = ("ring.segments=4", "ring.spares=2", "ring.hold_for=mirror:up")
 CASES = {
+    default_flags: ("ring.segments=4",),
     target_syncs: ("ring.segments=4",),
     minimal: ("ring.segments=4",),
     brooklet_killed: ("ring.segments=8",),
     mirror_killed: ("ring.segments=8",),
     over_a_hole: ("ring.segments=4",),
+    held_ring: HELD,
+    released_by_records: HELD,
+    new_device: ("ring.segments=4",),
 }
 
 

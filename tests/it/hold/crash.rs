@@ -137,7 +137,7 @@ impl Run {
     fn report(&mut self, place: usize, had: i64) {
         let (topic, index) = PARTITIONS[place];
         let until = if self.known.kind == Kind::Mirror {
-            let records = offset_syncs(&[(topic, index, had - 1)], 0);
+            let records = offset_syncs(&[(topic, index, had - 1)]);
             match self.rig.step(&produce(-1, SYNCS, &[(0, Some(records))])) {
                 Step::ReplyAfter { until, .. } => Some(until),
                 Step::Again(_) | Step::Reply { .. } => None,

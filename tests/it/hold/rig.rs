@@ -106,7 +106,7 @@ impl Rig {
         if self.host.broker.log.state().topic_named(SYNCS).is_none() {
             create_topic(&mut self.host, SYNCS, 1, &[]);
         }
-        let records = offset_syncs(&[(topic, index, offset)], 0);
+        let records = offset_syncs(&[(topic, index, offset)]);
         self.produce(&produce(-1, SYNCS, &[(0, Some(records))]))
     }
 
@@ -185,9 +185,8 @@ pub fn commit(group: &str, topic: &str, index: i32, offset: i64) -> OffsetCommit
     request
 }
 
-/// A batch of MirrorMaker's reports, as it encodes them; `codec` is what the batch claims to be
-/// compressed with.
-pub fn offset_syncs(reports: &[(&str, i32, i64)], codec: u8) -> Vec<u8> {
+/// A batch of MirrorMaker's reports, as it encodes them.
+pub fn offset_syncs(reports: &[(&str, i32, i64)]) -> Vec<u8> {
     let mut bytes = batch(PLAIN, NOON_MS, &[]);
     for (i, (topic, index, upstream)) in reports.iter().enumerate() {
         let mut key = (topic.len() as u16).to_be_bytes().to_vec();
@@ -206,7 +205,6 @@ pub fn offset_syncs(reports: &[(&str, i32, i64)], codec: u8) -> Vec<u8> {
     }
     let length = bytes.len() as i32 - 12;
     bytes[8..12].copy_from_slice(&length.to_be_bytes());
-    bytes[22] = codec;
     bytes[23..27].copy_from_slice(&(reports.len() as i32 - 1).to_be_bytes());
     bytes[57..61].copy_from_slice(&(reports.len() as i32).to_be_bytes());
     batch::set_timestamps(&mut bytes, false, NOON_MS);
