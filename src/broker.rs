@@ -11,20 +11,20 @@ pub mod stamps;
 pub(crate) mod testing;
 pub mod topic_config;
 pub mod topics;
+mod unpacker;
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::clock::{Mono, Now};
-use crate::codec::compression::Decompressor;
 use crate::config::Config;
 use crate::error::DiskError;
 use crate::group::{Groups, WaitNext};
-use crate::limits;
 use crate::log::Log;
 use crate::metrics::Metrics;
 pub use crate::types::ConnId;
 use crate::types::{FileRef, Until};
+use unpacker::Unpacker;
 
 /// What a handler may know of the connection that it serves.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +79,7 @@ pub struct Broker {
     /// Consumer groups and their members.
     pub groups: Groups,
     /// Reads what is compressed.
-    pub decompressor: Decompressor,
+    pub unpacker: Unpacker,
     cluster_id: heapless::String<64>,
     retention_next: Mono,
     holds: hold::Holds,
@@ -110,6 +110,8 @@ pub enum JobNext {
         /// End of the range in the buffer.
         to: usize,
     },
+    /// Let everybody else have a turn, then step again.
+    Turn,
     /// Give the buffer back and wait until woken (see [`Broker::woken`]) or until this moment, then step
     /// again with a buffer.
     Sleep(Mono),
@@ -136,7 +138,7 @@ impl Broker {
             metrics: Metrics::default(),
             reads,
             groups,
-            decompressor: Decompressor::new(limits::DECOMPRESSION_WINDOW_BYTES),
+            unpacker: Unpacker::new(),
             holds: hold::Holds::default(),
             mirror_compressed_told: false,
             append_time_newest_ms: i64::MIN,
@@ -187,16 +189,17 @@ impl Broker {
                 WaitNext::Close(why) => JobNext::Close(why),
             };
         }
-        let decompressor = &mut self.decompressor;
-        let step = self.reads.step(&self.log, decompressor, conn, buf, read, now);
+        self.unpacker.turn();
+        let step = self.reads.step(&self.log, &mut self.unpacker, conn, buf, read, now);
         self.metrics.fetches_waiting = self.reads.waiting();
         step
     }
 
-    /// The connection is gone: so is its job.
+    /// The connection is gone: so is its job, and what it was decompressing.
     pub fn job_cancel(&mut self, conn: ConnId) {
         self.groups.cancel(conn);
         self.reads.cancel(conn);
+        self.unpacker.release(conn);
         self.metrics.fetches_waiting = self.reads.waiting();
     }
 

@@ -20,10 +20,10 @@ mod lookup;
 mod plan;
 mod send;
 
+use crate::broker::unpacker::Unpacker;
 use crate::broker::{ConnId, JobNext};
 use crate::clock::{Mono, Now};
 use crate::codec::ErrorCode;
-use crate::codec::compression::Decompressor;
 use crate::config::Config;
 use crate::error::DiskError;
 use crate::limits;
@@ -203,7 +203,7 @@ impl Reads {
     pub fn step(
         &mut self,
         source: &dyn Source,
-        decompressor: &mut Decompressor,
+        unpacker: &mut Unpacker,
         conn: ConnId,
         buf: &mut [u8],
         read: Option<Result<(), DiskError>>,
@@ -219,7 +219,8 @@ impl Reads {
             cursors: &mut self.cursors,
             damage: &mut self.damage,
             gone: &self.gone,
-            decompressor,
+            unpacker,
+            conn,
             now,
         };
         let mut step = job.step(&mut context, buf, read);

@@ -36,7 +36,9 @@ impl<C: Core> Connection<C> {
                     self.peer.partly = partly;
                     self.again(partly.until).await?;
                 }
-                Step::Held(_) => return Err(End::protocol("only producers are held back")),
+                Step::Held(_) | Step::Long => {
+                    return Err(End::protocol("only producers are held back"));
+                }
                 Step::NoReply => {
                     self.wire.net.hub.staged_somewhere();
                     return Ok(());
@@ -141,6 +143,7 @@ impl<C: Core> Connection<C> {
                     }
                 }
                 JobNext::Send { from, to } => self.wire.send(&lease.buf[from..to]).await?,
+                JobNext::Turn => self.wire.turn(Work::Again).await?,
                 JobNext::Sleep(deadline) => return Ok(Some(deadline)),
                 JobNext::Done => return Ok(None),
                 JobNext::Close(text) => {

@@ -27,10 +27,7 @@ impl<C: Core> Connection<C> {
                 }
                 self.wait_unread(frame_bytes).await?;
             }
-            // Of its own, so that a connection without one is no larger for it: no more of these are
-            // under way than there are buffers for their outcomes.
-            let outcomes = self.take(PoolKind::Reply, 0).await?;
-            Box::pin(self.long(frame_bytes, outcomes)).await?;
+            self.long_begin(frame_bytes).await?;
             self.produced();
             return Ok(true);
         }
@@ -51,6 +48,14 @@ impl<C: Core> Connection<C> {
         self.input = Input { limit: frame_bytes, ..Input::begun(lease, here) };
         self.head.take_all();
         Ok(false)
+    }
+
+    /// Carries out a produce request whose beginning is at the front piece by piece.
+    pub(super) async fn long_begin(&mut self, frame_bytes: usize) -> Result<(), End> {
+        let outcomes = self.take(PoolKind::Reply, 0).await?;
+        // Of its own, so that a connection without one is no larger for it: no more of these are
+        // under way than there are buffers for their outcomes.
+        Box::pin(self.long(frame_bytes, outcomes)).await
     }
 
     /// The longest frame that a buffer takes.

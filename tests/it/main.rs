@@ -18,3 +18,4 @@ mod requests;
 mod roll;
 mod tidy;
 mod topic_ids;
+mod turns;

@@ -8,9 +8,9 @@ use super::gone::{Gone, Was};
 use super::lookup::Lookup;
 use super::plan::{Cut, Plan};
 use super::send::Sending;
-use crate::broker::JobNext;
+use crate::broker::unpacker::Unpacker;
+use crate::broker::{ConnId, JobNext};
 use crate::clock::{Mono, Now};
-use crate::codec::compression::Decompressor;
 use crate::error::DiskError;
 use crate::log::read::cursors::Cursors;
 use crate::log::read::damage::{Damage, Range};
@@ -93,7 +93,8 @@ pub(super) struct Context<'a> {
     pub(super) cursors: &'a mut Cursors,
     pub(super) damage: &'a mut Damage,
     pub(super) gone: &'a Gone,
-    pub(super) decompressor: &'a mut Decompressor,
+    pub(super) unpacker: &'a mut Unpacker,
+    pub(super) conn: ConnId,
     pub(super) now: Now,
 }
 

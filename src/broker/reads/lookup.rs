@@ -11,7 +11,7 @@ use super::plan::Cut;
 use super::send::Sending;
 use crate::broker::JobNext;
 use crate::codec::Reader;
-use crate::codec::batch::{BatchHeader, Packed};
+use crate::codec::batch::{BatchHeader, Unread, Walked};
 use crate::codec::compression::Compression;
 use crate::log::read::batch::{self, BatchHead, Batches};
 use crate::log::read::walk::{self, Walk};
@@ -49,6 +49,7 @@ enum Scanned {
     Read(Wanted),
     Found(Offset, i64),
     Nothing,
+    Turn,
 }
 
 impl Job {
@@ -183,8 +184,12 @@ impl Job {
         let scanned = match self.work.lookup.scan?.compression {
             None => self.lookup_scan(buf),
             Some(compression) => self.lookup_packed(context, buf, compression),
-        };
-        match scanned? {
+        }?;
+        if !matches!(scanned, Scanned::Turn) {
+            context.unpacker.release(context.conn);
+        }
+        match scanned {
+            Scanned::Turn => return Some(JobNext::Turn),
             Scanned::Read(wanted) => return Some(self.read(&wanted, buf)),
             Scanned::Found(offset, timestamp_ms) => {
                 self.lookup_found(context, offset, timestamp_ms);
@@ -262,14 +267,19 @@ impl Job {
             Got::Bytes(bytes) => &bytes[..count],
         };
         let header = BatchHeader::read(bytes)?;
-        for record in Packed::new(context.decompressor, compression, header, bytes) {
-            let Ok(record) = record else { return by_header() };
-            let offset = Offset(record.offset);
-            if record.timestamp >= self.work.lookup.target_ms && offset >= from {
-                return Some(Scanned::Found(offset, record.timestamp));
+        loop {
+            match context.unpacker.record(context.conn, compression, header, bytes) {
+                Ok(Walked::Record(record)) => {
+                    let offset = Offset(record.offset);
+                    if record.timestamp >= self.work.lookup.target_ms && offset >= from {
+                        return Some(Scanned::Found(offset, record.timestamp));
+                    }
+                }
+                Ok(Walked::End) | Err(Unread::Trailing) => return Some(Scanned::Nothing),
+                Ok(Walked::Turn) => return Some(Scanned::Turn),
+                Err(_) => return by_header(),
             }
         }
-        Some(Scanned::Nothing)
     }
 
     /// The walk came to its end. The newest timestamp may belong to a record that was deleted:

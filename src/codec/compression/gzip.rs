@@ -1,6 +1,7 @@
 //! gzip: members of deflated bytes, one behind the other.
 
 use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress_with_limit};
 
 use super::window::Window;
@@ -9,9 +10,8 @@ use super::{Trouble, take, take_le};
 /// What deflate keeps between two pieces.
 pub type State = DecompressorOxide;
 
-pub struct Gzip<'a> {
-    state: &'a mut State,
-    rest: &'a [u8],
+pub struct Gzip<S> {
+    rest: S,
     member: Option<Member>,
     /// Nothing was read yet.
     fresh: bool,
@@ -23,41 +23,53 @@ struct Member {
     bytes: u32,
 }
 
-impl<'a> Gzip<'a> {
-    pub fn new(state: &'a mut State, input: &'a [u8]) -> Gzip<'a> {
-        Gzip { state, rest: input, member: None, fresh: true }
+impl<S> Gzip<S> {
+    pub fn map<T>(self, part: &mut impl FnMut(S) -> T) -> Gzip<T> {
+        Gzip { rest: part(self.rest), member: self.member, fresh: self.fresh }
+    }
+}
+
+impl<'a> Gzip<&'a [u8]> {
+    pub fn new(input: &'a [u8]) -> Gzip<&'a [u8]> {
+        Gzip { rest: input, member: None, fresh: true }
     }
 
-    pub fn fill(&mut self, window: &mut Window) -> Result<(), Trouble> {
-        while window.room() > 0 {
+    /// Makes a piece; false: nothing comes behind it.
+    pub fn fill(&mut self, state: &mut State, window: &mut Window) -> Result<bool, Trouble> {
+        while !window.is_full() {
             if self.member.is_none() {
                 // Behind a member another one may follow; what else does is ignored, as Java does.
                 if !self.fresh && !self.rest.starts_with(&MAGIC) {
-                    return Ok(());
+                    return Ok(false);
                 }
                 self.fresh = false;
                 self.header()?;
-                self.state.init();
+                state.init();
                 self.member = Some(Member { digest: CRC.digest(), bytes: 0 });
             }
-            self.inflate(window)?;
+            self.inflate(state, window)?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn inflate(&mut self, window: &mut Window) -> Result<(), Trouble> {
+    fn inflate(&mut self, state: &mut State, window: &mut Window) -> Result<(), Trouble> {
         let Some(member) = &mut self.member else {
             return Ok(());
         };
+        // Tables that nothing is decoded with take as long as output: not too many of them at once.
+        let input = &self.rest[..self.rest.len().min(INPUT_BYTES_MAX)];
+        let more = input.len() < self.rest.len();
+        let flags = if more { TINFL_FLAG_HAS_MORE_INPUT } else { 0 };
         let (ring, at, room) = window.ring_mut();
-        let (status, read, written) =
-            decompress_with_limit(self.state, self.rest, ring, at, room, 0);
+        let (status, read, written) = decompress_with_limit(state, input, ring, at, room, flags);
         take(&mut self.rest, read)?;
         member.digest.update(&ring[at..at + written]);
         member.bytes = member.bytes.wrapping_add(written as u32);
         window.advance(written);
+        window.charge(read * WORK_PER_INPUT);
         match status {
             TINFLStatus::HasMoreOutput => Ok(()),
+            TINFLStatus::NeedsMoreInput if more => Ok(()),
             TINFLStatus::Done => self.trailer(),
             _ => Err(Trouble::Corrupt),
         }
@@ -93,6 +105,13 @@ impl<'a> Gzip<'a> {
         if right { Ok(()) } else { Err(Trouble::Corrupt) }
     }
 }
+
+/// Bytes of input that are read at once.
+const INPUT_BYTES_MAX: usize = 4096;
+
+/// What a byte of input costs, in bytes of output: a block that brings its own code takes microseconds,
+/// and has twenty bytes at the least.
+const WORK_PER_INPUT: usize = 4;
 
 /// The polynomial of gzip and zip, with one table of 1 KiB.
 static CRC: crc::Crc<u32, crc::Table<1>> =

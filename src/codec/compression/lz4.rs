@@ -5,8 +5,8 @@ use super::window::Window;
 use super::xxhash::xxh32;
 use super::{Trouble, take, take_le};
 
-pub struct Lz4<'a> {
-    rest: &'a [u8],
+pub struct Lz4<S> {
+    rest: S,
     state: State,
     /// Of the frame: bytes of a block's output at the most.
     block_bytes_max: u64,
@@ -15,10 +15,10 @@ pub struct Lz4<'a> {
     /// Of the frame: checksums follow blocks.
     checksums: bool,
     /// Of the block: what was not read.
-    block: &'a [u8],
+    block: S,
     /// Of the block: where its output begins.
     begin: u64,
-    literal: &'a [u8],
+    literal: S,
     /// Distance and length of what is to be copied, behind the literal.
     copy: (usize, usize),
 }
@@ -34,8 +34,24 @@ enum State {
     End,
 }
 
-impl<'a> Lz4<'a> {
-    pub fn new(input: &'a [u8]) -> Lz4<'a> {
+impl<S> Lz4<S> {
+    pub fn map<T>(self, part: &mut impl FnMut(S) -> T) -> Lz4<T> {
+        Lz4 {
+            rest: part(self.rest),
+            state: self.state,
+            block_bytes_max: self.block_bytes_max,
+            independent: self.independent,
+            checksums: self.checksums,
+            block: part(self.block),
+            begin: self.begin,
+            literal: part(self.literal),
+            copy: self.copy,
+        }
+    }
+}
+
+impl<'a> Lz4<&'a [u8]> {
+    pub fn new(input: &'a [u8]) -> Lz4<&'a [u8]> {
         Lz4 {
             rest: input,
             state: State::Begin,
@@ -49,11 +65,12 @@ impl<'a> Lz4<'a> {
         }
     }
 
-    pub fn fill(&mut self, window: &mut Window) -> Result<(), Trouble> {
+    /// Makes a piece; false: nothing comes behind it.
+    pub fn fill(&mut self, window: &mut Window) -> Result<bool, Trouble> {
         loop {
             let room = window.room();
             if room == 0 || self.state == State::End {
-                return Ok(());
+                return Ok(self.state != State::End);
             } else if !self.literal.is_empty() {
                 let some = self.literal.len().min(room);
                 window.put(take(&mut self.literal, some)?);

@@ -3,45 +3,55 @@
 use super::window::Window;
 use super::{Trouble, take, take_le};
 
-pub struct Snappy<'a> {
+pub struct Snappy<S> {
     /// A raw stream that was not begun.
-    whole: Option<&'a [u8]>,
+    whole: Option<S>,
     /// The blocks behind the one that is read.
-    rest: &'a [u8],
-    block: Block<'a>,
+    rest: S,
+    block: Block<S>,
 }
 
 /// A raw stream, as far as it was not read.
 #[derive(Default)]
-struct Block<'a> {
-    input: &'a [u8],
+struct Block<S> {
+    input: S,
     /// Where its output begins: nothing before that is looked back on.
     begin: u64,
     /// Output that its elements still owe.
     owed: u64,
-    literal: &'a [u8],
+    literal: S,
     /// Distance and length of what is to be copied.
     copy: (usize, usize),
 }
 
-impl<'a> Snappy<'a> {
-    pub fn new(input: &'a [u8]) -> Snappy<'a> {
+impl<S> Snappy<S> {
+    pub fn map<T>(self, part: &mut impl FnMut(S) -> T) -> Snappy<T> {
+        let Block { input, begin, owed, literal, copy } = self.block;
+        let (input, literal) = (part(input), part(literal));
+        let block = Block { input, begin, owed, literal, copy };
+        Snappy { whole: self.whole.map(&mut *part), rest: part(self.rest), block }
+    }
+}
+
+impl<'a> Snappy<&'a [u8]> {
+    pub fn new(input: &'a [u8]) -> Snappy<&'a [u8]> {
         let framed = input.starts_with(MAGIC);
         let (whole, rest) = if framed { (None, input) } else { (Some(input), &[][..]) };
         Snappy { whole, rest, block: Block::default() }
     }
 
-    pub fn fill(&mut self, window: &mut Window) -> Result<(), Trouble> {
+    /// Makes a piece; false: nothing comes behind it.
+    pub fn fill(&mut self, window: &mut Window) -> Result<bool, Trouble> {
         while window.room() > 0 {
             if self.block.fill(window)? {
                 continue;
             }
             let Some(input) = self.block_next()? else {
-                return Ok(());
+                return Ok(false);
             };
             self.block = Block::new(input, window.written())?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn block_next(&mut self) -> Result<Option<&'a [u8]>, Trouble> {
@@ -61,8 +71,8 @@ impl<'a> Snappy<'a> {
     }
 }
 
-impl<'a> Block<'a> {
-    fn new(mut input: &'a [u8], begin: u64) -> Result<Block<'a>, Trouble> {
+impl<'a> Block<&'a [u8]> {
+    fn new(mut input: &'a [u8], begin: u64) -> Result<Block<&'a [u8]>, Trouble> {
         let mut owed = 0;
         for shift in (0..).step_by(7) {
             let byte = take(&mut input, 1)?[0];

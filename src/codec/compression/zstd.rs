@@ -23,15 +23,14 @@ pub struct Tables {
     match_lengths: fse::Table<512>,
 }
 
-pub struct Zstd<'a> {
-    tables: &'a mut Tables,
-    rest: &'a [u8],
+pub struct Zstd<S> {
+    rest: S,
     frame: Option<Frame>,
     /// Nothing was read yet.
     fresh: bool,
-    block: Block<'a>,
-    literals: Literals<'a>,
-    sequences: Sequences<'a>,
+    block: Block<S>,
+    literals: Literals<S>,
+    sequences: Sequences<S>,
     /// Literals that come next.
     literal_bytes: usize,
     /// Distance and length of what is to be copied behind them.
@@ -55,9 +54,9 @@ struct Frame {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Block<'a> {
+enum Block<S> {
     Between,
-    Raw(&'a [u8]),
+    Raw(S),
     Repeat(u8, usize),
     /// Where the output of one that is compressed must end at the latest.
     Compressed(u64),
@@ -65,18 +64,39 @@ enum Block<'a> {
 
 /// What a block's sequences are read from.
 #[derive(Default)]
-struct Sequences<'a> {
+struct Sequences<S> {
     left: u32,
-    bits: Backward<'a>,
+    bits: Backward<S>,
     literal_length: usize,
     offset: usize,
     match_length: usize,
 }
 
-impl<'a> Zstd<'a> {
-    pub fn new(tables: &'a mut Tables, input: &'a [u8]) -> Zstd<'a> {
+impl<S> Zstd<S> {
+    pub fn map<T>(self, part: &mut impl FnMut(S) -> T) -> Zstd<T> {
+        let Sequences { left, bits, literal_length, offset, match_length } = self.sequences;
+        let bits = bits.map(part);
         Zstd {
-            tables,
+            rest: part(self.rest),
+            frame: self.frame,
+            fresh: self.fresh,
+            block: match self.block {
+                Block::Between => Block::Between,
+                Block::Raw(bytes) => Block::Raw(part(bytes)),
+                Block::Repeat(byte, left) => Block::Repeat(byte, left),
+                Block::Compressed(end_max) => Block::Compressed(end_max),
+            },
+            literals: self.literals.map(part),
+            sequences: Sequences { left, bits, literal_length, offset, match_length },
+            literal_bytes: self.literal_bytes,
+            copy: self.copy,
+        }
+    }
+}
+
+impl<'a> Zstd<&'a [u8]> {
+    pub fn new(input: &'a [u8]) -> Zstd<&'a [u8]> {
+        Zstd {
             rest: input,
             frame: None,
             fresh: true,
@@ -88,12 +108,13 @@ impl<'a> Zstd<'a> {
         }
     }
 
-    pub fn fill(&mut self, window: &mut Window) -> Result<(), Trouble> {
+    /// Makes a piece; false: nothing comes behind it.
+    pub fn fill(&mut self, tables: &mut Tables, window: &mut Window) -> Result<bool, Trouble> {
         loop {
             let room = window.room();
-            if room == 0 {
+            if window.is_full() {
                 self.sum(window);
-                return Ok(());
+                return Ok(true);
             }
             match &mut self.block {
                 Block::Raw(bytes) => {
@@ -113,11 +134,11 @@ impl<'a> Zstd<'a> {
                 }
                 Block::Compressed(end_max) => {
                     let end_max = *end_max;
-                    self.step(window, end_max)?;
+                    self.step(tables, window, end_max)?;
                 }
                 Block::Between => {
-                    if !self.block_next(window)? {
-                        return Ok(());
+                    if !self.block_next(tables, window)? {
+                        return Ok(false);
                     }
                 }
             }
@@ -125,18 +146,18 @@ impl<'a> Zstd<'a> {
     }
 
     /// Goes one step further in a block.
-    fn step(&mut self, window: &mut Window, end_max: u64) -> Result<(), Trouble> {
+    fn step(&mut self, tables: &Tables, window: &mut Window, end_max: u64) -> Result<(), Trouble> {
         let room = window.room();
         if self.literal_bytes > 0 {
             let some = self.literal_bytes.min(room);
-            self.literals.put(&self.tables.huffman, window, some)?;
+            self.literals.put(&tables.huffman, window, some)?;
             self.literal_bytes -= some;
         } else if self.copy.1 > 0 {
             let some = self.copy.1.min(room);
             window.copy(self.copy.0, some)?;
             self.copy.1 -= some;
         } else if self.sequences.left > 0 {
-            self.sequence(window.written(), end_max)?;
+            self.sequence(tables, window.written(), end_max)?;
         } else if self.literals.left() > 0 {
             self.literal_bytes = self.literals.left();
             let end = window.written() + self.literal_bytes as u64;
@@ -150,11 +171,11 @@ impl<'a> Zstd<'a> {
     }
 
     /// Reads on to the next block; false if there is none.
-    fn block_next(&mut self, window: &Window) -> Result<bool, Trouble> {
+    fn block_next(&mut self, tables: &mut Tables, window: &mut Window) -> Result<bool, Trouble> {
         self.sum(window);
         let written = window.written();
         let Some(frame) = &mut self.frame else {
-            return self.frame_next(written);
+            return self.frame_next(tables, written);
         };
         if frame.last_block {
             if frame.content_bytes.is_some_and(|bytes| bytes != written - frame.begin) {
@@ -184,7 +205,8 @@ impl<'a> Zstd<'a> {
             2 => {
                 let end_max = written + frame.block_bytes_max;
                 let block = take(&mut self.rest, bytes)?;
-                self.compressed(block)?;
+                self.compressed(tables, block)?;
+                window.charge(BLOCK_WORK);
                 Block::Compressed(end_max)
             }
             _ => return Err(Trouble::Corrupt),
@@ -203,7 +225,7 @@ impl<'a> Zstd<'a> {
         }
     }
 
-    fn frame_next(&mut self, written: u64) -> Result<bool, Trouble> {
+    fn frame_next(&mut self, tables: &mut Tables, written: u64) -> Result<bool, Trouble> {
         if self.rest.is_empty() && !self.fresh {
             return Ok(false);
         }
@@ -239,10 +261,10 @@ impl<'a> Zstd<'a> {
         } else if window_bytes > WINDOW_BYTES_MAX {
             return Err(Trouble::Corrupt);
         }
-        self.tables.huffman.forget();
-        self.tables.literal_lengths.forget();
-        self.tables.offsets.forget();
-        self.tables.match_lengths.forget();
+        tables.huffman.forget();
+        tables.literal_lengths.forget();
+        tables.offsets.forget();
+        tables.match_lengths.forget();
         self.frame = Some(Frame {
             begin: written,
             content_bytes: (size > 0).then_some(content_bytes),
@@ -256,8 +278,8 @@ impl<'a> Zstd<'a> {
     }
 
     /// Begins a compressed block.
-    fn compressed(&mut self, mut block: &'a [u8]) -> Result<(), Trouble> {
-        self.literals = Literals::read(&mut block, &mut self.tables.huffman)?;
+    fn compressed(&mut self, tables: &mut Tables, mut block: &'a [u8]) -> Result<(), Trouble> {
+        self.literals = Literals::read(&mut block, &mut tables.huffman)?;
         let count = match take_le(&mut block, 1)? as u32 {
             count @ 0..128 => count,
             255 => take_le(&mut block, 2)? as u32 + 0x7f00,
@@ -271,7 +293,6 @@ impl<'a> Zstd<'a> {
         if modes & 3 != 0 {
             return Err(Trouble::Corrupt);
         }
-        let tables = &mut *self.tables;
         tables.literal_lengths.read(modes >> 6, &mut block, &LITERAL_LENGTHS)?;
         tables.offsets.read(modes >> 4 & 3, &mut block, &OFFSETS)?;
         tables.match_lengths.read(modes >> 2 & 3, &mut block, &MATCH_LENGTHS)?;
@@ -284,13 +305,13 @@ impl<'a> Zstd<'a> {
     }
 
     /// Reads the next sequence.
-    fn sequence(&mut self, written: u64, end_max: u64) -> Result<(), Trouble> {
+    fn sequence(&mut self, tables: &Tables, written: u64, end_max: u64) -> Result<(), Trouble> {
         let frame = self.frame.as_mut().ok_or(Trouble::Corrupt)?;
         let sequences = &mut self.sequences;
         let bits = &mut sequences.bits;
-        let literal = self.tables.literal_lengths.at(sequences.literal_length);
-        let offset = self.tables.offsets.at(sequences.offset);
-        let length = self.tables.match_lengths.at(sequences.match_length);
+        let literal = tables.literal_lengths.at(sequences.literal_length);
+        let offset = tables.offsets.at(sequences.offset);
+        let length = tables.match_lengths.at(sequences.match_length);
 
         let offset_value = (1_usize << offset.symbol) + bits.take(offset.symbol) as usize;
         let match_bytes = of_code(length.symbol, &MATCH_CODES, bits)?;
@@ -318,7 +339,7 @@ impl<'a> Zstd<'a> {
 }
 
 /// What a code of a length stands for, with the bits that belong to it.
-fn of_code(code: u8, codes: &[(u32, u8)], bits: &mut Backward<'_>) -> Result<usize, Trouble> {
+fn of_code(code: u8, codes: &[(u32, u8)], bits: &mut Backward<&[u8]>) -> Result<usize, Trouble> {
     let (base, more) = *codes.get(usize::from(code)).ok_or(Trouble::Corrupt)?;
     Ok((base + bits.take(more)) as usize)
 }
@@ -351,6 +372,9 @@ const SINGLE_SEGMENT: u8 = 1 << 5;
 const RESERVED: u8 = 1 << 3;
 const CHECKSUM: u8 = 1 << 2;
 const BLOCK_BYTES_MAX: u64 = 128 * 1024;
+
+/// What the tables of a block cost, in bytes of output.
+const BLOCK_WORK: usize = 1024;
 
 /// Decoders refuse a frame that wants more, unless they are told otherwise.
 const WINDOW_BYTES_MAX: u64 = 128 << 20;

@@ -37,6 +37,8 @@ pub struct Rig {
     /// Called once, after the next read but so many.
     pub after_read: Option<fn(&mut Rig)>,
     pub after_reads: u32,
+    /// How often others had a turn.
+    pub turns: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +103,7 @@ impl Rig {
             sent: Vec::new(),
             after_read: None,
             after_reads: 0,
+            turns: 0,
         };
         let record = MetaRecord::TopicCreate {
             id: TopicId([1; 16]),
@@ -218,6 +221,7 @@ impl Rig {
                     }
                 }
                 JobNext::Send { from, to } => self.sent.extend_from_slice(&buf[from..to]),
+                JobNext::Turn => self.turns += 1,
                 JobNext::Sleep(until) => {
                     buf.fill(0xee);
                     break Outcome::Sleep(until);

@@ -4,15 +4,21 @@ use crate::codec::compression::Trouble;
 
 /// What is left of such bits.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Backward<'a> {
-    bytes: &'a [u8],
+pub struct Backward<S> {
+    bytes: S,
     left: usize,
     overrun: bool,
 }
 
-impl<'a> Backward<'a> {
+impl<S> Backward<S> {
+    pub fn map<T>(self, part: &mut impl FnMut(S) -> T) -> Backward<T> {
+        Backward { bytes: part(self.bytes), left: self.left, overrun: self.overrun }
+    }
+}
+
+impl<'a> Backward<&'a [u8]> {
     /// The highest bit that is set in the last byte is where they begin.
-    pub fn new(bytes: &'a [u8]) -> Result<Backward<'a>, Trouble> {
+    pub fn new(bytes: &'a [u8]) -> Result<Backward<&'a [u8]>, Trouble> {
         match bytes.last() {
             None | Some(0) => Err(Trouble::Corrupt),
             Some(last) => {

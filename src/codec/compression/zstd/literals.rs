@@ -7,29 +7,47 @@ use crate::codec::compression::{Trouble, take, take_le};
 
 /// The literals that were not handed out yet.
 #[derive(Default)]
-pub struct Literals<'a> {
+pub struct Literals<S> {
     left: usize,
-    kind: Kind<'a>,
+    kind: Kind<S>,
 }
 
 #[derive(Default)]
-enum Kind<'a> {
+enum Kind<S> {
     #[default]
     None,
-    Raw(&'a [u8]),
+    Raw(S),
     Repeat(u8),
     Streams {
-        bits: Backward<'a>,
+        bits: Backward<S>,
         /// Literals that are left in the stream, and of those behind it in each but the last.
         left: usize,
         each: usize,
-        behind: [&'a [u8]; 3],
+        behind: [S; 3],
     },
 }
 
-impl<'a> Literals<'a> {
+impl<S> Literals<S> {
+    pub fn map<T>(self, part: &mut impl FnMut(S) -> T) -> Literals<T> {
+        let kind = match self.kind {
+            Kind::None => Kind::None,
+            Kind::Raw(bytes) => Kind::Raw(part(bytes)),
+            Kind::Repeat(byte) => Kind::Repeat(byte),
+            Kind::Streams { bits, left, each, behind } => {
+                let (bits, behind) = (bits.map(part), behind.map(&mut *part));
+                Kind::Streams { bits, left, each, behind }
+            }
+        };
+        Literals { left: self.left, kind }
+    }
+}
+
+impl<'a> Literals<&'a [u8]> {
     /// Reads a block's section of literals, and the code if it brings one.
-    pub fn read(block: &mut &'a [u8], huffman: &mut Huffman) -> Result<Literals<'a>, Trouble> {
+    pub fn read(
+        block: &mut &'a [u8],
+        huffman: &mut Huffman,
+    ) -> Result<Literals<&'a [u8]>, Trouble> {
         let first = *block.first().ok_or(Trouble::Corrupt)?;
         let (kind, format) = (first & 3, first >> 2 & 3);
         if kind < 2 {
@@ -55,7 +73,11 @@ impl<'a> Literals<'a> {
         Literals::streams(left, section, format != 0)
     }
 
-    fn streams(left: usize, mut section: &'a [u8], four: bool) -> Result<Literals<'a>, Trouble> {
+    fn streams(
+        left: usize,
+        mut section: &'a [u8],
+        four: bool,
+    ) -> Result<Literals<&'a [u8]>, Trouble> {
         let (mut streams, mut each) = ([&[][..]; 4], left);
         if four {
             each = left.div_ceil(4);
@@ -147,7 +169,7 @@ impl Huffman {
         self.bits = 0;
     }
 
-    fn put(&self, bits: &mut Backward<'_>, window: &mut Window, count: usize) {
+    fn put(&self, bits: &mut Backward<&[u8]>, window: &mut Window, count: usize) {
         let (ring, at, _) = window.ring_mut();
         for byte in &mut ring[at..at + count] {
             let entry = self.table[bits.peek(self.bits) as usize];
