@@ -112,6 +112,11 @@ pub enum JobNext {
     },
     /// Let everybody else have a turn, then step again.
     Turn,
+    /// Give the buffer back, and step again with a large one, or with one of the usual length.
+    Buffer {
+        /// Whether it is to be a large one.
+        large: bool,
+    },
     /// Give the buffer back and wait until woken (see [`Broker::woken`]) or until this moment, then step
     /// again with a buffer.
     Sleep(Mono),
@@ -170,7 +175,7 @@ impl Broker {
     }
 
     /// Goes on with the job of a connection. `buf` is the leased buffer, whose contents are kept
-    /// between steps except over a sleep; `read` is the outcome of the read asked for last.
+    /// between steps except over a sleep or where it is another one; `read` is the outcome of the read asked for last.
     pub fn job_step(
         &mut self,
         conn: ConnId,

@@ -4,7 +4,8 @@
 //! The large buffers are those for the records of one partition of a long produce request
 //! (`limits::LEASE_BYTES`). Neither kind keeps them from the other: whoever has one waits only for
 //! its socket, where a client that is slow is cut off while another wants it, for a sync, or, at most
-//! a second while others want it, for room in a held ring. Members that wait for their group hold none.
+//! a second while others want it, for room in a held ring; and look-ups that read a long batch in it wait
+//! only for the disk. Members that wait for their group hold none.
 
 use super::connection::{Connection, Input, SIZE_BYTES};
 use super::core::Core;

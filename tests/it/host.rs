@@ -206,6 +206,10 @@ impl Host {
                 }
                 JobNext::Send { from, to } => answer.extend_from_slice(&buf[from..to]),
                 JobNext::Turn => {}
+                JobNext::Buffer { large } => {
+                    let long = self.broker.config.message_max_bytes;
+                    buf.resize(if large { long } else { 64 << 10 }, 0);
+                }
                 JobNext::Sleep(deadline) => self.pass_us(deadline.since_us(self.now.mono)),
                 JobNext::Done => return Ok(answer),
                 JobNext::Close(why) => return Err(why),

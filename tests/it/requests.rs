@@ -361,6 +361,11 @@ impl World {
                 }
                 JobNext::Send { from, to } => sent.extend_from_slice(&buf[from..to]),
                 JobNext::Turn => {}
+                JobNext::Buffer { large } => {
+                    let long = self.broker.config.message_max_bytes;
+                    buf.resize(if large { long } else { 64 << 10 }, 0);
+                    buf.fill(0xee);
+                }
                 JobNext::Sleep(until) => {
                     assert!(until > self.now.mono, "{}", shown(&frame));
                     self.clients[usize::from(conn)] = Client::Asleep { frame, until };

@@ -151,7 +151,7 @@ impl Stage {
         }
     }
 
-    /// Checks the records of one partition; none: see [`crate::broker::unpacker::Unpacker::check`].
+    /// Checks the records of one partition; none: see `Unpacker::check`.
     #[inline(never)]
     pub fn check(
         &self,
