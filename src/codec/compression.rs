@@ -57,7 +57,7 @@ pub struct Decompressor {
     window: Window,
     inflate: Box<gzip::State>,
     zstd: Box<zstd::Tables>,
-    decoder: Decoder<Part>,
+    decoder: Decoder,
     /// Work that is left in this turn; and all that was done.
     left: u32,
     worked: u64,
@@ -85,30 +85,27 @@ impl Decompressor {
     /// Begins with the output of `input`.
     pub fn open(&mut self, compression: Compression, input: &[u8]) {
         self.window.begin();
-        let decoder = match compression {
-            Compression::Gzip => Decoder::Gzip(gzip::Gzip::new(input)),
+        let all = Part::of(input, input);
+        self.decoder = match compression {
+            Compression::Gzip => Decoder::Gzip(gzip::Gzip::new(all)),
             Compression::Snappy => Decoder::Snappy(snappy::Snappy::new(input)),
-            Compression::Lz4 => Decoder::Lz4(lz4::Lz4::new(input)),
-            Compression::Zstd => Decoder::Zstd(zstd::Zstd::new(input)),
+            Compression::Lz4 => Decoder::Lz4(lz4::Lz4::new(all)),
+            Compression::Zstd => Decoder::Zstd(zstd::Zstd::new(all)),
         };
-        self.decoder = decoder.map(&mut |slice| Part::of(slice, input));
     }
 
     /// Goes on to the next piece of the output of `input`, the same as it was opened with; false: there
     /// was none any more. It has at most [`PIECE_BYTES_MAX`] bytes, and may have none.
     pub fn next_piece(&mut self, input: &[u8]) -> Result<bool, Trouble> {
         self.window.piece_begin();
-        let decoder = std::mem::replace(&mut self.decoder, Decoder::None);
-        let mut decoder = decoder.map(&mut |part: Part| part.in_input(input));
         let window = &mut self.window;
-        let filled = match &mut decoder {
+        let filled = match &mut self.decoder {
             Decoder::None => Ok(false),
-            Decoder::Gzip(gzip) => gzip.fill(&mut self.inflate, window),
-            Decoder::Snappy(snappy) => snappy.fill(window),
-            Decoder::Lz4(lz4) => lz4.fill(window),
-            Decoder::Zstd(zstd) => zstd.fill(&mut self.zstd, window),
+            Decoder::Gzip(gzip) => gzip.fill(&mut self.inflate, window, input),
+            Decoder::Snappy(snappy) => snappy.fill(window, input),
+            Decoder::Lz4(lz4) => lz4.fill(window, input),
+            Decoder::Zstd(zstd) => zstd.fill(&mut self.zstd, window, input),
         };
-        self.decoder = decoder.map(&mut |slice| Part::of(slice, input));
         let work = self.window.work();
         self.worked += u64::from(work);
         self.left = self.left.saturating_sub(work);
@@ -136,33 +133,21 @@ impl Decompressor {
     }
 }
 
-/// What a codec keeps between two pieces, with the parts of its input that it still has to read.
+/// What a codec keeps between two pieces.
 #[expect(clippy::large_enum_variant, reason = "there is one")]
-enum Decoder<S> {
+enum Decoder {
     None,
-    Gzip(gzip::Gzip<S>),
-    Snappy(snappy::Snappy<S>),
-    Lz4(lz4::Lz4<S>),
-    Zstd(zstd::Zstd<S>),
+    Gzip(gzip::Gzip),
+    Snappy(snappy::Snappy),
+    Lz4(lz4::Lz4),
+    Zstd(zstd::Zstd),
 }
 
-impl<S> Decoder<S> {
-    fn map<T>(self, part: &mut impl FnMut(S) -> T) -> Decoder<T> {
-        match self {
-            Decoder::None => Decoder::None,
-            Decoder::Gzip(gzip) => Decoder::Gzip(gzip.map(part)),
-            Decoder::Snappy(snappy) => Decoder::Snappy(snappy.map(part)),
-            Decoder::Lz4(lz4) => Decoder::Lz4(lz4.map(part)),
-            Decoder::Zstd(zstd) => Decoder::Zstd(zstd.map(part)),
-        }
-    }
-}
-
-/// A part of the input, while nothing of it is borrowed.
-#[derive(Debug, Default, Clone, Copy)]
+/// A part of the input, of which nothing is borrowed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Part {
     from: u32,
-    bytes: u32,
+    to: u32,
 }
 
 impl Part {
@@ -172,12 +157,39 @@ impl Part {
             return Part::default();
         }
         let from = slice.as_ptr().addr() - input.as_ptr().addr();
-        Part { from: from as u32, bytes: slice.len() as u32 }
+        Part { from: from as u32, to: (from + slice.len()) as u32 }
     }
 
-    fn in_input(self, input: &[u8]) -> &[u8] {
-        let rest = input.get(self.from as usize..).unwrap_or_default();
-        rest.get(..self.bytes as usize).unwrap_or_default()
+    fn bytes(self, input: &[u8]) -> &[u8] {
+        input.get(self.from as usize..self.to as usize).unwrap_or_default()
+    }
+
+    fn len(self) -> usize {
+        (self.to - self.from) as usize
+    }
+
+    fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes `count` bytes off the front.
+    fn split(&mut self, count: usize) -> Result<Part, Trouble> {
+        if count > self.len() {
+            return Err(Trouble::Corrupt);
+        }
+        let head = Part { to: self.from + count as u32, ..*self };
+        self.from = head.to;
+        Ok(head)
+    }
+
+    /// The same, to be read now.
+    fn take<'a>(&mut self, input: &'a [u8], count: usize) -> Result<&'a [u8], Trouble> {
+        Ok(self.split(count)?.bytes(input))
+    }
+
+    /// Takes a little-endian number of `count` bytes (at most 8) off the front.
+    fn take_le(&mut self, input: &[u8], count: usize) -> Result<u64, Trouble> {
+        take_le(&mut self.take(input, count)?, count)
     }
 }
 

@@ -7,12 +7,12 @@ mod bits;
 mod fse;
 mod literals;
 
-use bits::Backward;
+use bits::{Backward, Kept};
 use literals::{Huffman, Literals};
 
 use super::window::Window;
 use super::xxhash::Xxh64;
-use super::{Trouble, take, take_le};
+use super::{Part, Trouble, take_le};
 
 /// The tables that blocks make and use again. 9 KiB.
 #[derive(Default)]
@@ -23,14 +23,14 @@ pub struct Tables {
     match_lengths: fse::Table<512>,
 }
 
-pub struct Zstd<S> {
-    rest: S,
+pub struct Zstd {
+    rest: Part,
     frame: Option<Frame>,
     /// Nothing was read yet.
     fresh: bool,
-    block: Block<S>,
-    literals: Literals<S>,
-    sequences: Sequences<S>,
+    block: Block,
+    literals: Literals,
+    sequences: Sequences,
     /// Literals that come next.
     literal_bytes: usize,
     /// Distance and length of what is to be copied behind them.
@@ -54,9 +54,9 @@ struct Frame {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Block<S> {
+enum Block {
     Between,
-    Raw(S),
+    Raw(Part),
     Repeat(u8, usize),
     /// Where the output of one that is compressed must end at the latest.
     Compressed(u64),
@@ -64,40 +64,18 @@ enum Block<S> {
 
 /// What a block's sequences are read from.
 #[derive(Default)]
-struct Sequences<S> {
+struct Sequences {
     left: u32,
-    bits: Backward<S>,
+    bits: Kept,
     literal_length: usize,
     offset: usize,
     match_length: usize,
 }
 
-impl<S> Zstd<S> {
-    pub fn map<T>(self, part: &mut impl FnMut(S) -> T) -> Zstd<T> {
-        let Sequences { left, bits, literal_length, offset, match_length } = self.sequences;
-        let bits = bits.map(part);
+impl Zstd {
+    pub fn new(all: Part) -> Zstd {
         Zstd {
-            rest: part(self.rest),
-            frame: self.frame,
-            fresh: self.fresh,
-            block: match self.block {
-                Block::Between => Block::Between,
-                Block::Raw(bytes) => Block::Raw(part(bytes)),
-                Block::Repeat(byte, left) => Block::Repeat(byte, left),
-                Block::Compressed(end_max) => Block::Compressed(end_max),
-            },
-            literals: self.literals.map(part),
-            sequences: Sequences { left, bits, literal_length, offset, match_length },
-            literal_bytes: self.literal_bytes,
-            copy: self.copy,
-        }
-    }
-}
-
-impl<'a> Zstd<&'a [u8]> {
-    pub fn new(input: &'a [u8]) -> Zstd<&'a [u8]> {
-        Zstd {
-            rest: input,
+            rest: all,
             frame: None,
             fresh: true,
             block: Block::Between,
@@ -109,7 +87,12 @@ impl<'a> Zstd<&'a [u8]> {
     }
 
     /// Makes a piece; false: nothing comes behind it.
-    pub fn fill(&mut self, tables: &mut Tables, window: &mut Window) -> Result<bool, Trouble> {
+    pub fn fill(
+        &mut self,
+        tables: &mut Tables,
+        window: &mut Window,
+        input: &[u8],
+    ) -> Result<bool, Trouble> {
         loop {
             let room = window.room();
             if window.is_full() {
@@ -119,7 +102,7 @@ impl<'a> Zstd<&'a [u8]> {
             match &mut self.block {
                 Block::Raw(bytes) => {
                     let some = bytes.len().min(room);
-                    window.put(take(bytes, some)?);
+                    window.put(bytes.take(input, some)?);
                     if bytes.is_empty() {
                         self.block = Block::Between;
                     }
@@ -134,10 +117,10 @@ impl<'a> Zstd<&'a [u8]> {
                 }
                 Block::Compressed(end_max) => {
                     let end_max = *end_max;
-                    self.step(tables, window, end_max)?;
+                    self.step(tables, window, input, end_max)?;
                 }
                 Block::Between => {
-                    if !self.block_next(tables, window)? {
+                    if !self.block_next(tables, window, input)? {
                         return Ok(false);
                     }
                 }
@@ -146,18 +129,24 @@ impl<'a> Zstd<&'a [u8]> {
     }
 
     /// Goes one step further in a block.
-    fn step(&mut self, tables: &Tables, window: &mut Window, end_max: u64) -> Result<(), Trouble> {
+    fn step(
+        &mut self,
+        tables: &Tables,
+        window: &mut Window,
+        input: &[u8],
+        end_max: u64,
+    ) -> Result<(), Trouble> {
         let room = window.room();
         if self.literal_bytes > 0 {
             let some = self.literal_bytes.min(room);
-            self.literals.put(&tables.huffman, window, some)?;
+            self.literals.put(&tables.huffman, window, input, some)?;
             self.literal_bytes -= some;
         } else if self.copy.1 > 0 {
             let some = self.copy.1.min(room);
             window.copy(self.copy.0, some)?;
             self.copy.1 -= some;
         } else if self.sequences.left > 0 {
-            self.sequence(tables, window.written(), end_max)?;
+            self.sequence(tables, input, window.written(), end_max)?;
         } else if self.literals.left() > 0 {
             self.literal_bytes = self.literals.left();
             let end = window.written() + self.literal_bytes as u64;
@@ -171,25 +160,30 @@ impl<'a> Zstd<&'a [u8]> {
     }
 
     /// Reads on to the next block; false if there is none.
-    fn block_next(&mut self, tables: &mut Tables, window: &mut Window) -> Result<bool, Trouble> {
+    fn block_next(
+        &mut self,
+        tables: &mut Tables,
+        window: &mut Window,
+        input: &[u8],
+    ) -> Result<bool, Trouble> {
         self.sum(window);
         let written = window.written();
         let Some(frame) = &mut self.frame else {
-            return self.frame_next(tables, written);
+            return self.frame_next(tables, input, written);
         };
         if frame.last_block {
             if frame.content_bytes.is_some_and(|bytes| bytes != written - frame.begin) {
                 return Err(Trouble::Corrupt);
             }
             if let Some(sum) = &frame.checksum
-                && take_le(&mut self.rest, 4)? != sum.finish() & u64::from(u32::MAX)
+                && self.rest.take_le(input, 4)? != sum.finish() & u64::from(u32::MAX)
             {
                 return Err(Trouble::Corrupt);
             }
             self.frame = None;
             return Ok(true);
         }
-        let header = take_le(&mut self.rest, 3)? as usize;
+        let header = self.rest.take_le(input, 3)? as usize;
         frame.last_block = header & 1 != 0;
         let (kind, bytes) = (header >> 1 & 3, header >> 3);
         if bytes as u64 > frame.block_bytes_max {
@@ -197,15 +191,15 @@ impl<'a> Zstd<&'a [u8]> {
         }
         self.block = match kind {
             0 if bytes == 0 => Block::Between,
-            0 => Block::Raw(take(&mut self.rest, bytes)?),
-            1 => match (take(&mut self.rest, 1)?[0], bytes) {
+            0 => Block::Raw(self.rest.split(bytes)?),
+            1 => match (self.rest.take(input, 1)?[0], bytes) {
                 (_, 0) => Block::Between,
                 (byte, bytes) => Block::Repeat(byte, bytes),
             },
             2 => {
                 let end_max = written + frame.block_bytes_max;
-                let block = take(&mut self.rest, bytes)?;
-                self.compressed(tables, block)?;
+                let block = self.rest.take(input, bytes)?;
+                self.compressed(tables, input, block)?;
                 window.charge(BLOCK_WORK);
                 Block::Compressed(end_max)
             }
@@ -225,29 +219,34 @@ impl<'a> Zstd<&'a [u8]> {
         }
     }
 
-    fn frame_next(&mut self, tables: &mut Tables, written: u64) -> Result<bool, Trouble> {
+    fn frame_next(
+        &mut self,
+        tables: &mut Tables,
+        input: &[u8],
+        written: u64,
+    ) -> Result<bool, Trouble> {
         if self.rest.is_empty() && !self.fresh {
             return Ok(false);
         }
         self.fresh = false;
-        let magic = take_le(&mut self.rest, 4)?;
+        let magic = self.rest.take_le(input, 4)?;
         if magic & !0xf == MAGIC_SKIPPABLE {
-            let bytes = take_le(&mut self.rest, 4)? as usize;
-            take(&mut self.rest, bytes)?;
+            let bytes = self.rest.take_le(input, 4)? as usize;
+            self.rest.split(bytes)?;
             return Ok(true);
         }
         if magic != MAGIC {
             return Err(Trouble::Corrupt);
         }
-        let flags = take(&mut self.rest, 1)?[0];
+        let flags = self.rest.take(input, 1)?[0];
         let single_segment = flags & SINGLE_SEGMENT != 0;
         let mut window_bytes = 0;
         if !single_segment {
-            let size = take(&mut self.rest, 1)?[0];
+            let size = self.rest.take(input, 1)?[0];
             let base = 1_u64 << (10 + (size >> 3));
             window_bytes = base + base / 8 * u64::from(size & 7);
         }
-        let dictionary = take_le(&mut self.rest, [0, 1, 2, 4][usize::from(flags & 3)])?;
+        let dictionary = self.rest.take_le(input, [0, 1, 2, 4][usize::from(flags & 3)])?;
         if dictionary != 0 || flags & RESERVED != 0 {
             return Err(Trouble::Corrupt);
         }
@@ -255,7 +254,7 @@ impl<'a> Zstd<&'a [u8]> {
             (0, single) => usize::from(single),
             (wide, _) => 1 << wide,
         };
-        let content_bytes = take_le(&mut self.rest, size)? + if size == 2 { 256 } else { 0 };
+        let content_bytes = self.rest.take_le(input, size)? + if size == 2 { 256 } else { 0 };
         if single_segment {
             window_bytes = content_bytes;
         } else if window_bytes > WINDOW_BYTES_MAX {
@@ -278,8 +277,13 @@ impl<'a> Zstd<&'a [u8]> {
     }
 
     /// Begins a compressed block.
-    fn compressed(&mut self, tables: &mut Tables, mut block: &'a [u8]) -> Result<(), Trouble> {
-        self.literals = Literals::read(&mut block, &mut tables.huffman)?;
+    fn compressed(
+        &mut self,
+        tables: &mut Tables,
+        input: &[u8],
+        mut block: &[u8],
+    ) -> Result<(), Trouble> {
+        self.literals = Literals::read(&mut block, input, &mut tables.huffman)?;
         let count = match take_le(&mut block, 1)? as u32 {
             count @ 0..128 => count,
             255 => take_le(&mut block, 2)? as u32 + 0x7f00,
@@ -300,15 +304,21 @@ impl<'a> Zstd<&'a [u8]> {
         self.sequences.literal_length = bits.take(tables.literal_lengths.accuracy()) as usize;
         self.sequences.offset = bits.take(tables.offsets.accuracy()) as usize;
         self.sequences.match_length = bits.take(tables.match_lengths.accuracy()) as usize;
-        self.sequences.bits = bits;
+        self.sequences.bits = bits.kept(input);
         Ok(())
     }
 
     /// Reads the next sequence.
-    fn sequence(&mut self, tables: &Tables, written: u64, end_max: u64) -> Result<(), Trouble> {
+    fn sequence(
+        &mut self,
+        tables: &Tables,
+        input: &[u8],
+        written: u64,
+        end_max: u64,
+    ) -> Result<(), Trouble> {
         let frame = self.frame.as_mut().ok_or(Trouble::Corrupt)?;
         let sequences = &mut self.sequences;
-        let bits = &mut sequences.bits;
+        let bits = &mut sequences.bits.bits(input);
         let literal = tables.literal_lengths.at(sequences.literal_length);
         let offset = tables.offsets.at(sequences.offset);
         let length = tables.match_lengths.at(sequences.match_length);
@@ -322,6 +332,7 @@ impl<'a> Zstd<&'a [u8]> {
             sequences.match_length = length.next(bits);
             sequences.offset = offset.next(bits);
         }
+        sequences.bits.set(bits);
         if bits.is_overrun() {
             return Err(Trouble::Corrupt);
         }
@@ -339,7 +350,7 @@ impl<'a> Zstd<&'a [u8]> {
 }
 
 /// What a code of a length stands for, with the bits that belong to it.
-fn of_code(code: u8, codes: &[(u32, u8)], bits: &mut Backward<&[u8]>) -> Result<usize, Trouble> {
+fn of_code(code: u8, codes: &[(u32, u8)], bits: &mut Backward<'_>) -> Result<usize, Trouble> {
     let (base, more) = *codes.get(usize::from(code)).ok_or(Trouble::Corrupt)?;
     Ok((base + bits.take(more)) as usize)
 }

@@ -131,7 +131,7 @@ impl<const N: usize> Table<N> {
 
 impl State {
     /// The state after this one.
-    pub fn next(&self, bits: &mut Backward<&[u8]>) -> usize {
+    pub fn next(&self, bits: &mut Backward<'_>) -> usize {
         usize::from(self.base) + bits.take(self.bits) as usize
     }
 }
