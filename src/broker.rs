@@ -11,14 +11,14 @@ pub mod stamps;
 pub(crate) mod testing;
 pub mod topic_config;
 pub mod topics;
+mod unpacker;
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::clock::{Mono, Now};
-use crate::codec::compression::{Decompressor, lock};
 use crate::config::Config;
 use crate::error::DiskError;
 use crate::group::{Groups, WaitNext};
@@ -26,6 +26,7 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 pub use crate::types::ConnId;
 use crate::types::{FileRef, Until};
+use unpacker::Unpacker;
 
 /// What a handler may know of the connection that it serves.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +81,7 @@ pub struct Broker {
     /// Consumer groups and their members.
     pub groups: Groups,
     /// Reads what is compressed.
-    pub decompressor: Arc<Mutex<Decompressor>>,
+    pub unpacker: Unpacker,
     cluster_id: heapless::String<64>,
     retention_next: Mono,
     holds: hold::Holds,
@@ -110,6 +111,13 @@ pub enum JobNext {
         /// End of the range in the buffer.
         to: usize,
     },
+    /// Let everybody else have a turn, then step again.
+    Turn,
+    /// Give the buffer back, and step again with a large one, or with one of the usual length.
+    Buffer {
+        /// Whether it is to be a large one.
+        large: bool,
+    },
     /// Give the buffer back and wait until woken (see [`Broker::woken`]) or until this moment, then step
     /// again with a buffer.
     Sleep(Mono),
@@ -128,7 +136,7 @@ impl Broker {
             "" => id_text(cluster_id_of(log.ring_id(topics::SHARED_RING))),
             own => own.try_into().expect("the configuration bounds it"),
         };
-        let decompressor = Arc::clone(log.decompressor());
+        let unpacker = Unpacker::new(Arc::clone(log.decompressor()));
         let broker = Broker {
             cluster_id,
             retention_next: Mono::default(),
@@ -137,7 +145,7 @@ impl Broker {
             metrics: Metrics::default(),
             reads,
             groups,
-            decompressor,
+            unpacker,
             holds: hold::Holds::default(),
             append_time_newest_ms: i64::MIN,
         };
@@ -168,7 +176,7 @@ impl Broker {
     }
 
     /// Goes on with the job of a connection. `buf` is the leased buffer, whose contents are kept
-    /// between steps except over a sleep; `read` is the outcome of the read asked for last.
+    /// between steps except over a sleep or where it is another one; `read` is the outcome of the read asked for last.
     pub fn job_step(
         &mut self,
         conn: ConnId,
@@ -187,16 +195,17 @@ impl Broker {
                 WaitNext::Close(why) => JobNext::Close(why),
             };
         }
-        let decompressor = &mut lock(&self.decompressor);
-        let step = self.reads.step(&self.log, decompressor, conn, buf, read, now);
+        self.unpacker.turn();
+        let step = self.reads.step(&self.log, &mut self.unpacker, conn, buf, read, now);
         self.metrics.fetches_waiting = self.reads.waiting();
         step
     }
 
-    /// The connection is gone: so is its job.
+    /// The connection is gone: so is its job, and what it was decompressing.
     pub fn job_cancel(&mut self, conn: ConnId) {
         self.groups.cancel(conn);
         self.reads.cancel(conn);
+        self.unpacker.release(conn);
         self.metrics.fetches_waiting = self.reads.waiting();
     }
 

@@ -120,9 +120,12 @@ pub const LEASE_BYTES: usize = 64 * 1024;
 /// its header.
 pub const DECOMPRESSION_WINDOW_BYTES: usize = 64 * 1024;
 
-/// Bytes that one batch is decompressed to. Costs the time for so many: others wait meanwhile. Beyond:
-/// as above.
+/// Bytes that one batch is decompressed to. Costs the time for so many. Beyond: as above.
 pub const DECOMPRESSED_BYTES_MAX: u64 = 4 << 20;
+
+/// Bytes that are decompressed before everybody else has a turn, and what takes as long as so many. Costs
+/// others about a millisecond each on a board of a few hundred MHz. Beyond: it goes on in another turn.
+pub const DECOMPRESSED_TURN_BYTES: u32 = 128 * 1024;
 
 /// What came of one partition of a produce request that is read as it comes. Costs as much per partition
 /// of `partitions_max`, for `produce_leases_large` and one more such requests. Beyond: the connection

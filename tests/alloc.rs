@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use brooklet::api::{APIS, Api, api_of};
 use brooklet::broker::Broker;
 use brooklet::clock::Clock;
+use brooklet::codec::crc::crc32c;
 use brooklet::config::Config;
 use brooklet::log::recovery::Opening;
 use brooklet::log::{Log, LogConfig};
@@ -16,6 +17,7 @@ use brooklet::net::{Setup, serve};
 use brooklet::plan::Plan;
 use brooklet::storage::FileStorage;
 use bytes::{Bytes, BytesMut};
+use flate2::write::GzEncoder;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use kafka_protocol::records::{
@@ -143,6 +145,51 @@ fn the_heap_is_no_larger_after_many_requests_than_after_few() {
 }
 
 #[test]
+fn jobs_that_read_allocate_nothing() {
+    let _alone = ALONE.lock();
+    let server = Server::start();
+    let mut client = server.connect();
+    for (key, kind) in [(19, create_topic()), (3, metadata()), (0, produce())] {
+        client.rounds(&request(api_of(key).unwrap(), kind), 1);
+    }
+    for key in [1, 2] {
+        let frame = request(api_of(key).unwrap(), kind_of(key).unwrap());
+        client.rounds(&frame, FEW);
+        // Waiting for the socket allocates now and then, once per batch of requests.
+        let before = HEAP.stats().allocations;
+        client.rounds(&frame, FEW);
+        let allocations = HEAP.stats().allocations - before;
+        assert!(allocations < FEW / 2, "key {key}: {allocations} for {FEW} requests");
+    }
+}
+
+#[test]
+fn what_is_decompressed_turn_by_turn_leaves_nothing_on_the_heap() {
+    let _alone = ALONE.lock();
+    let server = Server::start();
+    let mut client = server.connect();
+    for (key, kind) in [(19, create_topic()), (3, metadata())] {
+        client.rounds(&request(api_of(key).unwrap(), kind), 1);
+    }
+    let one = produce_of(vec![gzip(&records_of(&[0; 900_000]))]);
+    let two = produce_of(vec![gzip(&records_of(&[0; 300_000])); 2]);
+    for kind in [one, two] {
+        let frame = request(api_of(0).unwrap(), kind);
+        client.rounds(&frame, 100);
+        drop(client);
+        let before = server.live_bytes(None);
+        client = server.connect();
+        client.rounds(&frame, 200);
+        // The last answer: of its first partition, which is 0, no error, and an offset.
+        assert!(client.answer[..64].windows(6).any(|bytes| bytes == [0; 6]), "{:?}", client.answer);
+        drop(client);
+        let after = server.live_bytes(Some(before));
+        assert!(after <= before, "{} bytes more", after - before);
+        client = server.connect();
+    }
+}
+
+#[test]
 fn the_heap_is_no_larger_after_many_generations_than_after_few() {
     let _alone = ALONE.lock();
     let server = Server::start();
@@ -259,6 +306,11 @@ fn create_topic() -> RequestKind {
 }
 
 fn produce() -> RequestKind {
+    produce_of(vec![records_of(&[7; 100])])
+}
+
+/// A batch of one record with this value.
+fn records_of(value: &'static [u8]) -> BytesMut {
     let record = Record {
         transactional: false,
         control: false,
@@ -271,17 +323,37 @@ fn produce() -> RequestKind {
         sequence: -1,
         offset: 0,
         key: None,
-        value: Some(Bytes::from_static(&[7; 100])),
+        value: Some(Bytes::from_static(value)),
         headers: Default::default(),
     };
     let mut records = BytesMut::new();
     let options = RecordEncodeOptions { version: 2, compression: Compression::None };
     RecordBatchEncoder::encode(&mut records, [&record], &options).unwrap();
-    let partition =
-        produce_request::PartitionProduceData::default().with_records(Some(records.freeze()));
+    records
+}
+
+/// The same batch, compressed.
+fn gzip(batch: &[u8]) -> BytesMut {
+    let (header, records) = batch.split_at(61);
+    let mut encoder = GzEncoder::new(header.to_vec(), flate2::Compression::default());
+    encoder.write_all(records).unwrap();
+    let mut batch = BytesMut::from(&encoder.finish().unwrap()[..]);
+    let length = batch.len() as i32 - 12;
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    batch[22] |= 1;
+    let crc = crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch
+}
+
+/// A request with these batches, all of them for one partition.
+fn produce_of(batches: Vec<BytesMut>) -> RequestKind {
+    let partition = |batch: BytesMut| {
+        produce_request::PartitionProduceData::default().with_records(Some(batch.freeze()))
+    };
     let data = produce_request::TopicProduceData::default()
         .with_name(topic())
-        .with_partition_data(vec![partition]);
+        .with_partition_data(batches.into_iter().map(partition).collect());
     RequestKind::Produce(
         ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![data]),
     )

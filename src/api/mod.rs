@@ -210,6 +210,8 @@ pub enum Step {
     /// Nothing was done: dispatch the same frame again when there is room, or with
     /// [`Peer::waited_out`] set when it was held back long enough.
     Held(HeldBack),
+    /// Nothing was done: it is to be carried out as [`produce::Long`].
+    Long,
     /// There is no answer (acks=0), ever.
     NoReply,
     /// A read job was started for this connection: see [`Broker::job_step`].
@@ -242,7 +244,8 @@ pub fn dispatch(broker: &mut Broker, peer: &Peer, frame: &[u8], out: Window<'_>,
         } else {
             Err(VERSION_NOT_SERVED)
         }?;
-        if first && !matches!(step, Step::Again(_) | Step::Partly(_) | Step::Held(_)) {
+        let later = matches!(step, Step::Again(_) | Step::Partly(_) | Step::Held(_) | Step::Long);
+        if first && !later {
             broker.metrics.request(api.key);
             for code in request.errors.get() {
                 if !code.is_none() {

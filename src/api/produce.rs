@@ -10,7 +10,8 @@
 //! - Errors per record are never sent: a batch is refused whole.
 //! - A request that is longer than a small buffer is read and carried out partition by partition
 //!   (`long`), with the same answers. A batch for which there is no memory is skipped and refused
-//!   with MESSAGE_TOO_LARGE (10).
+//!   with MESSAGE_TOO_LARGE (10). So is one of several partitions with something compressed, and one
+//!   that takes longer than a turn to decompress: others have their turns meanwhile.
 //! - One batch per partition, as in Kafka since version 3. Null records are INVALID_RECORD (87);
 //!   Kafka does not answer them at all.
 //! - Idempotent producers: a duplicate is answered with the offset of the first, once that is
@@ -33,7 +34,7 @@ pub use long::{Front, Long, Next, Staged};
 use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::clock::Now;
-use crate::codec::batch::Refusal;
+use crate::codec::batch::{self, Refusal};
 use crate::codec::{Array, Decode, ErrorCode, List, Writer, message};
 use crate::limits;
 use crate::types::{RingIndex, TopicSlot};
@@ -101,6 +102,9 @@ pub fn handle(
     let decoded = ProduceRequest::decode(&mut request.reader(), request.version)?;
     let ask = Ask { acks: decoded.acks, timeout_ms: decoded.timeout_ms, version: request.version };
     let demand = Demand::of(broker, &decoded);
+    if demand.packed && demand.only.is_none() {
+        return Ok(Step::Long);
+    }
     // The outcomes stand behind the answer.
     let outcomes_bytes = if ask.acks == 0 { 0 } else { demand.partitions * OUTCOME_BYTES };
     let Some(answer_bytes_max) = out.buf.len().checked_sub(outcomes_bytes) else {
@@ -109,6 +113,7 @@ pub fn handle(
     if ask.acks != 0 && demand.answer_bytes > answer_bytes_max {
         return Err(TOO_MANY);
     }
+    broker.unpacker.turn();
     let mut stage = Stage::new(ask, now);
     if ask.acks_valid()
         && let Err(step) = stage.check_room(broker, &demand.room, request.peer.waited_out)
@@ -126,8 +131,17 @@ pub fn handle(
         };
         let rules = stage.rules(broker, topic.name, slot);
         for partition in walk(topic.partition_data, demand.only.map(|only| only.1)) {
-            let rules = rules.as_ref().map_err(|refusal| *refusal);
-            let done = rules.and_then(|rules| stage.partition(broker, rules, &partition));
+            let checked = match &rules {
+                Ok(rules) => stage.check(broker, request.peer.conn, rules, &partition),
+                Err(refusal) => Err(*refusal),
+            };
+            let Some(checked) = checked.transpose() else {
+                broker.unpacker.release(request.peer.conn);
+                return Ok(Step::Long);
+            };
+            let done = rules.as_ref().map_err(|refusal| *refusal).and_then(|rules| {
+                checked.and_then(|checked| stage.partition(broker, rules, &partition, &checked))
+            });
             failed |= done.is_err();
             if ask.acks != 0 {
                 outcomes.push(Outcome { index: partition.index, done });
@@ -213,6 +227,8 @@ struct Demand<'a> {
     answer_bytes: usize,
     partitions: usize,
     room: Room,
+    /// Whether some of it is compressed.
+    packed: bool,
 }
 
 /// What is to be staged at the most.
@@ -261,6 +277,7 @@ impl<'a> Demand<'a> {
     ) {
         let topic = slot.and_then(|slot| broker.log.state().topic(slot));
         if let (Some(topic), Some(records)) = (topic, asked.records) {
+            self.packed |= batch::is_packed(records);
             self.room.add(broker, topic.ring, name, records.len());
             self.room.meta_bytes += broker.mirror_meta_bytes(name, records);
         }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::Broker;
 use super::topics::SHARED_RING;
 use crate::clock::Now;
-use crate::codec::batch::{self, Packed, Record};
-use crate::codec::compression::{Compression, lock};
+use crate::codec::batch::{self, Kept, Packed, Record, Walked};
+use crate::codec::compression::Compression;
 use crate::codec::{Decode, Reader};
 use crate::limits;
 use crate::log::record::MetaRecord;
@@ -50,7 +50,13 @@ impl Broker {
         records.min(limits::MIRROR_REPORTS_MAX) * (RECORD_BYTES_MAX + alias.len())
     }
 
-    /// Stages what the reports in a batch say: what is to be waited for, if anything.
+    /// Whether there are reports that cannot be read now: somebody else is in the middle of a batch.
+    pub fn mirror_waits(&self, topic: &str, batches: &[u8]) -> bool {
+        self.unpacker.is_kept() && batch::is_packed(batches) && self.is_mirror_topic(topic)
+    }
+
+    /// Stages what the reports in a batch say: what is to be waited for, if anything. Not while
+    /// [`Broker::mirror_waits`].
     pub fn mirror_reports(&mut self, topic: &str, batches: &[u8], now: Now) -> Option<Ticket> {
         let mirror: heapless::String<{ limits::MIRROR_ALIAS_BYTES_MAX }> =
             self.mirror_of(topic)?.try_into().ok()?;
@@ -63,18 +69,21 @@ impl Broker {
             return ticket;
         }
         let compression = Compression::from_number(batch.header.compression())?;
-        let shared = Arc::clone(&self.decompressor);
-        let mut decompressor = lock(&shared);
-        let mut records = Packed::new(&mut decompressor, compression, batch.header, batch.bytes);
-        let mut bytes = [0; REPORT_BYTES_MAX];
-        for _ in 0..limits::MIRROR_REPORTS_MAX {
-            let Some(Ok(length)) = records.copy(&mut bytes) else {
-                break;
-            };
-            if let Ok(record) = batch.header.record(&bytes[..length]) {
-                ticket = self.mirror_report(&mirror, &record, now).max(ticket);
+        let shared = Arc::clone(self.unpacker.shared());
+        shared.with(|decompressor| {
+            let mut records = Packed::new(decompressor, compression, batch.header, batch.bytes);
+            let mut bytes = [0; REPORT_BYTES_MAX];
+            for _ in 0..limits::MIRROR_REPORTS_MAX {
+                let kept = Kept::All(&mut bytes);
+                let Ok(Walked::Record(_)) = records.next_keeping(decompressor, batch.bytes, kept)
+                else {
+                    break;
+                };
+                if let Ok(record) = batch.header.record(&bytes[..records.kept_bytes()]) {
+                    ticket = self.mirror_report(&mirror, &record, now).max(ticket);
+                }
             }
-        }
+        });
         ticket
     }
 

@@ -20,10 +20,10 @@ mod lookup;
 mod plan;
 mod send;
 
+use crate::broker::unpacker::Unpacker;
 use crate::broker::{ConnId, JobNext};
 use crate::clock::{Mono, Now};
 use crate::codec::ErrorCode;
-use crate::codec::compression::Decompressor;
 use crate::config::Config;
 use crate::error::DiskError;
 use crate::limits;
@@ -35,7 +35,7 @@ use crate::types::{Boot, Offset, PartitionHandle, PartitionSlot};
 use answer::{Pieces, TopicRef};
 use entries::{Arena, Entry, Target};
 use gone::Gone;
-use job::{Context, Job, Phase, Work};
+use job::{Awake, Context, Job, Phase, Work};
 
 /// The jobs of all connections, and what they wait for.
 pub struct Reads {
@@ -47,6 +47,10 @@ pub struct Reads {
     gone: Gone,
     woken: Vec<ConnId>,
     waiting: u64,
+    /// What nobody works with now.
+    spare: Vec<Awake>,
+    /// Bytes of a large buffer.
+    large_bytes: usize,
 }
 
 /// What a request asks of all its partitions together.
@@ -105,14 +109,20 @@ impl Reads {
             gone: Gone::default(),
             woken: Vec::with_capacity(connections),
             waiting: 0,
+            spare: (0..Reads::awake_max(config)).map(|_| Awake::made()).collect(),
+            large_bytes: config.message_max_bytes,
         }
+    }
+
+    /// Jobs that have a buffer at the same time.
+    fn awake_max(config: &Config) -> usize {
+        config.fetch_leases + config.produce_leases_large
     }
 
     /// The memory that this takes with such a configuration.
     pub fn memory_bytes(config: &Config) -> usize {
-        let awake = config.fetch_leases + config.control_leases;
         config.max_connections * (size_of::<Job>() + size_of::<ConnId>())
-            + awake * size_of::<Work>()
+            + Reads::awake_max(config) * (size_of::<Awake>() + size_of::<Work>())
             + Arena::memory_bytes(config.fetch_waits_max, config.partitions_max)
             + Cursors::memory_bytes(limits::CURSORS_MAX)
             + size_of::<Reads>()
@@ -203,7 +213,7 @@ impl Reads {
     pub fn step(
         &mut self,
         source: &dyn Source,
-        decompressor: &mut Decompressor,
+        unpacker: &mut Unpacker,
         conn: ConnId,
         buf: &mut [u8],
         read: Option<Result<(), DiskError>>,
@@ -219,13 +229,19 @@ impl Reads {
             cursors: &mut self.cursors,
             damage: &mut self.damage,
             gone: &self.gone,
-            decompressor,
+            unpacker,
+            conn,
+            large_bytes: self.large_bytes,
             now,
         };
+        job.work.begin(&mut self.spare);
         let mut step = job.step(&mut context, buf, read);
         if job.phase == Phase::Sleep && job.count > context.arena.waits_max() {
             job.hurry();
             step = job.step(&mut context, buf, None);
+        }
+        if matches!(step, JobNext::Sleep(_) | JobNext::Buffer { .. }) {
+            job.work.end(&mut self.spare);
         }
         let sleeps = job.phase == Phase::Sleep;
         self.waiting = self.waiting + u64::from(sleeps) - u64::from(slept);
@@ -275,6 +291,7 @@ impl Reads {
             self.woken.retain(|other| *other != conn);
         }
         self.arena.release(job.list);
+        job.work.end(&mut self.spare);
         *job = Job::default();
     }
 

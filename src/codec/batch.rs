@@ -11,8 +11,8 @@ mod refusal;
 #[cfg(test)]
 pub(crate) mod sample;
 
-pub use check::{Checked, Rules, check, check_beginning};
-pub use packed::{Packed, Unread};
+pub use check::{Check, Checked, Rules, check, check_beginning, is_packed};
+pub use packed::{Head, Kept, Packed, Unread, Walked};
 pub use refusal::Refusal;
 
 use super::crc::crc32c;

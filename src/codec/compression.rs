@@ -1,20 +1,22 @@
 //! Reading what is compressed: Kafka's four codecs, in the memory of one window.
 //!
-//! A stream of output is handed out piece by piece, as far as the window goes; nothing is allocated
-//! after the start. The compressed bytes must lie there whole. The window is what a decoder may look
-//! back on: gzip (32 KiB), snappy and LZ4 (64 KiB) look back no further in what real encoders write;
+//! Output is handed out piece by piece, as far as the window goes; nothing is allocated after the start.
+//! The compressed bytes must be there whole, and are handed over anew for each piece: between two pieces
+//! nothing is borrowed, so that others can have their turn. What a turn may cost is counted
+//! ([`Decompressor::turn`]), in bytes of output and of what takes as long as they do. The window is what
+//! a decoder may look back on: gzip (32 KiB), snappy and LZ4 (64 KiB) look back no further in what real encoders write;
 //! a zstd frame may, and then the rest of it cannot be read here ([`Trouble::Beyond`]), which says nothing
 //! about whether others can.
 
 mod gzip;
 mod lz4;
+mod shared;
 mod snappy;
 mod window;
 mod xxhash;
 mod zstd;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+pub use shared::Shared;
 use window::Window;
 
 /// Why there is no more output.
@@ -52,11 +54,15 @@ impl Compression {
     }
 }
 
-/// What a compressed batch is read with: one for all of them.
+/// What compressed batches are read with, one at a time.
 pub struct Decompressor {
     window: Window,
     inflate: Box<gzip::State>,
     zstd: Box<zstd::Tables>,
+    decoder: Decoder,
+    /// Work that is left in this turn; and all that was done.
+    left: u32,
+    worked: u64,
 }
 
 impl Decompressor {
@@ -67,6 +73,9 @@ impl Decompressor {
             window: Window::new(window_bytes),
             inflate: Box::default(),
             zstd: Box::default(),
+            decoder: Decoder::None,
+            left: u32::MAX,
+            worked: 0,
         }
     }
 
@@ -75,54 +84,114 @@ impl Decompressor {
         window_bytes + size_of::<gzip::State>() + size_of::<zstd::Tables>()
     }
 
-    /// The output of `input`, from its beginning.
-    pub fn open<'a>(&'a mut self, compression: Compression, input: &'a [u8]) -> Stream<'a> {
+    /// Begins with the output of `input`.
+    pub fn open(&mut self, compression: Compression, input: &[u8]) {
         self.window.begin();
-        let decoder = match compression {
-            Compression::Gzip => Decoder::Gzip(gzip::Gzip::new(&mut self.inflate, input)),
+        let all = Part::of(input, input);
+        self.decoder = match compression {
+            Compression::Gzip => Decoder::Gzip(gzip::Gzip::new(all)),
             Compression::Snappy => Decoder::Snappy(snappy::Snappy::new(input)),
-            Compression::Lz4 => Decoder::Lz4(lz4::Lz4::new(input)),
-            Compression::Zstd => Decoder::Zstd(zstd::Zstd::new(&mut self.zstd, input)),
+            Compression::Lz4 => Decoder::Lz4(lz4::Lz4::new(all)),
+            Compression::Zstd => Decoder::Zstd(zstd::Zstd::new(all)),
         };
-        Stream { window: &mut self.window, decoder }
     }
-}
 
-/// The decompressor that several threads share. What one that panicked left in it is begun anew.
-pub fn lock(shared: &Mutex<Decompressor>) -> MutexGuard<'_, Decompressor> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Output, as it comes.
-pub struct Stream<'a> {
-    window: &'a mut Window,
-    decoder: Decoder<'a>,
-}
-
-#[expect(clippy::large_enum_variant, reason = "there is one, on the stack")]
-enum Decoder<'a> {
-    Gzip(gzip::Gzip<'a>),
-    Snappy(snappy::Snappy<'a>),
-    Lz4(lz4::Lz4<'a>),
-    Zstd(zstd::Zstd<'a>),
-}
-
-impl Stream<'_> {
-    /// The next piece, at most [`PIECE_BYTES_MAX`] long; an empty one is the end.
-    pub fn next_piece(&mut self) -> Result<&[u8], Trouble> {
+    /// Goes on to the next piece of the output of `input`, the same as it was opened with; false: there
+    /// was none any more. It has at most [`PIECE_BYTES_MAX`] bytes, and may have none.
+    pub fn next_piece(&mut self, input: &[u8]) -> Result<bool, Trouble> {
         self.window.piece_begin();
-        match &mut self.decoder {
-            Decoder::Gzip(gzip) => gzip.fill(self.window)?,
-            Decoder::Snappy(snappy) => snappy.fill(self.window)?,
-            Decoder::Lz4(lz4) => lz4.fill(self.window)?,
-            Decoder::Zstd(zstd) => zstd.fill(self.window)?,
-        }
-        Ok(self.window.piece())
+        let window = &mut self.window;
+        let filled = match &mut self.decoder {
+            Decoder::None => Ok(false),
+            Decoder::Gzip(gzip) => gzip.fill(&mut self.inflate, window, input),
+            Decoder::Snappy(snappy) => snappy.fill(window, input),
+            Decoder::Lz4(lz4) => lz4.fill(window, input),
+            Decoder::Zstd(zstd) => zstd.fill(&mut self.zstd, window, input),
+        };
+        let work = self.window.work();
+        self.worked += u64::from(work);
+        self.left = self.left.saturating_sub(work);
+        Ok(filled? || !self.piece().is_empty())
     }
 
     /// The piece that was handed out last.
     pub fn piece(&self) -> &[u8] {
         self.window.piece()
+    }
+
+    /// A turn begins, for so much work.
+    pub fn turn(&mut self, work: u32) {
+        self.left = work;
+    }
+
+    /// Whether all of the turn's work was done.
+    pub fn turn_is_over(&self) -> bool {
+        self.left == 0
+    }
+
+    /// All the work that was ever done. In a turn that is its work, and one piece more at the most.
+    pub fn worked(&self) -> u64 {
+        self.worked
+    }
+}
+
+/// What a codec keeps between two pieces.
+#[expect(clippy::large_enum_variant, reason = "there is one")]
+enum Decoder {
+    None,
+    Gzip(gzip::Gzip),
+    Snappy(snappy::Snappy),
+    Lz4(lz4::Lz4),
+    Zstd(zstd::Zstd),
+}
+
+/// A part of the input, of which nothing is borrowed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Part {
+    from: u32,
+    to: u32,
+}
+
+impl Part {
+    /// Where a slice of the input is in it; of one that is empty only that counts.
+    fn of(slice: &[u8], input: &[u8]) -> Part {
+        if slice.is_empty() {
+            return Part::default();
+        }
+        let from = slice.as_ptr().addr() - input.as_ptr().addr();
+        Part { from: from as u32, to: (from + slice.len()) as u32 }
+    }
+
+    fn bytes(self, input: &[u8]) -> &[u8] {
+        input.get(self.from as usize..self.to as usize).unwrap_or_default()
+    }
+
+    fn len(self) -> usize {
+        (self.to - self.from) as usize
+    }
+
+    fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes `count` bytes off the front.
+    fn split(&mut self, count: usize) -> Result<Part, Trouble> {
+        if count > self.len() {
+            return Err(Trouble::Corrupt);
+        }
+        let head = Part { to: self.from + count as u32, ..*self };
+        self.from = head.to;
+        Ok(head)
+    }
+
+    /// The same, to be read now.
+    fn take<'a>(&mut self, input: &'a [u8], count: usize) -> Result<&'a [u8], Trouble> {
+        Ok(self.split(count)?.bytes(input))
+    }
+
+    /// Takes a little-endian number of `count` bytes (at most 8) off the front.
+    fn take_le(&mut self, input: &[u8], count: usize) -> Result<u64, Trouble> {
+        take_le(&mut self.take(input, count)?, count)
     }
 }
 

@@ -10,14 +10,14 @@ pub mod groups;
 mod keys;
 mod stage;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use groups::{Found, Range, Seen, Visitor, Window};
 use keys::Keys;
 use stage::Stage;
 
 use crate::codec::batch::carry::{self as batches, KeyedRecord};
-use crate::codec::compression::Decompressor;
+use crate::codec::compression::Shared;
 use crate::limits;
 use crate::log::format::{RingId, Run};
 use crate::log::staging::Staging;
@@ -126,7 +126,7 @@ pub struct Carry {
     pub damaged: u64,
     /// Bytes of a batch for which the buffer was too small: a larger one is needed.
     pub needs: usize,
-    decompressor: Arc<Mutex<Decompressor>>,
+    decompressor: Arc<Shared>,
     key: Box<[u8]>,
     keys: Keys,
 }
@@ -139,7 +139,7 @@ pub struct Packed<'a> {
     pub key: &'a mut [u8],
     /// The decompressor, which those who produce and fetch use as well: it is had for one batch at a
     /// time.
-    pub decompressor: &'a Mutex<Decompressor>,
+    pub decompressor: &'a Shared,
     /// Of a batch whose CRC holds, not all records could be read.
     pub beyond: bool,
 }
@@ -153,7 +153,7 @@ impl Packed<'_> {
 
 impl Carry {
     /// For `keys_max` keys in a portion; allocates all that it will ever need.
-    pub fn new(keys_max: usize, decompressor: Arc<Mutex<Decompressor>>) -> Carry {
+    pub fn new(keys_max: usize, decompressor: Arc<Shared>) -> Carry {
         Carry {
             task: Task::Collect,
             ranges: heapless::Vec::new(),

@@ -21,10 +21,10 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::clock::{Mono, Now};
-use crate::codec::compression::Decompressor;
+use crate::codec::compression::Shared;
 use crate::config::{Config, RingConfig};
 use crate::error::DiskError;
 use crate::limits;
@@ -160,7 +160,7 @@ pub struct Log {
     storage: Arc<dyn Storage>,
     metadata_linger_ms: u64,
     damage: recovery::Damage,
-    decompressor: Arc<Mutex<Decompressor>>,
+    decompressor: Arc<Shared>,
 }
 
 impl Log {
@@ -175,7 +175,7 @@ impl Log {
     }
 
     /// What compressed batches are read with, also where they are carried.
-    pub fn decompressor(&self) -> &Arc<Mutex<Decompressor>> {
+    pub fn decompressor(&self) -> &Arc<Shared> {
         &self.decompressor
     }
 

@@ -19,10 +19,10 @@ pub mod verdict;
 pub mod walk;
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::clock::Now;
-use crate::codec::compression::Decompressor;
+use crate::codec::compression::{Decompressor, Shared};
 use crate::error::DiskError;
 use crate::limits::{DECOMPRESSION_WINDOW_BYTES, PAGE_BYTES};
 use crate::log::carry::Carry;
@@ -143,7 +143,7 @@ impl Log {
             storage: Arc::clone(&storage),
             metadata_linger_ms: config.metadata_linger_ms,
             damage: Damage::default(),
-            decompressor: Arc::new(Mutex::new(Decompressor::new(DECOMPRESSION_WINDOW_BYTES))),
+            decompressor: Arc::new(Shared::new(Decompressor::new(DECOMPRESSION_WINDOW_BYTES))),
         };
         let mut gaps = Vec::new();
         for place in 0..config.rings.len() {

@@ -102,8 +102,11 @@ impl<C: Core> Connection<C> {
             while let Some(frame) = self.next_frame()? {
                 if self.pool_at(&frame) == Pool::Produce {
                     self.wire.turn(Work::Stage).await?;
-                    self.produce(&frame).await?;
+                    let consumed = self.produce(&frame).await?;
                     self.produced();
+                    if consumed {
+                        continue;
+                    }
                 } else {
                     self.settle_replies().await?;
                     self.wire.turn(Work::Step).await?;
@@ -333,19 +336,25 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Has a produce request staged; its answer is owed from then on.
-    async fn produce(&mut self, frame: &Range<usize>) -> Result<(), End> {
+    /// Has a produce request staged; its answer is owed from then on. Whether it was consumed already.
+    async fn produce(&mut self, frame: &Range<usize>) -> Result<bool, End> {
         loop {
             if self.replies.is_full(self.wire.net.setup.in_flight_max) {
                 self.settle_replies().await?;
             }
             match self.dispatch(frame, 0) {
                 Step::Reply { bytes, .. } => {
-                    return self.owe(frame, bytes, &Until::default()).await;
+                    self.owe(frame, bytes, &Until::default()).await?;
+                    return Ok(false);
                 }
                 Step::ReplyAfter { bytes, until } => {
                     self.wire.net.hub.staged(&until);
-                    return self.owe(frame, bytes, &until).await;
+                    self.owe(frame, bytes, &until).await?;
+                    return Ok(false);
+                }
+                Step::Long => {
+                    self.long_begin(SIZE_BYTES + frame.len()).await?;
+                    return Ok(true);
                 }
                 Step::Again(until) => {
                     self.settle_replies().await?;
@@ -356,7 +365,7 @@ impl<C: Core> Connection<C> {
                 Step::Held(held_back) => self.wait_read(held_back).await?,
                 Step::NoReply => {
                     self.wire.net.hub.staged_somewhere();
-                    return Ok(());
+                    return Ok(false);
                 }
                 Step::Job | Step::Partly(_) => {
                     return Err(End::protocol("a produce request neither reads nor does half"));

@@ -39,7 +39,7 @@ pub trait Core: 'static {
     fn long_stage(
         &mut self,
         long: &mut Self::Long,
-        waited_out: bool,
+        peer: &Peer,
         records: &[u8],
         list: &mut [u8],
         now: Now,
@@ -80,6 +80,8 @@ pub trait Core: 'static {
     ) -> JobNext;
     /// See [`Broker::job_cancel`].
     fn job_cancel(&mut self, conn: ConnId);
+    /// Bytes that were decompressed since this was last asked, and what takes as long as so many.
+    fn unpacked(&mut self) -> u32;
     /// See [`Broker::woken`].
     fn woken(&mut self) -> Option<ConnId>;
     /// See [`Broker::tick`].
@@ -115,12 +117,12 @@ impl Core for Broker {
     fn long_stage(
         &mut self,
         long: &mut Long,
-        waited_out: bool,
+        peer: &Peer,
         records: &[u8],
         list: &mut [u8],
         now: Now,
     ) -> Staged {
-        long.stage(self, waited_out, records, list, now)
+        long.stage(self, peer, records, list, now)
     }
 
     fn long_widen(&self, long: &Long, from: &[u8], to: &mut [u8]) {
@@ -196,6 +198,10 @@ impl Core for Broker {
 
     fn job_cancel(&mut self, conn: ConnId) {
         Broker::job_cancel(self, conn);
+    }
+
+    fn unpacked(&mut self) -> u32 {
+        self.unpacker.work()
     }
 
     fn woken(&mut self) -> Option<ConnId> {

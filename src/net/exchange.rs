@@ -9,7 +9,6 @@ use super::turn::Work;
 use super::wire::End;
 use crate::api::{Pool, Step};
 use crate::broker::{JobNext, Partly};
-use crate::clock::Mono;
 use crate::error::DiskError;
 use crate::metrics::{CloseReason, PoolKind};
 use crate::types::{FileRef, Settle};
@@ -36,7 +35,9 @@ impl<C: Core> Connection<C> {
                     self.peer.partly = partly;
                     self.again(partly.until).await?;
                 }
-                Step::Held(_) => return Err(End::protocol("only producers are held back")),
+                Step::Held(_) | Step::Long => {
+                    return Err(End::protocol("only producers are held back"));
+                }
                 Step::NoReply => {
                     self.wire.net.hub.staged_somewhere();
                     return Ok(());
@@ -85,7 +86,7 @@ impl<C: Core> Connection<C> {
     /// Drives the job that a request started. The request itself is no longer needed.
     async fn job(&mut self, frame: &Range<usize>) -> Result<(), End> {
         // Who waits for other members of a group has a short answer, and does not read.
-        let kind = match self.pool_at(frame) {
+        let mut kind = match self.pool_at(frame) {
             Pool::Group => PoolKind::Control,
             _ => PoolKind::Fetch,
         };
@@ -95,11 +96,15 @@ impl<C: Core> Connection<C> {
                 lease = Some(self.wire.take(kind, 0).await?);
             }
             match self.job_awake(lease.as_mut().expect("taken above")).await? {
-                Some(deadline) => {
+                JobNext::Sleep(deadline) => {
                     lease = None;
                     self.wire.sleep(deadline).await?;
                 }
-                None => return Ok(()),
+                JobNext::Buffer { large } => {
+                    lease = None;
+                    kind = if large { PoolKind::Large } else { PoolKind::Fetch };
+                }
+                _ => return Ok(()),
             }
         }
     }
@@ -114,8 +119,8 @@ impl<C: Core> Connection<C> {
         (lease.kind == kind).then_some(lease)
     }
 
-    /// Steps the job until it is done, or has to sleep until the moment that it gives.
-    async fn job_awake(&mut self, lease: &mut Lease) -> Result<Option<Mono>, End> {
+    /// Steps the job until it is done, has to sleep, or wants another buffer.
+    async fn job_awake(&mut self, lease: &mut Lease) -> Result<JobNext, End> {
         let mut read = None;
         loop {
             self.wire.turn(Work::Step).await?;
@@ -141,8 +146,8 @@ impl<C: Core> Connection<C> {
                     }
                 }
                 JobNext::Send { from, to } => self.wire.send(&lease.buf[from..to]).await?,
-                JobNext::Sleep(deadline) => return Ok(Some(deadline)),
-                JobNext::Done => return Ok(None),
+                JobNext::Turn => self.wire.turn(Work::Again).await?,
+                JobNext::Sleep(_) | JobNext::Buffer { .. } | JobNext::Done => return Ok(step),
                 JobNext::Close(text) => {
                     return Err(End { why: CloseReason::Overtaken, text });
                 }

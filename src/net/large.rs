@@ -4,7 +4,8 @@
 //! The large buffers are those for the records of one partition of a long produce request
 //! (`limits::LEASE_BYTES`). Neither kind keeps them from the other: whoever has one waits only for
 //! its socket, where a client that is slow is cut off while another wants it, for a sync, or, at most
-//! a second while others want it, for room in a held ring. Members that wait for their group hold none.
+//! a second while others want it, for room in a held ring; and look-ups that read a long batch in it wait
+//! only for the disk. Members that wait for their group hold none.
 
 use super::connection::{Connection, Input, SIZE_BYTES};
 use super::core::Core;
@@ -27,10 +28,7 @@ impl<C: Core> Connection<C> {
                 }
                 self.wait_unread(frame_bytes).await?;
             }
-            // Of its own, so that a connection without one is no larger for it: no more of these are
-            // under way than there are buffers for their outcomes.
-            let outcomes = self.take(PoolKind::Reply, 0).await?;
-            Box::pin(self.long(frame_bytes, outcomes)).await?;
+            self.long_begin(frame_bytes).await?;
             self.produced();
             return Ok(true);
         }
@@ -51,6 +49,14 @@ impl<C: Core> Connection<C> {
         self.input = Input { limit: frame_bytes, ..Input::begun(lease, here) };
         self.head.take_all();
         Ok(false)
+    }
+
+    /// Carries out a produce request whose beginning is at the front piece by piece.
+    pub(super) async fn long_begin(&mut self, frame_bytes: usize) -> Result<(), End> {
+        let outcomes = self.take(PoolKind::Reply, 0).await?;
+        // Of its own, so that a connection without one is no larger for it: no more of these are
+        // under way than there are buffers for their outcomes.
+        Box::pin(self.long(frame_bytes, outcomes)).await
     }
 
     /// The longest frame that a buffer takes.

@@ -209,8 +209,8 @@ impl<C: Core> Connection<C> {
         let net = &self.wire.net;
         let mut core = net.core.borrow_mut();
         let (records, list) = (&self.front()[..bytes], &mut *reading.outcomes.buf);
-        let (waited_out, now) = (self.peer.waited_out, net.now.get());
-        let staged = core.long_stage(&mut reading.core, waited_out, records, list, now);
+        let (peer, now) = (&self.peer, net.now.get());
+        let staged = core.long_stage(&mut reading.core, peer, records, list, now);
         if let Staged::Again(until) = &staged {
             assert_pending(&*core, until);
         }
@@ -225,6 +225,7 @@ impl<C: Core> Connection<C> {
                 let large = bytes > limits::LEASE_BYTES;
                 Wait::Turn(if large { Work::Window } else { Work::Stage })
             }
+            Staged::Turn => Wait::Turn(Work::Again),
             Staged::Again(until) => Wait::Again(until),
             Staged::Held(held_back) => Wait::Held(held_back),
         }

@@ -77,9 +77,8 @@ impl<C: Core> Net<C> {
     pub fn new(core: C, setup: Setup, clock: Clock) -> std::io::Result<Net<C>> {
         let storage = Arc::clone(core.storage());
         // Who reads holds a buffer to read into.
-        let [fetch, control] =
-            [PoolKind::Fetch, PoolKind::Control].map(|kind| setup.pools[kind as usize].0);
-        let reads = fetch + control;
+        let buffers = [PoolKind::Fetch, PoolKind::Control, PoolKind::Large];
+        let reads = buffers.map(|kind| setup.pools[kind as usize].0).iter().sum();
         Ok(Net {
             hub: Rc::new(Hub::new(clock, &setup)),
             core: RefCell::new(core),

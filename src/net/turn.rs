@@ -9,6 +9,8 @@ use std::cell::Cell;
 
 use smol::future::yield_now;
 
+use crate::limits;
+
 /// What a task did since all others last had a turn.
 #[derive(Debug, Default)]
 pub struct Turn {
@@ -41,6 +43,11 @@ impl Turn {
         }
     }
 
+    /// Counts what was done beside that: so many bytes were decompressed.
+    pub fn unpacked(&self, bytes: u32) {
+        self.done.set(self.done.get() + bytes / UNPACKED_BYTES);
+    }
+
     /// The task waited for something, and everybody else had a turn meanwhile.
     pub fn begin(&self) {
         self.done.set(0);
@@ -49,6 +56,9 @@ impl Turn {
 
 /// The work of one turn.
 const TURN: u32 = 64;
+
+/// What is decompressed for one piece of work.
+const UNPACKED_BYTES: u32 = limits::DECOMPRESSED_TURN_BYTES / TURN;
 
 #[cfg(test)]
 mod tests {
@@ -76,6 +86,18 @@ mod tests {
             });
             assert_eq!(turns, 5, "{work:?}");
         }
+    }
+
+    #[test]
+    fn what_was_decompressed_is_work() {
+        let turn = Turn::default();
+        let turns = turns_of(async {
+            for _ in 0..21 {
+                turn.unpacked(limits::DECOMPRESSED_TURN_BYTES / 4);
+                turn.take(Work::Stage).await;
+            }
+        });
+        assert_eq!(turns, 5, "four in each");
     }
 
     #[test]

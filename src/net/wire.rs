@@ -63,8 +63,14 @@ impl<C: Core> Wire<C> {
     /// Counts work that is about to be done, and lets everybody else have a turn if it is much; then
     /// others may have told this connection to end.
     pub async fn turn(&self, work: Work) -> Result<(), End> {
+        self.unpacked();
         self.turn.take(work).await;
         self.slot(|slot| slot.end.map_or(Ok(()), |why| Err(End::quiet(why))))
+    }
+
+    #[inline(never)]
+    fn unpacked(&self) {
+        self.turn.unpacked(self.net.core.borrow_mut().unpacked());
     }
 
     /// Receives what is there into `buf`, which is not empty. None: nothing is there.

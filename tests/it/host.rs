@@ -21,6 +21,8 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
+use crate::long::stream::long;
+
 /// The broker and its surroundings.
 pub struct Host {
     pub storage: Arc<SimStorage>,
@@ -89,11 +91,16 @@ impl Host {
         host.unwrap_or_else(|error| panic!("a new ring opens: {error}"))
     }
 
-    /// Handles one frame; gives the step and, where there is one, the answer.
-    pub fn dispatch(&mut self, frame: &[u8]) -> (Step, Vec<u8>) {
+    /// Who asks.
+    pub fn peer(&self) -> Peer {
         let address = "127.0.0.1:9092".parse().unwrap();
         let peer = Peer::new(ConnId(0), address, address);
-        let peer = Peer { waited_out: self.waited_out, partly: self.partly, ..peer };
+        Peer { waited_out: self.waited_out, partly: self.partly, ..peer }
+    }
+
+    /// Handles one frame; gives the step and, where there is one, the answer.
+    pub fn dispatch(&mut self, frame: &[u8]) -> (Step, Vec<u8>) {
+        let peer = self.peer();
         let mut buf = vec![0; 64 << 10];
         let out = Window { buf: &mut buf, from: 0 };
         let step = api::dispatch(&mut self.broker, &peer, frame, out, self.now);
@@ -177,6 +184,7 @@ impl Host {
                 Step::Held(_) => return Err("held"),
                 Step::Close(why) => return Err(why),
                 Step::Job => return self.read().map(Some),
+                Step::Long => return long(self, frame, &mut || usize::MAX),
             }
         }
         panic!("the request is tried again for ever");
@@ -197,6 +205,11 @@ impl Host {
                     });
                 }
                 JobNext::Send { from, to } => answer.extend_from_slice(&buf[from..to]),
+                JobNext::Turn => {}
+                JobNext::Buffer { large } => {
+                    let long = self.broker.config.message_max_bytes;
+                    buf.resize(if large { long } else { 64 << 10 }, 0);
+                }
                 JobNext::Sleep(deadline) => self.pass_us(deadline.since_us(self.now.mono)),
                 JobNext::Done => return Ok(answer),
                 JobNext::Close(why) => return Err(why),

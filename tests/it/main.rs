@@ -19,3 +19,4 @@ mod requests;
 mod roll;
 mod tidy;
 mod topic_ids;
+mod turns;

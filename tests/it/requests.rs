@@ -236,8 +236,8 @@ impl World {
         let mut stream = Stream::new(frame);
         let size = self.dice.pick(&[1, 10, 1000, 100_000]);
         loop {
-            match stream.go(&mut self.broker, false, self.now, &mut || size) {
-                Ok(Event::Staged(_)) => {}
+            match stream.go(&mut self.broker, &rig::peer(conn), self.now, &mut || size) {
+                Ok(Event::Staged(_) | Event::Turn) => {}
                 Ok(Event::Again(until)) => self.settle(&until, frame),
                 Ok(Event::End(false)) => return,
                 Ok(Event::End(true)) => break,
@@ -290,6 +290,10 @@ impl World {
                 Client::Again { frame, until: partly.until, tries: tries + 1 }
             }
             Step::Job => return self.drive(conn, frame),
+            Step::Long => {
+                self.long(conn, &frame);
+                Client::Idle
+            }
             Step::NoReply => {
                 assert_eq!(frame[..2], [0, 0], "only who wants no answer gets none");
                 Client::Idle
@@ -356,6 +360,12 @@ impl World {
                     read = Some(self.disk.read(file, at, &mut buf[from..to]));
                 }
                 JobNext::Send { from, to } => sent.extend_from_slice(&buf[from..to]),
+                JobNext::Turn => {}
+                JobNext::Buffer { large } => {
+                    let long = self.broker.config.message_max_bytes;
+                    buf.resize(if large { long } else { 64 << 10 }, 0);
+                    buf.fill(0xee);
+                }
                 JobNext::Sleep(until) => {
                     assert!(until > self.now.mono, "{}", shown(&frame));
                     self.clients[usize::from(conn)] = Client::Asleep { frame, until };

@@ -16,9 +16,9 @@ use super::outcomes::{self, Outcome, Outcomes, Used};
 use super::stage::{Ask, Rules, Stage};
 use super::{FAILED_UNSAID, PartitionProduceData, ProduceRequest, Room, slot_of};
 use crate::api::{self, Malformed, Step, Window};
-use crate::broker::Broker;
+use crate::broker::{Broker, ConnId, Peer};
 use crate::clock::Now;
-use crate::codec::batch::{self, Refusal};
+use crate::codec::batch::{self, Checked, Refusal};
 use crate::codec::{Decode, Error, ErrorsSeen, Reader};
 use crate::limits;
 use crate::types::{HeldBack, RingIndex, Settle, Until};
@@ -37,6 +37,8 @@ pub struct Long {
     unnoted: Option<u32>,
     /// The partition that is being read.
     index: i32,
+    /// What its records are, if that was found out.
+    checked: Option<Checked>,
     used: Used,
     /// What all that was placed waits for, and whether each part of it waits for the same.
     until: Option<Until>,
@@ -106,6 +108,8 @@ pub enum Next {
 /// What came of a partition's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Staged {
+    /// It is to be asked again when everybody else had a turn.
+    Turn,
     /// The partition is done; the answer waits for this.
     Done(Until),
     /// Nothing was done: hand the records over again once this is settled.
@@ -168,29 +172,34 @@ impl Long {
     pub fn stage(
         &mut self,
         broker: &mut Broker,
-        waited_out: bool,
+        peer: &Peer,
         records: &[u8],
         list: &mut [u8],
         now: Now,
     ) -> Staged {
         let mut stage = Stage::new(self.ask, now);
         let slot = slot_of(broker, &self.name);
-        let rules = stage.rules(broker, &self.name, slot);
-        let done = match rules {
-            Ok(rules) => {
-                let meta_bytes = broker.mirror_meta_bytes(&self.name, records);
-                let room = (records.len(), meta_bytes);
-                match self.check_room(&mut stage, broker, rules.ring, room, waited_out) {
-                    Err(Step::Again(until)) => return Staged::Again(until),
-                    Err(Step::Held(held_back)) => return Staged::Held(held_back),
-                    Err(_) | Ok(()) => {}
+        let asked = PartitionProduceData { index: self.index, records: Some(records) };
+        let done = match stage.rules(broker, &self.name, slot) {
+            Ok(rules) => match self.check(&stage, broker, peer.conn, &rules, &asked) {
+                None => return Staged::Turn,
+                Some(Err(refusal)) => Err(refusal),
+                Some(Ok(_)) if broker.mirror_waits(&self.name, records) => return Staged::Turn,
+                Some(Ok(checked)) => {
+                    let meta_bytes = broker.mirror_meta_bytes(&self.name, records);
+                    let room = (records.len(), meta_bytes);
+                    let waited_out = peer.waited_out;
+                    match self.check_room(&mut stage, broker, rules.ring, room, waited_out) {
+                        Err(Step::Again(until)) => return Staged::Again(until),
+                        Err(Step::Held(held_back)) => return Staged::Held(held_back),
+                        Err(_) | Ok(()) => {}
+                    }
+                    stage.partition(broker, &rules, &asked, &checked)
                 }
-                let records = Some(records);
-                let asked = PartitionProduceData { index: self.index, records };
-                stage.partition(broker, &rules, &asked)
-            }
+            },
             Err(refusal) => Err(refusal),
         };
+        broker.unpacker.release(peer.conn);
         let placed = done.is_ok();
         self.note(Outcome { index: self.index, done }, list);
         if placed {
@@ -298,6 +307,25 @@ impl Long {
         }))
     }
 
+    /// What a check of the records gives, which is kept for when there is room for them. None: it goes on
+    /// in another turn.
+    fn check(
+        &mut self,
+        stage: &Stage,
+        broker: &mut Broker,
+        conn: ConnId,
+        rules: &Rules,
+        asked: &PartitionProduceData<'_>,
+    ) -> Option<Result<Checked, Refusal>> {
+        if let Some(checked) = self.checked {
+            return Some(Ok(checked));
+        }
+        broker.unpacker.turn();
+        let checked = stage.check(broker, conn, rules, asked).transpose()?;
+        self.checked = checked.ok();
+        Some(checked)
+    }
+
     /// Whether so many bytes of records, and of what they report, can be staged now.
     fn check_room(
         &self,
@@ -338,6 +366,7 @@ impl Long {
     fn note(&mut self, outcome: Outcome, list: &mut [u8]) {
         self.at = At::Tags(Then::Partition);
         self.partitions_left -= 1;
+        self.checked = None;
         if let Err(refusal) = outcome.done {
             self.failed = true;
             let code = refusal.code();

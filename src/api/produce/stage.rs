@@ -4,10 +4,9 @@
 use super::outcomes::Placed;
 use super::{PartitionProduceData, Room, held};
 use crate::api::Step;
-use crate::broker::{Broker, topic_config, topics};
+use crate::broker::{Broker, ConnId, topic_config, topics};
 use crate::clock::Now;
-use crate::codec::batch::{self, Refusal};
-use crate::codec::compression::lock;
+use crate::codec::batch::{self, Checked, Refusal};
 use crate::config::CheckRecords;
 use crate::limits;
 use crate::log::producers::{Check, batch_of};
@@ -153,17 +152,31 @@ impl Stage {
         }
     }
 
-    /// Checks the records of one partition, and appends them if they are good.
+    /// Checks the records of one partition; none: see `Unpacker::check`.
+    #[inline(never)]
+    pub fn check(
+        &self,
+        broker: &mut Broker,
+        conn: ConnId,
+        rules: &Rules,
+        asked: &PartitionProduceData<'_>,
+    ) -> Result<Option<Checked>, Refusal> {
+        rules.partition(broker, asked.index)?;
+        let batches = asked.records.ok_or(Refusal::NoRecords)?;
+        broker.unpacker.check(conn, batches, &rules.batch)
+    }
+
+    /// Appends the records of one partition, which were checked, if all else is right.
     #[inline(never)]
     pub fn partition(
         &mut self,
         broker: &mut Broker,
         rules: &Rules,
         asked: &PartitionProduceData<'_>,
+        checked: &Checked,
     ) -> Result<Placed, Refusal> {
         let slot = rules.partition(broker, asked.index)?;
         let batches = asked.records.ok_or(Refusal::NoRecords)?;
-        let checked = batch::check(batches, &rules.batch, &mut lock(&broker.decompressor))?;
         let state = broker.log.state();
         let log_start = state.partition(slot).ok_or(Refusal::UnknownPartition)?.log_start;
         let batch = batch::batches(batches).next().ok_or(Refusal::NoRecords)?;

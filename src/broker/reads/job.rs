@@ -8,10 +8,11 @@ use super::gone::{Gone, Was};
 use super::lookup::Lookup;
 use super::plan::{Cut, Plan};
 use super::send::Sending;
-use crate::broker::JobNext;
+use crate::broker::unpacker::Unpacker;
+use crate::broker::{ConnId, JobNext};
 use crate::clock::{Mono, Now};
-use crate::codec::compression::Decompressor;
 use crate::error::DiskError;
+use crate::limits;
 use crate::log::read::cursors::Cursors;
 use crate::log::read::damage::{Damage, Range};
 use crate::log::read::walk::Walk;
@@ -56,9 +57,34 @@ pub(super) struct Job {
     pub(super) work: Awake,
 }
 
-/// What a job needs while it has a buffer, and only then: who sleeps costs no memory for it.
+/// What a job needs while it has a buffer, and only then: there is as much of it as there are buffers.
 #[derive(Default)]
 pub(super) struct Awake(Option<Box<Work>>);
+
+impl Awake {
+    /// For any job.
+    pub(super) fn made() -> Awake {
+        Awake(Some(Box::default()))
+    }
+
+    /// Takes what is there for any job, if it has none yet.
+    pub(super) fn begin(&mut self, spare: &mut Vec<Awake>) {
+        if self.0.is_none() {
+            *self = spare.pop().unwrap_or_else(Awake::made);
+        }
+    }
+
+    /// Gives it back.
+    pub(super) fn end(&mut self, spare: &mut Vec<Awake>) {
+        let mut awake = std::mem::take(self);
+        if let Some(work) = &mut awake.0
+            && spare.len() < spare.capacity()
+        {
+            **work = Work::default();
+            spare.push(awake);
+        }
+    }
+}
 
 /// See [`Awake`].
 #[derive(Default)]
@@ -69,7 +95,7 @@ pub(super) struct Work {
     pub(super) plan: Plan,
     pub(super) lookup: Lookup,
     pub(super) sending: Sending,
-    /// What the second half of the buffer has.
+    /// What stands in the buffer, or in its second half.
     pub(super) window: Option<Window>,
     /// The read that is under way.
     pub(super) reading: Option<Reading>,
@@ -93,7 +119,9 @@ pub(super) struct Context<'a> {
     pub(super) cursors: &'a mut Cursors,
     pub(super) damage: &'a mut Damage,
     pub(super) gone: &'a Gone,
-    pub(super) decompressor: &'a mut Decompressor,
+    pub(super) unpacker: &'a mut Unpacker,
+    pub(super) conn: ConnId,
+    pub(super) large_bytes: usize,
     pub(super) now: Now,
 }
 
@@ -113,7 +141,7 @@ impl Deref for Awake {
 
 impl DerefMut for Awake {
     fn deref_mut(&mut self) -> &mut Work {
-        self.0.get_or_insert_default()
+        self.0.as_deref_mut().expect("a job that is stepped is awake")
     }
 }
 
@@ -178,9 +206,6 @@ impl Job {
                 Phase::Send => self.send(context, buf),
             };
             if let Some(step) = step {
-                if let JobNext::Sleep(_) = step {
-                    self.work = Awake::default();
-                }
                 return step;
             }
         }
@@ -204,8 +229,9 @@ impl Job {
                 self.work.window = Some(window);
                 Ok(())
             }
-            // Again, in small pieces, so that only what is broken is lost.
-            _ if window.bytes > CAUTIOUS_BYTES => {
+            // Again, in small pieces, so that only what is broken is lost. What is wanted whole is as
+            // long as before.
+            _ if window.bytes > CAUTIOUS_BYTES && (reading.records || !self.work.cautious) => {
                 self.work.cautious = true;
                 Ok(())
             }
@@ -259,9 +285,9 @@ impl Job {
 
     /// Asks for a window of a segment.
     pub(super) fn read(&mut self, wanted: &Wanted, buf: &[u8]) -> JobNext {
-        let (from, room) = (window_from(buf.len()), window_bytes(buf));
-        let few = if self.work.cautious { CAUTIOUS_BYTES } else { room };
-        let bytes = wanted.bytes_max.min(few).max(wanted.bytes_min).min(room);
+        let (from, to) = self.window_place(buf.len());
+        let few = if self.work.cautious { CAUTIOUS_BYTES } else { READ_BYTES_MAX };
+        let bytes = wanted.bytes_max.min(few).max(wanted.bytes_min).min(to - from);
         let window =
             Window { ring: wanted.file.ring, seq: wanted.seq, at: wanted.at, bytes, broken: false };
         self.work.window = None;
@@ -270,9 +296,15 @@ impl Job {
     }
 
     pub(super) fn view<'a>(&self, buf: &'a [u8]) -> View<'a> {
-        View {
-            window: self.work.window,
-            bytes: buf.get(window_from(buf.len())..).unwrap_or_default(),
+        let (from, _) = self.window_place(buf.len());
+        View { window: self.work.window, bytes: buf.get(from..).unwrap_or_default() }
+    }
+
+    /// Where windows stand. In a look-up there is nothing else in the buffer.
+    fn window_place(&self, buf_bytes: usize) -> (usize, usize) {
+        match self.phase {
+            Phase::Lookup => (0, buf_bytes),
+            _ => (window_from(buf_bytes), spans_from(buf_bytes)),
         }
     }
 
@@ -360,10 +392,8 @@ pub(super) fn spans_from(buf_bytes: usize) -> usize {
     buf_bytes - buf_bytes / 16 * 3
 }
 
-/// How much it takes.
-pub(super) fn window_bytes(buf: &[u8]) -> usize {
-    spans_from(buf.len()) - window_from(buf.len())
-}
+/// Read at once, unless more is needed: as much as a window has room for beside what is planned.
+const READ_BYTES_MAX: usize = limits::LEASE_BYTES / 16 * 5;
 
 /// After a failed read.
 pub(super) const CAUTIOUS_BYTES: usize = 4096;

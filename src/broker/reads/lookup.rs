@@ -1,18 +1,20 @@
 //! Finding offsets by timestamp.
 //!
 //! The segments' newest timestamps tell where to start, the groups' directories and the batches'
-//! headers tell which to skip, and in a batch the records themselves tell exactly. Of a compressed batch
-//! that cannot be read here the first record is given: at or before the one that is looked for, never
-//! after it.
+//! headers tell which to skip, and in a batch the records themselves tell exactly. A compressed batch is
+//! read whole; for one that is longer than the buffer a large one is asked for, and given back when its
+//! partition is done. Of a batch that cannot be read here the first record is given: at or before the one
+//! that is looked for, never after it.
 
 use super::entries::NIL;
-use super::job::{Context, Job, Phase, window_bytes};
+use super::job::{Context, Job, Phase};
 use super::plan::Cut;
 use super::send::Sending;
 use crate::broker::JobNext;
 use crate::codec::Reader;
-use crate::codec::batch::{BatchHeader, Packed};
+use crate::codec::batch::{BatchHeader, Unread, Walked};
 use crate::codec::compression::Compression;
+use crate::limits;
 use crate::log::read::batch::{self, BatchHead, Batches};
 use crate::log::read::walk::{self, Walk};
 use crate::log::read::{Got, Wanted};
@@ -26,6 +28,8 @@ pub(super) const NEWEST: i64 = -3;
 #[derive(Default)]
 pub(super) struct Lookup {
     started: bool,
+    /// It has gone through something since it began.
+    walked: bool,
     scan: Option<Scan>,
     /// The timestamp that is looked for in this partition.
     target_ms: i64,
@@ -49,15 +53,21 @@ enum Scanned {
     Read(Wanted),
     Found(Offset, i64),
     Nothing,
+    Turn,
+    Large,
 }
 
 impl Job {
     pub(super) fn lookup(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {
         loop {
             if self.work.walk.is_none() {
+                if self.work.lookup.walked && buf.len() > limits::LEASE_BYTES {
+                    return Some(JobNext::Buffer { large: false });
+                }
                 if !self.lookup_next(context) {
                     self.phase = Phase::Send;
                     self.work.sending = Sending::default();
+                    self.work.window = None;
                     return None;
                 }
                 self.lookup_partition(context);
@@ -130,6 +140,7 @@ impl Job {
             let originals = files.filter(|there| new(there.newest_ms)).map(|there| there.first);
             carried.chain(originals).min().map(|first| walk(first.max(from)))
         });
+        self.work.lookup.walked = true;
         match started {
             Some(walk) => self.work.walk = Some(walk),
             None => self.lookup_found(context, Offset::NONE, -1),
@@ -199,8 +210,14 @@ impl Job {
         let scanned = match self.work.lookup.scan?.compression {
             None => self.lookup_scan(buf),
             Some(compression) => self.lookup_packed(context, buf, compression),
-        };
-        match scanned? {
+        }?;
+        if !matches!(scanned, Scanned::Turn) {
+            context.unpacker.release(context.conn);
+        }
+        match scanned {
+            Scanned::Turn => return Some(JobNext::Turn),
+            // All that is known by then are the partitions that were found: it begins with the next one.
+            Scanned::Large => return Some(JobNext::Buffer { large: true }),
             Scanned::Read(wanted) => return Some(self.read(&wanted, buf)),
             Scanned::Found(offset, timestamp_ms) => {
                 self.lookup_found(context, offset, timestamp_ms);
@@ -265,8 +282,9 @@ impl Job {
             Some(Scanned::Found(from, timestamp_ms))
         };
         let count = (end - at) as usize;
-        if count > window_bytes(buf) {
-            return by_header();
+        if count > buf.len() {
+            let fits = count <= context.large_bytes;
+            return if fits { Some(Scanned::Large) } else { by_header() };
         }
         let bytes = match view.get(segment.file.ring, segment.seq, at, count) {
             Got::Missing => {
@@ -278,14 +296,19 @@ impl Job {
             Got::Bytes(bytes) => &bytes[..count],
         };
         let header = BatchHeader::read(bytes)?;
-        for record in Packed::new(context.decompressor, compression, header, bytes) {
-            let Ok(record) = record else { return by_header() };
-            let offset = Offset(record.offset);
-            if record.timestamp >= self.work.lookup.target_ms && offset >= from {
-                return Some(Scanned::Found(offset, record.timestamp));
+        loop {
+            match context.unpacker.record(context.conn, compression, header, bytes) {
+                Ok(Walked::Record(record)) => {
+                    let offset = Offset(record.offset);
+                    if record.timestamp >= self.work.lookup.target_ms && offset >= from {
+                        return Some(Scanned::Found(offset, record.timestamp));
+                    }
+                }
+                Ok(Walked::End) | Err(Unread::Trailing) => return Some(Scanned::Nothing),
+                Ok(Walked::Turn) => return Some(Scanned::Turn),
+                Err(_) => return by_header(),
             }
         }
-        Some(Scanned::Nothing)
     }
 
     /// The walk came to its end. The newest timestamp may belong to a record that was deleted:

@@ -7,7 +7,7 @@
 
 use super::{
     ATTRIBUTE_COMPRESSION, ATTRIBUTE_LOG_APPEND_TIME, BatchHeader, CRC_AT, CRC_END, HEADER_BYTES,
-    LENGTH_END, MAX_TIMESTAMP_AT, Packed, Unread, put,
+    Kept, LENGTH_END, MAX_TIMESTAMP_AT, Packed, Walked, put,
 };
 use crate::codec::compression::{Compression, Decompressor};
 use crate::codec::crc::crc32c;
@@ -81,22 +81,23 @@ pub fn packed_records(
     let Some(header) = BatchHeader::read(batch) else {
         return false;
     };
-    let mut records = Packed::new(decompressor, compression, header, batch).with_keys(key);
-    while let Some(record) = records.next() {
-        let Ok(head) = record else {
-            return false;
+    let mut records = Packed::new(decompressor, compression, header, batch);
+    loop {
+        let head = match records.next_keeping(decompressor, batch, Kept::Key(key)) {
+            Ok(Walked::Record(head)) => head,
+            Ok(Walked::End) => return true,
+            Ok(Walked::Turn) | Err(_) => return false,
         };
         let record = KeyedRecord {
             timestamp_delta: head.timestamp.wrapping_sub(header.base_timestamp),
             offset_delta: head.offset.wrapping_sub(header.base_offset) as i32,
-            key: records.key(&head),
+            key: head.key_bytes.and_then(|bytes| key.get(..bytes as usize)),
             tombstone: head.tombstone,
         };
         if !each(&record) {
             return true;
         }
     }
-    true
 }
 
 /// Whether the base timestamp of this batch is a delete horizon.
@@ -171,13 +172,12 @@ pub fn carry_packed(
     let mut records = Packed::new(decompressor, compression, header, batch);
     loop {
         let rest = room.get_mut(out.to..).ok_or(NoRoom)?;
-        let bytes = match records.copy(rest) {
-            None => break,
-            Some(Err(Unread::Corrupt | Unread::Record | Unread::Beyond | Unread::NoRoom)) => {
-                return Err(NoRoom);
-            }
-            Some(Ok(bytes)) => bytes,
-        };
+        match records.next_keeping(decompressor, batch, Kept::All(rest)) {
+            Ok(Walked::End) => break,
+            Ok(Walked::Record(_)) => {}
+            Ok(Walked::Turn) | Err(_) => return Err(NoRoom),
+        }
+        let bytes = records.kept_bytes();
         let (record, extent) = keyed_record(&rest[..bytes]).map_err(|_| NoRoom)?;
         if !keep(&record) {
             continue;

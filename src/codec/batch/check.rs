@@ -1,6 +1,6 @@
 //! What a client may produce: what no consumer could read is refused at the door.
 
-use super::{Batch, BatchHeader, MAGIC_AT, Packed, Refusal, Unread, batches};
+use super::{Batch, BatchHeader, MAGIC_AT, Packed, Refusal, Unread, Walked, batches};
 use crate::codec::compression::{Compression, Decompressor};
 use crate::limits;
 
@@ -32,36 +32,137 @@ pub struct Checked {
     pub tombstones: bool,
 }
 
-/// Checks all of what a client produces to one partition, in Kafka's order of checks.
-///
-/// Batches are checked record by record; of one that takes more memory or time to decompress than
-/// there is for it, what is behind that is believed. Null or empty payloads have no batch.
+/// A check, as far as it is. It may take several turns; each but the last ends in a batch that is being
+/// decompressed.
+#[derive(Debug, Default)]
+pub struct Check {
+    packed: Option<Unpacking>,
+}
+
+/// A compressed batch that is being read.
+#[derive(Debug)]
+struct Unpacking {
+    records: Packed,
+    offset_expected: i64,
+    newest_ms: i64,
+    tombstones: bool,
+}
+
+impl Check {
+    /// Checks all of what a client produces to one partition, in Kafka's order of checks. None: the turn
+    /// is over ([`Decompressor::turn`]), or there is no decompressor and one is needed; then the same is to
+    /// be asked again in another turn, before the decompressor reads something else.
+    ///
+    /// Batches are checked record by record; of one that takes more memory or time to decompress than
+    /// there is for it, what is behind that is believed. So are the records of all but the first batch if
+    /// they are compressed: several are refused anyway. Null or empty payloads have no batch.
+    pub fn go_on(
+        &mut self,
+        payload: &[u8],
+        rules: &Rules,
+        mut decompressor: Option<&mut Decompressor>,
+    ) -> Result<Option<Checked>, Refusal> {
+        let mut checked = Checked { batches: 0, records: 0, newest_ms: None, tombstones: true };
+        let mut batches = batches(payload);
+        for batch in batches.by_ref() {
+            let first = checked.batches == 0;
+            if !first || self.packed.is_none() {
+                check_batch(&batch, rules)?;
+            }
+            let newest_ms = match Compression::from_number(batch.header.compression()) {
+                _ if !rules.reads() => None,
+                None => Some(check_records(&batch, rules, &mut checked.tombstones)?),
+                Some(_) if !first => None,
+                Some(compression) => {
+                    let Some(decompressor) = &mut decompressor else {
+                        return Ok(None);
+                    };
+                    let tombstones = &mut checked.tombstones;
+                    match self.packed(&batch, compression, decompressor, rules, tombstones)? {
+                        Some(newest_ms) => newest_ms,
+                        None => return Ok(None),
+                    }
+                }
+            };
+            checked.tombstones &= newest_ms.is_some();
+            checked.batches += 1;
+            checked.records += u64::from(batch.header.records_count.unsigned_abs());
+            let header_ms = batch.header.max_timestamp;
+            checked.newest_ms = newest_ms.filter(|newest_ms| *newest_ms != header_ms);
+        }
+        if checked.batches == 0 || !batches.rest().is_empty() {
+            return Err(not_whole(batches.rest()));
+        }
+        Ok(Some(checked))
+    }
+
+    /// Reads the records of a compressed batch, as far as the turn goes; gives their newest timestamp, or
+    /// none of it if they were not read to their end.
+    fn packed(
+        &mut self,
+        batch: &Batch<'_>,
+        compression: Compression,
+        decompressor: &mut Decompressor,
+        rules: &Rules,
+        tombstones: &mut bool,
+    ) -> Result<Option<Option<i64>>, Refusal> {
+        let beyond = if rules.compacted { Err(Refusal::KeysBeyond) } else { Ok(Some(None)) };
+        let unpacking = self.packed.get_or_insert_with(|| Unpacking {
+            records: Packed::new(decompressor, compression, batch.header, batch.bytes),
+            offset_expected: batch.header.base_offset,
+            newest_ms: i64::MIN,
+            tombstones: true,
+        });
+        loop {
+            match unpacking.records.next(decompressor, batch.bytes) {
+                Ok(Walked::Record(record)) if record.offset == unpacking.offset_expected => {
+                    if rules.compacted {
+                        check_key(record.key_bytes.map(|bytes| bytes as usize))?;
+                    }
+                    unpacking.tombstones &= record.tombstone;
+                    unpacking.newest_ms = unpacking.newest_ms.max(record.timestamp);
+                    unpacking.offset_expected += 1;
+                }
+                Ok(Walked::Record(_)) => return Err(Refusal::RecordOffsets),
+                Ok(Walked::End) => {
+                    *tombstones &= unpacking.tombstones;
+                    return Ok(Some(Some(unpacking.newest_ms)));
+                }
+                Ok(Walked::Turn) => return Ok(None),
+                Err(Unread::Corrupt) => return Err(Refusal::Decompression),
+                Err(Unread::Record) => return Err(Refusal::RecordUnreadable),
+                Err(Unread::Trailing) => return Err(Refusal::RecordsTrailing),
+                Err(Unread::Beyond | Unread::NoRoom) => return beyond,
+            }
+        }
+    }
+}
+
+/// The same in one go, however long it takes.
 pub fn check(
     payload: &[u8],
     rules: &Rules,
     decompressor: &mut Decompressor,
 ) -> Result<Checked, Refusal> {
-    let mut checked = Checked { batches: 0, records: 0, newest_ms: None, tombstones: true };
-    let mut batches = batches(payload);
-    for batch in batches.by_ref() {
-        check_batch(&batch, rules)?;
-        let newest_ms = match Compression::from_number(batch.header.compression()) {
-            _ if !rules.records_read && !rules.compacted => None,
-            None => Some(check_records(&batch, rules, &mut checked.tombstones)?),
-            Some(compression) => {
-                let tombstones = &mut checked.tombstones;
-                check_packed(&batch, compression, decompressor, rules, tombstones)?
-            }
-        };
-        checked.tombstones &= newest_ms.is_some();
-        checked.batches += 1;
-        checked.records += u64::from(batch.header.records_count.unsigned_abs());
-        checked.newest_ms = newest_ms.filter(|newest_ms| *newest_ms != batch.header.max_timestamp);
+    let mut check = Check::default();
+    loop {
+        decompressor.turn(u32::MAX);
+        if let Some(checked) = check.go_on(payload, rules, Some(decompressor))? {
+            return Ok(checked);
+        }
     }
-    if checked.batches == 0 || !batches.rest().is_empty() {
-        return Err(not_whole(batches.rest()));
+}
+
+impl Rules {
+    /// Whether records are read at all.
+    pub fn reads(&self) -> bool {
+        self.records_read || self.compacted
     }
-    Ok(checked)
+}
+
+/// Whether the first batch is compressed, or says so.
+pub fn is_packed(payload: &[u8]) -> bool {
+    BatchHeader::read(payload).is_some_and(|header| header.compression() != 0)
 }
 
 /// Refuses a payload of which only the beginning is read, for it is longer than its first batch may be
@@ -149,40 +250,6 @@ fn check_records(batch: &Batch<'_>, rules: &Rules, tombstones: &mut bool) -> Res
     match records.reader.finish() {
         Ok(()) => Ok(newest_ms),
         Err(_) => Err(Refusal::RecordsTrailing),
-    }
-}
-
-/// The same of one that is compressed; none: it was not read to its end.
-fn check_packed(
-    batch: &Batch<'_>,
-    compression: Compression,
-    decompressor: &mut Decompressor,
-    rules: &Rules,
-    tombstones: &mut bool,
-) -> Result<Option<i64>, Refusal> {
-    let beyond = if rules.compacted { Err(Refusal::KeysBeyond) } else { Ok(None) };
-    let mut records = Packed::new(decompressor, compression, batch.header, batch.bytes);
-    let mut newest_ms = i64::MIN;
-    for (offset_expected, record) in (batch.header.base_offset..).zip(records.by_ref()) {
-        match record {
-            Ok(record) if record.offset == offset_expected => {
-                if rules.compacted {
-                    check_key(record.key_bytes.map(|bytes| bytes as usize))?;
-                }
-                *tombstones &= record.tombstone;
-                newest_ms = newest_ms.max(record.timestamp);
-            }
-            Ok(_) => return Err(Refusal::RecordOffsets),
-            Err(Unread::Corrupt) => return Err(Refusal::Decompression),
-            Err(Unread::Record) => return Err(Refusal::RecordUnreadable),
-            Err(Unread::Beyond | Unread::NoRoom) => return beyond,
-        }
-    }
-    match records.finish() {
-        Ok(()) => Ok(Some(newest_ms)),
-        Err(Unread::Corrupt) => Err(Refusal::Decompression),
-        Err(Unread::Record) => Err(Refusal::RecordsTrailing),
-        Err(Unread::Beyond | Unread::NoRoom) => beyond,
     }
 }
 

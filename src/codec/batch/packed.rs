@@ -1,7 +1,7 @@
 //! The records of a compressed batch, walked as they are decompressed: what they are, not what they say.
 
 use super::BatchHeader;
-use crate::codec::compression::{Compression, Decompressor, Stream, Trouble};
+use crate::codec::compression::{Compression, Decompressor, Trouble};
 use crate::limits;
 
 /// A record, without value and headers.
@@ -17,6 +17,17 @@ pub struct Head {
     pub tombstone: bool,
 }
 
+/// What of a record is kept while it is walked over.
+#[derive(Debug)]
+pub enum Kept<'a> {
+    /// No byte.
+    Nothing,
+    /// Its key, if it fits.
+    Key(&'a mut [u8]),
+    /// All of it as it stands in the output, its length included.
+    All(&'a mut [u8]),
+}
+
 /// Why there is no next record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unread {
@@ -24,237 +35,262 @@ pub enum Unread {
     Corrupt,
     /// The record is not one.
     Record,
+    /// Something follows the last record.
+    Trailing,
     /// It cannot be read in the memory, or in the time, that is there for it; others may be able to.
     Beyond,
-    /// There is no room for a copy of it.
+    /// There is no room to keep all of it.
     NoRoom,
 }
 
-/// Walks records, as many as the batch's header says. Ends after an error.
-pub struct Packed<'a> {
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Walked {
+    /// A record.
+    Record(Head),
+    /// There were as many as the batch's header says, and nothing is behind them.
+    End,
+    /// The turn is over: ask again in the next one. See [`Decompressor::turn`].
+    Turn,
+}
+
+/// A walk over records, wherever it is: a turn may end at any byte of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Packed {
     header: BatchHeader,
+    /// Records that come.
     left: i32,
-    output: Output<'a>,
-    /// Keys are copied to here, as far as they fit.
-    key: &'a mut [u8],
-}
-
-/// Decompressed bytes, as far as they are wanted.
-struct Output<'a> {
-    stream: Stream<'a>,
-    /// What of the piece was read.
+    /// What of the piece was read, and the bytes of the pieces before it.
     at: usize,
-    /// Bytes of the pieces before it.
     before: u64,
+    field: Field,
+    /// The number that is being read, and how many of its bits were.
+    number: u64,
+    bits: u32,
+    /// Bytes to pass over before the field.
+    skip: u64,
+    /// Where the record ends.
+    end: u64,
+    /// Headers of the record that come.
+    headers: u32,
+    head: Head,
+    /// Bytes of the record that were kept.
+    kept: usize,
 }
 
-impl<'a> Packed<'a> {
-    /// The records of a batch whose codec this is; `batch` is all of it.
+/// What is read next of a record: a number, which may be the length of bytes behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Length,
+    Timestamp,
+    Offset,
+    Key,
+    Value,
+    Headers,
+    HeaderKey,
+    HeaderValue,
+    End,
+}
+
+impl Packed {
+    /// Begins with the records of a batch whose codec this is; `batch` is all of it.
     pub fn new(
-        decompressor: &'a mut Decompressor,
+        decompressor: &mut Decompressor,
         compression: Compression,
         header: BatchHeader,
-        batch: &'a [u8],
-    ) -> Packed<'a> {
-        let input = batch.get(super::HEADER_BYTES..).unwrap_or_default();
-        let stream = decompressor.open(compression, input);
-        let output = Output { stream, at: 0, before: 0 };
-        Packed { header, left: header.records_count, output, key: &mut [] }
-    }
-
-    /// The same; a record's key can be looked at until the next record, if it is not longer than this.
-    pub fn with_keys(self, key: &'a mut [u8]) -> Packed<'a> {
-        Packed { key, ..self }
-    }
-
-    /// The key of the record that came last; none: it is null, or too long to be looked at.
-    pub fn key(&self, head: &Head) -> Option<&[u8]> {
-        self.key.get(..head.key_bytes? as usize)
-    }
-
-    /// Copies the next record as it stands in the output, its length included, instead of looking at it;
-    /// gives its bytes. None: there are no more.
-    pub fn copy(&mut self, out: &mut [u8]) -> Option<Result<usize, Unread>> {
-        if self.left <= 0 {
-            return None;
+        batch: &[u8],
+    ) -> Packed {
+        decompressor.open(compression, records(batch));
+        Packed {
+            header,
+            left: header.records_count,
+            at: 0,
+            before: 0,
+            field: Field::Length,
+            number: 0,
+            bits: 0,
+            skip: 0,
+            end: 0,
+            headers: 0,
+            head: Head { offset: 0, timestamp: 0, key_bytes: None, tombstone: false },
+            kept: 0,
         }
-        self.left -= 1;
-        Some(self.output.copy_record(out).inspect_err(|_| self.left = 0))
     }
 
-    /// Nothing may follow the records.
-    pub fn finish(mut self) -> Result<(), Unread> {
-        if self.output.next_piece()? { Err(Unread::Record) } else { Ok(()) }
+    /// Goes on to the next record of the same batch, with the same decompressor, which read nothing else
+    /// meanwhile. Not to be asked after an end or an error.
+    pub fn next(
+        &mut self,
+        decompressor: &mut Decompressor,
+        batch: &[u8],
+    ) -> Result<Walked, Unread> {
+        self.next_keeping(decompressor, batch, Kept::Nothing)
     }
 
-    fn record(&mut self) -> Result<Head, Unread> {
-        let output = &mut self.output;
-        let length = output.varint()?;
-        let length = u64::try_from(length).map_err(|_| Unread::Record)?;
-        let end = output.position() + length;
-        output.skip(1)?; // Attributes: none is defined.
-        let timestamp = self.header.base_timestamp.wrapping_add(output.varlong()?);
-        let offset = self.header.base_offset.wrapping_add(output.varint()?.into());
-        let key_bytes = output.length()?;
-        output.copy_some(key_bytes.unwrap_or(0), self.key)?;
-        let tombstone = !output.skip_nullable()?;
-        let headers = u32::try_from(output.varint()?).map_err(|_| Unread::Record)?;
-        for _ in 0..headers {
-            if !output.skip_nullable()? {
-                return Err(Unread::Record);
+    /// The same, and some of the record's bytes are kept, in the same room in each turn.
+    pub fn next_keeping(
+        &mut self,
+        decompressor: &mut Decompressor,
+        batch: &[u8],
+        mut kept: Kept<'_>,
+    ) -> Result<Walked, Unread> {
+        loop {
+            if self.field == Field::End && self.skip == 0 {
+                return self.record().map(Walked::Record);
             }
-            output.skip_nullable()?;
-            if output.position() > end {
-                break;
+            let behind = self.left <= 0 && self.field == Field::Length;
+            let piece = decompressor.piece();
+            let Some(rest) = piece.get(self.at..).filter(|rest| !rest.is_empty()) else {
+                if decompressor.turn_is_over() {
+                    return Ok(Walked::Turn);
+                }
+                self.before += piece.len() as u64;
+                self.at = 0;
+                if self.before > limits::DECOMPRESSED_BYTES_MAX {
+                    return Err(Unread::Beyond);
+                }
+                match decompressor.next_piece(records(batch)) {
+                    Ok(true) => continue,
+                    Ok(false) if behind => return Ok(Walked::End),
+                    Ok(false) => return Err(Unread::Record),
+                    Err(Trouble::Corrupt) => return Err(Unread::Corrupt),
+                    Err(Trouble::Beyond) => return Err(Unread::Beyond),
+                }
+            };
+            if behind {
+                return Err(Unread::Trailing);
+            }
+            if self.field == Field::Length && self.bits == 0 {
+                self.kept = 0;
+            }
+            if self.skip > 0 {
+                let some = self.skip.min(rest.len() as u64);
+                self.keep(&mut kept, &rest[..some as usize])?;
+                self.skip -= some;
+                self.at += some as usize;
+                continue;
+            }
+            for byte in rest {
+                if let Kept::All(_) = kept {
+                    self.keep(&mut kept, &[*byte])?;
+                }
+                self.at += 1;
+                self.number |= u64::from(byte & 0x7f) << self.bits;
+                if *byte < 0x80 {
+                    self.bits = 0;
+                    let raw = std::mem::take(&mut self.number);
+                    self.field((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())?;
+                    break;
+                }
+                self.bits += 7;
+                if self.bits >= self.bits_max() {
+                    return Err(Unread::Record);
+                }
             }
         }
-        if output.position() != end {
+    }
+
+    /// Keeps these bytes, which come next, if they are what is to be kept.
+    fn keep(&mut self, kept: &mut Kept<'_>, bytes: &[u8]) -> Result<(), Unread> {
+        let to = self.kept + bytes.len();
+        let room = match kept {
+            Kept::All(room) => room.get_mut(self.kept..to).ok_or(Unread::NoRoom)?,
+            // Its length was read.
+            Kept::Key(room) if self.field == Field::Value => match room.get_mut(self.kept..to) {
+                Some(room) => room,
+                None => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        room.copy_from_slice(bytes);
+        self.kept = to;
+        Ok(())
+    }
+
+    /// How many bytes of the record that came last were kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept
+    }
+
+    /// Takes the number that a field begins with.
+    fn field(&mut self, number: i64) -> Result<(), Unread> {
+        let count = u64::try_from(number).map_err(|_| Unread::Record);
+        let nullable = if number == -1 { Ok(0) } else { count };
+        if self.field != Field::Timestamp && i32::try_from(number).is_err() {
             return Err(Unread::Record);
         }
-        let append_time = self.header.is_log_append_time();
-        let timestamp = if append_time { self.header.max_timestamp } else { timestamp };
-        Ok(Head { offset, timestamp, key_bytes, tombstone })
+        self.field = match self.field {
+            Field::Length => {
+                self.end = self.position() + count?;
+                self.skip = 1; // Attributes: none is defined.
+                Field::Timestamp
+            }
+            Field::Timestamp => {
+                self.head.timestamp = self.header.base_timestamp.wrapping_add(number);
+                Field::Offset
+            }
+            Field::Offset => {
+                self.head.offset = self.header.base_offset.wrapping_add(number);
+                Field::Key
+            }
+            Field::Key => {
+                self.skip = nullable?;
+                self.head.key_bytes = u32::try_from(number).ok();
+                Field::Value
+            }
+            Field::Value => {
+                self.skip = nullable?;
+                self.head.tombstone = number == -1;
+                Field::Headers
+            }
+            Field::Headers => {
+                self.headers = count? as u32;
+                self.header_next()
+            }
+            Field::HeaderKey => {
+                self.skip = count?;
+                Field::HeaderValue
+            }
+            Field::HeaderValue => {
+                self.skip = nullable?;
+                self.headers -= 1;
+                self.header_next()
+            }
+            Field::End => unreachable!("it has no number"),
+        };
+        if self.position() + self.skip <= self.end { Ok(()) } else { Err(Unread::Record) }
     }
-}
 
-impl Iterator for Packed<'_> {
-    type Item = Result<Head, Unread>;
+    fn header_next(&self) -> Field {
+        if self.headers == 0 { Field::End } else { Field::HeaderKey }
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left <= 0 {
-            return None;
+    /// The record that was read.
+    fn record(&mut self) -> Result<Head, Unread> {
+        if self.position() != self.end {
+            return Err(Unread::Record);
         }
+        self.field = Field::Length;
         self.left -= 1;
-        let record = self.record();
-        if record.is_err() {
-            self.left = 0;
+        if self.header.is_log_append_time() {
+            self.head.timestamp = self.header.max_timestamp;
         }
-        Some(record)
+        Ok(self.head)
     }
-}
 
-impl Output<'_> {
     /// How many bytes were read.
     fn position(&self) -> u64 {
         self.before + self.at as u64
     }
 
-    /// Whether there are more bytes: if the piece is read, the next one is decompressed.
-    fn next_piece(&mut self) -> Result<bool, Unread> {
-        let piece = self.stream.piece().len();
-        if self.at < piece {
-            return Ok(true);
-        }
-        self.before += piece as u64;
-        self.at = 0;
-        if self.before > limits::DECOMPRESSED_BYTES_MAX {
-            return Err(Unread::Beyond);
-        }
-        match self.stream.next_piece() {
-            Ok(piece) => Ok(!piece.is_empty()),
-            Err(Trouble::Corrupt) => Err(Unread::Corrupt),
-            Err(Trouble::Beyond) => Err(Unread::Beyond),
-        }
+    fn bits_max(&self) -> u32 {
+        if self.field == Field::Timestamp { VARLONG_BITS_MAX } else { VARINT_BITS_MAX }
     }
+}
 
-    fn byte(&mut self) -> Result<u8, Unread> {
-        if !self.next_piece()? {
-            return Err(Unread::Record);
-        }
-        let byte = self.stream.piece()[self.at];
-        self.at += 1;
-        Ok(byte)
-    }
-
-    fn skip(&mut self, mut count: u64) -> Result<(), Unread> {
-        while count > 0 {
-            if !self.next_piece()? {
-                return Err(Unread::Record);
-            }
-            let some = count.min((self.stream.piece().len() - self.at) as u64);
-            self.at += some as usize;
-            count -= some;
-        }
-        Ok(())
-    }
-
-    /// Passes over bytes whose length is a varint; false: they are null.
-    fn skip_nullable(&mut self) -> Result<bool, Unread> {
-        let Some(length) = self.length()? else {
-            return Ok(false);
-        };
-        self.skip(length.into())?;
-        Ok(true)
-    }
-
-    /// A length; none: what it is of is null.
-    fn length(&mut self) -> Result<Option<u32>, Unread> {
-        match self.varint()? {
-            -1 => Ok(None),
-            length => Ok(Some(u32::try_from(length).map_err(|_| Unread::Record)?)),
-        }
-    }
-
-    /// Passes over so many bytes; those for which there is room are copied.
-    fn copy_some(&mut self, count: u32, out: &mut [u8]) -> Result<(), Unread> {
-        let copied = (count as usize).min(out.len());
-        self.copy_all(&mut out[..copied])?;
-        self.skip(u64::from(count) - copied as u64)
-    }
-
-    fn copy_all(&mut self, mut out: &mut [u8]) -> Result<(), Unread> {
-        while !out.is_empty() {
-            if !self.next_piece()? {
-                return Err(Unread::Record);
-            }
-            let rest = &self.stream.piece()[self.at..];
-            let (here, behind) = out.split_at_mut(rest.len().min(out.len()));
-            here.copy_from_slice(&rest[..here.len()]);
-            self.at += here.len();
-            out = behind;
-        }
-        Ok(())
-    }
-
-    fn copy_record(&mut self, out: &mut [u8]) -> Result<usize, Unread> {
-        let length = self.length()?.ok_or(Unread::Record)?;
-        let mut raw = length << 1;
-        let mut at = 0;
-        loop {
-            let more = if raw >= 0x80 { 0x80 } else { 0 };
-            *out.get_mut(at).ok_or(Unread::NoRoom)? = raw as u8 & 0x7f | more;
-            at += 1;
-            raw >>= 7;
-            if more == 0 {
-                break;
-            }
-        }
-        let end = at + length as usize;
-        self.copy_all(out.get_mut(at..end).ok_or(Unread::NoRoom)?)?;
-        Ok(end)
-    }
-
-    fn varint(&mut self) -> Result<i32, Unread> {
-        let raw = u32::try_from(self.varint_raw(VARINT_BITS_MAX)?).map_err(|_| Unread::Record)?;
-        Ok((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
-    }
-
-    fn varlong(&mut self) -> Result<i64, Unread> {
-        let raw = self.varint_raw(VARLONG_BITS_MAX)?;
-        Ok((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
-    }
-
-    fn varint_raw(&mut self, bits_max: u32) -> Result<u64, Unread> {
-        let mut number = 0;
-        for shift in (0..bits_max).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(number);
-            }
-        }
-        Err(Unread::Record)
-    }
+/// What is compressed of a batch.
+fn records(batch: &[u8]) -> &[u8] {
+    batch.get(super::HEADER_BYTES..).unwrap_or_default()
 }
 
 const VARINT_BITS_MAX: u32 = 32;

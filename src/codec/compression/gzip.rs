@@ -1,17 +1,17 @@
 //! gzip: members of deflated bytes, one behind the other.
 
 use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress_with_limit};
 
 use super::window::Window;
-use super::{Trouble, take, take_le};
+use super::{Part, Trouble};
 
 /// What deflate keeps between two pieces.
 pub type State = DecompressorOxide;
 
-pub struct Gzip<'a> {
-    state: &'a mut State,
-    rest: &'a [u8],
+pub struct Gzip {
+    rest: Part,
     member: Option<Member>,
     /// Nothing was read yet.
     fresh: bool,
@@ -23,76 +23,100 @@ struct Member {
     bytes: u32,
 }
 
-impl<'a> Gzip<'a> {
-    pub fn new(state: &'a mut State, input: &'a [u8]) -> Gzip<'a> {
-        Gzip { state, rest: input, member: None, fresh: true }
+impl Gzip {
+    pub fn new(all: Part) -> Gzip {
+        Gzip { rest: all, member: None, fresh: true }
     }
 
-    pub fn fill(&mut self, window: &mut Window) -> Result<(), Trouble> {
-        while window.room() > 0 {
+    /// Makes a piece; false: nothing comes behind it.
+    pub fn fill(
+        &mut self,
+        state: &mut State,
+        window: &mut Window,
+        input: &[u8],
+    ) -> Result<bool, Trouble> {
+        while !window.is_full() {
             if self.member.is_none() {
                 // Behind a member another one may follow; what else does is ignored, as Java does.
-                if !self.fresh && !self.rest.starts_with(&MAGIC) {
-                    return Ok(());
+                if !self.fresh && !self.rest.bytes(input).starts_with(&MAGIC) {
+                    return Ok(false);
                 }
                 self.fresh = false;
-                self.header()?;
-                self.state.init();
+                self.header(input)?;
+                state.init();
                 self.member = Some(Member { digest: CRC.digest(), bytes: 0 });
             }
-            self.inflate(window)?;
+            self.inflate(state, window, input)?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn inflate(&mut self, window: &mut Window) -> Result<(), Trouble> {
+    fn inflate(
+        &mut self,
+        state: &mut State,
+        window: &mut Window,
+        input: &[u8],
+    ) -> Result<(), Trouble> {
         let Some(member) = &mut self.member else {
             return Ok(());
         };
+        // Tables that nothing is decoded with take as long as output: not too many of them at once.
+        let rest = self.rest.bytes(input);
+        let some = &rest[..rest.len().min(INPUT_BYTES_MAX)];
+        let more = some.len() < rest.len();
+        let flags = if more { TINFL_FLAG_HAS_MORE_INPUT } else { 0 };
         let (ring, at, room) = window.ring_mut();
-        let (status, read, written) =
-            decompress_with_limit(self.state, self.rest, ring, at, room, 0);
-        take(&mut self.rest, read)?;
+        let (status, read, written) = decompress_with_limit(state, some, ring, at, room, flags);
+        self.rest.split(read)?;
         member.digest.update(&ring[at..at + written]);
         member.bytes = member.bytes.wrapping_add(written as u32);
         window.advance(written);
+        window.charge(read * WORK_PER_INPUT);
         match status {
             TINFLStatus::HasMoreOutput => Ok(()),
-            TINFLStatus::Done => self.trailer(),
+            TINFLStatus::NeedsMoreInput if more => Ok(()),
+            TINFLStatus::Done => self.trailer(input),
             _ => Err(Trouble::Corrupt),
         }
     }
 
-    fn header(&mut self) -> Result<(), Trouble> {
-        let header = take(&mut self.rest, 10)?;
+    fn header(&mut self, input: &[u8]) -> Result<(), Trouble> {
+        let header = self.rest.take(input, 10)?;
         let flags = header[3];
         if !header.starts_with(&MAGIC) || flags & RESERVED != 0 {
             return Err(Trouble::Corrupt);
         }
         if flags & EXTRA != 0 {
-            let bytes = take_le(&mut self.rest, 2)? as usize;
-            take(&mut self.rest, bytes)?;
+            let bytes = self.rest.take_le(input, 2)? as usize;
+            self.rest.split(bytes)?;
         }
         for text in [NAME, COMMENT] {
             if flags & text != 0 {
-                let end = self.rest.iter().position(|byte| *byte == 0);
-                take(&mut self.rest, end.ok_or(Trouble::Corrupt)? + 1)?;
+                let end = self.rest.bytes(input).iter().position(|byte| *byte == 0);
+                self.rest.split(end.ok_or(Trouble::Corrupt)? + 1)?;
             }
         }
         if flags & HEADER_CRC != 0 {
-            take(&mut self.rest, 2)?;
+            self.rest.split(2)?;
         }
         Ok(())
     }
 
-    fn trailer(&mut self) -> Result<(), Trouble> {
+    fn trailer(&mut self, input: &[u8]) -> Result<(), Trouble> {
         let member = self.member.take().ok_or(Trouble::Corrupt)?;
-        let (sum, bytes) = (take_le(&mut self.rest, 4)?, take_le(&mut self.rest, 4)?);
+        let (sum, bytes) = (self.rest.take_le(input, 4)?, self.rest.take_le(input, 4)?);
         let (expected, count) = (member.digest.finalize(), member.bytes);
         let right = sum == u64::from(expected) && bytes == u64::from(count);
         if right { Ok(()) } else { Err(Trouble::Corrupt) }
     }
 }
+
+/// Bytes of input that are read at once.
+const INPUT_BYTES_MAX: usize = 4096;
+
+/// What a byte of input costs, in bytes of output: a block that brings its own code takes microseconds,
+/// and has twenty bytes at the least.
+const WORK_PER_INPUT: usize = 4;
 
 /// The polynomial of gzip and zip, with one table of 1 KiB.
 static CRC: crc::Crc<u32, crc::Table<1>> =

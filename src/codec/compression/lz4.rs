@@ -3,10 +3,10 @@
 
 use super::window::Window;
 use super::xxhash::xxh32;
-use super::{Trouble, take, take_le};
+use super::{Part, Trouble};
 
-pub struct Lz4<'a> {
-    rest: &'a [u8],
+pub struct Lz4 {
+    rest: Part,
     state: State,
     /// Of the frame: bytes of a block's output at the most.
     block_bytes_max: u64,
@@ -15,10 +15,10 @@ pub struct Lz4<'a> {
     /// Of the frame: checksums follow blocks.
     checksums: bool,
     /// Of the block: what was not read.
-    block: &'a [u8],
+    block: Part,
     /// Of the block: where its output begins.
     begin: u64,
-    literal: &'a [u8],
+    literal: Part,
     /// Distance and length of what is to be copied, behind the literal.
     copy: (usize, usize),
 }
@@ -34,58 +34,59 @@ enum State {
     End,
 }
 
-impl<'a> Lz4<'a> {
-    pub fn new(input: &'a [u8]) -> Lz4<'a> {
+impl Lz4 {
+    pub fn new(all: Part) -> Lz4 {
         Lz4 {
-            rest: input,
+            rest: all,
             state: State::Begin,
             block_bytes_max: 0,
             independent: false,
             checksums: false,
-            block: &[],
+            block: Part::default(),
             begin: 0,
-            literal: &[],
+            literal: Part::default(),
             copy: (0, 0),
         }
     }
 
-    pub fn fill(&mut self, window: &mut Window) -> Result<(), Trouble> {
+    /// Makes a piece; false: nothing comes behind it.
+    pub fn fill(&mut self, window: &mut Window, input: &[u8]) -> Result<bool, Trouble> {
         loop {
             let room = window.room();
             if room == 0 || self.state == State::End {
-                return Ok(());
+                return Ok(self.state != State::End);
             } else if !self.literal.is_empty() {
                 let some = self.literal.len().min(room);
-                window.put(take(&mut self.literal, some)?);
+                window.put(self.literal.take(input, some)?);
             } else if self.copy.1 > 0 {
                 let some = self.copy.1.min(room);
                 window.copy(self.copy.0, some)?;
                 self.copy.1 -= some;
             } else {
                 match self.state {
-                    State::Begin => self.frame()?,
-                    State::Between => self.block(window.written())?,
-                    State::Block => self.sequence(window.written())?,
+                    State::Begin => self.frame(input)?,
+                    State::Between => self.block(input, window.written())?,
+                    State::Block => self.sequence(input, window.written())?,
                     State::End => {}
                 }
             }
         }
     }
 
-    fn frame(&mut self) -> Result<(), Trouble> {
-        if take_le(&mut self.rest, 4)? != MAGIC {
+    fn frame(&mut self, input: &[u8]) -> Result<(), Trouble> {
+        if self.rest.take_le(input, 4)? != MAGIC {
             return Err(Trouble::Corrupt);
         }
-        let descriptor = self.rest;
-        let flags = take(&mut self.rest, 2)?;
+        let descriptor = self.rest.bytes(input);
+        let flags = self.rest.take(input, 2)?;
         let (flags, size) = (flags[0], flags[1] >> 4);
         // A dictionary is something that no client of Kafka's has.
         if flags >> 6 != 1 || flags & (RESERVED | DICTIONARY) != 0 || !(4..=7).contains(&size) {
             return Err(Trouble::Corrupt);
         }
         let more = if flags & CONTENT_BYTES != 0 { 8 } else { 0 };
-        take(&mut self.rest, more)?;
-        let sum = take(&mut self.rest, 1)?[0];
+        self.rest.split(more)?;
+        let sum = self.rest.take(input, 1)?[0];
         if (xxh32(&descriptor[..2 + more]) >> 8) as u8 != sum {
             return Err(Trouble::Corrupt);
         }
@@ -96,55 +97,55 @@ impl<'a> Lz4<'a> {
         Ok(())
     }
 
-    fn block(&mut self, written: u64) -> Result<(), Trouble> {
-        let size = take_le(&mut self.rest, 4)?;
+    fn block(&mut self, input: &[u8], written: u64) -> Result<(), Trouble> {
+        let size = self.rest.take_le(input, 4)?;
         if size == 0 {
             self.state = State::End;
             return Ok(());
         }
-        let bytes = take(&mut self.rest, (size & !STORED) as usize)?;
-        if self.checksums && take_le(&mut self.rest, 4)? != u64::from(xxh32(bytes)) {
+        let block = self.rest.split((size & !STORED) as usize)?;
+        if self.checksums && self.rest.take_le(input, 4)? != u64::from(xxh32(block.bytes(input))) {
             return Err(Trouble::Corrupt);
         }
-        if bytes.len() as u64 > self.block_bytes_max {
+        if block.len() as u64 > self.block_bytes_max {
             return Err(Trouble::Corrupt);
         }
         if size & STORED != 0 {
-            self.literal = bytes;
+            self.literal = block;
         } else {
-            (self.block, self.begin, self.state) = (bytes, written, State::Block);
+            (self.block, self.begin, self.state) = (block, written, State::Block);
         }
         Ok(())
     }
 
     /// Literals, and then what is to be copied; the last one of a block has only literals.
-    fn sequence(&mut self, written: u64) -> Result<(), Trouble> {
+    fn sequence(&mut self, input: &[u8], written: u64) -> Result<(), Trouble> {
         if self.block.is_empty() {
             self.state = State::Between;
             return Ok(());
         }
-        let token = take(&mut self.block, 1)?[0];
-        let count = self.length(token >> 4)?;
-        self.literal = take(&mut self.block, count)?;
+        let token = self.block.take(input, 1)?[0];
+        let count = self.length(input, token >> 4)?;
+        self.literal = self.block.split(count)?;
         let there = written - self.begin + count as u64;
         let mut end = there;
         if !self.block.is_empty() {
-            let distance = take_le(&mut self.block, 2)?;
+            let distance = self.block.take_le(input, 2)?;
             if self.independent && distance > there {
                 return Err(Trouble::Corrupt);
             }
-            self.copy = (distance as usize, self.length(token & 15)? + 4);
+            self.copy = (distance as usize, self.length(input, token & 15)? + 4);
             end += self.copy.1 as u64;
         }
         if end > self.block_bytes_max { Err(Trouble::Corrupt) } else { Ok(()) }
     }
 
     /// A length of four bits, and more where those are all set.
-    fn length(&mut self, bits: u8) -> Result<usize, Trouble> {
+    fn length(&mut self, input: &[u8], bits: u8) -> Result<usize, Trouble> {
         let mut length = usize::from(bits);
         let mut goes_on = bits == 15;
         while goes_on {
-            let more = take(&mut self.block, 1)?[0];
+            let more = self.block.take(input, 1)?[0];
             length += usize::from(more);
             goes_on = more == 255;
         }

@@ -1,71 +1,73 @@
 //! Snappy: one raw stream, or blocks of it in xerial's framing, which Kafka's own clients write.
 
 use super::window::Window;
-use super::{Trouble, take, take_le};
+use super::{Part, Trouble};
 
-pub struct Snappy<'a> {
+pub struct Snappy {
     /// A raw stream that was not begun.
-    whole: Option<&'a [u8]>,
+    whole: Option<Part>,
     /// The blocks behind the one that is read.
-    rest: &'a [u8],
-    block: Block<'a>,
+    rest: Part,
+    block: Block,
 }
 
 /// A raw stream, as far as it was not read.
 #[derive(Default)]
-struct Block<'a> {
-    input: &'a [u8],
+struct Block {
+    input: Part,
     /// Where its output begins: nothing before that is looked back on.
     begin: u64,
     /// Output that its elements still owe.
     owed: u64,
-    literal: &'a [u8],
+    literal: Part,
     /// Distance and length of what is to be copied.
     copy: (usize, usize),
 }
 
-impl<'a> Snappy<'a> {
-    pub fn new(input: &'a [u8]) -> Snappy<'a> {
+impl Snappy {
+    pub fn new(input: &[u8]) -> Snappy {
+        let all = Part::of(input, input);
         let framed = input.starts_with(MAGIC);
-        let (whole, rest) = if framed { (None, input) } else { (Some(input), &[][..]) };
+        let (whole, rest) = if framed { (None, all) } else { (Some(all), Part::default()) };
         Snappy { whole, rest, block: Block::default() }
     }
 
-    pub fn fill(&mut self, window: &mut Window) -> Result<(), Trouble> {
+    /// Makes a piece; false: nothing comes behind it.
+    pub fn fill(&mut self, window: &mut Window, input: &[u8]) -> Result<bool, Trouble> {
         while window.room() > 0 {
-            if self.block.fill(window)? {
+            if self.block.fill(window, input)? {
                 continue;
             }
-            let Some(input) = self.block_next()? else {
-                return Ok(());
+            let Some(block) = self.block_next(input)? else {
+                return Ok(false);
             };
-            self.block = Block::new(input, window.written())?;
+            self.block = Block::new(block, input, window.written())?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn block_next(&mut self) -> Result<Option<&'a [u8]>, Trouble> {
+    fn block_next(&mut self, input: &[u8]) -> Result<Option<Part>, Trouble> {
         if let Some(whole) = self.whole.take() {
             return Ok(Some(whole));
         }
         // A file may follow another: its header, version and the oldest version that can read it.
-        while self.rest.starts_with(MAGIC) {
-            take(&mut self.rest, MAGIC.len() + 8)?;
+        while self.rest.bytes(input).starts_with(MAGIC) {
+            self.rest.split(MAGIC.len() + 8)?;
         }
         if self.rest.is_empty() {
             return Ok(None);
         }
-        let bytes = take(&mut self.rest, 4)?;
+        let bytes = self.rest.take(input, 4)?;
         let bytes = bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
-        Ok(Some(take(&mut self.rest, bytes)?))
+        Ok(Some(self.rest.split(bytes)?))
     }
 }
 
-impl<'a> Block<'a> {
-    fn new(mut input: &'a [u8], begin: u64) -> Result<Block<'a>, Trouble> {
+impl Block {
+    fn new(mut block: Part, input: &[u8], begin: u64) -> Result<Block, Trouble> {
         let mut owed = 0;
         for shift in (0..).step_by(7) {
-            let byte = take(&mut input, 1)?[0];
+            let byte = block.take(input, 1)?[0];
             if shift == 28 && byte > 0x0f {
                 return Err(Trouble::Corrupt);
             }
@@ -74,21 +76,21 @@ impl<'a> Block<'a> {
                 break;
             }
         }
-        Ok(Block { input, begin, owed, ..Block::default() })
+        Ok(Block { input: block, begin, owed, ..Block::default() })
     }
 
     /// Goes one step further; false at its end.
-    fn fill(&mut self, window: &mut Window) -> Result<bool, Trouble> {
+    fn fill(&mut self, window: &mut Window, input: &[u8]) -> Result<bool, Trouble> {
         let room = window.room();
         if !self.literal.is_empty() {
             let some = self.literal.len().min(room);
-            window.put(take(&mut self.literal, some)?);
+            window.put(self.literal.take(input, some)?);
         } else if self.copy.1 > 0 {
             let some = self.copy.1.min(room);
             window.copy(self.copy.0, some)?;
             self.copy.1 -= some;
         } else if self.owed > 0 {
-            self.element(window.written())?;
+            self.element(input, window.written())?;
         } else if self.input.is_empty() {
             return Ok(false);
         } else {
@@ -97,22 +99,22 @@ impl<'a> Block<'a> {
         Ok(true)
     }
 
-    fn element(&mut self, written: u64) -> Result<(), Trouble> {
-        let tag = usize::from(take(&mut self.input, 1)?[0]);
+    fn element(&mut self, input: &[u8], written: u64) -> Result<(), Trouble> {
+        let tag = usize::from(self.input.take(input, 1)?[0]);
         let (high, mut count) = (tag >> 2, (tag >> 2) + 1);
         let distance = match tag & 3 {
             0 => {
                 if high >= 60 {
-                    count = take_le(&mut self.input, high - 59)? as usize + 1;
+                    count = self.input.take_le(input, high - 59)? as usize + 1;
                 }
-                self.literal = take(&mut self.input, count)?;
+                self.literal = self.input.split(count)?;
                 None
             }
             1 => {
                 count = (high & 7) + 4;
-                Some((tag >> 5) << 8 | take_le(&mut self.input, 1)? as usize)
+                Some((tag >> 5) << 8 | self.input.take_le(input, 1)? as usize)
             }
-            wide => Some(take_le(&mut self.input, 2 * (wide - 1))? as usize),
+            wide => Some(self.input.take_le(input, 2 * (wide - 1))? as usize),
         };
         self.owed = self.owed.checked_sub(count as u64).ok_or(Trouble::Corrupt)?;
         if let Some(distance) = distance {

@@ -97,13 +97,15 @@ fn unpacked(
     compression: Compression,
     packed: &[u8],
 ) -> Result<Vec<u8>, Trouble> {
-    let (mut stream, mut output) = (decompressor.open(compression, packed), Vec::new());
-    while output.len() < 4 << 20 {
-        match stream.next_piece()? {
-            [] => break,
-            piece => output.extend_from_slice(piece),
+    decompressor.open(compression, packed);
+    // Each piece's input may stand somewhere else.
+    let (copy, mut output) = (packed.to_vec(), Vec::new());
+    for input in [packed, &copy].into_iter().cycle() {
+        if output.len() >= 4 << 20 || !decompressor.next_piece(input)? {
+            break;
         }
-        assert!(stream.piece().len() <= PIECE_BYTES_MAX);
+        output.extend_from_slice(decompressor.piece());
+        assert!(decompressor.piece().len() <= PIECE_BYTES_MAX);
     }
     Ok(output)
 }
@@ -207,5 +209,32 @@ fn frames_and_members_may_follow_each_other_where_kafkas_client_reads_on() {
         both.extend(packed(compression, b"second", &mut dice));
         let found = unpacked(&mut decompressor, compression, &both);
         assert_eq!(found, Ok(expected.as_bytes().to_vec()), "{compression:?}");
+    }
+}
+
+#[test]
+fn blocks_without_output_are_work_as_well() {
+    let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\0".iter().chain(b"\0\0\0\xff\xff".iter().cycle());
+    // A compressed block of no literals and no sequences.
+    let zstd = b"\x28\xb5\x2f\xfd\0\x30".iter().chain(b"\x14\0\0\0\0".iter().cycle());
+    let gzip: Vec<u8> = gzip.copied().take(100_010).collect();
+    let zstd: Vec<u8> = zstd.copied().take(100_006).collect();
+    let mut decompressor = Decompressor::new(WINDOW_BYTES_MIN);
+    for (compression, input, work) in
+        [(Compression::Gzip, gzip, 4 * 100_000), (Compression::Zstd, zstd, 1024 * 20_000)]
+    {
+        decompressor.open(compression, &input);
+        let begun = decompressor.worked();
+        loop {
+            let before = decompressor.worked();
+            let more = decompressor.next_piece(&input);
+            let work = decompressor.worked() - before;
+            assert!(work <= 2 * PIECE_BYTES_MAX as u64, "{compression:?}: {work}");
+            assert!(decompressor.piece().is_empty());
+            if more == Err(Trouble::Corrupt) {
+                break;
+            }
+        }
+        assert!(decompressor.worked() - begun >= work - 1024, "{compression:?}");
     }
 }

@@ -12,6 +12,8 @@ pub struct Window {
     piece_bytes: usize,
     /// How long it may become: it does not go round.
     piece_max: usize,
+    /// What was done for it beside its bytes.
+    charged: u32,
 }
 
 impl Window {
@@ -22,6 +24,7 @@ impl Window {
             piece_from: 0,
             piece_bytes: 0,
             piece_max: 0,
+            charged: 0,
         }
     }
 
@@ -34,6 +37,7 @@ impl Window {
     pub fn piece_begin(&mut self) {
         self.piece_from = self.written as usize & (self.bytes.len() - 1);
         self.piece_bytes = 0;
+        self.charged = 0;
         self.piece_max = PIECE_BYTES_MAX.min(self.bytes.len() - self.piece_from);
     }
 
@@ -44,6 +48,21 @@ impl Window {
     /// How many bytes the piece has room for.
     pub fn room(&self) -> usize {
         self.piece_max - self.piece_bytes
+    }
+
+    /// Counts what takes as long as so many bytes of output.
+    pub fn charge(&mut self, work: usize) {
+        self.charged += work as u32;
+    }
+
+    /// What the piece has cost so far.
+    pub fn work(&self) -> u32 {
+        self.charged + self.piece_bytes as u32
+    }
+
+    /// Whether the piece ends here: there is no room in it, or it has cost enough.
+    pub fn is_full(&self) -> bool {
+        self.room() == 0 || self.charged as usize >= PIECE_BYTES_MAX
     }
 
     /// Bytes of output since the stream began.

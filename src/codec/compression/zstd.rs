@@ -7,12 +7,12 @@ mod bits;
 mod fse;
 mod literals;
 
-use bits::Backward;
+use bits::{Backward, Kept};
 use literals::{Huffman, Literals};
 
 use super::window::Window;
 use super::xxhash::Xxh64;
-use super::{Trouble, take, take_le};
+use super::{Part, Trouble, take_le};
 
 /// The tables that blocks make and use again. 9 KiB.
 #[derive(Default)]
@@ -23,15 +23,14 @@ pub struct Tables {
     match_lengths: fse::Table<512>,
 }
 
-pub struct Zstd<'a> {
-    tables: &'a mut Tables,
-    rest: &'a [u8],
+pub struct Zstd {
+    rest: Part,
     frame: Option<Frame>,
     /// Nothing was read yet.
     fresh: bool,
-    block: Block<'a>,
-    literals: Literals<'a>,
-    sequences: Sequences<'a>,
+    block: Block,
+    literals: Literals,
+    sequences: Sequences,
     /// Literals that come next.
     literal_bytes: usize,
     /// Distance and length of what is to be copied behind them.
@@ -55,9 +54,9 @@ struct Frame {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Block<'a> {
+enum Block {
     Between,
-    Raw(&'a [u8]),
+    Raw(Part),
     Repeat(u8, usize),
     /// Where the output of one that is compressed must end at the latest.
     Compressed(u64),
@@ -65,19 +64,18 @@ enum Block<'a> {
 
 /// What a block's sequences are read from.
 #[derive(Default)]
-struct Sequences<'a> {
+struct Sequences {
     left: u32,
-    bits: Backward<'a>,
+    bits: Kept,
     literal_length: usize,
     offset: usize,
     match_length: usize,
 }
 
-impl<'a> Zstd<'a> {
-    pub fn new(tables: &'a mut Tables, input: &'a [u8]) -> Zstd<'a> {
+impl Zstd {
+    pub fn new(all: Part) -> Zstd {
         Zstd {
-            tables,
-            rest: input,
+            rest: all,
             frame: None,
             fresh: true,
             block: Block::Between,
@@ -88,17 +86,23 @@ impl<'a> Zstd<'a> {
         }
     }
 
-    pub fn fill(&mut self, window: &mut Window) -> Result<(), Trouble> {
+    /// Makes a piece; false: nothing comes behind it.
+    pub fn fill(
+        &mut self,
+        tables: &mut Tables,
+        window: &mut Window,
+        input: &[u8],
+    ) -> Result<bool, Trouble> {
         loop {
             let room = window.room();
-            if room == 0 {
+            if window.is_full() {
                 self.sum(window);
-                return Ok(());
+                return Ok(true);
             }
             match &mut self.block {
                 Block::Raw(bytes) => {
                     let some = bytes.len().min(room);
-                    window.put(take(bytes, some)?);
+                    window.put(bytes.take(input, some)?);
                     if bytes.is_empty() {
                         self.block = Block::Between;
                     }
@@ -113,11 +117,11 @@ impl<'a> Zstd<'a> {
                 }
                 Block::Compressed(end_max) => {
                     let end_max = *end_max;
-                    self.step(window, end_max)?;
+                    self.step(tables, window, input, end_max)?;
                 }
                 Block::Between => {
-                    if !self.block_next(window)? {
-                        return Ok(());
+                    if !self.block_next(tables, window, input)? {
+                        return Ok(false);
                     }
                 }
             }
@@ -125,18 +129,24 @@ impl<'a> Zstd<'a> {
     }
 
     /// Goes one step further in a block.
-    fn step(&mut self, window: &mut Window, end_max: u64) -> Result<(), Trouble> {
+    fn step(
+        &mut self,
+        tables: &Tables,
+        window: &mut Window,
+        input: &[u8],
+        end_max: u64,
+    ) -> Result<(), Trouble> {
         let room = window.room();
         if self.literal_bytes > 0 {
             let some = self.literal_bytes.min(room);
-            self.literals.put(&self.tables.huffman, window, some)?;
+            self.literals.put(&tables.huffman, window, input, some)?;
             self.literal_bytes -= some;
         } else if self.copy.1 > 0 {
             let some = self.copy.1.min(room);
             window.copy(self.copy.0, some)?;
             self.copy.1 -= some;
         } else if self.sequences.left > 0 {
-            self.sequence(window.written(), end_max)?;
+            self.sequence(tables, input, window.written(), end_max)?;
         } else if self.literals.left() > 0 {
             self.literal_bytes = self.literals.left();
             let end = window.written() + self.literal_bytes as u64;
@@ -150,25 +160,30 @@ impl<'a> Zstd<'a> {
     }
 
     /// Reads on to the next block; false if there is none.
-    fn block_next(&mut self, window: &Window) -> Result<bool, Trouble> {
+    fn block_next(
+        &mut self,
+        tables: &mut Tables,
+        window: &mut Window,
+        input: &[u8],
+    ) -> Result<bool, Trouble> {
         self.sum(window);
         let written = window.written();
         let Some(frame) = &mut self.frame else {
-            return self.frame_next(written);
+            return self.frame_next(tables, input, written);
         };
         if frame.last_block {
             if frame.content_bytes.is_some_and(|bytes| bytes != written - frame.begin) {
                 return Err(Trouble::Corrupt);
             }
             if let Some(sum) = &frame.checksum
-                && take_le(&mut self.rest, 4)? != sum.finish() & u64::from(u32::MAX)
+                && self.rest.take_le(input, 4)? != sum.finish() & u64::from(u32::MAX)
             {
                 return Err(Trouble::Corrupt);
             }
             self.frame = None;
             return Ok(true);
         }
-        let header = take_le(&mut self.rest, 3)? as usize;
+        let header = self.rest.take_le(input, 3)? as usize;
         frame.last_block = header & 1 != 0;
         let (kind, bytes) = (header >> 1 & 3, header >> 3);
         if bytes as u64 > frame.block_bytes_max {
@@ -176,15 +191,16 @@ impl<'a> Zstd<'a> {
         }
         self.block = match kind {
             0 if bytes == 0 => Block::Between,
-            0 => Block::Raw(take(&mut self.rest, bytes)?),
-            1 => match (take(&mut self.rest, 1)?[0], bytes) {
+            0 => Block::Raw(self.rest.split(bytes)?),
+            1 => match (self.rest.take(input, 1)?[0], bytes) {
                 (_, 0) => Block::Between,
                 (byte, bytes) => Block::Repeat(byte, bytes),
             },
             2 => {
                 let end_max = written + frame.block_bytes_max;
-                let block = take(&mut self.rest, bytes)?;
-                self.compressed(block)?;
+                let block = self.rest.take(input, bytes)?;
+                self.compressed(tables, input, block)?;
+                window.charge(BLOCK_WORK);
                 Block::Compressed(end_max)
             }
             _ => return Err(Trouble::Corrupt),
@@ -203,29 +219,34 @@ impl<'a> Zstd<'a> {
         }
     }
 
-    fn frame_next(&mut self, written: u64) -> Result<bool, Trouble> {
+    fn frame_next(
+        &mut self,
+        tables: &mut Tables,
+        input: &[u8],
+        written: u64,
+    ) -> Result<bool, Trouble> {
         if self.rest.is_empty() && !self.fresh {
             return Ok(false);
         }
         self.fresh = false;
-        let magic = take_le(&mut self.rest, 4)?;
+        let magic = self.rest.take_le(input, 4)?;
         if magic & !0xf == MAGIC_SKIPPABLE {
-            let bytes = take_le(&mut self.rest, 4)? as usize;
-            take(&mut self.rest, bytes)?;
+            let bytes = self.rest.take_le(input, 4)? as usize;
+            self.rest.split(bytes)?;
             return Ok(true);
         }
         if magic != MAGIC {
             return Err(Trouble::Corrupt);
         }
-        let flags = take(&mut self.rest, 1)?[0];
+        let flags = self.rest.take(input, 1)?[0];
         let single_segment = flags & SINGLE_SEGMENT != 0;
         let mut window_bytes = 0;
         if !single_segment {
-            let size = take(&mut self.rest, 1)?[0];
+            let size = self.rest.take(input, 1)?[0];
             let base = 1_u64 << (10 + (size >> 3));
             window_bytes = base + base / 8 * u64::from(size & 7);
         }
-        let dictionary = take_le(&mut self.rest, [0, 1, 2, 4][usize::from(flags & 3)])?;
+        let dictionary = self.rest.take_le(input, [0, 1, 2, 4][usize::from(flags & 3)])?;
         if dictionary != 0 || flags & RESERVED != 0 {
             return Err(Trouble::Corrupt);
         }
@@ -233,16 +254,16 @@ impl<'a> Zstd<'a> {
             (0, single) => usize::from(single),
             (wide, _) => 1 << wide,
         };
-        let content_bytes = take_le(&mut self.rest, size)? + if size == 2 { 256 } else { 0 };
+        let content_bytes = self.rest.take_le(input, size)? + if size == 2 { 256 } else { 0 };
         if single_segment {
             window_bytes = content_bytes;
         } else if window_bytes > WINDOW_BYTES_MAX {
             return Err(Trouble::Corrupt);
         }
-        self.tables.huffman.forget();
-        self.tables.literal_lengths.forget();
-        self.tables.offsets.forget();
-        self.tables.match_lengths.forget();
+        tables.huffman.forget();
+        tables.literal_lengths.forget();
+        tables.offsets.forget();
+        tables.match_lengths.forget();
         self.frame = Some(Frame {
             begin: written,
             content_bytes: (size > 0).then_some(content_bytes),
@@ -256,8 +277,13 @@ impl<'a> Zstd<'a> {
     }
 
     /// Begins a compressed block.
-    fn compressed(&mut self, mut block: &'a [u8]) -> Result<(), Trouble> {
-        self.literals = Literals::read(&mut block, &mut self.tables.huffman)?;
+    fn compressed(
+        &mut self,
+        tables: &mut Tables,
+        input: &[u8],
+        mut block: &[u8],
+    ) -> Result<(), Trouble> {
+        self.literals = Literals::read(&mut block, input, &mut tables.huffman)?;
         let count = match take_le(&mut block, 1)? as u32 {
             count @ 0..128 => count,
             255 => take_le(&mut block, 2)? as u32 + 0x7f00,
@@ -271,7 +297,6 @@ impl<'a> Zstd<'a> {
         if modes & 3 != 0 {
             return Err(Trouble::Corrupt);
         }
-        let tables = &mut *self.tables;
         tables.literal_lengths.read(modes >> 6, &mut block, &LITERAL_LENGTHS)?;
         tables.offsets.read(modes >> 4 & 3, &mut block, &OFFSETS)?;
         tables.match_lengths.read(modes >> 2 & 3, &mut block, &MATCH_LENGTHS)?;
@@ -279,18 +304,24 @@ impl<'a> Zstd<'a> {
         self.sequences.literal_length = bits.take(tables.literal_lengths.accuracy()) as usize;
         self.sequences.offset = bits.take(tables.offsets.accuracy()) as usize;
         self.sequences.match_length = bits.take(tables.match_lengths.accuracy()) as usize;
-        self.sequences.bits = bits;
+        self.sequences.bits = bits.kept(input);
         Ok(())
     }
 
     /// Reads the next sequence.
-    fn sequence(&mut self, written: u64, end_max: u64) -> Result<(), Trouble> {
+    fn sequence(
+        &mut self,
+        tables: &Tables,
+        input: &[u8],
+        written: u64,
+        end_max: u64,
+    ) -> Result<(), Trouble> {
         let frame = self.frame.as_mut().ok_or(Trouble::Corrupt)?;
         let sequences = &mut self.sequences;
-        let bits = &mut sequences.bits;
-        let literal = self.tables.literal_lengths.at(sequences.literal_length);
-        let offset = self.tables.offsets.at(sequences.offset);
-        let length = self.tables.match_lengths.at(sequences.match_length);
+        let bits = &mut sequences.bits.bits(input);
+        let literal = tables.literal_lengths.at(sequences.literal_length);
+        let offset = tables.offsets.at(sequences.offset);
+        let length = tables.match_lengths.at(sequences.match_length);
 
         let offset_value = (1_usize << offset.symbol) + bits.take(offset.symbol) as usize;
         let match_bytes = of_code(length.symbol, &MATCH_CODES, bits)?;
@@ -301,6 +332,7 @@ impl<'a> Zstd<'a> {
             sequences.match_length = length.next(bits);
             sequences.offset = offset.next(bits);
         }
+        sequences.bits.set(bits);
         if bits.is_overrun() {
             return Err(Trouble::Corrupt);
         }
@@ -351,6 +383,9 @@ const SINGLE_SEGMENT: u8 = 1 << 5;
 const RESERVED: u8 = 1 << 3;
 const CHECKSUM: u8 = 1 << 2;
 const BLOCK_BYTES_MAX: u64 = 128 * 1024;
+
+/// What the tables of a block cost, in bytes of output.
+const BLOCK_WORK: usize = 1024;
 
 /// Decoders refuse a frame that wants more, unless they are told otherwise.
 const WINDOW_BYTES_MAX: u64 = 128 << 20;

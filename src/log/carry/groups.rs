@@ -2,7 +2,7 @@
 
 use super::Packed;
 use crate::codec::batch::carry::{Keep, keyed_record, packed_records};
-use crate::codec::compression::{Compression, lock};
+use crate::codec::compression::Compression;
 use crate::codec::crc::{Crc32c, crc32c};
 use crate::limits::{COMPACTED_KEY_BYTES_MAX, PAGE_BYTES};
 use crate::log::format::{GROUP_HEADER_BYTES, GroupHeader, RUN_BYTES, RingId, Run, UNIT_BYTES};
@@ -161,8 +161,9 @@ impl<'a> Window<'a> {
         if !read_batch(self.storage, found, batch) {
             return false;
         }
-        let decompressor = &mut lock(packed.decompressor);
-        packed.beyond = !packed_records(batch, compression, decompressor, packed.key, each);
+        packed.beyond = !packed.decompressor.with(|decompressor| {
+            packed_records(batch, compression, decompressor, packed.key, each)
+        });
         true
     }
 }

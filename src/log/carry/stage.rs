@@ -1,11 +1,9 @@
 //! Reads what is carried into a commit group.
 
-use std::sync::Mutex;
-
 use super::groups::{Found, Seen, Visitor, Window, read_batch};
 use super::{Carry, Source, offset_of};
 use crate::codec::batch::carry::{self as batches, Keep, KeyedRecord};
-use crate::codec::compression::{Compression, Decompressor, lock};
+use crate::codec::compression::{Compression, Decompressor, Shared};
 use crate::log::carry::Part;
 use crate::log::format::Run;
 use crate::log::staging::Staging;
@@ -17,7 +15,7 @@ pub(super) struct Stage<'a> {
     pub(super) carry: &'a mut Carry,
     pub(super) place: usize,
     pub(super) staging: &'a mut Staging,
-    pub(super) decompressor: &'a Mutex<Decompressor>,
+    pub(super) decompressor: &'a Shared,
 }
 
 impl Visitor for Stage<'_> {
@@ -137,10 +135,10 @@ impl Stage<'_> {
             _ if source.whole => batch.whole(tail).map(Outcome::Carried),
             None => batch.plain(tail, &mut lives).map(Outcome::Carried),
             Some(compression) => {
-                let mut decompressor = lock(self.decompressor);
-                let packed = (compression, &mut *decompressor);
                 let growth_left = &mut self.carry.growth_left;
-                batch.packed(tail, packed, growth_left, empty, &mut lives)
+                self.decompressor.with(|decompressor| {
+                    batch.packed(tail, (compression, decompressor), growth_left, empty, &mut lives)
+                })
             }
         }
     }

@@ -274,7 +274,7 @@ impl Core for Fake {
     fn long_stage(
         &mut self,
         long: &mut Long,
-        _waited_out: bool,
+        _peer: &Peer,
         records: &[u8],
         _list: &mut [u8],
         _now: Now,
@@ -455,6 +455,10 @@ impl Core for Fake {
         }
         job.left -= to;
         JobNext::Send { from: 0, to }
+    }
+
+    fn unpacked(&mut self) -> u32 {
+        0
     }
 
     fn job_cancel(&mut self, conn: ConnId) {

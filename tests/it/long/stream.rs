@@ -3,7 +3,7 @@
 
 use brooklet::api::Window;
 use brooklet::api::produce::{Front, Long, Next, Staged};
-use brooklet::broker::Broker;
+use brooklet::broker::{Broker, Peer};
 use brooklet::clock::Now;
 use brooklet::types::{HeldBack, Until};
 use kafka_protocol::messages::ProduceRequest;
@@ -27,6 +27,8 @@ pub struct Stream<'f> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     Staged(Until),
+    /// Everybody else has a turn.
+    Turn,
     Held(HeldBack),
     Again(Until),
     /// Nothing more comes.
@@ -64,14 +66,15 @@ impl<'f> Stream<'f> {
         host: &mut Host,
         piece: &mut dyn FnMut() -> usize,
     ) -> Result<Event, &'static str> {
-        self.go(&mut host.broker, host.waited_out, host.now, piece)
+        let peer = host.peer();
+        self.go(&mut host.broker, &peer, host.now, piece)
     }
 
     /// The same, without a host.
     pub fn go(
         &mut self,
         broker: &mut Broker,
-        waited_out: bool,
+        peer: &Peer,
         now: Now,
         piece: &mut dyn FnMut() -> usize,
     ) -> Result<Event, &'static str> {
@@ -92,7 +95,8 @@ impl<'f> Stream<'f> {
                     }
                 }
                 let records = &self.front[..bytes];
-                match self.long.stage(broker, waited_out, records, &mut self.list, now) {
+                match self.long.stage(broker, peer, records, &mut self.list, now) {
+                    Staged::Turn => return Ok(Event::Turn),
                     Staged::Done(until) => {
                         self.records = None;
                         self.consume(bytes);
@@ -104,7 +108,7 @@ impl<'f> Stream<'f> {
             }
             let seen = self.front.len().min(self.left);
             let front = Front { bytes: &self.front[..seen], left: self.left };
-            let next = self.long.next(broker, waited_out, front, &mut self.list, now);
+            let next = self.long.next(broker, peer.waited_out, front, &mut self.list, now);
             let (taken, next) = next.map_err(|malformed| malformed.0)?;
             self.consume(taken);
             match next {
@@ -136,7 +140,7 @@ impl<'f> Stream<'f> {
     ) -> Result<Option<Vec<u8>>, &'static str> {
         let answered = loop {
             match self.step(host, piece)? {
-                Event::Staged(_) => {}
+                Event::Staged(_) | Event::Turn => {}
                 Event::Again(until) => {
                     host.settle(&until);
                 }

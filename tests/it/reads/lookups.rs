@@ -155,16 +155,38 @@ fn of_a_compressed_batch_that_cannot_be_read_the_first_record_is_given() {
     rig.append(0, &batch(&[10, 20, 30], 10, 0));
     // It says so, and is not.
     rig.append(0, &batch(&[40, 50, 60], 10, 2));
-    let mut dice = Dice(9);
-    let mut noise = batch(&[70, 80], 40_000, 0);
-    noise[80..30_000].fill_with(|| dice.below(256) as u8);
-    // Longer than what is read at once.
-    rig.append(0, &packed(&noise, 3));
     rig.commit();
     assert_eq!(look_up(&mut rig, &[(0, 20)]), [(0, 20, 1)]);
     assert_eq!(look_up(&mut rig, &[(0, 60)]), [(0, 40, 3)]);
-    assert_eq!(look_up(&mut rig, &[(0, 80)]), [(0, 70, 6)]);
-    assert_eq!(look_up(&mut rig, &[(0, 81)]), [(0, -1, -1)]);
+    assert_eq!(look_up(&mut rig, &[(0, 61)]), [(0, -1, -1)]);
+}
+
+#[test]
+fn a_timestamp_finds_its_record_inside_a_compressed_batch_of_any_length() {
+    let mut dice = Dice(9);
+    // In what is read at once, in what a buffer holds, in a large buffer.
+    for value in [5_000, 25_000, 250_000] {
+        let mut rig = Rig::new(2, 4);
+        for index in [0, 1] {
+            let mut noise = batch(&[70, 80, 75, 90], value, 0);
+            for at in (100..noise.len() - value).step_by(value + 10) {
+                noise[at..at + value - 100].fill_with(|| dice.below(256) as u8);
+            }
+            rig.append(index, &batch(&[10, 20, 30], 10, 0));
+            rig.append(index, &packed(&noise, 1 + index as u8 * 2));
+            rig.append(index, &batch(&[85, 95], 10, 0));
+            rig.commit();
+        }
+        for (wanted, found) in
+            [(70, (70, 3)), (71, (80, 4)), (80, (80, 4)), (81, (90, 6)), (91, (95, 8))]
+        {
+            let asked = [(0, wanted), (1, wanted)];
+            let expected = [(0, found.0, found.1); 2];
+            assert_eq!(look_up(&mut rig, &asked), expected, "{wanted} of {value} bytes each");
+        }
+        assert_eq!(look_up_newest(&mut rig), (95, 8));
+        assert_eq!(look_up(&mut rig, &[(0, 20), (1, 80)]), [(0, 20, 1), (0, 80, 4)]);
+    }
 }
 
 #[test]
@@ -184,5 +206,22 @@ fn the_newest_timestamp_is_found_also_when_a_newer_record_was_deleted() {
         rig.commit();
         assert_eq!(rig.log_start(0), log_start);
         assert_eq!(look_up_newest(&mut rig), expected, "from {log_start}");
+    }
+}
+
+#[test]
+fn a_compressed_batch_that_the_disk_does_not_give_is_passed_over() {
+    for value in [5_000, 250_000] {
+        let mut dice = Dice(5);
+        let mut rig = Rig::new(1, 4);
+        let mut noise = batch(&[40, 60], value, 0);
+        noise[100..value].fill_with(|| dice.below(256) as u8);
+        let noise = packed(&noise, 3);
+        rig.append(0, &noise);
+        rig.append(0, &batch(&[70, 80], 10, 0));
+        rig.commit();
+        let (file, at) = rig.disk.find(&noise[4800..4900])[0];
+        rig.disk.bad.lock().unwrap().push((file, at));
+        assert_eq!(look_up(&mut rig, &[(0, 50)]), [(0, 70, 2)]);
     }
 }

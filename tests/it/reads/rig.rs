@@ -37,6 +37,8 @@ pub struct Rig {
     /// Called once, after the next read but so many.
     pub after_read: Option<fn(&mut Rig)>,
     pub after_reads: u32,
+    /// How often others had a turn.
+    pub turns: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +103,7 @@ impl Rig {
             sent: Vec::new(),
             after_read: None,
             after_reads: 0,
+            turns: 0,
         };
         let record = MetaRecord::TopicCreate {
             id: TopicId([1; 16]),
@@ -206,7 +209,10 @@ impl Rig {
     pub fn drive(&mut self, conn: u16) -> Outcome {
         let mut buf = std::mem::take(&mut self.buf);
         let mut read = None;
+        let mut steps = 0;
         let outcome = loop {
+            steps += 1;
+            assert!(steps < 100_000, "a job without an end");
             let step = self.broker.job_step(ConnId(conn), &mut buf, read.take(), self.now);
             match step {
                 JobNext::Read { file, at, from, to } => {
@@ -218,6 +224,12 @@ impl Rig {
                     }
                 }
                 JobNext::Send { from, to } => self.sent.extend_from_slice(&buf[from..to]),
+                JobNext::Turn => self.turns += 1,
+                JobNext::Buffer { large } => {
+                    let long = self.broker.config.message_max_bytes;
+                    buf.resize(if large { long } else { 64 << 10 }, 0);
+                    buf.fill(0xee);
+                }
                 JobNext::Sleep(until) => {
                     buf.fill(0xee);
                     break Outcome::Sleep(until);

@@ -3,6 +3,7 @@
 use brooklet::api::Api;
 use brooklet::codec::crc::crc32c;
 
+use crate::host::packed;
 use crate::oracle::lengths;
 use crate::oracle::schema::{Field, Kind, Schema};
 use crate::reads::rig::batch;
@@ -134,6 +135,10 @@ impl Message<'_> {
         lengths::wide(&mut self.out, self.flexible, Some(count));
         let from = self.out.len();
         for at in 0..count {
+            if self.out.len() > super::FRAME_BYTES_MAX {
+                // Nobody will read it: arrays in arrays would grow to gigabytes.
+                return;
+            }
             if again && at > 0 {
                 let one = self.out[from..].len() / at;
                 let copy = self.out[from..from + one].to_vec();
@@ -263,9 +268,13 @@ impl Message<'_> {
         let dice = &mut *self.dice;
         let count = dice.pick(&[1, 3, 40, 40]);
         let stamps: Vec<i64> = (0..count).map(|at| 1_000_000 + at * 10).collect();
-        let value = dice.pick(&[0, 10, 370]);
+        let codec = dice.pick(&[0, 0, 0, 1, 2, 3, 4]);
+        let value = dice.pick(&[0, 10, 370, if codec > 0 { 20_000 } else { 10 }]);
         let attributes = dice.pick(&[0, 0, 0, 0, 1, 4, 8, 0x20]);
         let mut bytes = batch(&stamps, value, attributes);
+        if codec > 0 && attributes == 0 {
+            bytes = packed(&bytes, codec);
+        }
         if dice.once_in(3) {
             let id = dice.below(8) as i64;
             bytes[43..51].copy_from_slice(&id.to_be_bytes());

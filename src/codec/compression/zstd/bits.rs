@@ -1,6 +1,6 @@
 //! Bits that are read from the end of bytes to their beginning.
 
-use crate::codec::compression::Trouble;
+use crate::codec::compression::{Part, Trouble};
 
 /// What is left of such bits.
 #[derive(Debug, Default, Clone, Copy)]
@@ -8,6 +8,30 @@ pub struct Backward<'a> {
     bytes: &'a [u8],
     left: usize,
     overrun: bool,
+}
+
+/// The same, while nothing is borrowed.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Kept {
+    part: Part,
+    left: usize,
+    overrun: bool,
+}
+
+impl Kept {
+    pub fn bits(self, input: &[u8]) -> Backward<'_> {
+        Backward { bytes: self.part.bytes(input), left: self.left, overrun: self.overrun }
+    }
+
+    /// Some of them were taken.
+    pub fn set(&mut self, bits: &Backward<'_>) {
+        (self.left, self.overrun) = (bits.left, bits.overrun);
+    }
+
+    /// All must have been taken, and no more.
+    pub fn finish(&self) -> Result<(), Trouble> {
+        if self.left == 0 && !self.overrun { Ok(()) } else { Err(Trouble::Corrupt) }
+    }
 }
 
 impl<'a> Backward<'a> {
@@ -58,8 +82,8 @@ impl<'a> Backward<'a> {
         self.overrun
     }
 
-    /// All must have been taken, and no more.
-    pub fn finish(&self) -> Result<(), Trouble> {
-        if self.left == 0 && !self.overrun { Ok(()) } else { Err(Trouble::Corrupt) }
+    /// To go on with later.
+    pub fn kept(&self, input: &[u8]) -> Kept {
+        Kept { part: Part::of(self.bytes, input), left: self.left, overrun: self.overrun }
     }
 }

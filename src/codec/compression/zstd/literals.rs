@@ -1,35 +1,39 @@
 //! Literals of a block: as they are, one byte again and again, or by a Huffman code in one or four streams.
 
-use super::bits::Backward;
+use super::bits::{Backward, Kept};
 use super::fse;
 use crate::codec::compression::window::Window;
-use crate::codec::compression::{Trouble, take, take_le};
+use crate::codec::compression::{Part, Trouble, take, take_le};
 
 /// The literals that were not handed out yet.
 #[derive(Default)]
-pub struct Literals<'a> {
+pub struct Literals {
     left: usize,
-    kind: Kind<'a>,
+    kind: Kind,
 }
 
 #[derive(Default)]
-enum Kind<'a> {
+enum Kind {
     #[default]
     None,
-    Raw(&'a [u8]),
+    Raw(Part),
     Repeat(u8),
     Streams {
-        bits: Backward<'a>,
+        bits: Kept,
         /// Literals that are left in the stream, and of those behind it in each but the last.
         left: usize,
         each: usize,
-        behind: [&'a [u8]; 3],
+        behind: [Part; 3],
     },
 }
 
-impl<'a> Literals<'a> {
+impl Literals {
     /// Reads a block's section of literals, and the code if it brings one.
-    pub fn read(block: &mut &'a [u8], huffman: &mut Huffman) -> Result<Literals<'a>, Trouble> {
+    pub fn read(
+        block: &mut &[u8],
+        input: &[u8],
+        huffman: &mut Huffman,
+    ) -> Result<Literals, Trouble> {
         let first = *block.first().ok_or(Trouble::Corrupt)?;
         let (kind, format) = (first & 3, first >> 2 & 3);
         if kind < 2 {
@@ -37,7 +41,7 @@ impl<'a> Literals<'a> {
             let left = (take_le(block, bytes)? >> shift) as usize;
             check_size(left)?;
             let kind = match kind {
-                0 => Kind::Raw(take(block, left)?),
+                0 => Kind::Raw(Part::of(take(block, left)?, input)),
                 _ => Kind::Repeat(take(block, 1)?[0]),
             };
             return Ok(Literals { left, kind });
@@ -52,10 +56,15 @@ impl<'a> Literals<'a> {
         } else if huffman.bits == 0 {
             return Err(Trouble::Corrupt);
         }
-        Literals::streams(left, section, format != 0)
+        Literals::streams(left, section, input, format != 0)
     }
 
-    fn streams(left: usize, mut section: &'a [u8], four: bool) -> Result<Literals<'a>, Trouble> {
+    fn streams(
+        left: usize,
+        mut section: &[u8],
+        input: &[u8],
+        four: bool,
+    ) -> Result<Literals, Trouble> {
         let (mut streams, mut each) = ([&[][..]; 4], left);
         if four {
             each = left.div_ceil(4);
@@ -72,7 +81,8 @@ impl<'a> Literals<'a> {
             streams[0] = section;
         }
         let [first, behind @ ..] = streams;
-        let bits = Backward::new(first)?;
+        let bits = Backward::new(first)?.kept(input);
+        let behind = behind.map(|stream| Part::of(stream, input));
         let kind = Kind::Streams { bits, left: each, each, behind };
         Ok(Literals { left, kind })
     }
@@ -87,24 +97,27 @@ impl<'a> Literals<'a> {
         &mut self,
         huffman: &Huffman,
         window: &mut Window,
+        input: &[u8],
         count: usize,
     ) -> Result<(), Trouble> {
         self.left = self.left.checked_sub(count).ok_or(Trouble::Corrupt)?;
         match &mut self.kind {
             Kind::None => {}
-            Kind::Raw(bytes) => window.put(take(bytes, count)?),
+            Kind::Raw(bytes) => window.put(bytes.take(input, count)?),
             Kind::Repeat(byte) => window.repeat(*byte, count),
             Kind::Streams { bits, left, each, behind } => {
                 let mut count = count;
                 while count > 0 {
                     if *left == 0 {
                         bits.finish()?;
-                        *bits = Backward::new(behind[0])?;
-                        *behind = [behind[1], behind[2], &[]];
+                        *bits = Backward::new(behind[0].bytes(input))?.kept(input);
+                        *behind = [behind[1], behind[2], Part::default()];
                         *left = *each;
                     }
                     let some = count.min(*left);
-                    huffman.put(bits, window, some);
+                    let mut live = bits.bits(input);
+                    huffman.put(&mut live, window, some);
+                    bits.set(&live);
                     *left -= some;
                     count -= some;
                 }

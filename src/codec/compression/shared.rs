@@ -1,0 +1,101 @@
+//! The one decompressor of all threads.
+//!
+//! The thread that serves clients reads a batch in several turns, and keeps the decompressor between them;
+//! it never waits for it. Others read a batch as a whole, and wait until they can.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use super::Decompressor;
+
+/// See the module.
+pub struct Shared {
+    state: Mutex<State>,
+    given_back: Condvar,
+}
+
+struct State {
+    decompressor: Decompressor,
+    /// Somebody is in the middle of a batch, between two turns.
+    kept: bool,
+}
+
+impl Shared {
+    /// Shares it.
+    pub fn new(decompressor: Decompressor) -> Shared {
+        let state = Mutex::new(State { decompressor, kept: false });
+        Shared { state, given_back: Condvar::new() }
+    }
+
+    /// Waits for it, and uses it for a batch.
+    pub fn with<T>(&self, read: impl FnOnce(&mut Decompressor) -> T) -> T {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.given_back.wait_while(state, |state| state.kept);
+        let state = &mut *waited.unwrap_or_else(PoisonError::into_inner);
+        state.decompressor.turn(u32::MAX);
+        read(&mut state.decompressor)
+    }
+
+    /// Uses it in a turn, if nobody has it; `kept`: whoever asks kept it in the turn before. Beside its result
+    /// `read` says whether it is kept for the next turn.
+    pub fn try_with<T>(
+        &self,
+        kept: bool,
+        read: impl FnOnce(&mut Decompressor) -> (T, bool),
+    ) -> Option<T> {
+        let mut state = self.try_lock()?;
+        if state.kept && !kept {
+            return None;
+        }
+        let (done, keeps) = read(&mut state.decompressor);
+        state.kept = keeps;
+        drop(state);
+        if kept && !keeps {
+            self.given_back.notify_one();
+        }
+        Some(done)
+    }
+
+    /// Who kept it needs it no more.
+    pub fn give_back(&self) {
+        // Nobody has it for longer than it takes to see that it is kept.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).kept = false;
+        self.given_back.notify_one();
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::WINDOW_BYTES_MIN;
+    use super::*;
+    use std::sync::{Arc, mpsc};
+
+    #[test]
+    fn who_keeps_it_has_it_alone_until_it_is_given_back() {
+        let shared = Arc::new(Shared::new(Decompressor::new(WINDOW_BYTES_MIN)));
+        assert_eq!(shared.try_with(false, |_| (1, true)), Some(1));
+        assert_eq!(shared.try_with(false, |_| (2, false)), None);
+        let (say, said) = mpsc::channel();
+        let other = {
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || {
+                say.send("waits").unwrap();
+                shared.with(|_| say.send("has it").unwrap());
+            })
+        };
+        assert_eq!(said.recv(), Ok("waits"));
+        while shared.try_with(true, |_| ((), true)).is_none() {}
+        assert!(said.try_recv().is_err(), "it is kept");
+        shared.give_back();
+        assert_eq!(said.recv(), Ok("has it"));
+        other.join().unwrap();
+        assert_eq!(shared.try_with(false, |_| (3, false)), Some(3));
+    }
+}
