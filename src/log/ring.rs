@@ -127,6 +127,8 @@ pub struct Ring {
     unsynced: Option<(u64, GroupSeq)>,
     /// Segments up to this one go when the next is begun.
     evict_through: Option<SegmentSeq>,
+    /// The file of the segment that made room for the next head when there was no spare.
+    taken: Option<FileIndex>,
     held: space::Held,
     told: space::Told,
     tickets: Tickets,
@@ -184,6 +186,7 @@ impl Ring {
             prev_crc: found.prev_crc,
             unsynced: None,
             evict_through: None,
+            taken: None,
             held: space::Held::default(),
             told: space::Told::default(),
             tickets: Tickets::default(),
@@ -535,6 +538,7 @@ impl Ring {
             }
         }
         self.roster.begun(segment);
+        self.taken = None;
         self.stats.segments += 1;
         self.held.begun();
         if self.closed.is_none() && self.open.is_empty() {
