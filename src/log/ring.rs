@@ -374,7 +374,7 @@ impl Ring {
         }
         match result {
             Ok(()) => self.succeeded(out, job.sync, index, now),
-            Err(error) => self.failed(out, error, now),
+            Err(error) => self.failed(out, error, index, now),
         }
     }
 
@@ -547,7 +547,7 @@ impl Ring {
         Done::Head
     }
 
-    fn failed(&mut self, out: Out, error: DiskError, now: Now) -> Done {
+    fn failed(&mut self, out: Out, error: DiskError, index: &mut Index, now: Now) -> Done {
         self.stats.failures += 1;
         let again = self.writer.in_episode();
         self.writer.failed();
@@ -561,6 +561,7 @@ impl Ring {
             Out::Foot => self.writer.on(Event::Foot),
             Out::Head { segment } => {
                 self.roster.not_begun(segment.file);
+                index.overwriting_fails();
                 self.writer.on(Event::HeadFailed);
                 self.fail(now);
             }
