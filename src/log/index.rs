@@ -77,12 +77,21 @@ pub struct Index {
     fresh_bytes: Vec<u32>,
     /// The slots with such bytes.
     fresh: Vec<PartitionSlot>,
-    /// Something was evicted since log starts moved.
-    overwriting: bool,
+    overwriting: Overwriting,
     /// Carried records.
     carried: Carried,
     /// By file: bytes of compacted partitions that compaction has not looked at yet.
     dirty_bytes: Vec<u32>,
+}
+
+/// How it stands with what was evicted, whose log starts move with the head that is written over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overwriting {
+    Nothing,
+    /// That head is on its way.
+    Begun,
+    /// A head did not reach the flash.
+    Fails,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +122,7 @@ impl Index {
             newest: Vec::with_capacity(partitions_max),
             fresh_bytes: vec![0; partitions_max],
             fresh: Vec::with_capacity(partitions_max),
-            overwriting: false,
+            overwriting: Overwriting::Nothing,
             carried: Carried::new(stretches_max),
             dirty_bytes: vec![0; files],
         }
@@ -278,7 +287,7 @@ impl Index {
 
     /// The file's segment is gone.
     pub fn segment_evicted(&mut self, file: FileIndex) {
-        self.overwriting = true;
+        self.overwriting = Overwriting::Begun;
         self.segments.retain(|(_, other)| *other != file);
         let file = usize::from(file.0);
         for row in self.in_segments.chunks_exact_mut(self.files) {
@@ -295,13 +304,27 @@ impl Index {
 
     /// Log starts are behind what was evicted.
     pub fn log_starts_moved(&mut self) {
-        self.overwriting = false;
+        self.overwriting = Overwriting::Nothing;
+    }
+
+    /// A head did not reach the flash: when log starts move is open.
+    pub fn overwriting_fails(&mut self) {
+        if self.overwriting == Overwriting::Begun {
+            self.overwriting = Overwriting::Fails;
+        }
     }
 
     /// Whether an offset, at or above its partition's log start, is being overwritten: that moves a
     /// moment later, or stays where the disk fails.
     pub fn is_overwritten(&self, slot: PartitionSlot, offset: Offset) -> bool {
-        self.overwriting && self.first_offset(slot).is_none_or(|first| offset < first)
+        let overwriting = self.overwriting != Overwriting::Nothing;
+        overwriting && self.first_offset(slot).is_none_or(|first| offset < first)
+    }
+
+    /// Whether the log start behind such an offset moves in a moment: where the disk fails, nobody should
+    /// wait for it.
+    pub fn is_moving(&self, slot: PartitionSlot, offset: Offset) -> bool {
+        self.overwriting == Overwriting::Begun && self.is_overwritten(slot, offset)
     }
 
     /// The partition is gone; its slot may be given to another one.

@@ -67,6 +67,8 @@ pub struct Ring {
     unsynced: Option<(u64, GroupSeq)>,
     /// Segments up to this one go when the next is begun.
     evict_through: Option<SegmentSeq>,
+    /// The file of the segment that made room for the next head when there was no spare.
+    taken: Option<FileIndex>,
     held: space::Held,
     told: space::Told,
     plan: carry::Plan,
@@ -128,6 +130,7 @@ impl Ring {
             prev_crc: found.prev_crc,
             unsynced: None,
             evict_through: None,
+            taken: None,
             held: space::Held::default(),
             told: space::Told::default(),
             plan: carry::Plan::default(),
@@ -327,7 +330,7 @@ impl Ring {
         }
         match result {
             Ok(()) => self.succeeded(out, sync, index, now),
-            Err(error) => self.failed(out, error, now),
+            Err(error) => self.failed(out, error, index, now),
         }
     }
 
@@ -499,6 +502,7 @@ impl Ring {
             }
         }
         self.roster.begun(segment);
+        self.taken = None;
         self.stats.segments += 1;
         self.held.begun();
         if self.closed.is_none() && self.open.is_empty() {
@@ -507,7 +511,7 @@ impl Ring {
         Done::Head
     }
 
-    fn failed(&mut self, out: Out, error: DiskError, now: Now) -> Done {
+    fn failed(&mut self, out: Out, error: DiskError, index: &mut Index, now: Now) -> Done {
         self.stats.failures += 1;
         let again = self.writer.in_episode();
         self.writer.failed();
@@ -521,6 +525,7 @@ impl Ring {
             Out::Foot => self.writer.on(Event::Foot),
             Out::Head { segment } => {
                 self.roster.not_begun(segment.file);
+                index.overwriting_fails();
                 self.writer.on(Event::HeadFailed);
                 self.fail(now);
             }

@@ -287,34 +287,43 @@ pub fn first_behind_oldest(host: &Host, topic: &str, index: i32) -> i64 {
     let Some(partition) = host.broker.partition_asked(topic, index) else {
         return 0;
     };
-    let ring = partition.ring;
-    let segments: Vec<_> = log.segments(ring).collect();
-    let configured = usize::from(host.broker.config.rings[usize::from(ring.0)].segments);
+    let count = log.segments(partition.ring).count();
+    let configured = usize::from(host.broker.config.rings[usize::from(partition.ring.0)].segments);
     // Failures have more live than are configured: all beyond go when another is begun.
-    let Some(kept) = segments.get((segments.len() + 1).saturating_sub(configured)..) else {
-        return 0;
-    };
-    if kept.len() == segments.len() {
-        return 0;
-    }
-    let slot = log.state().partition_with_handle(partition.handle).unwrap();
-    let firsts = kept.iter().filter_map(|s| log.index(ring).in_segment(s.file.file, slot));
-    firsts.map(|found| found.first.0).next().unwrap_or(partition.high_watermark.0)
+    let gone = (count + 1).saturating_sub(configured);
+    if gone == 0 || gone > count { 0 } else { first_behind(host, topic, index, gone) }
 }
 
-/// The log start, or what comes behind a segment that is being overwritten just now: whether that one is
-/// gone is known only when the head in its place is on flash.
-pub fn first_readable(host: &Host, topic: &str, index: i32) -> i64 {
+/// Where a partition would begin without so many of the oldest segments.
+pub fn first_behind(host: &Host, topic: &str, index: i32, gone: usize) -> i64 {
     let log = &host.broker.log;
     let partition = host.broker.partition_asked(topic, index).unwrap();
     let slot = log.state().partition_with_handle(partition.handle).unwrap();
+    let kept = log.segments(partition.ring).skip(gone);
+    let mut firsts = kept.filter_map(|s| log.index(partition.ring).in_segment(s.file.file, slot));
+    firsts.next().map_or(partition.high_watermark.0, |found| found.first.0)
+}
+
+/// Where a reader from the log start finds the first record: behind what is being overwritten, where the disk
+/// fails meanwhile. The end, if it has to wait: whether that segment is gone is known only when the head in its
+/// place is on flash, so nobody is told that it is.
+pub fn first_readable(host: &mut Host, topic: &str, index: i32) -> i64 {
+    let partition = host.broker.partition_asked(topic, index).unwrap();
+    let (ring, handle) = (partition.ring, partition.handle);
     let (start, end) = (partition.log_start, partition.high_watermark);
-    let segments = log.index(partition.ring);
-    if start < end && segments.is_overwritten(slot, start) {
-        segments.first_offset(slot).unwrap_or(end).0
-    } else {
-        start.0
+    let slot = host.broker.log.state().partition_with_handle(handle).unwrap();
+    if start == end || !host.broker.log.index(ring).is_overwritten(slot, start) {
+        return start.0;
     }
+    let bytes = host.fetch(topic, index, start.0);
+    let Some(first) = batches(&bytes).next() else {
+        let segments = host.broker.log.index(ring);
+        let waits = segments.is_moving(slot, start) || segments.first_offset(slot).is_none();
+        assert!(waits, "a reader of {topic}-{index} does not come behind what is overwritten");
+        return end.0;
+    };
+    assert!(!first.header.is_control(), "{topic}-{index} is said to be gone, and may be there");
+    first.header.base_offset
 }
 
 /// Offsets and numbers of a partition's records from `next` on.

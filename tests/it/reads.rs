@@ -5,9 +5,12 @@ pub mod rig;
 
 use rig::{ALL, Ask, Dice, Outcome, Rig, Stored, batch, end_of, fetch_request, live};
 
+use std::sync::atomic::Ordering;
+
 use brooklet::api::{self, Step, Window};
 use brooklet::broker::ConnId;
 use brooklet::clock::Mono;
+use brooklet::error::DiskError;
 use brooklet::types::RingIndex;
 
 fn stamps(count: usize) -> Vec<i64> {
@@ -620,6 +623,68 @@ fn what_is_being_overwritten_is_waited_for_and_never_silently_passed_over() {
         }
     }
     assert!(live(&rig)[0].0 > 1 && waits > 0);
+}
+
+#[test]
+fn a_disk_that_fails_while_a_segment_is_overwritten_keeps_nobody_from_what_is_behind_it() {
+    let mut rig = Rig::new(1, 3);
+    let failed = (0..40).find_map(|_| {
+        rig.append(0, &batch(&stamps(1), 500_000, 0));
+        while let Some(mut job) = rig.broker.log.next_io(RingIndex(0), rig.now) {
+            // A head stands at the beginning of its file.
+            let fails = job.at == 0 && rig.log_start(0) > 0;
+            let error = DiskError { doing: "write", os: 5 };
+            let result = if fails { Err(error) } else { job.run(&*rig.disk) };
+            rig.broker.log.io_done(RingIndex(0), job, result, rig.now);
+            if fails {
+                return Some(rig.log_start(0));
+            }
+        }
+        None
+    });
+    let start = failed.expect("a head fails");
+    let answer = answered(rig.fetch(&[(0, start)], ALL));
+    let records = &answer[0].records;
+    let first = i64::from_be_bytes(records[..8].try_into().unwrap());
+    assert!(first > start && end_of(records) == Some(rig::offset(&rig, 0).0), "{first}");
+}
+
+#[test]
+fn a_start_on_a_failing_disk_takes_the_oldest_segment_only_and_says_of_nothing_that_it_is_gone() {
+    let mut rig = Rig::new(4, 3);
+    // Partition 1 is only in segment 1, partition 2 only in segment 2, partition 3 in both.
+    for segment in 1..=2 {
+        for index in [segment, 3] {
+            rig.append(index, &batch(&stamps(1), 10, 0));
+        }
+        while live(&rig).len() == segment as usize {
+            rig.append(0, &batch(&stamps(1), 500_000, 0));
+            rig.commit();
+        }
+    }
+    // A failure takes the spare: all files are in use.
+    rig.append(0, &batch(&stamps(1), 10, 0));
+    rig.disk.syncs_fail.store(1, Ordering::Relaxed);
+    rig.commit();
+    assert_eq!(live(&rig).len(), 4);
+    // Behind a seal a start has nothing to sync before it serves.
+    rig.now.mono = Mono(rig.now.mono.0 + 2_000_000);
+    rig.commit();
+    // The start's group fails, and so does the head of the segment that is to take it.
+    rig.disk.syncs_fail.store(2, Ordering::Relaxed);
+    rig.restart();
+    assert!(rig.broker.log.is_failing(RingIndex(0)) && rig.log_start(0) == 0);
+    let asked = [(0, 0), (1, 0), (2, 0), (3, 0)];
+    let answer = answered(rig.fetch(&asked, ALL));
+    let first = i64::from_be_bytes(answer[0].records[..8].try_into().unwrap());
+    assert!(first > 0 && answer[0].records == rig.expected(0, first), "{first}");
+    assert!(answer[2].records == rig.expected(2, 0), "its segment is not touched");
+    assert!(answer[3].records == rig.expected(3, 1));
+    assert!(answer[1].records.is_empty(), "whether it is gone is not known");
+    // Once the head is on flash, it is gone.
+    rig.now.mono = Mono(rig.now.mono.0 + 1_000_000);
+    rig.commit();
+    assert_eq!((0..4).map(|index| rig.log_start(index)).collect::<Vec<_>>(), [first, 1, 0, 1]);
 }
 
 #[test]

@@ -501,8 +501,9 @@ def committed_offset(broker, group, topic, partition):
 # ---- reading everything back ----
 
 
-def verify(host, port, ledger):
-    """Reads everything back from a broker that nobody writes to; breaches go into the ledger."""
+def verify(host, port, ledger, failing=False):
+    """Reads everything back from a broker that nobody writes to; breaches go into the ledger. `failing`: its
+    disk failed since it started, so that it may be about to overwrite a segment."""
     with rawkafka.Connection(host, port, timeout=30) as broker:
         _, _, topics = broker.metadata(None)
         verify_topics(topics, ledger)
@@ -513,7 +514,7 @@ def verify(host, port, ledger):
                     ledger.fail(f"topic {topic} is gone")
                 continue
             for index in range(partitions):
-                verify_partition(broker, (topic, index), ledger, retained)
+                verify_partition(broker, (topic, index), ledger, retained, failing)
         for (topic, index), (acknowledged, sent) in ledger.commits.items():
             found = committed_offset(broker, GROUP, topic, index)
             if not acknowledged <= found <= sent and (found, acknowledged) != (-1, 0):
@@ -535,7 +536,7 @@ def verify_topics(topics, ledger):
             del ledger.topics[name]
 
 
-def verify_partition(broker, place, ledger, retained):
+def verify_partition(broker, place, ledger, retained, failing):
     error, _, start = broker.list_offset(*place, rawkafka.EARLIEST)
     rawkafka.check(error, f"ListOffsets {place}")
     error, _, end = broker.list_offset(*place, rawkafka.LATEST)
@@ -544,13 +545,7 @@ def verify_partition(broker, place, ledger, retained):
     if start < start_before or end < end_before:
         ledger.fail(f"{place}: {start}..{end} after {start_before}..{end_before}")
     ledger.bounds[place] = (start, end)
-    if place in retained and start > retained[place]:
-        ledger.fail(f"{place}: the log starts at {start}, and the ring had room from {retained[place]}")
     owed = ledger.must[place]
-    if ledger.released is not None:
-        gone = [offset for offset in owed if ledger.released[place] <= offset < start]
-        if gone:
-            ledger.fail(f"{place}: {len(gone)} records from {min(gone)} on were held, and are evicted")
     if owed and max(owed) >= end:
         ledger.fail(f"{place}: {max(owed)} was {owed[max(owed)]}, the end is {end}")
     found, offset, epoch = {}, start, 0
@@ -569,7 +564,15 @@ def verify_partition(broker, place, ledger, retained):
             epoch = max(epoch, batch.leader_epoch)
         offset = batches[-1].next_offset
     ledger.evicted(place, start)
-    lost = [offset for offset in owed if offset not in found]
+    # Readers are led past what is being overwritten before the log start moves.
+    first = min(found, default=start) if failing else start
+    if place in retained and first > retained[place]:
+        ledger.fail(f"{place}: the log starts at {first}, and the ring had room from {retained[place]}")
+    if ledger.released is not None:
+        gone = [offset for offset in owed if ledger.released[place] <= offset < first]
+        if gone:
+            ledger.fail(f"{place}: {len(gone)} records from {min(gone)} on were held, and are evicted")
+    lost = [offset for offset in owed if offset not in found and offset >= first]
     if lost:
         which = ", ".join(f"{offset} ({owed[offset]})" for offset in sorted(lost)[:5])
         ledger.fail(f"{place}: lost {len(lost)} records of {start}..{end}: {which}")

@@ -8,6 +8,7 @@ The disk looks at what is written, by the magics that FORMAT.md names, and so kn
 a write was: a cut can wait for the second foot, and says where it fell.
 """
 
+import collections
 import json
 import os
 import random
@@ -140,10 +141,15 @@ class Disk:
         garbled = 0
         if keep == "garble":
             # Only what belongs to a ring: no file system promises to survive a garbled journal.
-            pages = {position // PAGE for position, _, _ in sectors if self._in_ring(position)}
+            # A page may hold sectors that were flushed before: file systems' blocks can be smaller.
+            pages = collections.defaultdict(set)
+            for position, data, _ in sectors:
+                if self._in_ring(position):
+                    pages[position // PAGE].add((position, len(data)))
             for page in sorted(pages):
                 if self.random.random() < 0.25:
-                    os.pwrite(self.image, self.random.randbytes(PAGE), page * PAGE)
+                    for position, count in sorted(pages[page]):
+                        os.pwrite(self.image, self.random.randbytes(count), position)
                     garbled += 1
         self.report = {
             "event": "cut",

@@ -255,7 +255,7 @@ def start_on_failing_disk(made, ledger, chance, faults, counts):
     elif not served:
         raise RuntimeError(f"no start, and nothing failed\n{made.tail()}")
     if served:
-        verify(made.broker.host, made.broker.port, ledger)
+        verify(made.broker.host, made.broker.port, ledger, failing=struck)
         made.kill()
     with_room(ledger, 256 << 10)
     made.start()

@@ -121,8 +121,9 @@ impl Job {
             return Ok(());
         }
         self.work.plan.readable = true;
-        if offset < limit && !partition.compacted && index.is_overwritten(slot, offset) {
-            // Whether it is gone is known when the head that is written over it is on flash.
+        if offset < limit && !partition.compacted && index.is_moving(slot, offset) {
+            // Whether it is gone is known when the head that is written over it is on flash. A disk that
+            // fails then keeps nobody from what is behind it.
             return Ok(());
         }
         self.work.plan.bytes_max = u64::from(entry.bytes_max());
@@ -147,7 +148,8 @@ impl Job {
             walk::Passed::End => {
                 let (want, limit, cursor) = (walk.want(), walk.limit(), cursor_of(walk));
                 let first = context.arena.entry(self.at).offset();
-                if self.work.plan.bytes == 0 && !self.work.plan.unreadable && first < limit {
+                let nothing = self.work.plan.bytes == 0 && !self.work.plan.unreadable;
+                if nothing && first < limit && self.is_gone(context, first) {
                     let hole = Span::hole(first, limit);
                     if self.take(context, buf, &hole) {
                         self.work.plan.bytes_holes += u64::from(hole.bytes);
@@ -193,6 +195,16 @@ impl Job {
             }
         }
         None
+    }
+
+    /// Whether nothing will ever stand again at an offset where nothing was found. What is being overwritten
+    /// may be there after another start, until the head in its place is on flash.
+    fn is_gone(&self, context: &Context<'_>, offset: Offset) -> bool {
+        let target = context.arena.entry(self.at).target();
+        let (Some(partition), Target::Known(slot, _)) = (context.partition(self.at), target) else {
+            return false;
+        };
+        !context.source.index(partition.ring).is_overwritten(slot, offset)
     }
 
     fn plan_batch(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Option<JobNext> {

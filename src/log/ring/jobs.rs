@@ -212,11 +212,16 @@ impl Ring {
         }
     }
 
-    /// The next free file. When failures used up all spares, what must go by now makes room.
+    /// The next free file. When failures used up all spares, the oldest segment that must go by now makes
+    /// room. Nothing on flash says that others go as well, so they stay, unless the head in its place fails
+    /// for so long that the file may be at fault.
     fn file_for_head(&mut self, state: &State, index: &mut Index, now: Now) -> Option<FileIndex> {
-        if self.roster.file_next().is_none() {
-            self.evict_through = self.evict_ready(state, index);
+        let next = self.roster.file_next();
+        if next.is_none() || next == self.taken && self.writer.pauses_are_longest() {
+            let oldest = self.roster.live().first().map(|oldest| oldest.seq);
+            self.evict_through = self.evict_due(state, index).and(oldest);
             self.forget_evicted(state, index, now);
+            self.taken = self.roster.file_next();
         }
         self.roster.file_next()
     }

@@ -191,6 +191,11 @@ impl Writer {
         self.episode.filter(|_| waits).map(|episode| episode.retry)
     }
 
+    /// Whether it has failed for so long that pauses grow no more.
+    pub(super) fn pauses_are_longest(&self) -> bool {
+        self.episode.is_some_and(|episode| episode.pause_ms == RETRY_MS_MAX)
+    }
+
     /// Whether nothing can be stored: from when answers were failed until a group is on flash.
     pub(super) fn refuses(&self) -> bool {
         self.episode.is_some_and(|episode| episode.refused)

@@ -227,6 +227,45 @@ fn a_disk_that_takes_heads_and_no_groups_costs_no_records_however_long_it_lasts(
     assert_eq!(contents(&log, slot0), found);
 }
 
+#[test]
+fn without_spares_a_failure_takes_one_segment_and_another_only_if_no_head_can_be_put_there() {
+    let disk = Arc::new(SimStorage::new(5));
+    let config = config(4);
+    let mut log = open_with_topic(&config, &disk, 1);
+    let slot0 = slot(&log, "t", 0).unwrap();
+    for i in 0..60 {
+        append(&mut log, slot0, &batch(1, 20_000, i)).unwrap();
+        drive(&mut log, 2);
+    }
+    while log.segments(RING).count() < 6 {
+        disk.fail(Op::Sync, Failing::Once(0));
+        append(&mut log, slot0, &batch(1, 20_000, 100)).unwrap();
+        drive(&mut log, 2);
+    }
+    let oldest = log.segments(RING).next().unwrap().file;
+    let evicted = log.stats(RING).evicted;
+    let at_second = |log: &mut Log, second: u64, bad: &dyn Fn(&WriteJob) -> bool| {
+        let now = now(3000 + second * 1000);
+        while let Some(mut job) = log.next_io(RING, now) {
+            let error = DiskError { doing: "sync", os: 5 };
+            let result = if bad(&job) { Err(error) } else { job.run(&*disk) };
+            log.io_done(RING, job, result, now);
+        }
+        log.stats(RING).evicted - evicted
+    };
+    append(&mut log, slot0, &batch(1, 20_000, 101)).unwrap();
+    let group_and_head = |job: &WriteJob| job.at > 0 || job.file == oldest;
+    assert_eq!(at_second(&mut log, 0, &group_and_head), 1);
+    for second in 1..30 {
+        assert_eq!(at_second(&mut log, second, &|job| job.file == oldest), 1);
+    }
+    assert!(log.is_failing(RING));
+    for second in 30..100 {
+        assert!(at_second(&mut log, second, &|job| job.file == oldest) <= 2);
+    }
+    assert!(!log.is_failing(RING));
+}
+
 fn commit(log: &mut Log, group: &str, offset: i64, ms: u64) -> Result<Ticket, StageError> {
     let record = MetaRecord::OffsetCommit {
         group,

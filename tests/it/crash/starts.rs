@@ -10,7 +10,7 @@ use brooklet::storage::sim::{Cut, Failing, Op, Rng, SimStorage};
 
 use super::{Cuts, Hint, Kind, Run, config, opens_after, repeats, seeds};
 use crate::host::Host;
-use crate::model::Model;
+use crate::model::{Model, PARTITIONS, first_behind, first_readable};
 
 /// A disk after a crash, and what must be on it.
 struct Crashed {
@@ -19,18 +19,28 @@ struct Crashed {
     model: Model,
     now: Now,
     rng: Rng,
+    /// Of each partition, where it begins behind the oldest segment that a start finds.
+    behind: Vec<i64>,
     /// Starts that served though something failed, and that gave up.
     served: u64,
     refused: u64,
 }
 
 impl Crashed {
-    /// A workload that is cut at some instant.
+    /// A workload that is cut at some instant. Failures before that may have used up the spares.
     fn new(seed: u64, kind: Kind) -> Crashed {
         let mut run = Run::new(seed, kind, Cuts::Nowhere);
         for _ in 0..run.rng.below(200) {
             run.step();
         }
+        for _ in 0..run.rng.below(4) {
+            let after = run.rng.below(3);
+            run.host.storage.fail(Op::Sync, Failing::Once(after));
+            for _ in 0..8 {
+                run.step();
+            }
+        }
+        run.host.storage.fail(Op::Sync, Failing::Never);
         let (mut forks, mut model) = (Vec::new(), Model::default());
         while forks.is_empty() {
             run.step();
@@ -45,7 +55,11 @@ impl Crashed {
         disk.power_cut(cut);
         let now = Now { mono: Mono(0), ..run.host.now };
         let rng = run.rng;
-        Crashed { disk, kind, model, now, rng, served: 0, refused: 0 }
+        let works = Host::open(Arc::new(disk.fork(seed)), config(kind), now).unwrap();
+        let partitions = PARTITIONS.iter();
+        let behind = partitions.map(|(topic, index)| first_behind(&works, topic, *index, 1));
+        let behind = behind.collect();
+        Crashed { disk, kind, model, now, rng, behind, served: 0, refused: 0 }
     }
 
     /// All starts over it.
@@ -76,7 +90,11 @@ impl Crashed {
             opens_after(&fork, cut, self.kind, &self.model, self.now);
         }
         match opened {
-            Ok(host) => {
+            Ok(mut host) => {
+                for ((topic, index), behind) in PARTITIONS.iter().zip(&self.behind) {
+                    let first = first_readable(&mut host, topic, *index);
+                    assert!(first <= *behind, "{topic}-{index} from {first}, there from {behind}");
+                }
                 self.served += u64::from(failed);
                 self.go_on(host, op);
                 return failed;

@@ -119,7 +119,7 @@ impl Rig {
     /// All records of a partition are there, from its log start on.
     pub fn check(&mut self, topic: &str, index: i32) {
         let (_, end) = self.bounds(topic, index);
-        let mut next = first_readable(&self.host, topic, index);
+        let mut next = first_readable(&mut self.host, topic, index);
         while next < end {
             let bytes = self.host.fetch(topic, index, next);
             let before = next;

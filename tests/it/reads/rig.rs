@@ -23,6 +23,8 @@ pub struct Memory {
     files: Mutex<BTreeMap<u16, Vec<u8>>>,
     pub bad: Mutex<Vec<(u16, u64)>>,
     pub reads: AtomicU64,
+    /// So many syncs fail, the next ones.
+    pub syncs_fail: AtomicU64,
 }
 
 pub struct Rig {
@@ -493,7 +495,10 @@ impl Storage for Memory {
     }
 
     fn sync(&self, _file: FileRef) -> Result<(), DiskError> {
-        Ok(())
+        let fails = self
+            .syncs_fail
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
+        fails.map_or(Ok(()), |_| Err(DiskError { doing: "sync", os: 5 }))
     }
 }
 

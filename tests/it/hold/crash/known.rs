@@ -104,7 +104,7 @@ impl Known {
     pub fn look(&mut self, rig: &mut Rig) {
         for (place, (topic, index)) in self.kind.partitions().iter().copied().enumerate() {
             let (_, end) = rig.bounds(topic, index);
-            let from = self.ends[place].max(first_readable(&rig.host, topic, index));
+            let from = self.ends[place].max(first_readable(&mut rig.host, topic, index));
             if topic == RELAXED && from < end {
                 let new = records(rig, place, from, end);
                 self.shown[place].extend(new);
@@ -130,7 +130,7 @@ impl Known {
     pub fn check(&mut self, rig: &mut Rig) {
         for (place, (topic, index)) in self.kind.partitions().iter().copied().enumerate() {
             let (_, end) = rig.bounds(topic, index);
-            let start = first_readable(&rig.host, topic, index);
+            let start = first_readable(&mut rig.host, topic, index);
             let (least, most) = self.reported[place];
             let position = position(rig, self.kind, place);
             assert!((least..=most).contains(&position), "{position}, reported {least} to {most}");
