@@ -155,7 +155,7 @@ fn run_broker(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<(), Fa
 }
 
 fn log_ring(ring: &RingConfig, config: &Config) {
-    let RingConfig { name, segments, spares, segment_bytes, topics, hold_for } = ring;
+    let RingConfig { name, segments, spares, segment_bytes, topics, hold_for, watch_for } = ring;
     log::info!(
         "ring {name}: {segments} segments of {} and {spares} spares in {}, for topics {}",
         Bytes(*segment_bytes as i64),
@@ -165,6 +165,9 @@ fn log_ring(ring: &RingConfig, config: &Config) {
     for holder in hold_for {
         let kept = ring.data_segments();
         log::info!("ring {name}: {kept} segments of records are kept for {holder}");
+    }
+    for holder in watch_for {
+        log::info!("ring {name}: it is counted what is overwritten before {holder} had it");
     }
 }
 

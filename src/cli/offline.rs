@@ -96,7 +96,9 @@ fn ring_found(config: &Config, place: usize) -> Option<RingConfig> {
     let spares = configured.map_or(0, |ring| ring.spares).min(count.saturating_sub(1));
     let topics = configured.map_or_else(Vec::new, |ring| ring.topics.clone());
     let hold_for = configured.map_or_else(Vec::new, |ring| ring.hold_for.clone());
-    Some(RingConfig { name, topics, segments: count - spares, segment_bytes, spares, hold_for })
+    let watch_for = configured.map_or_else(Vec::new, |ring| ring.watch_for.clone());
+    let segments = count - spares;
+    Some(RingConfig { name, topics, segments, segment_bytes, spares, hold_for, watch_for })
 }
 
 impl Offline {

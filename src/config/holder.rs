@@ -55,10 +55,10 @@ pub fn are_holders(items: &[String]) -> bool {
         && items.iter().enumerate().all(|(i, item)| !items[..i].contains(item))
 }
 
-/// The mirrors of all rings, each once.
+/// The mirrors of all rings, which they are held or watched for, each once.
 pub fn mirrors(rings: &[RingConfig]) -> Vec<String> {
     let mut mirrors: Vec<String> = Vec::new();
-    for holder in rings.iter().flat_map(|ring| &ring.hold_for) {
+    for holder in rings.iter().flat_map(|ring| ring.hold_for.iter().chain(&ring.watch_for)) {
         if let Holder::Mirror(alias) = holder
             && !mirrors.contains(alias)
         {

@@ -278,6 +278,11 @@ keys! {
     /// are kept free of records then: with `spares` below 3, so many less of `segments` hold data.
     hold_for: Vec<Holder> =
         Kind::list("at most 4 of group:NAME and mirror:ALIAS", holder::are_holders, &[]);
+
+    /// For whom it is counted what is overwritten before they have had it, named as in `hold_for`.
+    /// Nobody waits for them. `brooklet status` has the counts, under `watch`.
+    watch_for: Vec<Holder> =
+        Kind::list("at most 4 of group:NAME and mirror:ALIAS", holder::are_holders, &[]);
 }
 
 const OFFSET_METADATA_LENGTH_MAX: i64 = limits::OFFSET_METADATA_LENGTH_MAX as i64;

@@ -114,6 +114,18 @@ impl<'a> Hold<'a> {
         lag
     }
 
+    /// Records of the file's segment that one of them has not had. Of compacted topics none are counted:
+    /// what lives of them is carried.
+    pub fn not_had(&self, holder: &Holder, file: FileIndex) -> u64 {
+        let kept = self.kept_in(file).filter(|(_, partition, _)| !partition.compacted);
+        kept.map(|(slot, partition, end)| {
+            let first = self.index.in_segment(file, slot).map_or(end, |there| there.first);
+            let had = self.position(holder, slot, partition).unwrap_or_default();
+            end.0.saturating_sub(first.max(partition.log_start).max(had).0).max(0).unsigned_abs()
+        })
+        .sum()
+    }
+
     /// Whether a holder ever said anything of what is still there.
     pub fn has_reported(&self, holder: &Holder) -> bool {
         match holder {

@@ -39,6 +39,7 @@ use record::{MetaRecord, ProducerBatch, Records};
 use ring::{Done, Ring, RingStats, Room};
 use staging::{Staging, run_of};
 use state::mirrors::Mirrors;
+use state::missed;
 use state::{State, StateLimits};
 
 /// The log's part of the configuration.
@@ -84,19 +85,15 @@ impl LogConfig {
         }
     }
 
-    /// The mirrors that a ring is held for.
-    pub fn mirrors(&self) -> Vec<String> {
-        crate::config::mirrors(&self.rings)
-    }
-
     /// The size of the buffer in which a ring's anchors are made.
     pub fn anchor_bytes_max(&self, ring: &RingConfig) -> usize {
-        let mirrored = Mirrors::snapshot_bytes(&self.mirrors(), self.state.partitions_max);
+        let mirrors = crate::config::mirrors(&self.rings);
+        let mirrored = Mirrors::snapshot_bytes(&mirrors, self.state.partitions_max);
         anchor::anchor_bytes_max(
             usize::from(ring.segments) + usize::from(ring.spares),
             ring.segment_bytes,
             self.state.partitions_max,
-            self.state.snapshot_bytes_max() + mirrored,
+            self.state.snapshot_bytes_max() + mirrored + missed::snapshot_bytes(ring),
         )
     }
 }
@@ -383,7 +380,7 @@ impl Log {
     /// The next step for the disk in `ring`, if there is one and none is on its way.
     pub fn next_io(&mut self, ring: RingIndex, now: Now) -> Option<WriteJob> {
         let place = usize::from(ring.0);
-        self.rings[place].next_io(&self.state, &mut self.indexes[place], now)
+        self.rings[place].next_io(&mut self.state, &mut self.indexes[place], now)
     }
 
     /// Takes a job back with its outcome. Answers may be due then (see [`Log::settled`]), records
@@ -428,7 +425,7 @@ impl Log {
                 self.all_visible(place, earlier);
             }
             Done::Cleared { earlier } => {
-                self.rings[place].cleared(&self.state, &mut self.indexes[place], now);
+                self.rings[place].cleared(&mut self.state, &mut self.indexes[place], now);
                 self.all_visible(place, earlier);
                 self.log_starts_move(ring);
             }

@@ -133,6 +133,13 @@ pub enum MetaRecord<'a> {
         /// The first offset that it may not have.
         offset: Offset,
     },
+    /// So many records of the ring were overwritten before somebody had them. In snapshots.
+    Overwritten {
+        /// For whom it is counted, as the configuration names it.
+        holder: &'a str,
+        /// How many, ever since.
+        records: u64,
+    },
 }
 
 /// What is remembered of a batch of an idempotent producer, to tell duplicates and gaps.

@@ -137,7 +137,7 @@ impl Log {
         opening: &mut Opening<'_>,
     ) -> Result<Log, OpenError> {
         let mut log = Log {
-            state: State::with_mirrors(config.state, config.mirrors()),
+            state: State::of(config.state, &config.rings),
             rings: Vec::new(),
             indexes: Vec::new(),
             storage: Arc::clone(&storage),

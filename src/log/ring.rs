@@ -233,7 +233,7 @@ impl Ring {
     }
 
     /// The next job, if there is one and none is out.
-    pub fn next_io(&mut self, state: &State, index: &mut Index, now: Now) -> Option<WriteJob> {
+    pub fn next_io(&mut self, state: &mut State, index: &mut Index, now: Now) -> Option<WriteJob> {
         if self.out.is_some() {
             return None;
         }

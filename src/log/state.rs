@@ -7,11 +7,13 @@
 mod cleanup;
 mod follow;
 pub mod mirrors;
+pub mod missed;
 mod snapshot;
 
 pub use cleanup::Cleanup;
 
 use crate::bytes::{ByteArena, Span};
+use crate::config::{self, RingConfig};
 use crate::limits;
 use crate::log::producers::Producers;
 use crate::log::record::MetaRecord;
@@ -19,6 +21,7 @@ use crate::types::{
     Boot, GroupSlot, Offset, PartitionHandle, PartitionSlot, RingIndex, Ticket, TopicId, TopicSlot,
 };
 use mirrors::Mirrors;
+use missed::Missed;
 
 /// A topic's own settings: entries of {key number, value length, value}, see
 /// `broker::topic_config` for the keys.
@@ -149,6 +152,8 @@ pub struct State {
     pub producers: Producers,
     /// How far mirrors have come.
     pub mirrors: Mirrors,
+    /// What was overwritten before those had it who are watched for.
+    pub missed: Missed,
     /// Partitions with a gap that is not staged yet.
     gaps: usize,
     shared_bytes: usize,
@@ -158,11 +163,11 @@ pub struct State {
 impl State {
     /// An empty state; allocates all that it will ever need.
     pub fn new(limits: StateLimits) -> State {
-        State::with_mirrors(limits, Vec::new())
+        State::of(limits, &[])
     }
 
-    /// The same, with room for what these mirrors report.
-    pub fn with_mirrors(limits: StateLimits, mirrors: Vec<String>) -> State {
+    /// The same, with room for what those report and miss whom these rings are held and watched for.
+    pub fn of(limits: StateLimits, rings: &[RingConfig]) -> State {
         State {
             limits,
             boot: Boot(0),
@@ -178,7 +183,8 @@ impl State {
             offsets: Vec::with_capacity(limits.offsets_max),
             offset_metadata: ByteArena::new(limits.offset_metadata_bytes),
             producers: Producers::new(limits.producers_max),
-            mirrors: Mirrors::new(mirrors, limits.partitions_max),
+            mirrors: Mirrors::new(config::mirrors(rings), limits.partitions_max),
+            missed: Missed::new(rings),
             gaps: 0,
             shared_bytes: 0,
             changes: 0,
@@ -425,6 +431,9 @@ impl State {
                 if let Some(slot) = self.partition_with_handle(*handle) {
                     self.mirrors.report(mirror, slot, *offset);
                 }
+            }
+            MetaRecord::Overwritten { holder, records } => {
+                self.missed.restore(ring, holder, *records);
             }
             MetaRecord::Evict { .. } => {}
         }

@@ -40,6 +40,8 @@ pub struct RingStatus<'a> {
     pub metrics: &'a RingMetrics,
     /// Set where it is held for somebody.
     pub hold: Option<&'a HoldStatus<'a>>,
+    /// For whom it is watched.
+    pub watch: &'a [WatchStatus<'a>],
 }
 
 /// A ring's hold.
@@ -54,7 +56,15 @@ pub struct HoldStatus<'a> {
     pub holders: heapless::Vec<HolderStatus<'a>, { limits::HOLDERS_MAX }>,
 }
 
-/// One for whom a ring is held.
+/// One for whom a ring is watched.
+pub struct WatchStatus<'a> {
+    /// Who, and how far.
+    pub holder: HolderStatus<'a>,
+    /// Records that were overwritten before it had them, ever since it is watched for.
+    pub overwritten: u64,
+}
+
+/// One for whom a ring is held or watched.
 pub struct HolderStatus<'a> {
     /// As the configuration names it.
     pub name: &'a dyn fmt::Display,
@@ -144,6 +154,15 @@ fn walk_ring(ring: &RingStatus<'_>, now: Mono, out: &mut Out<'_>) -> fmt::Result
     if let Some(hold) = ring.hold {
         walk_hold(hold, ring.data_bytes, rate, out)?;
     }
+    if !ring.watch.is_empty() {
+        out.begin(Some("watch"))?;
+        for watch in ring.watch {
+            walk_holder(&watch.holder, out)?;
+            out.int("overwritten_records", watch.overwritten)?;
+            out.end()?;
+        }
+        out.end()?;
+    }
     out.begin(Some("wear"))?;
     out.int("payload_bytes", m.payload_bytes)?;
     out.int("written_bytes", m.written_bytes)?;
@@ -186,15 +205,20 @@ fn walk_hold(
     out.int("producers_waiting", hold.producers)?;
     out.begin(Some("for"))?;
     for holder in &hold.holders {
-        out.name(holder.name)?;
-        out.open()?;
-        out.int("lag_records", holder.records)?;
-        out.int("lag_partitions", holder.partitions)?;
-        out.int("never_reported_partitions", holder.unreported)?;
+        walk_holder(holder, out)?;
         out.end()?;
     }
     out.end()?;
     out.end()
+}
+
+/// Begins what there is to be said of one, and does not end it.
+fn walk_holder(holder: &HolderStatus<'_>, out: &mut Out<'_>) -> fmt::Result {
+    out.name(holder.name)?;
+    out.open()?;
+    out.int("lag_records", holder.records)?;
+    out.int("lag_partitions", holder.partitions)?;
+    out.int("never_reported_partitions", holder.unreported)
 }
 
 fn walk_damage(damage: &DamageMetrics, out: &mut Out<'_>) -> fmt::Result {
@@ -414,6 +438,7 @@ mod tests {
         let name = &"mirror:up";
         let holder = HolderStatus { name, records: 9, partitions: 3, unreported: 1 };
         assert!(hold.holders.push(holder).is_ok());
+        let watched = HolderStatus { name, records: 2, partitions: 1, unreported: 0 };
         let status = Status {
             now: Mono(3_600_000_000),
             listen: &"0.0.0.0:9092",
@@ -425,12 +450,14 @@ mod tests {
                     data_bytes: 256 << 20,
                     metrics: &ring,
                     hold: Some(&hold),
+                    watch: &[],
                 },
                 RingStatus {
                     name: "alarms",
                     data_bytes: 1,
                     metrics: &RingMetrics::default(),
                     hold: None,
+                    watch: &[WatchStatus { holder: watched, overwritten: 44 }],
                 },
             ],
             damage: DamageMetrics { records: 3, ..DamageMetrics::default() },
@@ -461,6 +488,8 @@ mod tests {
             "      full_seconds: 5",
             "        mirror:up:",
             "          never_reported_partitions: 1",
+            "    watch:",
+            "        overwritten_records: 44",
             "  Produce: 1",
             "  key_77: 1",
             "  -1: 1",

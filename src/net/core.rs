@@ -7,10 +7,11 @@ use crate::api::{self, Pool, Step, Window};
 use crate::broker::{Broker, ConnId, JobNext, Peer};
 use crate::clock::{Mono, Now};
 use crate::codec::ErrorCode;
+use crate::config::Holder;
 use crate::error::DiskError;
 use crate::limits;
 use crate::metrics::render::{
-    Form, HoldStatus, HolderStatus, RingStatus, Status, TableStatus, render,
+    Form, HoldStatus, HolderStatus, RingStatus, Status, TableStatus, WatchStatus, render,
 };
 use crate::metrics::{DamageMetrics, Metrics, RingMetrics};
 use crate::plan::Plan;
@@ -237,12 +238,15 @@ impl Core for Broker {
         let rings = ring_metrics(self);
         let holds: heapless::Vec<_, { limits::RINGS_MAX }> =
             (0..self.config.rings.len()).map(|place| hold_status(self, place, now)).collect();
-        let named = self.config.rings.iter().zip(&rings).zip(&holds);
-        let rings = named.map(|((ring, metrics), hold)| RingStatus {
+        let watches: heapless::Vec<_, { limits::RINGS_MAX }> =
+            (0..self.config.rings.len()).map(|place| watch_status(self, place)).collect();
+        let named = self.config.rings.iter().zip(&rings).zip(holds.iter().zip(&watches));
+        let rings = named.map(|((ring, metrics), (hold, watch))| RingStatus {
             name: &ring.name,
             data_bytes: u64::from(ring.data_segments()) * ring.segment_bytes,
             metrics,
             hold: hold.as_ref(),
+            watch,
         });
         let rings: heapless::Vec<RingStatus<'_>, { limits::RINGS_MAX }> = rings.collect();
         let status = Status {
@@ -301,22 +305,37 @@ fn ring_metrics(broker: &Broker) -> heapless::Vec<RingMetrics, { limits::RINGS_M
 fn hold_status(broker: &Broker, place: usize, now: Now) -> Option<HoldStatus<'_>> {
     let ring = RingIndex(place as u8);
     let holders = &broker.config.rings[place].hold_for;
-    let holder_status = |holder| {
-        let lag = broker.hold_lag(ring, holder);
-        HolderStatus {
-            name: holder,
-            records: lag.records,
-            partitions: lag.partitions,
-            unreported: lag.unreported,
-        }
-    };
     let hold = broker.hold_now(ring, now.mono);
     (!holders.is_empty()).then(|| HoldStatus {
         held_bytes: hold.held_bytes,
         waiting_us: hold.waiting_us,
         producers: broker.metrics.producers_held_by_ring[place],
-        holders: holders.iter().map(holder_status).collect(),
+        holders: holders.iter().map(|holder| holder_status(broker, ring, holder)).collect(),
     })
+}
+
+/// What those had and missed for whom a ring is watched.
+fn watch_status(
+    broker: &Broker,
+    place: usize,
+) -> heapless::Vec<WatchStatus<'_>, { limits::HOLDERS_MAX }> {
+    let ring = RingIndex(place as u8);
+    let watchers = broker.config.rings[place].watch_for.iter();
+    let status = |holder| WatchStatus {
+        holder: holder_status(broker, ring, holder),
+        overwritten: broker.log.state().missed.records(ring, holder),
+    };
+    watchers.map(status).collect()
+}
+
+fn holder_status<'a>(broker: &Broker, ring: RingIndex, holder: &'a Holder) -> HolderStatus<'a> {
+    let lag = broker.hold_lag(ring, holder);
+    HolderStatus {
+        name: holder,
+        records: lag.records,
+        partitions: lag.partitions,
+        unreported: lag.unreported,
+    }
 }
 
 fn damage(broker: &Broker) -> DamageMetrics {

@@ -2,6 +2,7 @@
 
 mod crash;
 pub mod rig;
+mod watch;
 
 use brooklet::api::Step;
 use brooklet::storage::sim::{Failing, Op};

@@ -304,7 +304,7 @@ impl Ring {
     }
 
     /// The oldest segment was noted as gone in the middle of another one.
-    pub(in crate::log) fn cleared(&mut self, state: &State, index: &mut Index, now: Now) {
+    pub(in crate::log) fn cleared(&mut self, state: &mut State, index: &mut Index, now: Now) {
         self.forget_evicted(state, index, now);
     }
 

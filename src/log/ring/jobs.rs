@@ -162,7 +162,7 @@ impl Ring {
     pub(super) fn head_job(
         &mut self,
         why: Why,
-        state: &State,
+        state: &mut State,
         index: &mut Index,
         now: Now,
     ) -> Option<WriteJob> {
@@ -193,7 +193,7 @@ impl Ring {
     }
 
     /// What was noted as evicted stops being read before its file is written to.
-    pub(super) fn forget_evicted(&mut self, state: &State, index: &mut Index, now: Now) {
+    pub(super) fn forget_evicted(&mut self, state: &mut State, index: &mut Index, now: Now) {
         let Some(through) = self.evict_through.take() else {
             return;
         };
@@ -205,6 +205,7 @@ impl Ring {
                 self.carry_lost(oldest.seq);
             }
             self.tell_evicted(oldest, state, index, now);
+            self.missed_count(oldest, state, index, now);
             self.roster.evict(through, before);
             before += 1;
             index.segment_evicted(oldest.file);
@@ -215,7 +216,12 @@ impl Ring {
     /// The next free file. When failures used up all spares, the oldest segment that must go by now makes
     /// room. Nothing on flash says that others go as well, so they stay, unless the head in its place fails
     /// for so long that the file may be at fault.
-    fn file_for_head(&mut self, state: &State, index: &mut Index, now: Now) -> Option<FileIndex> {
+    fn file_for_head(
+        &mut self,
+        state: &mut State,
+        index: &mut Index,
+        now: Now,
+    ) -> Option<FileIndex> {
         let next = self.roster.file_next();
         if next.is_none() || next == self.taken && self.writer.pauses_are_longest() {
             let oldest = self.roster.live().first().map(|oldest| oldest.seq);

@@ -22,6 +22,7 @@ use crate::types::{Offset, PartitionSlot, SegmentSeq};
 #[derive(Debug, Default)]
 pub(super) struct Told {
     at: Option<Mono>,
+    missed_at: Option<Mono>,
     segments: u64,
     records: u64,
 }
@@ -276,7 +277,33 @@ impl Ring {
             told.segments,
             told.records
         );
-        *told = Told { at: Some(now.mono), ..Told::default() };
+        (told.at, told.segments, told.records) = (Some(now.mono), 0, 0);
+    }
+
+    /// Counts what of a segment that goes was not had by those who are watched for.
+    pub(super) fn missed_count(
+        &mut self,
+        segment: Segment,
+        state: &mut State,
+        index: &Index,
+        now: Now,
+    ) {
+        for holder in &self.config.watch_for {
+            let hold = Hold { holders: std::slice::from_ref(holder), state, index };
+            let records = hold.not_had(holder, segment.file);
+            state.missed.add(self.index, holder, records);
+            let told = self.told.missed_at;
+            if records > 0 && told.is_none_or(|at| now.mono.since_us(at) >= TELL_US) {
+                self.told.missed_at = Some(now.mono);
+                log::warn!(
+                    "ring {}: segment {} is overwritten, and {holder} had not had {records} records \
+                     of it; that makes {} so far",
+                    self.config.name,
+                    segment.seq.0,
+                    state.missed.records(self.index, holder)
+                );
+            }
+        }
     }
 
     /// Whether the current segment holds kept records, as it was found.

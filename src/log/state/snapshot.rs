@@ -10,11 +10,12 @@ impl State {
     pub fn snapshot_bytes_bound(&self, ring: RingIndex) -> usize {
         let tables = self.partitions_len() * PARTITION_BYTES_MAX
             + self.limits.producers_max * PRODUCER_BYTES_MAX;
+        let own = BOOT_BYTES_MAX + tables + self.missed.snapshot_bytes_bound(ring);
         if ring != RingIndex(0) {
-            return BOOT_BYTES_MAX + tables;
+            return own;
         }
         let mirrored = self.mirrors.snapshot_bytes_bound(self.partitions_len());
-        BOOT_BYTES_MAX + tables + self.shared_bytes + mirrored
+        own + self.shared_bytes + mirrored
     }
 
     /// The bytes of a snapshot's part that only the first ring holds.
@@ -60,6 +61,7 @@ impl State {
                 ok = ok && put(&MetaRecord::Producer { id, epoch, handle, timestamp_ms, batches });
             }
         });
+        ok = ok && self.missed.snapshot(ring, put);
         if ring == RingIndex(0) {
             for entry in &self.offsets {
                 let group = self.groups.get(usize::from(entry.group.0)).and_then(Option::as_ref);
