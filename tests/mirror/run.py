@@ -527,6 +527,34 @@ def released_by_records(bench):
         raise AssertionError(f"status: {bench.hold()}")
 
 
+def away_too_long(bench):
+    """A mirror that was away for longer than the ring lasts goes on at its start, and what it missed is
+    counted."""
+    bench.source.start()
+    topic = bench.topic("away", 1)
+    bench.start_mirror()
+    numbered(bench, topic, "before")
+    bench.wait_for_all()
+    watch = lambda: bench.status()["rings"]["main"]["watch"]["mirror:up"]
+    wait(lambda: watch()["lag_records"] == 0, "all reports")
+    bench.mirror.stop("term")
+    producer = bench.producer()
+    for number in range(3 * 3 * 4 * 1024 * 1024 // 50_000):
+        bench.send(producer, topic, 0, b"k", b"%d" % number + b" " * 50_000, (), STAMP + number)
+        producer.poll(0)
+    bench.flush(producer)
+    with rawkafka.Connection(bench.source.host, bench.source.port) as broker:
+        _, _, start = broker.list_offset(topic, 0, rawkafka.EARLIEST)
+    missed = range(10, start)
+    if not missed or watch()["overwritten_records"] != len(missed):
+        raise AssertionError(f"from 10 to {start} is gone; status: {watch()}")
+    bench.mirror.start()
+    numbered(bench, topic, "behind")
+    for offset in missed:
+        del bench.sent[topic, 0][offset]
+    bench.wait_for_all()
+
+
 def new_device(bench):
     """The device is replaced by an empty one: the mirror reads it from its start."""
     bench.source.start()
@@ -554,6 +582,7 @@ CASES = {
     over_a_hole: ("ring.segments=4",),
     held_ring: HELD,
     released_by_records: HELD,
+    away_too_long: ("ring.segments=3", "ring.watch_for=mirror:up"),
     new_device: ("ring.segments=4",),
 }
 
