@@ -4,12 +4,12 @@
 /// refused.
 pub const RINGS_MAX: usize = 4;
 
-/// Holders of one ring (`hold_for`). Costs a look at each committed position whenever a segment may
+/// Holders of one ring (`hold_for`), and as many for whom it is watched (`watch_for`). Costs a look at each committed position whenever a segment may
 /// have to go. Beyond: the configuration is refused.
 pub const HOLDERS_MAX: usize = 4;
 
 /// Bytes of MirrorMaker's name for a cluster. Costs as much per partition in the first ring's
-/// snapshots, for mirrors that a ring is held for. Beyond: the configuration is refused.
+/// snapshots, for mirrors that a ring is held or watched for. Beyond: the configuration is refused.
 pub const MIRROR_ALIAS_BYTES_MAX: usize = 64;
 
 /// Segments of a held ring that hold no records when it is full: two in which metadata alternates,

@@ -15,7 +15,7 @@ use crate::log::LogConfig;
 use crate::log::carry::Carry;
 use crate::log::index::Index;
 use crate::log::staging::Staging;
-use crate::log::state::{self, mirrors::Mirrors};
+use crate::log::state::{self, mirrors::Mirrors, missed::Missed};
 use crate::metrics::PoolKind;
 
 /// What a configuration takes.
@@ -155,6 +155,10 @@ fn plan_tables(memory: &mut Vec<Item>, config: &Config) {
     if mirrors > 0 {
         let each = Mirrors::memory_bytes(1, config.partitions_max);
         memory.push(item("positions of mirrors", mirrors, each));
+    }
+    let watchers = Missed::memory_bytes(&config.rings);
+    if watchers > 0 {
+        memory.push(item("what watchers missed", 1, watchers));
     }
 }
 

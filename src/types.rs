@@ -16,9 +16,9 @@ impl Offset {
     /// Kafka's "no offset".
     pub const NONE: Offset = Offset(-1);
 
-    /// The offset `records` further on.
+    /// The offset `records` further on; the last one there is, if it would be beyond: what a disk says may be.
     pub fn plus(self, records: u32) -> Offset {
-        Offset(self.0 + i64::from(records))
+        Offset(self.0.saturating_add(i64::from(records)))
     }
 }
 

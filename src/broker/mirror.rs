@@ -1,6 +1,6 @@
 //! What MirrorMaker 2 reports of itself, in a topic that it writes to the cluster that it reads
 //! from: `mm2-offset-syncs.ALIAS.internal`. It commits nothing here, so this is how a ring that is
-//! held for it learns what it has.
+//! held or watched for it learns what it has.
 //!
 //! A record there says that a record with this offset is in the other cluster. What it says is stored
 //! beside it, and the producer is answered once both are on flash: a report that was lost might
@@ -28,13 +28,13 @@ struct OffsetSync<'a> {
 }
 
 impl Broker {
-    /// The mirror whose reports are in this topic, if a ring is held for it.
+    /// The mirror whose reports are in this topic, if a ring is held or watched for it.
     fn mirror_of(&self, topic: &str) -> Option<&str> {
         let alias = topic.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
         self.log.state().mirrors.aliases().find(|known| *known == alias)
     }
 
-    /// Whether a mirror that a ring is held for reports in this topic.
+    /// Whether a mirror that a ring is held or watched for reports in this topic.
     pub fn is_mirror_topic(&self, topic: &str) -> bool {
         self.mirror_of(topic).is_some()
     }
@@ -70,7 +70,9 @@ impl Broker {
         }
         let compression = Compression::from_number(batch.header.compression())?;
         let shared = Arc::clone(self.unpacker.shared());
+        debug_assert!(!self.unpacker.is_kept(), "nobody would give it back");
         shared.with(|decompressor| {
+            decompressor.turn((limits::MIRROR_REPORTS_MAX * REPORT_BYTES_MAX) as u32);
             let mut records = Packed::new(decompressor, compression, batch.header, batch.bytes);
             let mut bytes = [0; REPORT_BYTES_MAX];
             for _ in 0..limits::MIRROR_REPORTS_MAX {

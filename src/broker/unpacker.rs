@@ -52,6 +52,8 @@ impl Unpacker {
         rules: &Rules,
     ) -> Result<Option<Checked>, Refusal> {
         if !rules.reads() || !batch::is_packed(payload) {
+            // The rules may have changed since it was kept.
+            self.release(conn);
             return Check::default().go_on(payload, rules, None);
         }
         let own = self.owner == Some(conn);

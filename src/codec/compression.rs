@@ -198,6 +198,9 @@ impl Part {
 /// The smallest window: what LZ4 may look back on, and what snappy's encoders do.
 pub const WINDOW_BYTES_MIN: usize = 64 * 1024;
 
+/// What a block costs beside its output, in bytes of that: it may have none.
+const BLOCK_WORK: usize = 64;
+
 /// Bytes that are handed out at once.
 pub const PIECE_BYTES_MAX: usize = 32 * 1024;
 

@@ -1,4 +1,4 @@
-//! For whom a ring keeps its records.
+//! For whom a ring keeps its records, or counts what they miss.
 
 use std::fmt;
 
@@ -7,7 +7,8 @@ use super::field::Field;
 use super::value::Value;
 use crate::limits;
 
-/// Somebody without whose say-so a ring overwrites nothing.
+/// Somebody who says what it has had: without that a ring that is held overwrites nothing, and one that is
+/// watched counts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
     /// A consumer group, which commits.

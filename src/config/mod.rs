@@ -280,7 +280,8 @@ keys! {
         Kind::list("at most 4 of group:NAME and mirror:ALIAS", holder::are_holders, &[]);
 
     /// For whom it is counted what is overwritten before they have had it, named as in `hold_for`.
-    /// Nobody waits for them. `brooklet status` has the counts, under `watch`.
+    /// Nobody waits for them. `brooklet status` has the counts, under `watch`; compacted topics are left
+    /// out.
     watch_for: Vec<Holder> =
         Kind::list("at most 4 of group:NAME and mirror:ALIAS", holder::are_holders, &[]);
 }

@@ -123,7 +123,7 @@ impl<'a> Hold<'a> {
             let had = self.position(holder, slot, partition).unwrap_or_default();
             end.0.saturating_sub(first.max(partition.log_start).max(had).0).max(0).unsigned_abs()
         })
-        .sum()
+        .fold(0, u64::saturating_add)
     }
 
     /// Whether a holder ever said anything of what is still there.

@@ -165,7 +165,6 @@ impl Log {
             log.begin(place, &gaps, opening);
             let carry = Carry::new(config.compaction_keys_max, Arc::clone(&log.decompressor));
             log.rings[place].carry_set(carry);
-            log.rings[place].opened();
         }
         Ok(log)
     }

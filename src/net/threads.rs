@@ -1,4 +1,5 @@
-//! The two threads beside the executor: one writes and syncs, one reads what is not cached.
+//! The two threads beside the executor: one writes, syncs, and does compaction's errands; one reads what is
+//! not cached.
 //!
 //! Each sleeps parked until there is something to do; a result wakes the task that waits for it.
 //! Queues are bounded by construction: a ring has one write on its way, a buffer one read.

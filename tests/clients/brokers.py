@@ -40,6 +40,8 @@ SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m")
 
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
+# For something that a case waits for.
+WAIT_SECONDS_MAX = 180
 
 
 def java(tool, *arguments, options=SHORT_LIVED, level="WARN"):
@@ -54,6 +56,18 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def wait(look, what, seconds=WAIT_SECONDS_MAX):
+    """Waits until `look` gives something that is true, and gives that."""
+    until = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > until:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.2)
 
 
 class Broker:

@@ -139,6 +139,7 @@ RECORDS = (
                   ("time", D.signed), ("batches", D.batches))),
     ("handle_next", (("handle", D.unsigned),)),
     ("mirrored", (("mirror", D.text), ("handle", D.unsigned), ("offset", D.signed))),
+    ("overwritten", (("holder", D.text), ("records", D.unsigned))),
 )
 
 

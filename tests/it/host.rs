@@ -100,10 +100,14 @@ impl Host {
 
     /// Handles one frame; gives the step and, where there is one, the answer.
     pub fn dispatch(&mut self, frame: &[u8]) -> (Step, Vec<u8>) {
-        let peer = self.peer();
+        self.dispatch_as(&self.peer(), frame)
+    }
+
+    /// The same of another connection.
+    pub fn dispatch_as(&mut self, peer: &Peer, frame: &[u8]) -> (Step, Vec<u8>) {
         let mut buf = vec![0; 64 << 10];
         let out = Window { buf: &mut buf, from: 0 };
-        let step = api::dispatch(&mut self.broker, &peer, frame, out, self.now);
+        let step = api::dispatch(&mut self.broker, peer, frame, out, self.now);
         let bytes = match step {
             Step::Reply { bytes, .. } | Step::ReplyAfter { bytes, .. } => bytes,
             _ => 0,

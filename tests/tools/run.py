@@ -24,6 +24,7 @@ import build
 import in_use
 import install
 import rawkafka
+from brokers import wait
 
 RECORDS = 10_000
 PARTITIONS = 4
@@ -32,21 +33,8 @@ PARTITIONS = 4
 EARLY, BEFORE_KILL, WHILE_AWAY, STORED_AT_KILL = 2_000, 6_000, 8_000, 3_000
 # So many at a time, and so many a second.
 PORTION, RATE = 50, 2_000
-WAIT_SECONDS_MAX = 120
 BROOKLET = ["ring.segments=4", "ring.segment_bytes=4 MiB", f"num_partitions={PARTITIONS}"]
 KAFKA = [f"num.partitions={PARTITIONS}"]
-
-
-def wait(look, what, seconds=WAIT_SECONDS_MAX):
-    """Waits until `look` gives something that is true, and gives that."""
-    until = time.monotonic() + seconds
-    while True:
-        found = look()
-        if found:
-            return found
-        if time.monotonic() > until:
-            raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.2)
 
 
 class Feed:

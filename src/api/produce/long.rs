@@ -38,7 +38,7 @@ pub struct Long {
     /// The partition that is being read.
     index: i32,
     /// What its records are, if that was found out.
-    checked: Option<Checked>,
+    checked: Option<(bool, Checked)>,
     used: Used,
     /// What all that was placed waits for, and whether each part of it waits for the same.
     until: Option<Until>,
@@ -317,12 +317,15 @@ impl Long {
         rules: &Rules,
         asked: &PartitionProduceData<'_>,
     ) -> Option<Result<Checked, Refusal>> {
-        if let Some(checked) = self.checked {
+        let compacted = rules.batch.compacted;
+        if let Some((as_compacted, checked)) = self.checked
+            && as_compacted == compacted
+        {
             return Some(Ok(checked));
         }
         broker.unpacker.turn();
         let checked = stage.check(broker, conn, rules, asked).transpose()?;
-        self.checked = checked.ok();
+        self.checked = checked.ok().map(|checked| (compacted, checked));
         Some(checked)
     }
 

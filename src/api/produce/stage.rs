@@ -147,7 +147,9 @@ impl Stage {
         batch::Rules {
             batch_bytes_max: topic_config::message_bytes_max(topic, &broker.config),
             zstd_allowed: self.ask.version >= ZSTD_SINCE,
-            records_read: broker.config.check_records == CheckRecords::All,
+            // What a mirror reports is read anyway: who has checked it knows that it can be.
+            records_read: broker.config.check_records == CheckRecords::All
+                || broker.is_mirror_topic(&topic.name),
             compacted: topic.cleanup().compact,
         }
     }

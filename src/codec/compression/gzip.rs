@@ -44,6 +44,7 @@ impl Gzip {
                 self.fresh = false;
                 self.header(input)?;
                 state.init();
+                window.charge(MEMBER_WORK);
                 self.member = Some(Member { digest: CRC.digest(), bytes: 0 });
             }
             self.inflate(state, window, input)?;
@@ -71,7 +72,7 @@ impl Gzip {
         member.digest.update(&ring[at..at + written]);
         member.bytes = member.bytes.wrapping_add(written as u32);
         window.advance(written);
-        window.charge(read * WORK_PER_INPUT);
+        window.charge(read.saturating_sub(written) * WORK_PER_INPUT);
         match status {
             TINFLStatus::HasMoreOutput => Ok(()),
             TINFLStatus::NeedsMoreInput if more => Ok(()),
@@ -112,11 +113,14 @@ impl Gzip {
 }
 
 /// Bytes of input that are read at once.
-const INPUT_BYTES_MAX: usize = 4096;
+const INPUT_BYTES_MAX: usize = 128;
 
-/// What a byte of input costs, in bytes of output: a block that brings its own code takes microseconds,
-/// and has twenty bytes at the least.
-const WORK_PER_INPUT: usize = 4;
+/// What a byte of input without output costs, in bytes of output: a block of the fixed code has ten bits, and
+/// its tables take a microsecond or two.
+const WORK_PER_INPUT: usize = 512;
+
+/// What a member costs beside that.
+const MEMBER_WORK: usize = 1024;
 
 /// The polynomial of gzip and zip, with one table of 1 KiB.
 static CRC: crc::Crc<u32, crc::Table<1>> =

@@ -3,7 +3,7 @@
 
 use super::window::Window;
 use super::xxhash::xxh32;
-use super::{Part, Trouble};
+use super::{BLOCK_WORK, Part, Trouble};
 
 pub struct Lz4 {
     rest: Part,
@@ -53,7 +53,7 @@ impl Lz4 {
     pub fn fill(&mut self, window: &mut Window, input: &[u8]) -> Result<bool, Trouble> {
         loop {
             let room = window.room();
-            if room == 0 || self.state == State::End {
+            if window.is_full() || self.state == State::End {
                 return Ok(self.state != State::End);
             } else if !self.literal.is_empty() {
                 let some = self.literal.len().min(room);
@@ -65,7 +65,11 @@ impl Lz4 {
             } else {
                 match self.state {
                     State::Begin => self.frame(input)?,
-                    State::Between => self.block(input, window.written())?,
+                    State::Between => {
+                        self.block(input, window.written())?;
+                        let summed = self.block.len() + self.literal.len();
+                        window.charge(BLOCK_WORK + if self.checksums { summed / 4 } else { 0 });
+                    }
                     State::Block => self.sequence(input, window.written())?,
                     State::End => {}
                 }

@@ -1,7 +1,8 @@
 //! The one decompressor of all threads.
 //!
-//! The thread that serves clients reads a batch in several turns, and keeps the decompressor between them;
-//! it never waits for it. Others read a batch as a whole, and wait until they can.
+//! The thread that serves clients reads a batch in several turns, and keeps the decompressor between them; it
+//! does not wait for it, but for a mirror's reports, and those for a batch at the most. Compaction reads a batch
+//! as a whole, and waits until it can; it comes before whoever has not begun.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -17,20 +18,24 @@ struct State {
     decompressor: Decompressor,
     /// Somebody is in the middle of a batch, between two turns.
     kept: bool,
+    /// Threads that wait for that.
+    waiting: u32,
 }
 
 impl Shared {
     /// Shares it.
     pub fn new(decompressor: Decompressor) -> Shared {
-        let state = Mutex::new(State { decompressor, kept: false });
+        let state = Mutex::new(State { decompressor, kept: false, waiting: 0 });
         Shared { state, given_back: Condvar::new() }
     }
 
     /// Waits for it, and uses it for a batch.
     pub fn with<T>(&self, read: impl FnOnce(&mut Decompressor) -> T) -> T {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiting += 1;
         let waited = self.given_back.wait_while(state, |state| state.kept);
         let state = &mut *waited.unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
         state.decompressor.turn(u32::MAX);
         read(&mut state.decompressor)
     }
@@ -43,7 +48,7 @@ impl Shared {
         read: impl FnOnce(&mut Decompressor) -> (T, bool),
     ) -> Option<T> {
         let mut state = self.try_lock()?;
-        if state.kept && !kept {
+        if !kept && (state.kept || state.waiting > 0) {
             return None;
         }
         let (done, keeps) = read(&mut state.decompressor);

@@ -1,7 +1,7 @@
 //! Snappy: one raw stream, or blocks of it in xerial's framing, which Kafka's own clients write.
 
 use super::window::Window;
-use super::{Part, Trouble};
+use super::{BLOCK_WORK, Part, Trouble};
 
 pub struct Snappy {
     /// A raw stream that was not begun.
@@ -34,7 +34,7 @@ impl Snappy {
 
     /// Makes a piece; false: nothing comes behind it.
     pub fn fill(&mut self, window: &mut Window, input: &[u8]) -> Result<bool, Trouble> {
-        while window.room() > 0 {
+        while !window.is_full() {
             if self.block.fill(window, input)? {
                 continue;
             }
@@ -42,6 +42,7 @@ impl Snappy {
                 return Ok(false);
             };
             self.block = Block::new(block, input, window.written())?;
+            window.charge(BLOCK_WORK);
         }
         Ok(true)
     }
@@ -105,7 +106,8 @@ impl Block {
         let distance = match tag & 3 {
             0 => {
                 if high >= 60 {
-                    count = self.input.take_le(input, high - 59)? as usize + 1;
+                    let bytes = self.input.take_le(input, high - 59)? as usize;
+                    count = bytes.checked_add(1).ok_or(Trouble::Corrupt)?;
                 }
                 self.literal = self.input.split(count)?;
                 None

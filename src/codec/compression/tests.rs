@@ -217,19 +217,32 @@ fn blocks_without_output_are_work_as_well() {
     let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\0".iter().chain(b"\0\0\0\xff\xff".iter().cycle());
     // A compressed block of no literals and no sequences.
     let zstd = b"\x28\xb5\x2f\xfd\0\x30".iter().chain(b"\x14\0\0\0\0".iter().cycle());
+    let fixed = b"\x1f\x8b\x08\0\0\0\0\0\0\0".iter().chain(b"\x02\x08\x20\x80\0".iter().cycle());
+    let fixed: Vec<u8> = fixed.copied().take(100_010).collect();
+    let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    lz4.write_all(b"x").unwrap();
+    let mut lz4 = lz4.finish().unwrap();
+    lz4.truncate(7);
+    lz4.extend(b"\0\0\0\x80".iter().cycle().take(100_001));
+    let mut snappy = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
+    snappy.extend(b"\0\0\0\x01\0".iter().cycle().take(100_001));
     let gzip: Vec<u8> = gzip.copied().take(100_010).collect();
     let zstd: Vec<u8> = zstd.copied().take(100_006).collect();
     let mut decompressor = Decompressor::new(WINDOW_BYTES_MIN);
-    for (compression, input, work) in
-        [(Compression::Gzip, gzip, 4 * 100_000), (Compression::Zstd, zstd, 1024 * 20_000)]
-    {
+    for (compression, input, work) in [
+        (Compression::Gzip, gzip, 512 * 100_000),
+        (Compression::Gzip, fixed, 512 * 100_000),
+        (Compression::Zstd, zstd, 1024 * 20_000),
+        (Compression::Lz4, lz4, 64 * 25_000),
+        (Compression::Snappy, snappy, 64 * 20_000),
+    ] {
         decompressor.open(compression, &input);
         let begun = decompressor.worked();
         loop {
             let before = decompressor.worked();
             let more = decompressor.next_piece(&input);
             let work = decompressor.worked() - before;
-            assert!(work <= 2 * PIECE_BYTES_MAX as u64, "{compression:?}: {work}");
+            assert!(work <= 3 * PIECE_BYTES_MAX as u64, "{compression:?}: {work}");
             assert!(decompressor.piece().is_empty());
             if more == Err(Trouble::Corrupt) {
                 break;
@@ -237,4 +250,12 @@ fn blocks_without_output_are_work_as_well() {
         }
         assert!(decompressor.worked() - begun >= work - 1024, "{compression:?}");
     }
+}
+
+#[test]
+fn a_literal_of_four_gigabytes_is_none() {
+    let mut decompressor = Decompressor::new(WINDOW_BYTES_MIN);
+    let input = b"\x01\xfc\xff\xff\xff\xff";
+    decompressor.open(Compression::Snappy, input);
+    assert_eq!(decompressor.next_piece(input), Err(Trouble::Corrupt));
 }

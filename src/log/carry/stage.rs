@@ -39,6 +39,8 @@ impl Visitor for Stage<'_> {
         let before = self.carry.cover;
         let before = before.filter(|(handle, _)| source.joined && *handle == part.handle);
         let from = before.map_or(source.from, |(_, end)| end).min(head.first);
+        // Nothing lives before it, and a run says how many offsets it takes in 32 bits.
+        let from = if run_fits(from, head.next()) { from } else { head.first };
         if self.is_full(found, &part, from) {
             if self.staging.is_empty() {
                 self.carry.needs = head.bytes as usize;
@@ -64,7 +66,7 @@ impl Visitor for Stage<'_> {
             Some(Outcome::Carried(carried)) if carried.bytes > 0 => {
                 let run = Run {
                     handle: part.handle,
-                    records: (head.next().0 - from.0).min(i64::from(u32::MAX)) as u32,
+                    records: (head.next().0 - from.0) as u32,
                     offset: from,
                     bytes: carried.bytes as u32,
                     timestamp_max_ms: carried.newest_ms,
@@ -88,6 +90,11 @@ impl Visitor for Stage<'_> {
     }
 }
 
+/// Whether a run may go from one offset to another.
+fn run_fits(from: Offset, end: Offset) -> bool {
+    end.0 - from.0 <= i64::from(i32::MAX)
+}
+
 enum Outcome {
     /// This is left of it, at the start of the free room.
     Carried(batches::Carried),
@@ -100,9 +107,8 @@ impl Stage<'_> {
     fn is_full(&self, found: &Found, part: &Part, from: Offset) -> bool {
         let first = self.staging.entries().last().map(|entry| entry.run);
         let first = first.filter(|run| run.handle == part.handle);
-        let jumps = first.is_some_and(|run| {
-            run.end() != from || found.head.next().0 - run.offset.0 > i64::from(i32::MAX)
-        });
+        let jumps =
+            first.is_some_and(|run| run.end() != from || !run_fits(run.offset, found.head.next()));
         jumps || !self.staging.has_room(found.head.bytes as usize, 1)
     }
 
@@ -135,10 +141,14 @@ impl Stage<'_> {
             _ if source.whole => batch.whole(tail).map(Outcome::Carried),
             None => batch.plain(tail, &mut lives).map(Outcome::Carried),
             Some(compression) => {
+                let at = tail.len().checked_sub(found.head.bytes as usize)?;
+                batch.read(&mut tail[at..])?;
                 let growth_left = &mut self.carry.growth_left;
-                self.decompressor.with(|decompressor| {
-                    batch.packed(tail, (compression, decompressor), growth_left, empty, &mut lives)
-                })
+                let packed = self.decompressor.with(|decompressor| {
+                    let packed = (compression, decompressor);
+                    batch.packed((tail, at), packed, growth_left, empty, &mut lives)
+                });
+                packed.or_else(|| batch.whole(tail).map(Outcome::Carried))
             }
         }
     }
@@ -189,19 +199,18 @@ impl Batch<'_> {
         batches::carry(tail, at, None, lives).ok()
     }
 
-    /// What lives of a compressed one, uncompressed. What would take much more room so, or cannot be
-    /// read here, stays as it is. `empty`: the group is empty, and another one has no more room.
+    /// What lives of a compressed one that stands at `at`, uncompressed. None: it would take much more room so,
+    /// or cannot be read here, and stays as it is. `empty`: the group is empty, and another one has no more
+    /// room.
     fn packed(
         &self,
-        tail: &mut [u8],
+        (tail, at): (&mut [u8], usize),
         (compression, decompressor): (Compression, &mut Decompressor),
         growth_left: &mut u64,
         empty: bool,
         lives: &mut Keep<'_>,
     ) -> Option<Outcome> {
         let bytes = self.found.head.bytes as usize;
-        let at = tail.len().checked_sub(bytes)?;
-        self.read(&mut tail[at..])?;
         let mut carry = |horizon_ms, keep: &mut Keep<'_>| {
             batches::carry_packed(tail, at, (compression, &mut *decompressor), horizon_ms, keep)
         };
@@ -221,7 +230,7 @@ impl Batch<'_> {
                 Some(Outcome::Carried(carried))
             }
             Err(batches::NoRoom) if !empty => Some(Outcome::Full),
-            _ => self.whole(tail).map(Outcome::Carried),
+            _ => None,
         }
     }
 

@@ -25,8 +25,6 @@ pub(super) struct Plan {
     pass: Option<Pass>,
     /// This segment was gone through last: it may go.
     examined: Option<SegmentSeq>,
-    /// The start is over.
-    enabled: bool,
     /// Ordinary groups had their turn.
     turn: bool,
     /// A pass waits for the larger of the two buffers.
@@ -47,20 +45,18 @@ pub(super) struct Plan {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rest {
     pub(super) until: Mono,
-    /// A carried group could not be written. Where there is no more room than for what is to be carried,
-    /// it is tried again sooner.
-    pub(super) failed: bool,
+    /// There was no room, and how things stood then: it lasts until they have changed, and nobody wakes up
+    /// before. None: a carried group could not be written; where there is no more room than for what is to be
+    /// carried, it is tried again sooner.
+    pub(super) full: Option<(u64, SegmentSeq)>,
+    /// They have changed.
+    pub(super) changed: bool,
 }
 
 impl Ring {
-    /// What compaction works with; without it nothing is carried.
+    /// What compaction works with. The start is over: without it nothing is carried.
     pub(in crate::log) fn carry_set(&mut self, carry: Carry) {
         self.carry = Some(Box::new(carry));
-    }
-
-    /// The start is over: compaction may begin.
-    pub(in crate::log) fn opened(&mut self) {
-        self.plan.enabled = true;
     }
 
     /// Bytes that compacted partitions may have carried at the most; what was not looked at may be as
@@ -98,7 +94,7 @@ impl Ring {
 
     /// When compaction has something to do without anything new.
     pub(super) fn carry_deadline(&self) -> Option<Mono> {
-        self.plan.rest.map(|rest| rest.until)
+        self.plan.rest.filter(|rest| rest.changed || rest.full.is_none()).map(|rest| rest.until)
     }
 
     /// The next job of compaction, if it comes before the open group.
@@ -108,10 +104,17 @@ impl Ring {
         index: &mut Index,
         now: Now,
     ) -> Option<WriteJob> {
+        let known = self.stands(state);
         let rest = self.plan.rest.take();
+        let rest = rest.map(|rest| {
+            let changed = rest.changed || rest.full.is_none_or(|full| full != known);
+            Rest { changed, ..rest }
+        });
         self.plan.rest = rest.filter(|rest| {
-            let hurries = rest.failed && (self.is_last() || !self.leaves_room(state, index));
-            now.mono < rest.until && !hurries
+            let waits = !rest.changed;
+            let hurries =
+                rest.full.is_none() && (self.is_last() || !self.leaves_room(state, index));
+            waits || (now.mono < rest.until && !hurries)
         });
         let stops = self.carry_stops() || self.plan.rest.is_some();
         if stops {
@@ -149,11 +152,14 @@ impl Ring {
     /// for a while where there was no room.
     fn carry_stops(&self) -> bool {
         let ends = self.deadlines.is_closing() && self.closed.is_none() && self.open.is_empty();
-        !self.plan.enabled
-            || ends
-            || self.carry.is_none()
-            || self.plan.rest.is_some_and(|rest| !rest.failed)
+        ends || self.carry.is_none()
+            || self.plan.rest.is_some_and(|rest| rest.full.is_some())
             || self.writer.in_episode()
+    }
+
+    /// What room depends on: what was had and deleted ([`State::changes`]), and the current segment.
+    pub(super) fn stands(&self, state: &State) -> (u64, SegmentSeq) {
+        (state.changes(), self.current().map_or(SegmentSeq(0), |current| current.seq))
     }
 
     /// Whether failures took all other files: what is not carried now is lost with the next roll.
@@ -232,6 +238,9 @@ impl Ring {
     /// A segment that has to be gone through while the current one is filled: the oldest, if it goes with
     /// the next roll; in a held ring one that is given back early, since it has nothing that is kept.
     fn pass_pressing(&self, state: &State, index: &Index) -> Option<SegmentSeq> {
+        if !compacts(index) {
+            return None;
+        }
         let (_, before) = self.roster.live().split_last()?;
         let oldest = before.first()?;
         if self.carries(oldest, state, index) && self.evict_due(state, index).is_some() {
@@ -270,9 +279,8 @@ impl Ring {
     /// took all files: the next one would leave none to carry into.
     fn clear_job(&mut self, state: &State, index: &Index, now: Now) -> Option<WriteJob> {
         let oldest = *self.roster.live().first()?;
-        let compacts = index.dirty_bytes_all() > 0 || !index.carried().entries().is_empty();
         let wanted = self.plan.examined == Some(oldest.seq) || self.roster.file_next().is_none();
-        let due = compacts && wanted && !self.carries(&oldest, state, index);
+        let due = compacts(index) && wanted && !self.carries(&oldest, state, index);
         let due = due && self.evict_overdue(state, index);
         if !due || !self.fits(self.evict_bytes(), state) {
             return None;
@@ -311,6 +319,11 @@ impl Ring {
     fn segment_of(&self, seq: SegmentSeq) -> Option<Segment> {
         self.roster.live().iter().find(|segment| segment.seq == seq).copied()
     }
+}
+
+/// Whether a ring has anything of compacted topics.
+fn compacts(index: &Index) -> bool {
+    !index.carried().entries().is_empty() || index.dirty_bytes_all() > 0
 }
 
 /// What so many bytes may grow when what was compressed is written uncompressed.

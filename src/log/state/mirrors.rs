@@ -1,4 +1,4 @@
-//! How far mirrors have come: what rings that are held for them go by.
+//! How far mirrors have come: what rings that are held or watched for them go by.
 
 use crate::limits;
 use crate::types::{Offset, PartitionSlot};

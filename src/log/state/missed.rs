@@ -31,6 +31,12 @@ impl Missed {
         Missed { watchers: watchers.collect() }
     }
 
+    /// The memory that this takes.
+    pub fn memory_bytes(rings: &[RingConfig]) -> usize {
+        let watchers = rings.iter().flat_map(|ring| &ring.watch_for);
+        watchers.map(|holder| size_of::<Watcher>() + 2 * holder.to_string().len()).sum()
+    }
+
     /// Records of a ring that were overwritten before this one had them, as far as offsets tell.
     pub fn records(&self, ring: RingIndex, holder: &Holder) -> u64 {
         let found = self.watchers.iter().find(|w| w.ring == ring && w.holder == *holder);
@@ -41,7 +47,7 @@ impl Missed {
     pub(in crate::log) fn add(&mut self, ring: RingIndex, holder: &Holder, records: u64) {
         let found = self.watchers.iter_mut().find(|w| w.ring == ring && w.holder == *holder);
         if let Some(watcher) = found {
-            watcher.records += records;
+            watcher.records = watcher.records.saturating_add(records);
         }
     }
 

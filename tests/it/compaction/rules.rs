@@ -28,6 +28,12 @@ fn a_full_held_ring_goes_on_taking_what_is_kept_for_nobody_and_compacts_it() {
     let stats = host.broker.log.stats(brooklet::types::RingIndex(0));
     assert_eq!((stats.evicted, stats.carry_lost), (0, 0));
     assert!(stats.freed > 5 && stats.carried_records > 7, "{stats:?}");
+    // Nobody comes: it does not look again and again whether there is room.
+    for _ in 0..4 {
+        host.pass_us(60_000_000);
+        while host.work() {}
+    }
+    assert!(!host.sleep(), "an idle broker wakes up");
 }
 
 /// MirrorMaker's topic at the source, with its defaults.

@@ -4,7 +4,8 @@ use brooklet::config::Holder;
 use brooklet::storage::sim::Cut;
 
 use super::rig::{RING, Rig, config};
-use crate::produce::create_topic;
+use crate::host::{NOON_MS, PLAIN, keyed_batch};
+use crate::produce::{create_topic, produce};
 
 struct Watched {
     rig: Rig,
@@ -31,6 +32,10 @@ impl Watched {
         for _ in 0..40 {
             self.rig.send("t", 0);
             self.rig.send("x.internal", 0);
+            // What is compacted is carried, and not counted.
+            let keyed = keyed_batch(PLAIN, NOON_MS, &[(Some(b"k"), Some(&[7; 3000]))]);
+            let sent = self.rig.produce(&produce(-1, "c", &[(0, Some(keyed))]));
+            assert_eq!(sent.map(|(code, _)| code), Some(0));
             let start = self.rig.bounds("t", 0).0;
             for (missed, had) in self.missed.iter_mut().zip(self.had) {
                 *missed += (start - self.start.max(had)).max(0);

@@ -323,7 +323,7 @@ impl Ring {
             self.plan.examined = Some(seq);
             self.carry_lost(seq);
         } else {
-            self.carry_rest(false, now);
+            self.carry_rest(Some(self.stands(state)), now);
         }
     }
 
@@ -347,12 +347,12 @@ impl Ring {
     /// another where the disk takes small groups only.
     pub(in crate::log::ring) fn carried_failed(&mut self, now: Now) {
         self.pass_end();
-        self.carry_rest(true, now);
+        self.carry_rest(None, now);
     }
 
-    fn carry_rest(&mut self, failed: bool, now: Now) {
+    fn carry_rest(&mut self, full: Option<(u64, SegmentSeq)>, now: Now) {
         let until = now.mono.plus_ms(CARRY_REST_MS);
-        self.plan.rest = Some(Rest { until, failed });
+        self.plan.rest = Some(Rest { until, full, changed: false });
     }
 
     /// What was carried with the last group; to be given back with [`Ring::carried_return`].
