@@ -133,7 +133,7 @@ impl Broker {
         let reads = reads::Reads::new(&config);
         let groups = Groups::new(&config);
         let cluster_id = match config.cluster_id.as_str() {
-            "" => id_text(cluster_id_of(log.ring_id(topics::SHARED_RING))),
+            "" => id_text(cluster_id_of(log.ring_id(log.shared()))),
             own => own.try_into().expect("the configuration bounds it"),
         };
         let unpacker = Unpacker::new(Arc::clone(log.decompressor()));

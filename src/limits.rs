@@ -4,6 +4,13 @@
 /// refused.
 pub const RINGS_MAX: usize = 4;
 
+/// Folders `ring-N` of a data directory: a ring keeps its number, and one that is dropped leaves a gap.
+/// Costs nothing. Beyond: they are not looked at.
+pub const RING_NUMBERS_MAX: u8 = 16;
+
+/// Bytes of a ring's name. Beyond: the configuration is refused.
+pub const RING_NAME_BYTES_MAX: usize = 32;
+
 /// Holders of one ring (`hold_for`), and as many for whom it is watched (`watch_for`). Costs a look at each committed position whenever a segment may
 /// have to go. Beyond: the configuration is refused.
 pub const HOLDERS_MAX: usize = 4;

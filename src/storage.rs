@@ -4,6 +4,7 @@
 //! thread writes while the executor reads. A [`FileStorage`] keeps them in the data directory, one
 //! folder per ring; the simulator has its own.
 
+mod arranged;
 #[cfg(feature = "sim")]
 pub mod sim;
 
@@ -15,9 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use crate::error::DiskError;
+use crate::limits::RING_NUMBERS_MAX;
 use crate::types::{FileIndex, FileRef, RingIndex};
 
-/// The segment files of all rings.
+pub use arranged::Arranged;
+
+/// The segment files of all rings. A ring is named by its number on flash here, the N of `ring-N`; who
+/// knows rings by their place in the configuration asks through [`Arranged`].
 pub trait Storage: Send + Sync {
     /// The ring's files that exist, with their lengths, in ascending order of index.
     fn files(&self, ring: RingIndex) -> Result<Vec<(FileIndex, u64)>, DiskError>;
@@ -144,34 +149,11 @@ pub struct FileStorage {
 type Segment = Result<Arc<File>, DiskError>;
 
 impl FileStorage {
-    /// Opens the files that exist under `directory` for `rings` rings; makes the rings' folders,
-    /// durable with their names.
-    pub fn open(directory: &Path, rings: usize) -> Result<FileStorage, DiskError> {
+    /// Opens the files of all rings that exist under `directory`.
+    pub fn open(directory: &Path) -> Result<FileStorage, DiskError> {
         let mut storage = FileStorage { directory: directory.to_path_buf(), rings: Vec::new() };
-        for ring in 0..rings {
-            let folder = storage.folder(RingIndex(ring as u8));
-            if !folder.is_dir() {
-                std::fs::create_dir_all(&folder)
-                    .map_err(|e| DiskError::new("create folder", &e))?;
-                sync_folder(directory)?;
-            }
-            let mut files = Vec::new();
-            for entry in std::fs::read_dir(&folder).map_err(|e| DiskError::new("list", &e))? {
-                let entry = entry.map_err(|e| DiskError::new("list", &e))?;
-                let Some(index) = entry.file_name().to_str().and_then(file_index_of) else {
-                    continue;
-                };
-                let file = open_segment(&entry.path()).map(Arc::new);
-                if let Err(error) = &file
-                    && REFUSED.iter().any(|refused| refused.raw_os_error() == error.os)
-                {
-                    return Err(*error);
-                }
-                if files.len() <= index {
-                    files.resize_with(index + 1, || None);
-                }
-                files[index] = Some(file);
-            }
+        for number in 0..RING_NUMBERS_MAX {
+            let files = open_folder(&storage.folder(RingIndex(number)))?;
             storage.rings.push(RwLock::new(files));
         }
         Ok(storage)
@@ -226,6 +208,11 @@ impl Storage for FileStorage {
         bytes: u64,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), DiskError> {
+        let folder = self.folder(file.ring);
+        if !folder.is_dir() {
+            std::fs::create_dir_all(&folder).map_err(|e| DiskError::new("create folder", &e))?;
+            sync_folder(&self.directory)?;
+        }
         let path = self.path(file);
         let unfinished = path.with_extension("new");
         let handle = OpenOptions::new()
@@ -247,7 +234,7 @@ impl Storage for FileStorage {
         handle.set_len(bytes).map_err(|e| DiskError::new("set length", &e))?;
         handle.sync_all().map_err(|e| DiskError::new("sync", &e))?;
         std::fs::rename(&unfinished, &path).map_err(|e| DiskError::new("rename", &e))?;
-        sync_folder(&self.folder(file.ring))?;
+        sync_folder(&folder)?;
         self.put(file, Some(Ok(Arc::new(open_segment(&path)?))));
         Ok(())
     }
@@ -347,6 +334,32 @@ fn sync_folder(folder: &Path) -> Result<(), DiskError> {
     folder.sync_all().map_err(|e| DiskError::new("sync folder", &e))
 }
 
+/// A ring's files; none, if there is no such folder.
+fn open_folder(folder: &Path) -> Result<Vec<Option<Segment>>, DiskError> {
+    let mut files = Vec::new();
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(files),
+        entries => entries.map_err(|e| DiskError::new("list", &e))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| DiskError::new("list", &e))?;
+        let Some(index) = entry.file_name().to_str().and_then(file_index_of) else {
+            continue;
+        };
+        let file = open_segment(&entry.path()).map(Arc::new);
+        if let Err(error) = &file
+            && REFUSED.iter().any(|refused| refused.raw_os_error() == error.os)
+        {
+            return Err(*error);
+        }
+        if files.len() <= index {
+            files.resize_with(index + 1, || None);
+        }
+        files[index] = Some(file);
+    }
+    Ok(files)
+}
+
 fn open_segment(path: &Path) -> Result<File, DiskError> {
     OpenOptions::new()
         .read(true)
@@ -393,7 +406,7 @@ mod tests {
     #[test]
     fn a_job_writes_its_parts_in_their_order_and_pads_with_zeroes() {
         let path = scratch("job");
-        let storage = FileStorage::open(&path, 1).unwrap();
+        let storage = FileStorage::open(&path).unwrap();
         storage.create(file(0), 1 << 16, &mut |_| {}).unwrap();
         let parts = vec![Part { at: 4, bytes: 4 }, Part { at: 0, bytes: 4 }];
         let buf = b"worldhello"[..8].to_vec().into_boxed_slice();
@@ -413,7 +426,7 @@ mod tests {
     fn a_file_that_cannot_be_opened_is_there_and_cannot_be_read() {
         let path = scratch("closed");
         std::fs::create_dir_all(path.join("ring-0/segment-0001")).unwrap();
-        let storage = FileStorage::open(&path, 1).unwrap();
+        let storage = FileStorage::open(&path).unwrap();
         storage.create(file(0), 8192, &mut |_| {}).unwrap();
         let files = storage.files(RingIndex(0)).unwrap();
         assert_eq!(files, [(FileIndex(0), 8192), (FileIndex(1), 0)]);
@@ -428,10 +441,11 @@ mod tests {
     #[test]
     fn a_file_that_was_cut_short_is_completed() {
         let path = scratch("short");
-        let storage = FileStorage::open(&path, 1).unwrap();
+        let storage = FileStorage::open(&path).unwrap();
+        std::fs::create_dir_all(path.join("ring-0")).unwrap();
         std::fs::write(path.join("ring-0/segment-0003.new"), vec![0u8; 5000]).unwrap();
         storage.create(file(3), 3 << 20, &mut |_| {}).unwrap();
-        let again = FileStorage::open(&path, 1).unwrap();
+        let again = FileStorage::open(&path).unwrap();
         assert_eq!(again.files(RingIndex(0)).unwrap(), vec![(FileIndex(3), 3 << 20)]);
         let _ = std::fs::remove_dir_all(&path);
     }

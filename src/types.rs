@@ -71,6 +71,11 @@ impl Boot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RingIndex(pub u8);
 
+/// Which of the rings on flash: N of the folder `ring-N`. It stays, wherever the configuration has
+/// the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RingNumber(pub u8);
+
 /// Which of a ring's segment files; says nothing about age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct FileIndex(pub u16);

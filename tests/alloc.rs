@@ -439,11 +439,11 @@ impl Server {
         let thread = std::thread::spawn(move || {
             let clock = Clock::start();
             let config = Server::config();
-            let storage = FileStorage::open(&theirs, 1).unwrap();
+            let storage = FileStorage::open(&theirs).unwrap();
             let mut opening = Opening {
                 now: clock.now(),
                 entropy: &mut |buf| buf.fill(9),
-                progress: &mut |_, _, _| {},
+                progress: &mut |_, _| {},
                 unreadable_is_damaged: true,
             };
             let log = LogConfig::of(&config);

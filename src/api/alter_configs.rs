@@ -10,7 +10,7 @@ use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
 use crate::broker::topic_config::{self, Edit};
-use crate::broker::topics::{self, Growth, RECORD_BYTES, SHARED_RING};
+use crate::broker::topics::{self, Growth, RECORD_BYTES};
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, Writer, message};
 use crate::log::StageError;
@@ -178,7 +178,7 @@ pub(super) fn alter(
         return Ok(None);
     }
     let bytes = RECORD_BYTES + configs.len();
-    Ok(Some(Wanted { ring: SHARED_RING, bytes, new: NewConfigs { id, configs } }))
+    Ok(Some(Wanted { ring: broker.log.shared(), bytes, new: NewConfigs { id, configs } }))
 }
 
 /// What the settings of a topic become.

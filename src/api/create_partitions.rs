@@ -8,7 +8,7 @@ use super::change::{Change, Items, Made, Said, Wanted, identity_of};
 use super::{Malformed, Request, Step, Window, replicas_check};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
-use crate::broker::topics::{Growth, RECORD_BYTES, SHARED_RING};
+use crate::broker::topics::{Growth, RECORD_BYTES};
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, Writer, message};
 use crate::log::StageError;
@@ -110,7 +110,7 @@ impl<'a> Items for CreatePartitionsRequest<'a> {
             }
         }
         broker.partitions_grow(more, growth)?;
-        Ok(Some(Wanted { ring: SHARED_RING, bytes: RECORD_BYTES, new: (id, more) }))
+        Ok(Some(Wanted { ring: broker.log.shared(), bytes: RECORD_BYTES, new: (id, more) }))
     }
 
     fn stage(

@@ -16,7 +16,7 @@ use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
 use crate::broker::topic_config::{self, Edit, KEYS, Source};
-use crate::broker::topics::{Growth, NewTopic, SHARED_RING};
+use crate::broker::topics::{Growth, NewTopic};
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, Writer, message};
 use crate::config::Config;
@@ -124,7 +124,7 @@ impl<'a> Items for CreateTopicsRequest<'a> {
             partitions: partitions_of(topic, &broker.config)?,
         };
         broker.topic_grow(&new, growth)?;
-        Ok(Some(Wanted { ring: SHARED_RING, bytes: new.meta_bytes(), new }))
+        Ok(Some(Wanted { ring: broker.log.shared(), bytes: new.meta_bytes(), new }))
     }
 
     fn stage(

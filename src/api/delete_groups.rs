@@ -8,7 +8,7 @@ use crate::api::change::{Change, Items, Made, Said, Wanted, identity_of};
 use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
-use crate::broker::topics::{Growth, SHARED_RING};
+use crate::broker::topics::Growth;
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, Writer, message};
 use crate::log::StageError;
@@ -72,7 +72,7 @@ impl<'a> Items for DeleteGroupsRequest<'a> {
         broker.group_delete_check(group).map_err(refused)?;
         let stored = broker.log.state().group_named(group).is_some();
         let bytes = if stored { Broker::group_delete_bytes(group) } else { 0 };
-        Ok(Some(Wanted { ring: SHARED_RING, bytes, new: *group }))
+        Ok(Some(Wanted { ring: broker.log.shared(), bytes, new: *group }))
     }
 
     /// A group that committed nothing is only forgotten.

@@ -8,7 +8,7 @@ use super::change::{Change, Items, Made, Said, Wanted, identity_of};
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
-use crate::broker::topics::{Growth, RECORD_BYTES, SHARED_RING};
+use crate::broker::topics::{Growth, RECORD_BYTES};
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, Writer, message};
 use crate::log::StageError;
@@ -108,7 +108,7 @@ impl<'a> Items for DeleteTopicsRequest<'a> {
             };
             return Err(Refusal::new(code, format_args!("There is no topic of this {what}.")));
         };
-        Ok(Some(Wanted { ring: SHARED_RING, bytes: RECORD_BYTES, new }))
+        Ok(Some(Wanted { ring: broker.log.shared(), bytes: RECORD_BYTES, new }))
     }
 
     fn stage(

@@ -15,7 +15,7 @@
 
 use super::{Malformed, Request, Step, Window, once::OnceTopic};
 use crate::broker::Broker;
-use crate::broker::topics::{self, Busy, NewTopic, SHARED_RING};
+use crate::broker::topics::{self, Busy, NewTopic};
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, message};
 use crate::log::state::{Topic, TopicConfigs, TopicName};
@@ -150,10 +150,10 @@ fn create(broker: &mut Broker, name: &str, until: &mut Until, now: Now) {
     if topics::is_internal(&new.name) || !has_room(broker, &new) {
         return;
     }
-    match broker.meta_room(SHARED_RING, new.meta_bytes()) {
+    match broker.meta_room(broker.log.shared(), new.meta_bytes()) {
         Ok(()) => {
             if let Ok((_, ticket)) = broker.topic_create(&new, now) {
-                until.add(SHARED_RING, ticket);
+                until.add(broker.log.shared(), ticket);
             }
         }
         Err(Busy::Wait(full)) => until.merge(&full),
@@ -168,7 +168,7 @@ fn new_topic(broker: &Broker, name: TopicName) -> NewTopic {
 /// Whether the tables, and the snapshots on flash, have room for one more topic.
 fn has_room(broker: &Broker, new: &NewTopic) -> bool {
     let tables = broker.topic_grow(new, &mut broker.growth_staged());
-    let flash = broker.meta_room(SHARED_RING, new.meta_bytes());
+    let flash = broker.meta_room(broker.log.shared(), new.meta_bytes());
     tables.is_ok() && flash != Err(Busy::TooMuch)
 }
 

@@ -20,7 +20,7 @@ use crate::api::once::OncePartition;
 use crate::api::outcomes::Outcomes;
 use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::offsets::{Commit, CommitCheck, OffsetGrowth};
-use crate::broker::topics::{Busy, SHARED_RING};
+use crate::broker::topics::Busy;
 use crate::broker::{Broker, Partly};
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, Writer, message};
@@ -269,7 +269,7 @@ impl<'a> Commits<'a> {
         }
         let at_once = self.ask.group_id.len() + wanted.meta_bytes;
         let at_once = at_once.min(limits::GROUP_META_BYTES_MAX);
-        match broker.meta_room(SHARED_RING, at_once) {
+        match broker.meta_room(broker.log.shared(), at_once) {
             Ok(()) => Ok(()),
             Err(Busy::Wait(until)) => Err(until),
             Err(Busy::Storage | Busy::TooMuch) => {
@@ -308,7 +308,7 @@ impl<'a> Commits<'a> {
             let staged = commit.map(|commit| broker.commit(&commit, now));
             let code = match staged {
                 Ok(Ok(ticket)) => {
-                    self.until.add(SHARED_RING, ticket);
+                    self.until.add(broker.log.shared(), ticket);
                     ErrorCode::NONE
                 }
                 Ok(Err(StageError::Full(_))) if self.until != Until::default() => {

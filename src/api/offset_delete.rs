@@ -9,7 +9,7 @@ use crate::api::change::{Change, Items, Made, Said, Wanted};
 use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;
-use crate::broker::topics::{Growth, SHARED_RING};
+use crate::broker::topics::Growth;
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, Writer, message};
 use crate::log::StageError;
@@ -108,7 +108,7 @@ impl<'a> Items for Deletion<'a> {
             group.is_some_and(|group| state.offset_of(group, *handle).is_some())
         });
         let bytes = Broker::group_delete_bytes(group);
-        Ok(stored.map(|new| Wanted { ring: SHARED_RING, bytes, new }))
+        Ok(stored.map(|new| Wanted { ring: broker.log.shared(), bytes, new }))
     }
 
     fn stage(

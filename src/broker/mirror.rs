@@ -9,7 +9,6 @@
 use std::sync::Arc;
 
 use super::Broker;
-use super::topics::SHARED_RING;
 use crate::clock::Now;
 use crate::codec::batch::{self, Kept, Packed, Record, Walked};
 use crate::codec::compression::Compression;
@@ -98,7 +97,7 @@ impl Broker {
             .filter(|partition| sync.upstream < partition.high_watermark.0)?;
         let offset = Offset(sync.upstream.saturating_add(1));
         let record = MetaRecord::Mirrored { mirror, handle: partition.handle, offset };
-        self.log.stage(SHARED_RING, &record, true, now).ok()
+        self.log.stage(self.log.shared(), &record, true, now).ok()
     }
 }
 

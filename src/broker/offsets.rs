@@ -2,7 +2,7 @@
 
 use super::Broker;
 use super::refusal::Refusal;
-use super::topics::{Busy, SHARED_RING};
+use super::topics::Busy;
 use crate::clock::Now;
 use crate::codec::ErrorCode;
 use crate::group::states::{self, Act, Event, State};
@@ -83,7 +83,7 @@ impl OffsetGrowth {
 impl Broker {
     /// Whether anything is on its way, and can be looked at, of what this group commits.
     pub fn commits_are_staged(&self, group: &str) -> bool {
-        self.log.staged(SHARED_RING).any(|(_, record)| match record {
+        self.log.staged(self.log.shared()).any(|(_, record)| match record {
             MetaRecord::OffsetCommit { group: other, .. }
             | MetaRecord::OffsetDelete { group: other, .. }
             | MetaRecord::GroupDelete { group: other } => other == group,
@@ -95,7 +95,7 @@ impl Broker {
     /// [`Broker::commits_are_staged`] says of its group.
     pub fn commit_check(&self, commit: &Commit<'_>, is_staged: bool) -> CommitCheck {
         let mut staged = None;
-        for (ticket, record) in self.log.staged(SHARED_RING).take_while(|_| is_staged) {
+        for (ticket, record) in self.log.staged(self.log.shared()).take_while(|_| is_staged) {
             match record {
                 MetaRecord::OffsetCommit {
                     group, handle, offset, leader_epoch, metadata, ..
@@ -114,7 +114,7 @@ impl Broker {
         }
         match staged {
             Some(Some(ticket)) => {
-                return CommitCheck::OnItsWay(Until::synced(SHARED_RING, ticket));
+                return CommitCheck::OnItsWay(Until::synced(self.log.shared(), ticket));
             }
             Some(None) => return CommitCheck::Changed,
             None => {}
@@ -125,9 +125,9 @@ impl Broker {
         let is_same = stored.is_some_and(|stored| {
             commit.is(stored.offset, stored.leader_epoch, state.metadata_of(stored))
         });
-        match self.log.staged_out(SHARED_RING) {
+        match self.log.staged_out(self.log.shared()) {
             _ if !is_same => CommitCheck::Changed,
-            Some(ticket) => CommitCheck::Wait(Until::synced(SHARED_RING, ticket)),
+            Some(ticket) => CommitCheck::Wait(Until::synced(self.log.shared(), ticket)),
             None => CommitCheck::Unchanged,
         }
     }
@@ -142,7 +142,7 @@ impl Broker {
             metadata: commit.metadata,
             timestamp_ms: now.wall_ms,
         };
-        self.log.stage(SHARED_RING, &record, true, now)
+        self.log.stage(self.log.shared(), &record, true, now)
     }
 
     /// Whether the tables have room for what commits of this group add. Counted is what is stored
@@ -158,16 +158,16 @@ impl Broker {
         }
         let state = self.log.state();
         let mut until = Until::default();
-        if let Some(ticket) = self.log.staged_out(SHARED_RING) {
-            until.add(SHARED_RING, ticket);
+        if let Some(ticket) = self.log.staged_out(self.log.shared()) {
+            until.add(self.log.shared(), ticket);
             if self.log.settled(&until) == Settle::Pending {
                 return Err(until);
             }
         }
         let (mut groups, mut staged) = (0, OffsetGrowth::default());
-        for (ticket, record) in self.log.staged(SHARED_RING) {
+        for (ticket, record) in self.log.staged(self.log.shared()) {
             if let MetaRecord::OffsetCommit { group: other, handle, metadata, .. } = record {
-                until.add(SHARED_RING, ticket);
+                until.add(self.log.shared(), ticket);
                 groups += usize::from(other != group && state.group_named(other).is_none());
                 staged.count(state, other, handle, metadata);
             }
@@ -233,15 +233,15 @@ impl Broker {
     /// Whether nothing is on its way of a group for which `concerns` is true. What the disk has in
     /// hand cannot be looked at, so it is waited for whatever it is about.
     pub fn groups_settled(&self, concerns: impl Fn(&str) -> bool) -> Result<(), Busy> {
-        let out = self.log.staged_out(SHARED_RING);
-        let mut until = out.map(|ticket| Until::synced(SHARED_RING, ticket));
-        for (ticket, record) in self.log.staged(SHARED_RING) {
+        let out = self.log.staged_out(self.log.shared());
+        let mut until = out.map(|ticket| Until::synced(self.log.shared(), ticket));
+        for (ticket, record) in self.log.staged(self.log.shared()) {
             if let MetaRecord::OffsetCommit { group, .. }
             | MetaRecord::OffsetDelete { group, .. }
             | MetaRecord::GroupDelete { group } = record
                 && concerns(group)
             {
-                until.get_or_insert_default().add(SHARED_RING, ticket);
+                until.get_or_insert_default().add(self.log.shared(), ticket);
             }
         }
         self.busy_until(until)
@@ -280,7 +280,7 @@ impl Broker {
     /// Stages the deletion of a group that has offsets; it is without members.
     pub fn group_delete(&mut self, group: &str, now: Now) -> Result<Ticket, StageError> {
         let record = MetaRecord::GroupDelete { group };
-        let ticket = self.log.stage(SHARED_RING, &record, true, now)?;
+        let ticket = self.log.stage(self.log.shared(), &record, true, now)?;
         self.groups.forget(group);
         Ok(ticket)
     }
@@ -293,7 +293,7 @@ impl Broker {
         now: Now,
     ) -> Result<Ticket, StageError> {
         let record = MetaRecord::OffsetDelete { group, handle };
-        self.log.stage(SHARED_RING, &record, true, now)
+        self.log.stage(self.log.shared(), &record, true, now)
     }
 
     /// The most that such a deletion takes in the ring.

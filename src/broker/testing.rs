@@ -58,7 +58,7 @@ impl Bench {
         let mut opening = Opening {
             now,
             entropy: &mut |buf| buf.fill(7),
-            progress: &mut |_, _, _| {},
+            progress: &mut |_, _| {},
             unreadable_is_damaged: true,
         };
         let storage: Arc<dyn Storage> = Arc::<Memory>::clone(&disk);

@@ -80,11 +80,11 @@ impl Broker {
     /// Whether no change is on its way of a topic for which `concerns` is true. Metadata that the
     /// disk has in hand cannot be looked at, so it is waited for whatever it is about.
     pub fn topics_settled(&self, concerns: impl Fn(&str) -> bool) -> Result<(), Busy> {
-        let out = self.log.staged_out(SHARED_RING);
-        let mut until = out.map(|ticket| Until::synced(SHARED_RING, ticket));
+        let out = self.log.staged_out(self.log.shared());
+        let mut until = out.map(|ticket| Until::synced(self.log.shared(), ticket));
         for staged in self.topics_staged().filter(|staged| concerns(staged.name)) {
             let wait = until.get_or_insert_default();
-            wait.add(SHARED_RING, staged.ticket);
+            wait.add(self.log.shared(), staged.ticket);
         }
         self.busy_until(until)
     }
@@ -166,12 +166,12 @@ impl Broker {
         let record = MetaRecord::TopicCreate {
             id,
             name: &new.name,
-            ring: self.config.ring_of(&new.name).0,
+            ring: self.log.number_of(self.config.ring_of(&new.name)).0,
             handle_first: self.log.handles_take(new.partitions),
             partitions: new.partitions,
             configs: &new.configs,
         };
-        let ticket = self.log.stage(SHARED_RING, &record, true, now)?;
+        let ticket = self.log.stage(self.log.shared(), &record, true, now)?;
         Ok((id, ticket))
     }
 
@@ -187,13 +187,13 @@ impl Broker {
             handle_first: self.log.handles_take(more),
             partitions: more,
         };
-        self.log.stage(SHARED_RING, &record, true, now)
+        self.log.stage(self.log.shared(), &record, true, now)
     }
 
     /// Stages a topic's deletion.
     pub fn topic_delete(&mut self, id: TopicId, now: Now) -> Result<Ticket, StageError> {
         let record = MetaRecord::TopicDelete { id };
-        let ticket = self.log.stage(SHARED_RING, &record, true, now)?;
+        let ticket = self.log.stage(self.log.shared(), &record, true, now)?;
         let state = self.log.state();
         if let Some((slot, topic)) = state.topic_with_id(id) {
             let partitions = state.partitions_of(slot);
@@ -211,7 +211,7 @@ impl Broker {
         now: Now,
     ) -> Result<Ticket, StageError> {
         let record = MetaRecord::TopicConfigs { id, configs };
-        self.log.stage(SHARED_RING, &record, true, now)
+        self.log.stage(self.log.shared(), &record, true, now)
     }
 
     /// The topic of a request that names it by name, or else by id.
@@ -235,7 +235,7 @@ impl Broker {
     fn topics_staged(&self) -> impl Iterator<Item = Staged<'_>> {
         let state = self.log.state();
         let name_of = move |id| state.topic_with_id(id).map_or("", |(_, topic)| &topic.name);
-        self.log.staged(SHARED_RING).filter_map(move |(ticket, record)| {
+        self.log.staged(self.log.shared()).filter_map(move |(ticket, record)| {
             let (name, topics, partitions) = match record {
                 MetaRecord::TopicCreate { name, partitions, .. } => (name, 1, partitions),
                 MetaRecord::PartitionsAdd { id, partitions, .. } => (name_of(id), 0, partitions),
@@ -300,9 +300,6 @@ fn topic_id_random() -> TopicId {
     }
 }
 
-/// Topics live in the first ring, wherever their partitions do.
-pub const SHARED_RING: RingIndex = RingIndex(0);
-
 /// The most that a metadata record takes beside its name and settings: 16 bytes of id, and numbers.
 pub const RECORD_BYTES: usize = 48;
 
@@ -324,13 +321,14 @@ mod tests {
         assert_eq!(bench.broker.growth_staged().partitions, 2);
 
         bench.now.mono = bench.now.mono.plus_ms(100);
-        let mut job = bench.broker.log.next_io(SHARED_RING, bench.now).unwrap();
+        let shared = bench.broker.log.shared();
+        let mut job = bench.broker.log.next_io(shared, bench.now).unwrap();
         // Which topics it is about cannot be seen now.
-        let wait = Err(Busy::Wait(Until::synced(SHARED_RING, ticket)));
+        let wait = Err(Busy::Wait(Until::synced(shared, ticket)));
         assert_eq!(bench.broker.topics_settled(|name| name == "u"), wait);
-        assert_eq!(bench.broker.meta_room(SHARED_RING, 100), Ok(()));
+        assert_eq!(bench.broker.meta_room(shared, 100), Ok(()));
         let done = job.run(&*bench.disk);
-        bench.broker.log.io_done(SHARED_RING, job, done, bench.now);
+        bench.broker.log.io_done(shared, job, done, bench.now);
         assert_eq!(bench.broker.topics_settled(|_| true), Ok(()));
     }
 

@@ -147,7 +147,7 @@ fn run_broker(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<(), Fa
     match crate::net::run(config, filled) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::Failed("the ring was not sealed".to_string())),
-        Err(error @ StartError::Open(OpenError::Config { .. })) => {
+        Err(error @ StartError::Open(OpenError::Config { .. } | OpenError::Rings(_))) => {
             Err(Failure::Usage(Refusal::new(error.to_string())))
         }
         Err(error) => Err(Failure::Failed(error.to_string())),
@@ -155,7 +155,8 @@ fn run_broker(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<(), Fa
 }
 
 fn log_ring(ring: &RingConfig, config: &Config) {
-    let RingConfig { name, segments, spares, segment_bytes, topics, hold_for, watch_for } = ring;
+    let RingConfig { name, segments, spares, segment_bytes, topics, hold_for, watch_for, .. } =
+        ring;
     log::info!(
         "ring {name}: {segments} segments of {} and {spares} spares in {}, for topics {}",
         Bytes(*segment_bytes as i64),

@@ -1,7 +1,6 @@
 //! The rings without a broker: opened, read, and left as they are. What `check`, `dump` and
 //! `export` share.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::Failure;
@@ -14,7 +13,7 @@ use crate::log::format::Run;
 use crate::log::recovery::groups::{self, Expect, FoundBatch, Group, Reader};
 use crate::log::recovery::verdict::Proof;
 use crate::log::recovery::walk::{self, End, Start};
-use crate::log::recovery::{OpenError, Opening};
+use crate::log::recovery::{self, OpenError, Opening};
 use crate::log::{Log, LogConfig, SegmentView};
 use crate::storage::{FileStorage, Storage};
 use crate::types::{Offset, PartitionHandle, RingIndex};
@@ -55,50 +54,53 @@ pub enum Found<'a> {
 pub fn open(config: &Config) -> Result<Offline, Failure> {
     let lock = data_dir::open_offline(config)?;
     let mut config = config.clone();
-    config.rings = rings_found(&config)?;
-    let files = FileStorage::open(&config.data_dir, config.rings.len())
-        .map_err(|error| Failure::Failed(error.to_string()))?;
+    let files =
+        FileStorage::open(&config.data_dir).map_err(|error| Failure::Failed(error.to_string()))?;
+    config.rings = rings_found(&config, &files)?;
+    config.retired.clear();
     let mut opening = Opening {
         now: Clock::start().now(),
         // Only a ring that is made needs a name, and none is made here.
         entropy: &mut |bytes| bytes.fill(0),
-        progress: &mut |_, _, _| {},
+        progress: &mut |_, _| {},
         unreadable_is_damaged: true,
     };
     let storage = Arc::new(Overlay::new(files));
     let log = Log::open(&LogConfig::of(&config), storage, &mut opening);
-    let log = log.map_err(|error| match error {
-        OpenError::Config { .. } => Failure::Usage(Refusal::new(error.to_string())),
-        _ => Failure::Failed(error.to_string()),
-    })?;
+    let log = log.map_err(failed)?;
     Ok(Offline { log, rings: config.rings, _lock: lock })
 }
 
-/// The rings as they are on flash: what the configuration says of sizes does not matter here.
-fn rings_found(config: &Config) -> Result<Vec<RingConfig>, Failure> {
+fn failed(error: OpenError) -> Failure {
+    match error {
+        OpenError::Config { .. } | OpenError::Rings(_) => {
+            Failure::Usage(Refusal::new(error.to_string()))
+        }
+        _ => Failure::Failed(error.to_string()),
+    }
+}
+
+/// The rings as they are on flash: what the configuration says of names and sizes does not matter here.
+fn rings_found(config: &Config, files: &FileStorage) -> Result<Vec<RingConfig>, Failure> {
     let mut rings = Vec::new();
-    while let Some(found) = ring_found(config, rings.len()) {
-        rings.push(found);
+    for (number, name) in recovery::names(files).map_err(failed)? {
+        let place = config.rings.get(usize::from(number.0));
+        let unnamed =
+            || place.map_or_else(|| format!("ring-{}", number.0), |ring| ring.name.clone());
+        let name = if name.is_empty() { unnamed() } else { name };
+        let lengths = files.files(RingIndex(number.0)).unwrap_or_default();
+        let segment_bytes = lengths.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
+        let count = lengths.len() as u16;
+        let configured = config.rings.iter().find(|ring| ring.name == name);
+        let spares = configured.map_or(0, |ring| ring.spares).min(count.saturating_sub(1));
+        let like = configured.or(config.rings.first()).cloned();
+        let like = like.unwrap_or_else(|| Config::default().rings.remove(0));
+        rings.push(RingConfig { name, segments: count - spares, segment_bytes, spares, ..like });
     }
     match rings.len() {
         0 => Err(Failure::Failed(format!("there is no ring in {}", config.data_dir.display()))),
         _ => Ok(rings),
     }
-}
-
-fn ring_found(config: &Config, place: usize) -> Option<RingConfig> {
-    let configured = config.rings.get(place);
-    let name = configured.map_or_else(|| format!("ring-{place}"), |ring| ring.name.clone());
-    let folder = config.data_dir.join(format!("ring-{place}"));
-    let files = data_dir::segments(Path::new(&folder));
-    let segment_bytes = files.iter().copied().max()?;
-    let count = u16::try_from(files.len()).ok()?;
-    let spares = configured.map_or(0, |ring| ring.spares).min(count.saturating_sub(1));
-    let topics = configured.map_or_else(Vec::new, |ring| ring.topics.clone());
-    let hold_for = configured.map_or_else(Vec::new, |ring| ring.hold_for.clone());
-    let watch_for = configured.map_or_else(Vec::new, |ring| ring.watch_for.clone());
-    let segments = count - spares;
-    Some(RingConfig { name, topics, segments, segment_bytes, spares, hold_for, watch_for })
 }
 
 impl Offline {

@@ -145,7 +145,7 @@ mod tests {
     fn what_is_written_is_read_back_and_the_files_stay_as_they_were() {
         let path = std::env::temp_dir().join(format!("brooklet-overlay-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
-        let files = FileStorage::open(&path, 1).unwrap();
+        let files = FileStorage::open(&path).unwrap();
         let file = |index| FileRef { ring: RingIndex(0), file: FileIndex(index) };
         files.create(file(0), 16384, &mut |_| {}).unwrap();
         files.write(file(0), 4090, &[IoSlice::new(b"0123456789ab")]).unwrap();

@@ -95,11 +95,11 @@ fn ring() -> RingConfig {
 }
 
 fn open(config: &Config, now: Now) -> Log {
-    let storage = FileStorage::open(&config.data_dir, 1).unwrap();
+    let storage = FileStorage::open(&config.data_dir).unwrap();
     let mut opening = Opening {
         now,
         entropy: &mut |bytes| bytes.fill(9),
-        progress: &mut |_, _, _| {},
+        progress: &mut |_, _| {},
         unreadable_is_damaged: true,
     };
     Log::open(&LogConfig::of(config), Arc::new(storage), &mut opening).unwrap()

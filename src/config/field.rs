@@ -131,7 +131,7 @@ impl Field for Advertised {
 macro_rules! keys {
     (
         $(#[doc = $doc:literal])+
-        pub struct $struct:ident $(+ $(#[doc = $extra_doc:literal])+ $extra:ident: $extra_type:ty)?,
+        pub struct $struct:ident $(+ $(#[doc = $extra_doc:literal])+ $extra:ident: $extra_type:ty),*,
         pub static $table:ident;
         $( $(#[doc = $why:literal])+ $name:ident: $type:ty = $kind:expr; )+
     ) => {
@@ -139,7 +139,7 @@ macro_rules! keys {
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct $struct {
             $( $(#[doc = $why])+ pub $name: $type, )+
-            $( $(#[doc = $extra_doc])+ pub $extra: $extra_type, )?
+            $( $(#[doc = $extra_doc])+ pub $extra: $extra_type, )*
         }
 
         #[doc = concat!("The keys of [`", stringify!($struct), "`], in the order of the file.")]
@@ -157,7 +157,7 @@ macro_rules! keys {
             fn unresolved() -> $struct {
                 $struct {
                     $( $name: Field::from_value({ const KIND: Kind = $kind; KIND.default() }), )+
-                    $( $extra: Default::default(), )?
+                    $( $extra: Default::default(), )*
                 }
             }
         }

@@ -29,9 +29,44 @@ pub fn matches(glob: &str, name: &str) -> bool {
     glob[g..].iter().all(|c| *c == b'*')
 }
 
+/// Whether `glob` matches whatever `other` matches: told from their letters alone, so it may say no
+/// where it does.
+pub fn covers(glob: &str, other: &str) -> bool {
+    // A star of the other can be any text, which only a star takes; so can its question mark, which
+    // is a character no name has.
+    let other = other.replace('?', "\u{1}");
+    !glob.contains('?') && matches(glob, &other)
+        || glob.contains('?') && !other.contains('*') && matches(glob, &other)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{covers, matches};
+
+    #[test]
+    fn a_glob_covers_another_whose_names_it_takes() {
+        for (glob, other) in [
+            ("*", "alarms"),
+            ("*", "*"),
+            ("alarm*", "alarms.*"),
+            ("a*b", "a*xb"),
+            ("a*", "a?c"),
+            ("t?p", "tap"),
+            ("t?p", "t?p"),
+        ] {
+            assert!(covers(glob, other), "{glob} {other}");
+        }
+        for (glob, other) in [
+            ("alarm*", "*"),
+            ("alarms", "alarm*"),
+            ("?", "*"),
+            ("t?p", "t*p"),
+            ("tap", "t?p"),
+            ("a*b", "a*"),
+        ] {
+            assert!(!covers(glob, other), "{glob} {other}");
+        }
+    }
 
     #[test]
     fn globs_match_as_in_a_shell() {

@@ -28,8 +28,11 @@ keys! {
     /// The whole configuration: owned, checked, and never changed while the program runs.
     pub struct Config
     +
-    /// The rings, at least one; the first holds what is shared.
+    /// The rings, at least one.
     rings: Vec<RingConfig>,
+    +
+    /// The names of those that are dropped (`retire`).
+    retired: Vec<String>,
     pub static KEYS;
 
     // ---- who and where ----
@@ -253,12 +256,13 @@ keys! {
     pub struct RingConfig,
     pub static RING_KEYS;
 
-    /// What `--set ring.NAME.key=value`, the log and `status` call it.
+    /// What `--set ring.NAME.key=value`, the log and `status` call it. It is on flash: the ring is
+    /// found by it, wherever its table stands.
     name: String = Kind::text("1 to 32 letters, digits, - and _", value::is_name, "main");
 
     /// Which topics it holds, by name; * stands for anything, ? for one character. The first ring
-    /// that matches takes the topic when it is created, for ever; the first ring of all takes what
-    /// no ring matches, and holds what is shared.
+    /// that matches takes the topic when it is created, for ever; the last ring of all takes what no
+    /// ring matches.
     topics: Vec<String> =
         Kind::list("topic names with * and ?", value::are_globs, &["*"]);
 
@@ -284,6 +288,14 @@ keys! {
     /// out.
     watch_for: Vec<Holder> =
         Kind::list("at most 4 of group:NAME and mirror:ALIAS", holder::are_holders, &[]);
+
+    /// Whether `segments` may become fewer than hold records: the oldest are overwritten then. Without
+    /// it such a configuration is refused.
+    shrink: bool = Kind::bool(false);
+
+    /// Whether the ring is dropped at the next start, with all its topics and their records. Without
+    /// it a ring on flash that has no table is refused. Once it is gone, the table has no effect.
+    retire: bool = Kind::bool(false);
 }
 
 const OFFSET_METADATA_LENGTH_MAX: i64 = limits::OFFSET_METADATA_LENGTH_MAX as i64;
@@ -320,10 +332,10 @@ pub enum TimestampType {
 pub struct Advertised(pub Option<(String, u16)>);
 
 impl Config {
-    /// The ring that takes a new topic of this name.
+    /// The ring that takes a new topic of this name: the first that matches, or else the last.
     pub fn ring_of(&self, topic: &str) -> RingIndex {
         let matches = |ring: &RingConfig| ring.topics.iter().any(|g| glob::matches(g, topic));
-        let index = self.rings.iter().position(matches).unwrap_or(0);
+        let index = self.rings.iter().position(matches).unwrap_or(self.rings.len() - 1);
         RingIndex(u8::try_from(index).expect("limits::RINGS_MAX fits a byte"))
     }
 

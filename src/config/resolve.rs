@@ -1,7 +1,7 @@
 //! What no single key can say: values left to us are filled in, and keys are checked together.
 
 use super::value::{Bytes, Refusal};
-use super::{Config, RING_KEYS, RingConfig};
+use super::{Config, RING_KEYS, RingConfig, glob};
 use crate::limits;
 
 /// Fills in and checks a configuration that has every source's values.
@@ -10,8 +10,34 @@ pub fn resolve(mut config: Config) -> Result<Config, Refusal> {
         config.rings.push(RingConfig::unresolved());
     }
     resolve_sizes(&mut config)?;
+    resolve_names(&config)?;
+    let retired = config.rings.extract_if(.., |ring| ring.retire).map(|ring| ring.name);
+    config.retired.extend(retired);
     resolve_rings(&config)?;
     Ok(config)
+}
+
+/// What of `topics` has no effect, or another one than may be expected.
+pub fn remarks(config: &Config) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for (place, ring) in config.rings.iter().enumerate() {
+        for glob in &ring.topics {
+            let mut before = config.rings[..place].iter().flat_map(|other| {
+                other.topics.iter().map(move |covering| (covering, other.name.as_str()))
+            });
+            if let Some((covering, other)) = before.find(|(g, _)| glob::covers(g, glob)) {
+                remarks.push(format!(
+                    "ring.{}.topics: {glob:?} takes no topic, since ring {other} stands before it                      and takes {covering:?}",
+                    ring.name
+                ));
+            }
+        }
+    }
+    let all = config.rings.iter().flat_map(|ring| &ring.topics);
+    if let (Some(last), false) = (config.rings.last(), all.into_iter().any(|glob| glob == "*")) {
+        remarks.push(format!("topics that no [[ring]] names go to ring {}, the last", last.name));
+    }
+    remarks
 }
 
 fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
@@ -70,14 +96,7 @@ fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
 /// So many requests that wait for one sync are enough for the next one to begin without a pause.
 const REPLY_LEASES_USUAL: usize = 96;
 
-fn resolve_rings(config: &Config) -> Result<(), Refusal> {
-    if config.rings.len() > limits::RINGS_MAX {
-        return Err(Refusal::new(format!(
-            "{} tables [[ring]] are not allowed: there may be {}",
-            config.rings.len(),
-            limits::RINGS_MAX
-        )));
-    }
+fn resolve_names(config: &Config) -> Result<(), Refusal> {
     for (index, ring) in config.rings.iter().enumerate() {
         let name = &ring.name;
         if config.rings[..index].iter().any(|other| other.name == *name) {
@@ -90,6 +109,26 @@ fn resolve_rings(config: &Config) -> Result<(), Refusal> {
                 "ring.name = {name:?} is not allowed: it takes a name that is not a key's"
             )));
         }
+    }
+    Ok(())
+}
+
+fn resolve_rings(config: &Config) -> Result<(), Refusal> {
+    if config.rings.len() > limits::RINGS_MAX {
+        return Err(Refusal::new(format!(
+            "{} tables [[ring]] are not allowed: there may be {}",
+            config.rings.len(),
+            limits::RINGS_MAX
+        )));
+    }
+    if config.rings.is_empty() {
+        return Err(Refusal::new(
+            "retire = true is not allowed for all rings: it takes another [[ring]] that stays"
+                .to_string(),
+        ));
+    }
+    for ring in &config.rings {
+        let name = &ring.name;
         if !ring.hold_for.is_empty() && ring.data_segments() < 2 {
             return Err(Refusal::new(format!(
                 "ring.{name}.spares = {} is not allowed: with hold_for, segments and spares take at \

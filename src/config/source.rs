@@ -1,7 +1,7 @@
 //! Where values come from, strongest first: `--set`, flags, environment, file, defaults.
 
 use super::file::{Entry, What, entries};
-use super::resolve::resolve;
+use super::resolve::{remarks, resolve};
 use super::value::{Key, Refusal, Value};
 use super::{Config, KEYS, RING_KEYS, RingConfig};
 
@@ -45,7 +45,9 @@ pub fn load(sources: Sources<'_>) -> Result<Loaded, Refusal> {
             .and_then(|(key, value)| set(&mut config, key.trim(), value))
             .map_err(|refusal| refusal.at("--set"))?;
     }
-    Ok(Loaded { config: resolve(config)?, warnings })
+    let config = resolve(config)?;
+    let warnings = warnings.into_iter().chain(remarks(&config)).collect();
+    Ok(Loaded { config, warnings })
 }
 
 fn load_file(config: &mut Config, name: &str, text: &str) -> Result<(), Refusal> {

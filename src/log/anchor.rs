@@ -4,7 +4,7 @@ use crate::limits::PAGE_BYTES;
 use crate::log::carry::groups::WINDOW_BYTES_MIN;
 use crate::log::format::{
     Anchor, AnchorKind, GROUP_HEADER_BYTES, GroupHeader, LIST_ENTRY_BYTES, ListEntry, Piece,
-    RingId, whole_pages,
+    RingId, RingName, whole_pages,
 };
 use crate::log::index::Index;
 use crate::log::record::{Appender, MetaRecord};
@@ -30,6 +30,10 @@ pub struct Fields {
     pub alignment: u32,
     /// Bytes of each segment file.
     pub segment_bytes: u64,
+    /// The ring's name.
+    pub name: RingName,
+    /// How many segments it is to have.
+    pub segments: u16,
     /// Where its groups start; a head's own is worked out.
     pub groups_at: u64,
     /// Where they end; a head's own is worked out.
@@ -183,6 +187,8 @@ impl AnchorBuffer {
             file: fields.file,
             alignment: fields.alignment,
             segment_bytes: fields.segment_bytes,
+            name: fields.name,
+            segments: fields.segments,
             groups_at: fields.groups_at,
             end: fields.end,
             group_next: fields.group_next,

@@ -4,11 +4,11 @@
 //! believed before its CRC was checked, and nothing here decides what a broken part means.
 
 use crate::codec::crc::crc32c;
-use crate::limits::PAGE_BYTES;
+use crate::limits::{PAGE_BYTES, RING_NAME_BYTES_MAX};
 use crate::types::{Boot, FileIndex, GroupSeq, Offset, PartitionHandle, SegmentSeq};
 
 /// The format that this build writes, and the newest that it reads.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// What every anchor page starts with.
 pub const ANCHOR_MAGIC: [u8; 8] = *b"brooklet";
@@ -33,6 +33,26 @@ pub const LIST_ENTRY_BYTES: usize = 32;
 
 /// A ring's random name, in each of its anchors and groups: files of another ring are never believed.
 pub type RingId = [u8; 16];
+
+/// What the configuration calls a ring; empty in anchors from before format 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RingName([u8; RING_NAME_BYTES_MAX]);
+
+impl RingName {
+    /// Of a name that the configuration takes.
+    pub fn of(name: &str) -> RingName {
+        let mut bytes = [0; RING_NAME_BYTES_MAX];
+        let length = name.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+        RingName(bytes)
+    }
+
+    /// As text; nothing, if it is none.
+    pub fn as_str(&self) -> &str {
+        let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
+        std::str::from_utf8(&self.0[..length]).unwrap_or("")
+    }
+}
 
 /// Which of the three kinds of anchor this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +82,10 @@ pub struct Anchor {
     pub alignment: u32,
     /// Bytes of each segment file.
     pub segment_bytes: u64,
+    /// The ring's name.
+    pub name: RingName,
+    /// `segments` of the writer's configuration; 0: from before format 5.
+    pub segments: u16,
     /// Where this segment's groups start.
     pub groups_at: u64,
     /// Where they end (foot), or start (head).
@@ -116,6 +140,8 @@ pub enum AnchorPage {
     Invalid,
 }
 
+const NAME_AT: usize = 136;
+
 impl Anchor {
     /// Writes the fields to the start of `page`.
     pub fn encode(&self, page: &mut [u8]) {
@@ -128,6 +154,7 @@ impl Anchor {
         put_u32(page, 36, self.boot.0);
         put_u64(page, 40, self.seq.0);
         page[48..50].copy_from_slice(&self.file.0.to_le_bytes());
+        page[50..52].copy_from_slice(&self.segments.to_le_bytes());
         put_u32(page, 52, self.alignment);
         put_u64(page, 56, self.segment_bytes);
         put_u64(page, 64, self.groups_at);
@@ -140,6 +167,7 @@ impl Anchor {
             put_u32(page, at + 4, piece.crc);
         }
         put_u64(page, 128, self.wall_ms as u64);
+        page[NAME_AT..NAME_AT + RING_NAME_BYTES_MAX].copy_from_slice(&self.name.0);
         let crc = crc32c(&page[16..ANCHOR_BYTES]);
         put_u32(page, 12, crc);
     }
@@ -172,6 +200,8 @@ impl Anchor {
             file: FileIndex(u16::from_le_bytes([page[48], page[49]])),
             alignment: get_u32(page, 52),
             segment_bytes: get_u64(page, 56),
+            name: RingName(std::array::from_fn(|at| page[NAME_AT + at])),
+            segments: u16::from_le_bytes([page[50], page[51]]),
             groups_at: get_u64(page, 64),
             end: get_u64(page, 72),
             group_next: GroupSeq(get_u64(page, 80)),
@@ -505,6 +535,8 @@ mod tests {
             file: FileIndex(5),
             alignment: 4096,
             segment_bytes: 1 << 24,
+            name: RingName::of("telemetry"),
+            segments: 16,
             groups_at: 8192,
             end: 1 << 23,
             group_next: GroupSeq(77),

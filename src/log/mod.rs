@@ -30,7 +30,8 @@ use crate::error::DiskError;
 use crate::limits;
 use crate::storage::{Storage, WriteJob};
 use crate::types::{
-    FileRef, Offset, PartitionHandle, PartitionSlot, RingIndex, SegmentSeq, Settle, Ticket, Until,
+    FileRef, Offset, PartitionHandle, PartitionSlot, RingIndex, RingNumber, SegmentSeq, Settle,
+    Ticket, Until,
 };
 use append::{place_batches, stretch_of};
 pub use compaction::Carried;
@@ -45,8 +46,10 @@ use state::{State, StateLimits};
 /// The log's part of the configuration.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
-    /// The rings, the first of which holds what is shared.
+    /// The rings.
     pub rings: Vec<RingConfig>,
+    /// The names of rings whose topics are dropped, if they are on flash.
+    pub retired: Vec<String>,
     /// The tables' sizes.
     pub state: StateLimits,
     /// Largest payloads of the two commit groups of a ring: the first one's at least the largest
@@ -76,6 +79,7 @@ impl LogConfig {
         };
         LogConfig {
             rings: config.rings.clone(),
+            retired: config.retired.clone(),
             state,
             groups_bytes: config.commit_groups(),
             commit_alignment: config.commit_alignment as u32,
@@ -174,6 +178,16 @@ impl Log {
     /// What compressed batches are read with, also where they are carried.
     pub fn decompressor(&self) -> &Arc<Shared> {
         &self.decompressor
+    }
+
+    /// The ring that holds what is of no one partition: topics, groups and what they committed.
+    pub fn shared(&self) -> RingIndex {
+        self.state.numbers().shared()
+    }
+
+    /// A ring's number on flash.
+    pub fn number_of(&self, ring: RingIndex) -> RingNumber {
+        self.state.numbers().of(ring)
     }
 
     /// How many rings there are.

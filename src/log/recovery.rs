@@ -1,6 +1,6 @@
 //! How a start finds out what is on flash, in this order:
 //!
-//! 1. [`anchors`]: the head and foot of every file; which ring this is.
+//! 1. [`anchors`]: the head and foot of every file; [`rings`]: which ring of the configuration it is.
 //! 2. the base: the newest whole snapshot.
 //! 3. [`files`]: what each file is to the ring, one value for each.
 //! 4. [`walk`] and [`verdict`]: the groups behind the base, what proves each, what becomes of it;
@@ -15,6 +15,7 @@ mod begin;
 mod files;
 pub mod groups;
 mod replay;
+mod rings;
 pub mod verdict;
 pub mod walk;
 
@@ -26,15 +27,15 @@ use crate::codec::compression::{Decompressor, Shared};
 use crate::error::DiskError;
 use crate::limits::{DECOMPRESSION_WINDOW_BYTES, PAGE_BYTES};
 use crate::log::carry::Carry;
-use crate::log::format::{Anchor, AnchorKind, ListEntry, Piece};
+use crate::log::format::{Anchor, AnchorKind, ListEntry, Piece, RingId};
 use crate::log::index::Index;
 use crate::log::record::Records;
 use crate::log::ring::{Found, Ring, Segment, Shape};
 use crate::log::state::{State, TableFull};
 use crate::log::{Log, LogConfig};
-use crate::storage::Storage;
+use crate::storage::{Arranged, Storage};
 use crate::types::{
-    Boot, FileIndex, FileRef, GroupSeq, Offset, PartitionHandle, RingIndex, SegmentSeq,
+    Boot, FileIndex, FileRef, GroupSeq, Offset, PartitionHandle, RingIndex, RingNumber, SegmentSeq,
 };
 use anchors::{FoundFile, Page};
 use files::FileState;
@@ -48,8 +49,8 @@ pub struct Opening<'a> {
     pub now: Now,
     /// Fills its argument with random bytes.
     pub entropy: &'a mut dyn FnMut(&mut [u8]),
-    /// Told while files are made: ring, file, bytes of it filled, bytes of it in all.
-    pub progress: &'a mut dyn FnMut(FileRef, u64, u64),
+    /// Told while files are made: bytes filled, of so many.
+    pub progress: &'a mut dyn FnMut(u64, u64),
     /// What cannot be read of groups and snapshots is taken for damaged, and what it held for lost.
     /// Otherwise [`OpenError::Unreadable`] is given, for what does not give way to another try only.
     pub unreadable_is_damaged: bool,
@@ -70,6 +71,8 @@ pub enum OpenError {
         /// What the ring has or needs.
         found: String,
     },
+    /// The rings on flash are not those of the configuration.
+    Rings(String),
     /// The disk failed before there was anything to serve.
     Disk(DiskError),
     /// The disk does not give what the start has to know, and nothing was written: it may give it
@@ -86,6 +89,7 @@ impl fmt::Display for OpenError {
                 crate::log::format::VERSION
             ),
             OpenError::Config { key, found } => write!(f, "{key} does not fit the ring: {found}"),
+            OpenError::Rings(why) => write!(f, "{why}"),
             OpenError::Disk(error) => write!(f, "{error}"),
             OpenError::Unreadable(Unreadable { file, at, error }) => write!(
                 f,
@@ -136,8 +140,13 @@ impl Log {
         storage: Arc<dyn Storage>,
         opening: &mut Opening<'_>,
     ) -> Result<Log, OpenError> {
+        let mut on_flash = rings::look(&*storage)?;
+        let numbers = rings::number(config, &on_flash)?;
+        let below = Arc::clone(&storage);
+        let storage = Arranged::over(storage, &numbers.live);
+        let mut missing = Missing::of(config, &*storage)?;
         let mut log = Log {
-            state: State::of(config.state, &config.rings),
+            state: State::of(config.state, &config.rings, numbers.clone()),
             rings: Vec::new(),
             indexes: Vec::new(),
             storage: Arc::clone(&storage),
@@ -145,12 +154,29 @@ impl Log {
             damage: Damage::default(),
             decompressor: Arc::new(Shared::new(Decompressor::new(DECOMPRESSION_WINDOW_BYTES))),
         };
-        let mut gaps = Vec::new();
-        for place in 0..config.rings.len() {
-            let ring = RingIndex(place as u8);
-            create_files(config, &*storage, ring, opening)?;
+        let shared = log.shared();
+        let others = (0..config.rings.len()).map(|place| RingIndex(place as u8));
+        let mut recovered = Vec::new();
+        for ring in [shared].into_iter().chain(others.filter(|ring| *ring != shared)) {
+            let number = numbers.of(ring);
+            let place = on_flash.iter().position(|found| found.number == number);
+            let found = place.map(|place| on_flash.swap_remove(place));
+            let (id, mut found) =
+                found.map_or_else(Default::default, |found| (found.id, found.found));
+            missing.create(ring, id.is_none(), &mut found, opening)?;
             let recovery = RingRecovery::new(config, ring, &*storage, opening);
-            let recovered = recovery.run(&mut log.state)?;
+            let ring = recovery.run(id, &found, &mut log.state);
+            recovered.push(ring.map_err(|error| error.with_number(number))?);
+            if let Some((topic, number)) = log.state.stray_unexpected() {
+                return Err(OpenError::Rings(format!(
+                    "ring-{} is not there, and topic {topic:?} is in it: put its folder back",
+                    number.0
+                )));
+            }
+        }
+        recovered.sort_by_key(|recovered| recovered.ring.index);
+        let mut gaps = Vec::new();
+        for recovered in recovered {
             log.damage.add(&recovered.damage);
             log.rings.push(recovered.ring);
             log.indexes.push(recovered.index);
@@ -165,6 +191,11 @@ impl Log {
             log.begin(place, &gaps, opening);
             let carry = Carry::new(config.compaction_keys_max, Arc::clone(&log.decompressor));
             log.rings[place].carry_set(carry);
+        }
+        if !log.is_failing(shared) {
+            let retiring =
+                on_flash.iter_mut().filter(|ring| numbers.retiring.contains(&ring.number));
+            retiring.for_each(|ring| rings::retire(&*below, ring));
         }
         Ok(log)
     }
@@ -186,22 +217,77 @@ impl Damage {
     }
 }
 
-fn create_files(
-    config: &LogConfig,
-    storage: &dyn Storage,
-    ring: RingIndex,
-    opening: &mut Opening<'_>,
-) -> Result<(), OpenError> {
-    let ring_config = &config.rings[usize::from(ring.0)];
-    let bytes = ring_config.segment_bytes;
-    let existing = storage.files(ring)?;
-    for file in 0..ring_config.segments + ring_config.spares {
-        if !existing.iter().any(|(other, _)| other.0 == file) {
-            let file = FileRef { ring, file: FileIndex(file) };
-            storage.create(file, bytes, &mut |filled| (opening.progress)(file, filled, bytes))?;
+/// The rings on flash that something was stored in, by number, with their names; empty: it bears none.
+pub fn names(storage: &dyn Storage) -> Result<Vec<(RingNumber, String)>, OpenError> {
+    let rings = rings::look(storage)?.into_iter().filter(|ring| ring.id.is_some());
+    Ok(rings.map(|ring| (ring.number, ring.name.as_str().to_string())).collect())
+}
+
+/// The files that the configuration wants and that are not there.
+struct Missing<'a> {
+    config: &'a LogConfig,
+    storage: &'a dyn Storage,
+    /// Bytes of them that are filled, of how many.
+    filled: u64,
+    total: u64,
+}
+
+impl<'a> Missing<'a> {
+    fn of(config: &'a LogConfig, storage: &'a dyn Storage) -> Result<Missing<'a>, OpenError> {
+        let mut total = 0;
+        for (ring, place) in config.rings.iter().zip(0..) {
+            let present = storage.files(RingIndex(place))?.len() as u64;
+            let files = u64::from(ring.segments + ring.spares);
+            total += files.saturating_sub(present) * ring.segment_bytes;
+        }
+        Ok(Missing { config, storage, filled: 0, total })
+    }
+
+    /// Makes a ring's. `unused`: nothing was ever stored in it, so files of another size, which an
+    /// earlier try left, are made anew.
+    fn create(
+        &mut self,
+        ring: RingIndex,
+        unused: bool,
+        found: &mut Vec<FoundFile>,
+        opening: &mut Opening<'_>,
+    ) -> Result<(), OpenError> {
+        let config = &self.config.rings[usize::from(ring.0)];
+        let bytes = config.segment_bytes;
+        let mut existing = self.storage.files(ring)?;
+        if unused {
+            for (file, _) in existing.extract_if(.., |(_, length)| *length != bytes) {
+                self.storage.remove(FileRef { ring, file })?;
+                found.retain(|found| found.file != file);
+            }
+        }
+        for file in (0..config.segments + config.spares).map(FileIndex) {
+            if existing.iter().any(|(other, _)| *other == file) {
+                continue;
+            }
+            let (before, total) = (self.filled, self.total.max(self.filled + bytes));
+            self.storage.create(FileRef { ring, file }, bytes, &mut |filled| {
+                (opening.progress)(before + filled, total);
+            })?;
+            self.filled += bytes;
+            found.push(FoundFile { file, head: Page::Blank, foot: Page::Blank });
+        }
+        found.sort_by_key(|found| found.file);
+        Ok(())
+    }
+}
+
+impl OpenError {
+    /// Files of a ring are named by its number.
+    fn with_number(self, number: RingNumber) -> OpenError {
+        match self {
+            OpenError::Unreadable(mut unreadable) => {
+                unreadable.file.ring = RingIndex(number.0);
+                OpenError::Unreadable(unreadable)
+            }
+            other => other,
         }
     }
-    Ok(())
 }
 
 /// A partition whose offsets below this one are not given again.
@@ -225,6 +311,7 @@ struct RingFiles<'a> {
 }
 
 impl<'a> RingFiles<'a> {
+    /// Its files, in ascending order.
     fn indexes(&self) -> Result<Vec<FileIndex>, OpenError> {
         Ok(self.storage.files(self.ring)?.into_iter().map(|(file, _)| file).collect())
     }
@@ -325,27 +412,33 @@ impl<'a> RingRecovery<'a> {
         }
     }
 
-    fn run(mut self, state: &mut State) -> Result<Recovered, OpenError> {
-        let (id, found) = anchors::read(&self.files)?;
+    fn run(
+        mut self,
+        id: Option<RingId>,
+        found: &[FoundFile],
+        state: &mut State,
+    ) -> Result<Recovered, OpenError> {
+        anchors::check_sizes(&self.files, found)?;
         let Some(id) = id else {
             self.found.free = found.iter().map(|found| found.file).collect();
             return Ok(self.recovered());
         };
         self.found.id = id;
-        let base = self.restore_newest(&found, state)?;
-        self.note_highest(&found);
-        let mut live = self.take_files(base.as_ref(), &found);
-        self.replay(base.as_ref(), &mut live, &found, state)?;
+        let base = self.restore_newest(found, state)?;
+        self.note_highest(found);
+        let mut live = self.take_files(base.as_ref(), found);
+        self.replay(base.as_ref(), &mut live, found, state)?;
         if let Some(evicted) = self.evicted {
             let gone = live.iter().filter(|segment| segment.seq <= evicted);
             self.found.free.extend(gone.map(|segment| segment.file));
             live.retain(|segment| segment.seq > evicted);
         }
-        self.index_closed(base.as_ref(), &live, &found, state);
+        self.index_closed(base.as_ref(), &live, found, state);
         self.index.carried_settle();
         self.found.live.extend(live);
         self.found.free.sort_unstable();
         self.check()?;
+        self.check_shrinks(base.as_ref())?;
         self.retire_surplus();
         Ok(self.recovered())
     }
@@ -363,6 +456,30 @@ impl<'a> RingRecovery<'a> {
             return Err(OpenError::Config { key: "data_dir", found });
         }
         Ok(())
+    }
+
+    /// Refuses a ring that is to have fewer segments than hold records, unless that is what is wanted.
+    fn check_shrinks(&self, base: Option<&Base>) -> Result<(), OpenError> {
+        let config = &self.shape.config;
+        let (wanted, live) = (usize::from(config.segments), self.found.live.len());
+        let files = self.found.free.len() + live;
+        let before = match base.map_or(0, |base| base.anchor.segments) {
+            // Before format 5 nothing but the files tells.
+            0 => files.saturating_sub(usize::from(config.spares)),
+            segments => usize::from(segments),
+        };
+        if config.shrink || live <= wanted || before <= wanted {
+            return Ok(());
+        }
+        Err(OpenError::Config {
+            key: "ring.segments",
+            found: format!(
+                "ring {} has {live} segments that hold records, and with segments = {wanted} the \
+                 oldest {} would be overwritten; `shrink = true` in its table allows it",
+                config.name,
+                live - wanted
+            ),
+        })
     }
 
     fn recovered(self) -> Recovered {

@@ -8,9 +8,11 @@ mod cleanup;
 mod follow;
 pub mod mirrors;
 pub mod missed;
+mod numbers;
 mod snapshot;
 
 pub use cleanup::Cleanup;
+pub use numbers::RingNumbers;
 
 use crate::bytes::{ByteArena, Span};
 use crate::config::{self, RingConfig};
@@ -18,10 +20,12 @@ use crate::limits;
 use crate::log::producers::Producers;
 use crate::log::record::MetaRecord;
 use crate::types::{
-    Boot, GroupSlot, Offset, PartitionHandle, PartitionSlot, RingIndex, Ticket, TopicId, TopicSlot,
+    Boot, GroupSlot, Offset, PartitionHandle, PartitionSlot, RingIndex, RingNumber, Ticket,
+    TopicId, TopicSlot,
 };
 use mirrors::Mirrors;
 use missed::Missed;
+use numbers::Stray;
 
 /// A topic's own settings: entries of {key number, value length, value}, see
 /// `broker::topic_config` for the keys.
@@ -140,8 +144,11 @@ pub struct State {
     partitions: Vec<Option<Partition>>,
     by_handle: Vec<(PartitionHandle, PartitionSlot)>,
     by_topic: Vec<(TopicSlot, u32, PartitionSlot)>,
+    numbers: RingNumbers,
     /// Topics whose creation was lost, and which a start found.
     found: Vec<TopicSlot>,
+    /// Topics whose ring is not there.
+    strays: Vec<Stray>,
     /// Partitions that are compacted since something was asked of [`State::compacted_take`].
     recompacted: Vec<PartitionSlot>,
     groups: Vec<Option<CommitGroup>>,
@@ -163,11 +170,11 @@ pub struct State {
 impl State {
     /// An empty state; allocates all that it will ever need.
     pub fn new(limits: StateLimits) -> State {
-        State::of(limits, &[])
+        State::of(limits, &[], RingNumbers::in_order(limits::RINGS_MAX))
     }
 
     /// The same, with room for what those report and miss whom these rings are held and watched for.
-    pub fn of(limits: StateLimits, rings: &[RingConfig]) -> State {
+    pub fn of(limits: StateLimits, rings: &[RingConfig], numbers: RingNumbers) -> State {
         State {
             limits,
             boot: Boot(0),
@@ -177,7 +184,9 @@ impl State {
             partitions: Vec::with_capacity(limits.partitions_max),
             by_handle: Vec::with_capacity(limits.partitions_max),
             by_topic: Vec::with_capacity(limits.partitions_max),
+            numbers,
             found: Vec::new(),
+            strays: Vec::new(),
             recompacted: Vec::with_capacity(limits.partitions_max),
             groups: Vec::with_capacity(limits.groups_max),
             offsets: Vec::with_capacity(limits.offsets_max),
@@ -359,13 +368,20 @@ impl State {
             MetaRecord::Boot { boot } => self.boot = self.boot.max(*boot),
             MetaRecord::HandleNext { handle } => self.handle_next = self.handle_next.max(*handle),
             MetaRecord::TopicCreate { id, name, ring, handle_first, partitions, configs } => {
-                let slot = self.topic_create(*id, name, RingIndex(*ring), configs)?;
-                self.partitions_add(slot, *handle_first, *partitions)?;
-            }
-            MetaRecord::TopicDelete { id } => self.topic_delete(*id, removed),
-            MetaRecord::PartitionsAdd { id, handle_first, partitions } => {
-                if let Some((slot, _)) = self.topic_with_id(*id) {
+                let (topic, number) = ((*id, *name), RingNumber(*ring));
+                if let Some(ring) = self.ring_numbered(topic, number, *handle_first, *partitions) {
+                    let slot = self.topic_create(*id, name, ring, configs)?;
                     self.partitions_add(slot, *handle_first, *partitions)?;
+                }
+            }
+            MetaRecord::TopicDelete { id } => {
+                self.strays_delete(*id);
+                self.topic_delete(*id, removed);
+            }
+            MetaRecord::PartitionsAdd { id, handle_first, partitions } => {
+                match self.topic_with_id(*id) {
+                    Some((slot, _)) => self.partitions_add(slot, *handle_first, *partitions)?,
+                    None => self.stray_grows(*id, *handle_first, *partitions),
                 }
             }
             MetaRecord::TopicConfigs { id, configs } => {

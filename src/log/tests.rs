@@ -30,6 +30,7 @@ fn config(segments: u16) -> LogConfig {
     ring.segment_bytes = 256 * 1024;
     LogConfig {
         rings: vec![ring],
+        retired: Vec::new(),
         state,
         groups_bytes: [64 * 1024; 2],
         commit_alignment: 4096,
@@ -57,7 +58,7 @@ fn open_with(
     let mut opening = Opening {
         now: now(0),
         entropy: &mut entropy,
-        progress: &mut |_, _, _| {},
+        progress: &mut |_, _| {},
         unreadable_is_damaged,
     };
     let storage: Arc<dyn Storage> = Arc::<SimStorage>::clone(disk);

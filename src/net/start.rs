@@ -22,8 +22,9 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, RingConfig};
 use crate::log::recovery::{Damage, OpenError, Opening};
+use crate::log::state::Topic;
 use crate::log::{Log, LogConfig};
-use crate::storage::{FileStorage, Storage};
+use crate::storage::FileStorage;
 use crate::types::RingIndex;
 
 /// Why a server did not start.
@@ -66,6 +67,7 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
         exit_if_asked(&mut signals);
     });
     let log = log.map_err(StartError::Open)?;
+    log_elsewhere(&config, &log);
     let damage = log.damage();
     log_damage(&damage);
     let boot = log.state().boot.0;
@@ -84,6 +86,28 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
     log::info!("{}", if sealed { "stopped" } else { "stopped without a seal" });
     Ok(sealed)
 }
+
+/// Says which topics are not in the ring that would take them now.
+fn log_elsewhere(config: &Config, log: &Log) {
+    let elsewhere = |topic: &Topic| topic.ring != config.ring_of(&topic.name);
+    let name_of = |ring: RingIndex| config.rings[usize::from(ring.0)].name.as_str();
+    let topics = log.state().topics().map(|(_, topic)| topic).filter(|topic| elsewhere(topic));
+    let count = topics.clone().count();
+    for topic in topics.take(ELSEWHERE_NAMED) {
+        log::warn!(
+            "topic {} stays in ring {}, where it was created: ring {} takes only new topics of this name",
+            topic.name,
+            name_of(topic.ring),
+            name_of(config.ring_of(&topic.name))
+        );
+    }
+    if count > ELSEWHERE_NAMED {
+        log::warn!("so do {} more topics", count - ELSEWHERE_NAMED);
+    }
+}
+
+/// As many topics are named before the others are counted.
+const ELSEWHERE_NAMED: usize = 5;
 
 /// Ends the program at a signal while files are made, which may take minutes: there is nothing to
 /// seal yet, and the next start goes on with the file that is cut short here.
@@ -145,14 +169,7 @@ fn open_once(
     waits: &mut dyn FnMut(Waiting),
     unreadable_is_damaged: bool,
 ) -> Result<Log, OpenError> {
-    let storage = FileStorage::open(&config.data_dir, config.rings.len())?;
-    let mut total = 0;
-    for (ring, index) in config.rings.iter().zip(0..) {
-        let present = storage.files(RingIndex(index))?.len() as u64;
-        let files = u64::from(ring.segments + ring.spares);
-        total += files.saturating_sub(present) * ring.segment_bytes;
-    }
-    let mut before = 0;
+    let storage = FileStorage::open(&config.data_dir)?;
     let mut opening = Opening {
         now: clock.now(),
         entropy: &mut |buf| {
@@ -160,10 +177,7 @@ fn open_once(
             let got = rustix::rand::getrandom(&mut *buf, flags);
             assert_eq!(got, Ok(buf.len()), "the kernel has no random bytes");
         },
-        progress: &mut |_, bytes, of| {
-            waits(Waiting::Filled(before + bytes, total));
-            before += if bytes >= of { of } else { 0 };
-        },
+        progress: &mut |bytes, of| waits(Waiting::Filled(bytes, of)),
         unreadable_is_damaged,
     };
     Log::open(&LogConfig::of(config), Arc::new(storage), &mut opening)

@@ -71,10 +71,10 @@ impl Unpacked {
         let mut opening = Opening {
             now: now(),
             entropy: &mut |bytes| bytes.fill(7),
-            progress: &mut |_, _, _| {},
+            progress: &mut |_, _| {},
             unreadable_is_damaged: true,
         };
-        let storage = Arc::new(FileStorage::open(&self.0, 1).unwrap());
+        let storage = Arc::new(FileStorage::open(&self.0).unwrap());
         Log::open(&LogConfig::of(&config), storage, &mut opening)
     }
 

@@ -72,12 +72,8 @@ impl Host {
                 seed
             });
         };
-        let mut opening = Opening {
-            now,
-            entropy: &mut entropy,
-            progress: &mut |_, _, _| {},
-            unreadable_is_damaged,
-        };
+        let mut opening =
+            Opening { now, entropy: &mut entropy, progress: &mut |_, _| {}, unreadable_is_damaged };
         let disk: Arc<dyn Storage> = Arc::clone(&storage) as _;
         let log = Log::open(&LogConfig::of(&config), disk, &mut opening)?;
         let broker = Broker::new(config, log);
@@ -121,7 +117,7 @@ impl Host {
         let rings = self.broker.log.rings_len();
         for ring in (0..rings as u8).map(RingIndex) {
             if let Some(mut job) = self.broker.log.next_io(ring, self.now) {
-                let result = job.run(&*self.storage);
+                let result = job.run(&**self.broker.log.storage());
                 self.broker.log.io_done(ring, job, result, self.now);
                 return true;
             }
@@ -203,8 +199,8 @@ impl Host {
             match self.broker.job_step(ConnId(0), &mut buf, outcome.take(), self.now) {
                 JobNext::Read { file, at, from, to } => {
                     let window = &mut buf[from..to];
-                    outcome = Some(match self.storage.read_cached(file, at, window) {
-                        Ok(false) => self.storage.read(file, at, window),
+                    outcome = Some(match self.broker.log.storage().read_cached(file, at, window) {
+                        Ok(false) => self.broker.log.storage().read(file, at, window),
                         cached => cached.map(|_| ()),
                     });
                 }

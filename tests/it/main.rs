@@ -16,6 +16,7 @@ mod process;
 mod produce;
 mod reads;
 mod requests;
+mod rings;
 mod roll;
 mod tidy;
 mod topic_ids;

@@ -23,7 +23,7 @@ fn string(text: &str) -> StrBytes {
 }
 
 /// A commit for partitions of topic `t`: index, offset, metadata.
-fn commit(group: &str, partitions: &[(i32, i64, &str)]) -> OffsetCommitRequest {
+pub fn commit(group: &str, partitions: &[(i32, i64, &str)]) -> OffsetCommitRequest {
     let mut topic = OffsetCommitRequestTopic::default();
     topic.name = topic_name("t");
     for (index, offset, metadata) in partitions {
@@ -40,13 +40,13 @@ fn commit(group: &str, partitions: &[(i32, i64, &str)]) -> OffsetCommitRequest {
     request
 }
 
-fn codes(host: &mut Host, version: i16, request: &OffsetCommitRequest) -> Vec<i16> {
+pub fn codes(host: &mut Host, version: i16, request: &OffsetCommitRequest) -> Vec<i16> {
     let answer: OffsetCommitResponse = host.ask(ApiKey::OffsetCommit, version, request);
     answer.topics[0].partitions.iter().map(|p| p.error_code).collect()
 }
 
 /// Everything that a group committed: topic, index, offset, metadata.
-fn committed(host: &mut Host, group: &str) -> Vec<(String, i32, i64, String)> {
+pub fn committed(host: &mut Host, group: &str) -> Vec<(String, i32, i64, String)> {
     let mut request = OffsetFetchRequest::default();
     request.group_id = GroupId(string(group));
     request.topics = None;

@@ -123,7 +123,7 @@ impl World {
         let mut opening = Opening {
             now,
             entropy: &mut |buf| buf.fill(7),
-            progress: &mut |_, _, _| {},
+            progress: &mut |_, _| {},
             unreadable_is_damaged: true,
         };
         let log = Log::open(&LogConfig::of(&config), storage, &mut opening).unwrap();

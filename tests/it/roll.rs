@@ -55,6 +55,7 @@ fn a_ring_that_was_made_smaller_leaves_its_surplus_files_to_the_next_start() {
     let open = |segments| {
         let mut config = config_small(segments, 1 << 20);
         config.rings[0].spares = 1;
+        config.rings[0].shrink = true;
         Host::open(Arc::clone(&storage), config, now).unwrap()
     };
     let files = || storage.files(RingIndex(0)).unwrap().len();

@@ -232,7 +232,9 @@ impl Long {
     /// if anything is. Afterwards the outcomes stay as they are.
     pub fn settle(&self, broker: &Broker, list: &mut [u8]) -> Option<Until> {
         let mut pending = None;
-        let reports = self.until.map(|until| Until::synced(REPORTS_RING, until.tickets[0]));
+        let shared = broker.log.shared();
+        let ticket_in = |until: Until| until.tickets[usize::from(shared.0)];
+        let reports = self.until.map(|until| Until::synced(shared, ticket_in(until)));
         Outcomes::begun(list, self.used).update(|outcome| {
             let Ok(placed) = outcome.done else {
                 return outcome;
@@ -520,5 +522,3 @@ enum Token {
     /// There is no room to note it.
     Wider,
 }
-
-const REPORTS_RING: RingIndex = crate::broker::topics::SHARED_RING;

@@ -94,9 +94,9 @@ impl Stage {
             }
         }
         if room.meta_bytes > 0 {
-            match broker.log.room_meta(topics::SHARED_RING, room.meta_bytes) {
+            match broker.log.room_meta(broker.log.shared(), room.meta_bytes) {
                 Err(StageError::Full(ticket)) => {
-                    return Err(Step::Again(Until::written(topics::SHARED_RING, ticket)));
+                    return Err(Step::Again(Until::written(broker.log.shared(), ticket)));
                 }
                 // What cannot be stored is sent again, and its reports with it.
                 Err(_) => self.reports_closed = Some(Refusal::Storage),
@@ -243,7 +243,7 @@ impl Stage {
         let topic = broker.log.state().topic(rules.slot).map(|topic| topic.name.clone());
         let ticket = topic.and_then(|topic| broker.mirror_reports(&topic, batches, self.now));
         if let Some(ticket) = ticket {
-            self.until.add(topics::SHARED_RING, ticket);
+            self.until.add(broker.log.shared(), ticket);
             self.until.written = false;
         }
         ticket.is_some()

@@ -120,7 +120,7 @@ fn a_commit_that_takes_back_one_in_the_disks_hands_is_written() {
         OffsetCommitRequest::default().with_group_id(group()).with_topics(vec![topic])
     };
     use crate::api::Step;
-    let ring = crate::broker::topics::SHARED_RING;
+    let ring = world.bench.broker.log.shared();
     assert!(matches!(world.bench.step(7, &request(2)), Step::ReplyAfter { .. }));
     world.bench.now.mono = world.bench.now.mono.plus_ms(100);
     let mut job = world.bench.broker.log.next_io(ring, world.bench.now).unwrap();

@@ -54,7 +54,6 @@ pub(super) fn read(files: &RingFiles<'_>) -> Result<(Option<RingId>, Vec<FoundFi
             }
         }
     }
-    check_sizes(files, &found)?;
     Ok((id, found))
 }
 
@@ -147,7 +146,8 @@ fn ring_by_groups(files: &RingFiles<'_>, found: &[FoundFile]) -> Result<Option<R
     Ok(ids.iter().max_by_key(|id| count(id)).copied())
 }
 
-fn check_sizes(files: &RingFiles<'_>, found: &[FoundFile]) -> Result<(), OpenError> {
+/// Refuses segments of other sizes than the configuration's.
+pub(super) fn check_sizes(files: &RingFiles<'_>, found: &[FoundFile]) -> Result<(), OpenError> {
     let sizes = found.iter().flat_map(FoundFile::anchors).map(|anchor| anchor.segment_bytes);
     match sizes.into_iter().find(|bytes| *bytes != files.segment_bytes) {
         Some(other) => Err(OpenError::Config {

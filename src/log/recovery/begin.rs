@@ -21,8 +21,11 @@ impl Log {
             (opening.entropy)(&mut ring.id);
         }
         self.begin_with(place, &MetaRecord::Boot { boot }, now);
-        if self.rings[place].index == RingIndex(0) {
+        if self.rings[place].index == self.shared() {
             self.begin_with_found(place, now);
+            for id in self.state.strays_take() {
+                self.begin_with(place, &MetaRecord::TopicDelete { id }, now);
+            }
         }
         for (handle, next) in gaps.iter().copied() {
             let slot = self.state.partition_with_handle(handle);
@@ -52,7 +55,7 @@ impl Log {
             let create = MetaRecord::TopicCreate {
                 id: topic.id,
                 name: &topic.name,
-                ring: topic.ring.0,
+                ring: self.number_of(topic.ring).0,
                 handle_first,
                 partitions: 1,
                 configs: &[],

@@ -4,7 +4,7 @@ use super::{Mode, Out, Ring, Segment, Why};
 use crate::clock::Now;
 use crate::limits::PAGE_BYTES;
 use crate::log::anchor;
-use crate::log::format::{AnchorKind, FLAG_SEAL, GroupHeader, ListEntry};
+use crate::log::format::{AnchorKind, FLAG_SEAL, GroupHeader, ListEntry, RingName};
 use crate::log::index::Index;
 use crate::log::record::MetaRecord;
 use crate::log::staging::Staging;
@@ -262,6 +262,8 @@ impl Ring {
             file: segment.file,
             alignment: self.alignment as u32,
             segment_bytes: self.config.segment_bytes,
+            name: RingName::of(&self.config.name),
+            segments: self.config.segments,
             groups_at: segment.groups_at,
             end: segment.end,
             group_next: self.group_next,

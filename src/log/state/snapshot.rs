@@ -11,14 +11,14 @@ impl State {
         let tables = self.partitions_len() * PARTITION_BYTES_MAX
             + self.limits.producers_max * PRODUCER_BYTES_MAX;
         let own = BOOT_BYTES_MAX + tables + self.missed.snapshot_bytes_bound(ring);
-        if ring != RingIndex(0) {
+        if ring != self.numbers.shared() {
             return own;
         }
         let mirrored = self.mirrors.snapshot_bytes_bound(self.partitions_len());
         own + self.shared_bytes + mirrored
     }
 
-    /// The bytes of a snapshot's part that only the first ring holds.
+    /// The bytes of a snapshot's part that only the shared ring holds.
     pub(super) fn shared_bytes_count(&self) -> usize {
         let topics = self.topics().map(|(_, t)| TOPIC_BYTES_MAX + t.name.len() + t.configs.len());
         // The first commit of a group has its name, those behind it have not.
@@ -30,7 +30,7 @@ impl State {
         topics.sum::<usize>() + groups.sum::<usize>() + offsets + steps
     }
 
-    /// Writes the state as the records that lead to it: all of it for the first ring, and the
+    /// Writes the state as the records that lead to it: all of it for the shared ring, and the
     /// partitions and producers of `ring`. False when `put` said that there is no room.
     pub fn snapshot(
         &self,
@@ -39,7 +39,8 @@ impl State {
         put: &mut dyn FnMut(&MetaRecord<'_>) -> bool,
     ) -> bool {
         let mut ok = put(&MetaRecord::Boot { boot: self.boot });
-        if ring == RingIndex(0) {
+        let is_shared = ring == self.numbers.shared();
+        if is_shared {
             ok = ok && put(&MetaRecord::HandleNext { handle: self.handle_next });
             for (slot, topic) in self.topics() {
                 ok = ok && self.snapshot_topic(slot, topic, put);
@@ -62,7 +63,7 @@ impl State {
             }
         });
         ok = ok && self.missed.snapshot(ring, put);
-        if ring == RingIndex(0) {
+        if is_shared {
             for entry in &self.offsets {
                 let group = self.groups.get(usize::from(entry.group.0)).and_then(Option::as_ref);
                 ok = ok
@@ -106,7 +107,7 @@ impl State {
                 put(&MetaRecord::TopicCreate {
                     id: topic.id,
                     name: &topic.name,
-                    ring: topic.ring.0,
+                    ring: self.numbers.of(topic.ring).0,
                     handle_first,
                     partitions,
                     configs: &topic.configs,

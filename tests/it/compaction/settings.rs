@@ -174,6 +174,7 @@ fn a_ring_that_shrinks_keeps_every_key_and_is_rid_of_its_last_files() {
     let with = |segments| {
         let mut config = config();
         config.rings[0].segments = segments;
+        config.rings[0].shrink = true;
         config
     };
     let mut host = Host::new(with(8));

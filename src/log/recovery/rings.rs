@@ -1,0 +1,133 @@
+//! Before anything else, which ring of the configuration is which on flash.
+//!
+//! A ring bears its name in its heads and feet, so the configuration may have it anywhere. What fits
+//! nowhere is refused: a ring that is taken for another one is overwritten by it.
+
+use super::anchors::{self, FoundFile};
+use super::{OpenError, RingFiles};
+use crate::limits::{PAGE_BYTES, RING_NUMBERS_MAX};
+use crate::log::LogConfig;
+use crate::log::format::{RingId, RingName};
+use crate::log::state::RingNumbers;
+use crate::storage::Storage;
+use crate::types::{FileRef, RingIndex, RingNumber};
+
+/// A folder with segment files.
+pub(super) struct OnFlash {
+    pub(super) number: RingNumber,
+    /// None: nothing was ever stored there.
+    pub(super) id: Option<RingId>,
+    /// Empty, if no anchor bears one.
+    pub(super) name: RingName,
+    pub(super) found: Vec<FoundFile>,
+}
+
+/// Looks at the anchors of all rings on flash.
+pub(super) fn look(storage: &dyn Storage) -> Result<Vec<OnFlash>, OpenError> {
+    let mut rings = Vec::new();
+    for number in 0..RING_NUMBERS_MAX {
+        let ring = RingIndex(number);
+        let longest = storage.files(ring)?.into_iter().map(|(_, bytes)| bytes).max();
+        let Some(longest) = longest else { continue };
+        // One that is shorter was cut.
+        let segment_bytes = longest.max(PAGE_BYTES as u64);
+        let (id, found) = anchors::read(&RingFiles { storage, ring, segment_bytes })?;
+        let anchors = found.iter().flat_map(FoundFile::anchors);
+        let named = anchors.filter(|anchor| anchor.name != RingName::default());
+        let newest = named.max_by_key(|anchor| anchor.seq);
+        let name = newest.map_or_else(RingName::default, |anchor| anchor.name);
+        rings.push(OnFlash { number: RingNumber(number), id, name, found });
+    }
+    Ok(rings)
+}
+
+/// Finds the number of each ring of the configuration, and of those that it drops.
+pub(super) fn number(config: &LogConfig, rings: &[OnFlash]) -> Result<RingNumbers, OpenError> {
+    let made: Vec<&OnFlash> = rings.iter().filter(|ring| ring.id.is_some()).collect();
+    let mut numbers: Vec<Option<RingNumber>> = vec![None; config.rings.len()];
+    let mut retiring = RingNumbers::default().retiring;
+    let mut unnamed = Vec::new();
+    let mut others = Vec::new();
+    for ring in &made {
+        let name = ring.name.as_str();
+        let place = config.rings.iter().position(|configured| configured.name == name);
+        if name.is_empty() {
+            unnamed.push(ring.number);
+        } else if let Some(place) = place {
+            if let Some(twin) = numbers[place].replace(ring.number) {
+                return Err(OpenError::Rings(format!(
+                    "ring-{} and ring-{} both hold ring {name:?}: move away the one that is a copy",
+                    twin.0, ring.number.0
+                )));
+            }
+        } else if config.retired.iter().any(|retired| retired == name) {
+            let _ = retiring.push(ring.number);
+        } else {
+            others.push(format!("{name:?} (in ring-{})", ring.number.0));
+        }
+    }
+    if !others.is_empty() {
+        return Err(OpenError::Rings(format!(
+            "no [[ring]] is called {}: give each its table back, or one with `retire = true`, which \
+             drops its topics with all their records",
+            others.join(" or ")
+        )));
+    }
+    if retiring.contains(&SHARED) {
+        return Err(OpenError::Rings(
+            "retire: ring-0 holds what all rings share, and cannot be dropped".to_string(),
+        ));
+    }
+    number_unnamed(&mut numbers, &unnamed, config)?;
+    let taken: Vec<RingNumber> = made.iter().map(|ring| ring.number).collect();
+    let mut free = (0..RING_NUMBERS_MAX).map(RingNumber).filter(|number| !taken.contains(number));
+    let mut all = RingNumbers { retiring, ..RingNumbers::default() };
+    for number in numbers {
+        let number = number.or_else(|| free.next());
+        let _ = all.live.push(number.expect("there are more numbers than rings"));
+    }
+    if !all.live.contains(&SHARED) {
+        return Err(OpenError::Rings(
+            "ring-0, which holds what all rings share, is not there: put its folder back".into(),
+        ));
+    }
+    Ok(all)
+}
+
+/// Rings from before they bore names are what they were then: in the order of the configuration.
+fn number_unnamed(
+    numbers: &mut [Option<RingNumber>],
+    unnamed: &[RingNumber],
+    config: &LogConfig,
+) -> Result<(), OpenError> {
+    let left = numbers.iter().filter(|number| number.is_none()).count();
+    if !unnamed.is_empty() && left != unnamed.len() {
+        let folders = unnamed.iter().map(|number| format!("ring-{}", number.0));
+        let folders = folders.collect::<Vec<_>>().join(", ");
+        let names = config.rings.iter().zip(&*numbers).filter(|(_, number)| number.is_none());
+        let names = names.map(|(ring, _)| format!("{:?}", ring.name)).collect::<Vec<_>>();
+        return Err(OpenError::Rings(format!(
+            "{folders} bear no name yet, and could be any of {}: keep the [[ring]] tables that they \
+             were made with until each has begun its next segment, which names it",
+            names.join(", ")
+        )));
+    }
+    let places = numbers.iter_mut().filter(|number| number.is_none());
+    places.zip(unnamed).for_each(|(place, number)| *place = Some(*number));
+    Ok(())
+}
+
+/// Drops the files of a ring whose topics are deleted on flash. Those that bear its name go last, so
+/// that a start that is cut short is gone on with by the next one.
+pub(super) fn retire(storage: &dyn Storage, ring: &mut OnFlash) {
+    let number = RingIndex(ring.number.0);
+    ring.found.sort_by_key(|found| found.anchors().any(|anchor| anchor.name == ring.name));
+    let mut files = ring.found.iter().map(|found| FileRef { ring: number, file: found.file });
+    match files.try_for_each(|file| storage.remove(file)) {
+        Ok(()) => log::warn!("ring {}, with its topics, is gone", ring.name.as_str()),
+        Err(error) => log::error!("ring {} cannot be removed: {error}", ring.name.as_str()),
+    }
+}
+
+/// The one that holds topics, groups and committed offsets.
+const SHARED: RingNumber = RingNumber(0);

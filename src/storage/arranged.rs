@@ -1,0 +1,73 @@
+//! Rings by their place in the configuration, over rings by their number on flash.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use super::Storage;
+use crate::error::DiskError;
+use crate::limits::RINGS_MAX;
+use crate::types::{FileIndex, FileRef, RingIndex, RingNumber};
+
+/// A storage whose rings have other names: the first is the one with the first number, and so on.
+pub struct Arranged {
+    below: Arc<dyn Storage>,
+    numbers: heapless::Vec<RingNumber, RINGS_MAX>,
+}
+
+impl Arranged {
+    /// Puts the rings in this order, where they are not.
+    pub fn over(below: Arc<dyn Storage>, numbers: &[RingNumber]) -> Arc<dyn Storage> {
+        if numbers.iter().zip(0..).all(|(number, place)| number.0 == place) {
+            return below;
+        }
+        let numbers = numbers.iter().copied().collect();
+        Arc::new(Arranged { below, numbers })
+    }
+
+    fn ring(&self, ring: RingIndex) -> RingIndex {
+        RingIndex(self.numbers[usize::from(ring.0)].0)
+    }
+
+    fn file(&self, file: FileRef) -> FileRef {
+        FileRef { ring: self.ring(file.ring), ..file }
+    }
+}
+
+impl Storage for Arranged {
+    fn files(&self, ring: RingIndex) -> Result<Vec<(FileIndex, u64)>, DiskError> {
+        self.below.files(self.ring(ring))
+    }
+
+    fn create(
+        &self,
+        file: FileRef,
+        bytes: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), DiskError> {
+        self.below.create(self.file(file), bytes, progress)
+    }
+
+    fn remove(&self, file: FileRef) -> Result<(), DiskError> {
+        self.below.remove(self.file(file))
+    }
+
+    fn read(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
+        self.below.read(self.file(file), at, buf)
+    }
+
+    fn read_cached(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<bool, DiskError> {
+        self.below.read_cached(self.file(file), at, buf)
+    }
+
+    fn read_medium(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
+        self.below.read_medium(self.file(file), at, buf)
+    }
+
+    fn write(&self, file: FileRef, at: u64, parts: &[IoSlice<'_>]) -> Result<(), DiskError> {
+        self.below.write(self.file(file), at, parts)
+    }
+
+    fn sync(&self, file: FileRef) -> Result<(), DiskError> {
+        self.below.sync(self.file(file))
+    }
+}
