@@ -133,7 +133,7 @@ impl Broker {
         let reads = reads::Reads::new(&config);
         let groups = Groups::new(&config);
         let cluster_id = match config.cluster_id.as_str() {
-            "" => id_text(cluster_id_of(log.ring_id(log.shared()))),
+            "" => id_text(log.state().cluster_id),
             own => own.try_into().expect("the configuration bounds it"),
         };
         let unpacker = Unpacker::new(Arc::clone(log.decompressor()));
@@ -239,20 +239,6 @@ impl Broker {
     }
 }
 
-/// A cluster's id that stays and tells nobody the ring's, which only what the broker itself wrote may
-/// bear: FNV-1a, 64 bits of it, spread over both halves.
-fn cluster_id_of(ring_id: [u8; 16]) -> [u8; 16] {
-    let hash = |bytes: &[u8]| {
-        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-        bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, step)
-    };
-    let first = hash(&ring_id).to_be_bytes();
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&first);
-    id[8..].copy_from_slice(&hash(&first).to_be_bytes());
-    id
-}
-
 /// 16 bytes as Kafka writes them: base64 of letters, digits, - and _, without padding.
 fn id_text(id: [u8; 16]) -> heapless::String<64> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -271,9 +257,6 @@ mod tests {
 
     #[test]
     fn ids_are_written_as_kafka_does() {
-        let rings = [[1; 16], [2; 16]].map(cluster_id_of);
-        assert!(rings[0] != rings[1] && rings.iter().all(|id| id[..8] != [1; 8]));
-        assert_eq!(cluster_id_of(*b"0123456789abcdef"), cluster_id_of(*b"0123456789abcdef"));
         assert_eq!(id_text([0; 16]), "AAAAAAAAAAAAAAAAAAAAAA");
         assert_eq!(id_text([0xff; 16]), "_____________________w");
         assert_eq!(id_text(*b"0123456789abcdef"), "MDEyMzQ1Njc4OWFiY2RlZg");

@@ -1,8 +1,11 @@
 //! Every bound, once: what it bounds, what it costs, what a client sees beyond it.
 
-/// Rings in one broker. Costs two staging buffers and an index each. Beyond: the configuration is
-/// refused.
-pub const RINGS_MAX: usize = 4;
+/// Rings in one broker that hold records. Costs two staging buffers and an index each. Beyond: the
+/// configuration is refused.
+pub const DATA_RINGS_MAX: usize = 4;
+
+/// Those, and the one for what they share.
+pub const RINGS_MAX: usize = DATA_RINGS_MAX + 1;
 
 /// Folders `ring-N` of a data directory: a ring keeps its number, and one that is dropped leaves a gap.
 /// Costs nothing. Beyond: they are not looked at.
@@ -72,9 +75,12 @@ pub const PRODUCER_BATCHES_MAX: usize = 5;
 /// epoch's end is answered as the oldest remembered epoch's start.
 pub const EPOCHS_PER_PARTITION_MAX: usize = 4;
 
-/// Partition runs (batches, before they are joined) in one commit group. Costs 88 bytes each, twice
-/// per ring. Beyond: the group is closed, and the next request waits for its sync.
+/// Partition runs (batches, before they are joined) in the larger commit group of a ring. Costs 88
+/// bytes each. Beyond: the group is closed, and the next request waits for its sync.
 pub const RUNS_PER_GROUP_MAX: usize = 2048;
+
+/// The same in the smaller one, which is waited for in the same way.
+pub const RUNS_PER_SMALL_GROUP_MAX: usize = 1024;
 
 /// The page of flash: groups start on it (unless `commit_alignment` says 512), and segment anchors
 /// take one each.
@@ -185,10 +191,18 @@ pub const TOPICS_MAX: usize = 4096;
 /// with each other. Beyond: POLICY_VIOLATION (44) for each.
 pub const ADMIN_ITEMS_MAX: usize = 1024;
 
-/// Bytes of metadata records in one commit group. Costs as much twice per ring. Beyond: the group is
+/// Bytes of records in one commit group of the metadata ring. Costs as much twice. Beyond: the group is
 /// closed, and the next request waits for its sync; a single request's records beyond it are refused
 /// with POLICY_VIOLATION (44).
 pub const GROUP_META_BYTES_MAX: usize = 32 * 1024;
+
+/// The same in a ring of records: deletions of them, and what a start finds missing. Costs as much twice
+/// per ring.
+pub const DATA_GROUP_META_BYTES_MAX: usize = 16 * 1024;
+
+/// Segments of the metadata ring: each begins with all that is in it, so a lap loses nothing. Costs as
+/// many files, and one more.
+pub const METADATA_SEGMENTS: u16 = 3;
 
 /// Bytes of the one window that every answer is encoded in. Costs as much. Beyond: an answer is
 /// encoded again for each further window, which only requests that change nothing may need.

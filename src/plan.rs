@@ -7,8 +7,8 @@ use std::fmt;
 
 use crate::broker::reads::Reads;
 use crate::codec::compression::Decompressor;
+use crate::config::Config;
 use crate::config::value::{Bytes, Refusal};
-use crate::config::{Config, RingConfig};
 use crate::group::Groups;
 use crate::limits;
 use crate::log::LogConfig;
@@ -17,6 +17,7 @@ use crate::log::index::Index;
 use crate::log::staging::Staging;
 use crate::log::state::{self, mirrors::Mirrors, missed::Missed};
 use crate::metrics::PoolKind;
+use crate::types::RingIndex;
 
 /// What a configuration takes.
 #[derive(Debug, Clone)]
@@ -45,14 +46,15 @@ impl Plan {
             item("program and its static data", 1, limits::PROGRAM_BYTES),
             item("stacks of threads", limits::THREADS, limits::STACK_BYTES),
         ];
-        for ring in &config.rings {
-            plan_ring(&mut memory, config, ring);
+        let log = LogConfig::of(config);
+        for ring in (0..log.rings.len()).map(|place| RingIndex(place as u8)) {
+            plan_ring(&mut memory, &log, ring);
         }
         plan_tables(&mut memory, config);
         plan_connections(&mut memory, config);
         let subtotal: u64 = memory.iter().map(Item::bytes).sum();
         memory.push(item("the allocator's own", 1, (subtotal / 64) as usize));
-        let flash = config.rings.iter().map(|ring| Item {
+        let flash = log.rings.iter().map(|ring| Item {
             name: format!(
                 "ring {}: {} segments and {} spares",
                 ring.name, ring.segments, ring.spares
@@ -100,9 +102,10 @@ impl Plan {
 
 /// A segment holds its head, its foot, and then at least two groups of any size.
 fn check_segments(config: &Config) -> Result<(), Refusal> {
-    let group = Staging::memory_bytes(config.commit_group_max_bytes);
-    for ring in &config.rings {
-        let least = 2 * (LogConfig::of(config).anchor_bytes_max(ring) + group) as u64;
+    let log = LogConfig::of(config);
+    let group = Staging::memory_bytes(log.groups_of(RingIndex(0))[0]);
+    for (ring, place) in config.rings.iter().zip(0..) {
+        let least = 2 * (log.anchor_bytes_max(RingIndex(place)) + group) as u64;
         if least > ring.segment_bytes {
             return Err(Refusal::new(format!(
                 "ring.{}.segment_bytes = {} is not allowed: with these tables and messages it \
@@ -127,18 +130,18 @@ fn item(name: &str, count: usize, bytes_each: usize) -> Item {
     Item { name: name.to_string(), count: count as u64, bytes_each: bytes_each as u64 }
 }
 
-fn plan_ring(memory: &mut Vec<Item>, config: &Config, ring: &RingConfig) {
-    let files = usize::from(ring.segments + ring.spares);
-    let of = |what: &str| format!("ring {}: {what}", ring.name);
-    let [large, small] = config.commit_groups().map(Staging::memory_bytes);
+fn plan_ring(memory: &mut Vec<Item>, log: &LogConfig, ring: RingIndex) {
+    let config = &log.rings[usize::from(ring.0)];
+    let files = usize::from(config.segments + config.spares);
+    let of = |what: &str| format!("ring {}: {what}", config.name);
+    let [large, small] = log.groups_of(ring).map(Staging::memory_bytes);
     memory.push(item(&of("commit group"), 1, large));
     memory.push(item(&of("smaller commit group"), 1, small));
-    let anchor = LogConfig::of(config).anchor_bytes_max(ring);
-    memory.push(item(&of("heads and feet of segments"), 1, anchor));
-    let keys = config.compaction_keys_max;
-    let index = Index::memory_bytes(files, ring.segment_bytes, config.partitions_max, keys);
+    memory.push(item(&of("heads and feet of segments"), 1, log.anchor_bytes_max(ring)));
+    let (partitions_max, keys_max) = log.tables_of(ring);
+    let index = Index::memory_bytes(files, config.segment_bytes, partitions_max, keys_max);
     memory.push(item(&of("index"), 1, index));
-    memory.push(item(&of("compaction"), 1, Carry::memory_bytes(keys)));
+    memory.push(item(&of("compaction"), 1, Carry::memory_bytes(keys_max)));
 }
 
 fn plan_tables(memory: &mut Vec<Item>, config: &Config) {
@@ -256,6 +259,6 @@ mod tests {
         let plan = Plan::of(&config);
         assert_eq!((config.message_max_bytes, config.memory_max), (128 << 10, 3 << 20));
         assert_eq!(plan.check(&config), Ok(()), "{plan}");
-        assert_eq!(plan.flash_bytes(), 40 << 20);
+        assert_eq!(plan.flash_bytes(), 56 << 20);
     }
 }

@@ -16,8 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use crate::error::DiskError;
-use crate::limits::RING_NUMBERS_MAX;
-use crate::types::{FileIndex, FileRef, RingIndex};
+use crate::types::{FileIndex, FileRef, RingIndex, RingNumber};
 
 pub use arranged::Arranged;
 
@@ -139,7 +138,7 @@ impl WriteJob {
     }
 }
 
-/// Segment files in a data directory: `ring-N/segment-NNNN`.
+/// Segment files in a data directory: `ring-N/segment-NNNN`, and `metadata/segment-NNNN`.
 pub struct FileStorage {
     directory: PathBuf,
     rings: Vec<RwLock<Vec<Option<Segment>>>>,
@@ -152,7 +151,7 @@ impl FileStorage {
     /// Opens the files of all rings that exist under `directory`.
     pub fn open(directory: &Path) -> Result<FileStorage, DiskError> {
         let mut storage = FileStorage { directory: directory.to_path_buf(), rings: Vec::new() };
-        for number in 0..RING_NUMBERS_MAX {
+        for number in 0..=RingNumber::METADATA.0 {
             let files = open_folder(&storage.folder(RingIndex(number)))?;
             storage.rings.push(RwLock::new(files));
         }
@@ -160,7 +159,10 @@ impl FileStorage {
     }
 
     fn folder(&self, ring: RingIndex) -> PathBuf {
-        self.directory.join(format!("ring-{}", ring.0))
+        self.directory.join(match RingNumber(ring.0) {
+            RingNumber::METADATA => "metadata".to_string(),
+            RingNumber(number) => format!("ring-{number}"),
+        })
     }
 
     fn path(&self, file: FileRef) -> PathBuf {

@@ -67,7 +67,7 @@ impl Boot {
     pub const MAX: Boot = Boot(i32::MAX as u32 - 1);
 }
 
-/// Which of the configured rings, in the configuration's order.
+/// Which of the rings: those of the configuration in its order, then the metadata ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RingIndex(pub u8);
 
@@ -75,6 +75,11 @@ pub struct RingIndex(pub u8);
 /// the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RingNumber(pub u8);
+
+impl RingNumber {
+    /// The ring that holds what is of no one partition: topics, groups and what they committed.
+    pub const METADATA: RingNumber = RingNumber(crate::limits::RING_NUMBERS_MAX);
+}
 
 /// Which of a ring's segment files; says nothing about age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -16,8 +16,6 @@ use crate::storage::WriteJob;
 use crate::types::{RingIndex, Settle};
 use std::sync::atomic::Ordering;
 
-const RING: RingIndex = RingIndex(0);
-
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_string())
 }
@@ -95,17 +93,18 @@ fn ask(bench: &mut Bench, round: i64) {
     }
 }
 
-/// Whether the ring has a job for the disk.
-fn next(bench: &mut Bench) -> Option<WriteJob> {
+/// A job for the disk, if a ring has one.
+fn next(bench: &mut Bench) -> Option<(RingIndex, WriteJob)> {
     bench.now.mono = bench.now.mono.plus_ms(60_000);
-    bench.broker.log.next_io(RING, bench.now)
+    let (log, now) = (&mut bench.broker.log, bench.now);
+    log.rings().find_map(|ring| Some((ring, log.next_io(ring, now)?)))
 }
 
 /// Hands a job back, done or failed.
-fn done(bench: &mut Bench, mut job: WriteJob, fails: bool) {
+fn done(bench: &mut Bench, (ring, mut job): (RingIndex, WriteJob), fails: bool) {
     bench.disk.fails.store(fails, Ordering::Relaxed);
-    let result = job.run(&*bench.disk);
-    bench.broker.log.io_done(RING, job, result, bench.now);
+    let result = job.run(&**bench.broker.log.storage());
+    bench.broker.log.io_done(ring, job, result, bench.now);
 }
 
 #[test]

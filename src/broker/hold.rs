@@ -51,12 +51,12 @@ impl Broker {
             return;
         }
         hold.told = Some(now.mono);
-        for holder in &self.config.rings[place].hold_for {
+        for holder in &self.log.ring_config(ring).hold_for {
             let lag = self.hold_lag(ring, holder);
             if lag.records > 0 {
                 log::warn!(
                     "ring {} is full, and producers wait: {}",
-                    self.config.rings[place].name,
+                    self.log.ring_config(ring).name,
                     self.hold_text(holder, &lag)
                 );
             }
@@ -71,8 +71,8 @@ impl Broker {
     /// Whether a ring for which requests were waiting has room again.
     pub fn hold_ends(&mut self, now: Now) -> bool {
         let mut ended = false;
-        for place in 0..self.log.rings_len() {
-            let ring = RingIndex(place as u8);
+        for ring in self.log.rings() {
+            let place = usize::from(ring.0);
             let Some(since) = self.holds.rings[place].since else { continue };
             if !self.log.takes_kept(ring, 0) {
                 continue;
@@ -82,7 +82,7 @@ impl Broker {
             let waited_us = now.mono.since_us(since);
             if hold.told == Some(since) || waited_us > TELL_US {
                 hold.told = Some(now.mono);
-                let name = &self.config.rings[place].name;
+                let name = &self.log.ring_config(ring).name;
                 log::info!("ring {name} takes records again after {} s", waited_us / 1_000_000);
             }
         }
@@ -107,7 +107,7 @@ impl Broker {
     /// Warns of the same whenever a ring has become half full, and more, of what is held.
     pub fn hold_warn_as_it_fills(&mut self, ring: RingIndex) {
         let place = usize::from(ring.0);
-        let config = &self.config.rings[place];
+        let config = self.log.ring_config(ring);
         let segments = self.log.stats(ring).segments;
         if config.hold_for.is_empty() || self.holds.rings[place].segments_seen == segments {
             return;
@@ -134,7 +134,7 @@ impl Broker {
     /// How full a ring is of what is held.
     pub fn hold_now(&self, ring: RingIndex, now: Mono) -> HoldNow {
         let place = usize::from(ring.0);
-        let config = &self.config.rings[place];
+        let config = self.log.ring_config(ring);
         let hold = self.log.hold(ring);
         let segment_bytes = config.segment_bytes;
         let mut held_bytes = 0;

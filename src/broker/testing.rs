@@ -146,13 +146,12 @@ impl Bench {
     /// Carries out what there is to do for the disk.
     pub fn drive(&mut self) {
         self.now.mono = self.now.mono.plus_ms(100);
-        for ring in 0..self.broker.config.rings.len() {
-            let ring = RingIndex(ring as u8);
+        for ring in self.broker.log.rings() {
             for _ in 0..64 {
                 let Some(mut job) = self.broker.log.next_io(ring, self.now) else {
                     break;
                 };
-                let result = job.run(&*self.disk);
+                let result = job.run(&**self.broker.log.storage());
                 self.broker.log.io_done(ring, job, result, self.now);
             }
         }

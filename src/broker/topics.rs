@@ -327,7 +327,7 @@ mod tests {
         let wait = Err(Busy::Wait(Until::synced(shared, ticket)));
         assert_eq!(bench.broker.topics_settled(|name| name == "u"), wait);
         assert_eq!(bench.broker.meta_room(shared, 100), Ok(()));
-        let done = job.run(&*bench.disk);
+        let done = job.run(&**bench.broker.log.storage());
         bench.broker.log.io_done(shared, job, done, bench.now);
         assert_eq!(bench.broker.topics_settled(|_| true), Ok(()));
     }

@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(space(0, all).check(&config, &plan), Ok(()));
         let refusal = space(all / 2, all / 4).check(&config, &plan).unwrap_err().to_string();
         assert!(
-            refusal.contains("216.00 MiB more are needed and 144.00 MiB are free"),
+            refusal.contains("228.00 MiB more are needed and 152.00 MiB are free"),
             "{refusal}"
         );
     }

@@ -48,7 +48,7 @@ impl Data {
                 partitions: 2,
                 configs: &[],
             };
-            log.stage(RING, &create, false, now).unwrap();
+            log.stage(log.shared(), &create, false, now).unwrap();
             drive(&mut log, now);
         }
         let (topic, _) = log.state().topic_named("t").unwrap();
@@ -106,9 +106,11 @@ fn open(config: &Config, now: Now) -> Log {
 }
 
 fn drive(log: &mut Log, now: Now) {
-    while let Some(mut job) = log.next_io(RING, now) {
-        let result = job.run(&**log.storage());
-        log.io_done(RING, job, result, now);
+    for ring in log.rings() {
+        while let Some(mut job) = log.next_io(ring, now) {
+            let result = job.run(&**log.storage());
+            log.io_done(ring, job, result, now);
+        }
     }
 }
 

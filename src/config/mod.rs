@@ -298,6 +298,9 @@ keys! {
     retire: bool = Kind::bool(false);
 }
 
+/// What the metadata ring is called, on flash and in messages.
+pub const METADATA_NAME: &str = "metadata";
+
 const OFFSET_METADATA_LENGTH_MAX: i64 = limits::OFFSET_METADATA_LENGTH_MAX as i64;
 
 /// What to do without a ring in the data directory.
@@ -336,7 +339,7 @@ impl Config {
     pub fn ring_of(&self, topic: &str) -> RingIndex {
         let matches = |ring: &RingConfig| ring.topics.iter().any(|g| glob::matches(g, topic));
         let index = self.rings.iter().position(matches).unwrap_or(self.rings.len() - 1);
-        RingIndex(u8::try_from(index).expect("limits::RINGS_MAX fits a byte"))
+        RingIndex(u8::try_from(index).expect("limits::DATA_RINGS_MAX fits a byte"))
     }
 
     /// The payloads of the two commit groups of each ring, the large one first.
@@ -378,6 +381,18 @@ impl RingConfig {
             return self.segments;
         }
         self.segments.min((self.segments + self.spares).saturating_sub(limits::HOLD_SPARES))
+    }
+
+    /// The ring for what all others share, which has no table of its own.
+    pub fn metadata(segment_bytes: u64) -> RingConfig {
+        RingConfig {
+            name: METADATA_NAME.to_string(),
+            topics: Vec::new(),
+            segments: limits::METADATA_SEGMENTS,
+            spares: 1,
+            segment_bytes,
+            ..RingConfig::unresolved()
+        }
     }
 
     /// Bytes that the ring's files take, spares included.

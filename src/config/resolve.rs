@@ -1,7 +1,7 @@
 //! What no single key can say: values left to us are filled in, and keys are checked together.
 
 use super::value::{Bytes, Refusal};
-use super::{Config, RING_KEYS, RingConfig, glob};
+use super::{Config, METADATA_NAME, RING_KEYS, RingConfig, glob};
 use crate::limits;
 
 /// Fills in and checks a configuration that has every source's values.
@@ -104,9 +104,10 @@ fn resolve_names(config: &Config) -> Result<(), Refusal> {
                 "ring.name = {name:?} is not allowed twice: each [[ring]] takes a name of its own"
             )));
         }
-        if RING_KEYS.iter().any(|key| key.name == name.as_str()) {
+        if name == METADATA_NAME || RING_KEYS.iter().any(|key| key.name == name.as_str()) {
             return Err(Refusal::new(format!(
-                "ring.name = {name:?} is not allowed: it takes a name that is not a key's"
+                "ring.name = {name:?} is not allowed: it takes a name that is neither a key's nor \
+                 {METADATA_NAME:?}, which is the ring of topics and offsets"
             )));
         }
     }
@@ -114,11 +115,11 @@ fn resolve_names(config: &Config) -> Result<(), Refusal> {
 }
 
 fn resolve_rings(config: &Config) -> Result<(), Refusal> {
-    if config.rings.len() > limits::RINGS_MAX {
+    if config.rings.len() > limits::DATA_RINGS_MAX {
         return Err(Refusal::new(format!(
             "{} tables [[ring]] are not allowed: there may be {}",
             config.rings.len(),
-            limits::RINGS_MAX
+            limits::DATA_RINGS_MAX
         )));
     }
     if config.rings.is_empty() {

@@ -96,7 +96,7 @@ impl AnchorBuffer {
         let (list, snapshot) = self.put_body(0, list, ring_index, state, ring)?;
         let from = snapshot.end;
         let segment_bytes = fields.segment_bytes;
-        let room = Index::index_bytes_max(segment_bytes, state.limits().partitions_max);
+        let room = index.index_bytes_most();
         let window = self.buf.get_mut(from..from + room)?;
         let entries = from..from + index.index_write(fields.file, window);
         let body = whole_pages(entries.end as u64) as usize;
@@ -204,8 +204,10 @@ impl AnchorBuffer {
 
 /// The most bytes that the current segment's foot may take now.
 pub fn foot_bytes_max(ring: &Ring, state: &State) -> u64 {
+    let partitions =
+        if ring.index == state.numbers().shared() { 0 } else { state.limits().partitions_max };
     let list = (ring.segments().len() + 1) * LIST_ENTRY_BYTES;
-    let index = Index::index_bytes_max(ring.config.segment_bytes, state.limits().partitions_max);
+    let index = Index::index_bytes_max(ring.config.segment_bytes, partitions);
     let body = list + state.snapshot_bytes_bound(ring.index) + index;
     whole_pages(body as u64) + PAGE_BYTES as u64
 }

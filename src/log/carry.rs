@@ -151,6 +151,11 @@ impl Packed<'_> {
     }
 }
 
+/// Room for one key, where keys are looked at.
+fn key_bytes(keys_max: usize) -> usize {
+    if keys_max == 0 { 0 } else { limits::COMPACTED_KEY_BYTES_MAX }
+}
+
 impl Carry {
     /// For `keys_max` keys in a portion; allocates all that it will ever need.
     pub fn new(keys_max: usize, decompressor: Arc<Shared>) -> Carry {
@@ -170,14 +175,14 @@ impl Carry {
             damaged: 0,
             needs: 0,
             decompressor,
-            key: vec![0; limits::COMPACTED_KEY_BYTES_MAX].into_boxed_slice(),
+            key: vec![0; key_bytes(keys_max)].into_boxed_slice(),
             keys: Keys::new(keys_max),
         }
     }
 
     /// The memory that such a one takes, without the decompressor that it shares.
     pub fn memory_bytes(keys_max: usize) -> usize {
-        size_of::<Carry>() + limits::COMPACTED_KEY_BYTES_MAX + Keys::memory_bytes(keys_max)
+        size_of::<Carry>() + key_bytes(keys_max) + Keys::memory_bytes(keys_max)
     }
 
     /// Begins a new portion.

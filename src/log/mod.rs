@@ -38,7 +38,7 @@ pub use compaction::Carried;
 use index::Index;
 use record::{MetaRecord, ProducerBatch, Records};
 use ring::{Done, Ring, RingStats, Room};
-use staging::{Staging, run_of};
+use staging::{Capacity, Staging, run_of};
 use state::mirrors::Mirrors;
 use state::missed;
 use state::{State, StateLimits};
@@ -46,7 +46,7 @@ use state::{State, StateLimits};
 /// The log's part of the configuration.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
-    /// The rings.
+    /// The rings that hold records, and behind them the metadata ring.
     pub rings: Vec<RingConfig>,
     /// The names of rings whose topics are dropped, if they are on flash.
     pub retired: Vec<String>,
@@ -77,7 +77,7 @@ impl LogConfig {
             offset_metadata_bytes: config.offset_metadata_bytes,
             producers_max: config.producers_max,
         };
-        LogConfig {
+        let mut log = LogConfig {
             rings: config.rings.clone(),
             retired: config.retired.clone(),
             state,
@@ -86,19 +86,54 @@ impl LogConfig {
             metadata_linger_ms: config.metadata_linger_ms,
             seal_after_ms: config.seal_after_ms,
             compaction_keys_max: config.compaction_keys_max,
-        }
+        };
+        let anchor = log.metadata_anchor_bytes_max(SEGMENT_BYTES_LEAST);
+        let segment_bytes = (4 * anchor as u64).next_multiple_of(SEGMENT_BYTES_LEAST);
+        log.rings.push(RingConfig::metadata(segment_bytes));
+        log
     }
 
     /// The size of the buffer in which a ring's anchors are made.
-    pub fn anchor_bytes_max(&self, ring: &RingConfig) -> usize {
+    pub fn anchor_bytes_max(&self, ring: RingIndex) -> usize {
+        let config = &self.rings[usize::from(ring.0)];
+        if self.is_metadata(ring) {
+            return self.metadata_anchor_bytes_max(config.segment_bytes);
+        }
+        anchor::anchor_bytes_max(
+            usize::from(config.segments) + usize::from(config.spares),
+            config.segment_bytes,
+            self.state.partitions_max,
+            self.state.snapshot_bytes_max() + missed::snapshot_bytes(config),
+        )
+    }
+
+    fn metadata_anchor_bytes_max(&self, segment_bytes: u64) -> usize {
         let mirrors = crate::config::mirrors(&self.rings);
         let mirrored = Mirrors::snapshot_bytes(&mirrors, self.state.partitions_max);
-        anchor::anchor_bytes_max(
-            usize::from(ring.segments) + usize::from(ring.spares),
-            ring.segment_bytes,
-            self.state.partitions_max,
-            self.state.snapshot_bytes_max() + mirrored + missed::snapshot_bytes(ring),
-        )
+        let files = usize::from(limits::METADATA_SEGMENTS) + 1;
+        let snapshot = self.state.shared_snapshot_bytes_max() + mirrored;
+        anchor::anchor_bytes_max(files, segment_bytes, 0, snapshot)
+    }
+
+    /// Whether a ring holds metadata alone.
+    pub fn is_metadata(&self, ring: RingIndex) -> bool {
+        usize::from(ring.0) + 1 == self.rings.len()
+    }
+
+    /// What the two commit groups of a ring take.
+    pub fn groups_of(&self, ring: RingIndex) -> [Capacity; 2] {
+        if self.is_metadata(ring) {
+            return [Capacity::of_metadata(); 2];
+        }
+        Capacity::of_records(self.groups_bytes)
+    }
+
+    /// Partitions, and keys of compacted topics, that a ring's tables have room for.
+    pub fn tables_of(&self, ring: RingIndex) -> (usize, usize) {
+        if self.is_metadata(ring) {
+            return (0, 0);
+        }
+        (self.state.partitions_max, self.compaction_keys_max)
     }
 }
 
@@ -190,9 +225,14 @@ impl Log {
         self.state.numbers().of(ring)
     }
 
-    /// How many rings there are.
-    pub fn rings_len(&self) -> usize {
-        self.rings.len()
+    /// All rings, the metadata ring last.
+    pub fn rings(&self) -> impl Iterator<Item = RingIndex> + use<> {
+        (0..self.rings.len()).map(|place| RingIndex(place as u8))
+    }
+
+    /// A ring's configuration.
+    pub fn ring_config(&self, ring: RingIndex) -> &RingConfig {
+        &self.ring(ring).config
     }
 
     /// What was counted of a ring since the start.
@@ -275,7 +315,7 @@ impl Log {
         let ring = self.ring(ring);
         if ring.is_failing() {
             Err(StageError::Storage)
-        } else if bytes > limits::GROUP_META_BYTES_MAX {
+        } else if bytes > ring.open().meta_bytes_max() {
             Err(StageError::TooLarge)
         } else if ring.open().has_room_meta(bytes)
             && ring.room_beside(0, 0, bytes, &self.state, index)
@@ -552,6 +592,7 @@ impl Log {
         let indexes = &mut self.indexes;
         let mut removed = |slot| indexes.iter_mut().for_each(|index| index.partition_removed(slot));
         for record in Records::new(staging.meta()) {
+            debug_assert!(!record.is_shared() || ring == self.state.numbers().shared());
             if let Err(full) = self.state.apply(ring, &record, &mut removed) {
                 log::error!("{} = {} is too small for what was stored", full.key, full.max);
             }
@@ -597,6 +638,9 @@ impl Log {
         self.state.log_starts_move(ring, &first);
     }
 }
+
+/// Segments of the metadata ring are as long as this, or several times that.
+const SEGMENT_BYTES_LEAST: u64 = 4 << 20;
 
 /// The group that must be settled before there is room again. One that was failed already is tried
 /// again, but nobody can wait for it.

@@ -119,12 +119,12 @@ pub enum MetaRecord<'a> {
         /// Its newest batches, oldest first; empty: unknown, accept any sequence.
         batches: heapless::Vec<ProducerBatch, { limits::PRODUCER_BATCHES_MAX }>,
     },
-    /// No handle below this was left ungiven. In snapshots of the first ring.
+    /// No handle below this was left ungiven. In snapshots of the metadata ring.
     HandleNext {
         /// The next handle to give.
         handle: PartitionHandle,
     },
-    /// A mirror has a partition's records below this offset. First ring only.
+    /// A mirror has a partition's records below this offset.
     Mirrored {
         /// What the mirror calls the cluster that it writes to.
         mirror: &'a str,
@@ -140,6 +140,31 @@ pub enum MetaRecord<'a> {
         /// How many, ever since.
         records: u64,
     },
+    /// The cluster's id, where the configuration sets none. In snapshots of the metadata ring.
+    ClusterId {
+        /// It.
+        id: [u8; 16],
+    },
+}
+
+impl MetaRecord<'_> {
+    /// Whether it belongs into the metadata ring. Before format 5 that was the first ring.
+    pub fn is_shared(&self) -> bool {
+        !matches!(
+            self,
+            MetaRecord::Boot { .. }
+                | MetaRecord::Partition { .. }
+                | MetaRecord::Producer { .. }
+                | MetaRecord::LogStart { .. }
+                | MetaRecord::Evict { .. }
+                | MetaRecord::Overwritten { .. }
+        )
+    }
+
+    /// Whether it says only how far somebody has come, who would come there again.
+    pub fn is_progress(&self) -> bool {
+        matches!(self, MetaRecord::OffsetCommit { .. } | MetaRecord::Mirrored { .. })
+    }
 }
 
 /// What is remembered of a batch of an idempotent producer, to tell duplicates and gaps.

@@ -29,7 +29,7 @@ use crate::limits::{DECOMPRESSION_WINDOW_BYTES, PAGE_BYTES};
 use crate::log::carry::Carry;
 use crate::log::format::{Anchor, AnchorKind, ListEntry, Piece, RingId};
 use crate::log::index::Index;
-use crate::log::record::Records;
+use crate::log::record::{MetaRecord, Records};
 use crate::log::ring::{Found, Ring, Segment, Shape};
 use crate::log::state::{State, TableFull};
 use crate::log::{Log, LogConfig};
@@ -142,8 +142,10 @@ impl Log {
     ) -> Result<Log, OpenError> {
         let mut on_flash = rings::look(&*storage)?;
         let numbers = rings::number(config, &on_flash)?;
+        let made: Vec<RingNumber> =
+            on_flash.iter().filter(|r| r.id.is_some()).map(|r| r.number).collect();
         let below = Arc::clone(&storage);
-        let storage = Arranged::over(storage, &numbers.live);
+        let storage: Arc<dyn Storage> = Arc::new(Arranged::over(storage, &numbers.live));
         let mut missing = Missing::of(config, &*storage)?;
         let mut log = Log {
             state: State::of(config.state, &config.rings, numbers.clone()),
@@ -155,16 +157,23 @@ impl Log {
             decompressor: Arc::new(Shared::new(Decompressor::new(DECOMPRESSION_WINDOW_BYTES))),
         };
         let shared = log.shared();
-        let others = (0..config.rings.len()).map(|place| RingIndex(place as u8));
-        let mut recovered = Vec::new();
-        for ring in [shared].into_iter().chain(others.filter(|ring| *ring != shared)) {
+        let records = (0..shared.0).map(RingIndex);
+        let mut recovered: Vec<Recovered> = Vec::new();
+        let mut moves = false;
+        // The metadata ring says what there is in the others.
+        for ring in [shared].into_iter().chain(records) {
             let number = numbers.of(ring);
             let place = on_flash.iter().position(|found| found.number == number);
             let found = place.map(|place| on_flash.swap_remove(place));
             let (id, mut found) =
                 found.map_or_else(Default::default, |found| (found.id, found.found));
             missing.create(ring, id.is_none(), &mut found, opening)?;
-            let recovery = RingRecovery::new(config, ring, &*storage, opening);
+            let mut recovery = RingRecovery::new(config, ring, &*storage, opening);
+            if let Some(metadata) = recovered.first() {
+                let begun = !metadata.ring.segments().is_empty();
+                moves = !begun && rings::moves(&made, &numbers)?;
+                recovery.skips_shared = begun;
+            }
             let ring = recovery.run(id, &found, &mut log.state);
             recovered.push(ring.map_err(|error| error.with_number(number))?);
             if let Some((topic, number)) = log.state.stray_unexpected() {
@@ -185,11 +194,15 @@ impl Log {
         let boot = log.rings.iter().map(|ring| ring.boot).max().unwrap_or_default();
         log.state.boot = Boot(boot.0 + 1);
         log.recompacted();
-        for (place, gaps) in gaps.into_iter().enumerate() {
+        for (place, gaps) in gaps.into_iter().enumerate().rev() {
             // What the start itself has to evict is gone only once a head says so.
             log.log_starts_move(RingIndex(place as u8));
             log.begin(place, &gaps, opening);
-            let carry = Carry::new(config.compaction_keys_max, Arc::clone(&log.decompressor));
+            if moves && place == usize::from(shared.0) {
+                log.check_moved()?;
+            }
+            let (_, keys_max) = config.tables_of(RingIndex(place as u8));
+            let carry = Carry::new(keys_max, Arc::clone(&log.decompressor));
             log.rings[place].carry_set(carry);
         }
         if !log.is_failing(shared) {
@@ -198,6 +211,16 @@ impl Log {
             retiring.for_each(|ring| rings::retire(&*below, ring));
         }
         Ok(log)
+    }
+
+    /// Before format 5 the first ring held what is shared. Its next head no longer does: so the metadata
+    /// ring has to be on flash before anything else is written.
+    fn check_moved(&self) -> Result<(), OpenError> {
+        if self.is_failing(self.shared()) {
+            return Err(OpenError::Disk(DiskError { doing: "write the metadata ring", os: EIO }));
+        }
+        log::info!("topics, groups and what they committed are in a ring of their own now");
+        Ok(())
     }
 
     /// What was found while the log was opened.
@@ -365,6 +388,8 @@ struct RingRecovery<'a> {
     /// The first page that had to be read and could not be.
     unreadable: Option<Unreadable>,
     unreadable_is_damaged: bool,
+    /// What is shared does not count where it is: the metadata ring has it.
+    skips_shared: bool,
 }
 
 impl<'a> RingRecovery<'a> {
@@ -380,18 +405,14 @@ impl<'a> RingRecovery<'a> {
             .min(usize::from(ring_config.segments) + usize::from(ring_config.spares));
         let highest = storage.files(ring).ok().and_then(|files| files.last().copied());
         let count = count.max(highest.map_or(0, |(file, _)| usize::from(file.0) + 1));
-        let index = Index::new(
-            count,
-            ring_config.segment_bytes,
-            config.state.partitions_max,
-            config.compaction_keys_max,
-        );
+        let (partitions_max, keys_max) = config.tables_of(ring);
+        let index = Index::new(count, ring_config.segment_bytes, partitions_max, keys_max);
         let shape = Shape {
             index: ring,
-            groups_bytes: config.groups_bytes,
+            groups: config.groups_of(ring),
             alignment: config.commit_alignment,
             seal_after_ms: config.seal_after_ms,
-            anchor_bytes_max: config.anchor_bytes_max(&ring_config),
+            anchor_bytes_max: config.anchor_bytes_max(ring),
             config: ring_config,
         };
         let found =
@@ -409,6 +430,7 @@ impl<'a> RingRecovery<'a> {
             full: None,
             unreadable: None,
             unreadable_is_damaged: opening.unreadable_is_damaged,
+            skips_shared: false,
         }
     }
 
@@ -515,13 +537,17 @@ impl<'a> RingRecovery<'a> {
                 );
                 continue;
             };
-            for record in Records::new(&snapshot) {
+            for record in Records::new(&snapshot).filter(|record| self.counts(record)) {
                 state.apply(self.files.ring, &record, &mut |_| {})?;
             }
             let list = ListEntry::decode_all(&list).collect();
             return Ok(Some(Base { anchor: anchor.clone(), file, list }));
         }
         Ok(None)
+    }
+
+    fn counts(&self, record: &MetaRecord<'_>) -> bool {
+        !(self.skips_shared && record.is_shared())
     }
 
     /// A part of an anchor's body that holds its CRC. One that cannot be read may have held it.
@@ -697,6 +723,8 @@ impl<'a> RingRecovery<'a> {
         self.found.free.retain(|file| file.0 < kept);
     }
 }
+
+const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
 
 /// Each try to begin a segment takes a sequence: so many may have failed before the one of which a head
 /// is left that cannot be read.

@@ -93,7 +93,7 @@ impl Ring {
         let config = shape.config;
         let files = usize::from(config.segments) + usize::from(config.spares);
         let files = files.max(found.live.len() + found.free.len());
-        let [large, small] = shape.groups_bytes.map(Staging::new);
+        let [large, small] = shape.groups.map(Staging::new);
         let mut open = large;
         open.reset(Ticket(1));
         let last = found.live.iter().map(|segment| segment.group_last).max();
@@ -436,7 +436,7 @@ impl Ring {
 
     fn group_done(&mut self, bytes: u64, crc: u32, sync: bool, now: Now) -> Done {
         let closed = self.closed.as_ref().expect("the group that was written");
-        let (ticket, sync_by) = (closed.ticket, closed.sync_by);
+        let (ticket, sync_by, wants_seal) = (closed.ticket, closed.sync_by, closed.wants_seal);
         self.stats.payload_bytes += closed.payload_bytes() as u64;
         self.held.current_kept |= closed.kept;
         self.stats.groups += 1;
@@ -451,7 +451,11 @@ impl Ring {
             self.unsynced.get_or_insert((at, first));
             self.deadlines.written(sync_by);
         }
-        self.deadlines.seal_by(now.mono.plus_ms(self.seal_after_ms));
+        if wants_seal {
+            self.deadlines.seal_by(now.mono.plus_ms(self.seal_after_ms));
+        } else {
+            self.deadlines.seal_at_the_end();
+        }
         Done::Group { file, at, synced: sync, earlier }
     }
 

@@ -29,6 +29,9 @@ pub struct Entry {
 pub struct Staging {
     /// Metadata records, then room for header and directory, then batches.
     buf: Box<[u8]>,
+    /// Where the header stands, and where the batches begin.
+    header_at: usize,
+    payload_at: usize,
     meta: Appender,
     payload: usize,
     entries: Vec<Entry>,
@@ -42,6 +45,42 @@ pub struct Staging {
     pub sync_by: Option<Mono>,
     /// Whether it holds records that a ring's holders want kept.
     pub kept: bool,
+    /// Whether it holds more than progress that would be made again: should it rot as the last group, that
+    /// has to be told from a write that was cut short.
+    pub wants_seal: bool,
+}
+
+/// How much a group takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    payload_bytes: usize,
+    runs: usize,
+    meta_bytes: usize,
+}
+
+impl Capacity {
+    /// Of the two groups of a ring that holds records, with so many bytes of them.
+    pub fn of_records([large, small]: [usize; 2]) -> [Capacity; 2] {
+        let sized = |payload_bytes, runs| Capacity {
+            payload_bytes,
+            runs,
+            meta_bytes: limits::DATA_GROUP_META_BYTES_MAX,
+        };
+        [sized(large, limits::RUNS_PER_GROUP_MAX), sized(small, limits::RUNS_PER_SMALL_GROUP_MAX)]
+    }
+
+    /// Of a group of the metadata ring.
+    pub fn of_metadata() -> Capacity {
+        Capacity { payload_bytes: 0, runs: 0, meta_bytes: limits::GROUP_META_BYTES_MAX }
+    }
+
+    fn payload_at(&self) -> usize {
+        self.meta_bytes + GROUP_HEADER_BYTES + self.runs * RUN_BYTES
+    }
+
+    fn bytes(&self) -> usize {
+        self.payload_at() + self.payload_bytes
+    }
 }
 
 /// Why a piece does not fit.
@@ -49,26 +88,29 @@ pub struct Staging {
 pub struct Full;
 
 impl Staging {
-    /// An empty one for `payload_bytes_max` bytes of batches; allocates all it will ever need.
-    pub fn new(payload_bytes_max: usize) -> Staging {
+    /// An empty one; allocates all it will ever need.
+    pub fn new(capacity: Capacity) -> Staging {
         Staging {
-            buf: vec![0; PAYLOAD_AT + payload_bytes_max].into_boxed_slice(),
+            buf: vec![0; capacity.bytes()].into_boxed_slice(),
+            header_at: capacity.meta_bytes,
+            payload_at: capacity.payload_at(),
             meta: Appender::default(),
             payload: 0,
-            entries: Vec::with_capacity(limits::RUNS_PER_GROUP_MAX),
-            parts: Vec::with_capacity(limits::RUNS_PER_GROUP_MAX + 2),
+            entries: Vec::with_capacity(capacity.runs),
+            parts: Vec::with_capacity(capacity.runs + 2),
             runs: 0,
             ticket: Ticket(0),
             strict: false,
             sync_by: None,
             kept: false,
+            wants_seal: false,
         }
     }
 
     /// The memory that such a one takes.
-    pub fn memory_bytes(payload_bytes_max: usize) -> usize {
+    pub fn memory_bytes(capacity: Capacity) -> usize {
         let per_run = size_of::<Entry>() + size_of::<Part>();
-        PAYLOAD_AT + payload_bytes_max + limits::RUNS_PER_GROUP_MAX * per_run
+        capacity.bytes() + capacity.runs * per_run
     }
 
     /// Makes it empty, for the group with this ticket.
@@ -82,6 +124,7 @@ impl Staging {
         self.strict = false;
         self.sync_by = None;
         self.kept = false;
+        self.wants_seal = false;
     }
 
     /// Whether nothing is in it.
@@ -96,18 +139,27 @@ impl Staging {
 
     /// How many bytes of batches it can hold in all.
     pub fn payload_bytes_max(&self) -> usize {
-        self.buf.len() - PAYLOAD_AT
+        self.buf.len() - self.payload_at
     }
 
     /// Whether so many bytes of batches in so many runs fit.
     pub fn has_room(&self, payload_bytes: usize, runs: usize) -> bool {
         payload_bytes <= self.payload_bytes_max() - self.payload
-            && runs <= limits::RUNS_PER_GROUP_MAX - self.entries.len()
+            && runs <= self.runs_max() - self.entries.len()
+    }
+
+    fn runs_max(&self) -> usize {
+        (self.payload_at - self.header_at - GROUP_HEADER_BYTES) / RUN_BYTES
+    }
+
+    /// How many bytes of metadata records it can hold in all.
+    pub fn meta_bytes_max(&self) -> usize {
+        self.header_at
     }
 
     /// Whether so many bytes of metadata records fit.
     pub fn has_room_meta(&self, bytes: usize) -> bool {
-        bytes <= limits::GROUP_META_BYTES_MAX - self.meta.end()
+        bytes <= self.meta_bytes_max() - self.meta.end()
     }
 
     /// Copies checked batches in. `run` says what they are, except its `bytes`.
@@ -119,10 +171,11 @@ impl Staging {
         batches: &[u8],
     ) -> &mut [u8] {
         assert!(self.has_room(batches.len(), 1), "the room is asked for first");
-        let at = PAYLOAD_AT + self.payload;
+        let at = self.payload_at + self.payload;
         let end = at + batches.len();
         self.buf[at..end].copy_from_slice(batches);
         self.payload += batches.len();
+        self.wants_seal = true;
         let run = Run { bytes: batches.len() as u32, ..run };
         match self.entries.last_mut() {
             Some(last) if last.joins(slot, epoch, &run) => last.join(&run),
@@ -133,14 +186,15 @@ impl Staging {
 
     /// The free room for batches; what is put at its start can be added with [`Staging::push_tail`].
     pub fn tail(&mut self) -> &mut [u8] {
-        &mut self.buf[PAYLOAD_AT + self.payload..]
+        &mut self.buf[self.payload_at + self.payload..]
     }
 
     /// Adds batches that stand at the start of the free room. `run` says what they are.
     pub fn push_tail(&mut self, slot: PartitionSlot, run: Run) {
         assert!(self.has_room(run.bytes as usize, 1), "the room is asked for first");
-        let at = PAYLOAD_AT + self.payload;
+        let at = self.payload_at + self.payload;
         self.payload += run.bytes as usize;
+        self.wants_seal = true;
         match self.entries.last_mut() {
             Some(last) if last.joins(slot, Boot(0), &run) => last.join(&run),
             _ => self.entries.push(Entry { slot, epoch: Boot(0), run, at: at as u32 }),
@@ -157,15 +211,19 @@ impl Staging {
     pub fn take_over(&mut self, other: &mut Staging) -> bool {
         let fits = self.is_empty() && self.has_room(other.payload, other.entries.len());
         if fits {
-            let (meta, payload) = (other.meta.end(), PAYLOAD_AT..PAYLOAD_AT + other.payload);
+            let (meta, from, to) = (other.meta.end(), other.payload_at, self.payload_at);
             self.buf[..meta].copy_from_slice(&other.buf[..meta]);
-            self.buf[payload.clone()].copy_from_slice(&other.buf[payload]);
+            let payload = &other.buf[from..from + other.payload];
+            self.buf[to..to + other.payload].copy_from_slice(payload);
             self.entries.clear();
-            self.entries.extend_from_slice(&other.entries);
+            let moved = |at: u32| at - from as u32 + to as u32;
+            let entries = other.entries.iter();
+            self.entries.extend(entries.map(|entry| Entry { at: moved(entry.at), ..*entry }));
             self.meta = std::mem::take(&mut other.meta);
             self.payload = other.payload;
             (self.ticket, self.strict) = (other.ticket, other.strict);
             (self.sync_by, self.kept) = (other.sync_by, other.kept);
+            self.wants_seal = other.wants_seal;
             other.reset(Ticket(0));
         }
         fits
@@ -173,7 +231,8 @@ impl Staging {
 
     /// Adds a metadata record.
     pub fn push_meta(&mut self, record: &MetaRecord<'_>) -> Result<(), Full> {
-        let window = &mut self.buf[..limits::GROUP_META_BYTES_MAX];
+        self.wants_seal |= !record.is_progress();
+        let window = &mut self.buf[..self.header_at];
         self.meta.push(record, window).ok_or(Full)
     }
 
@@ -200,10 +259,11 @@ impl Staging {
             self.entries.sort_unstable_by_key(key);
         }
         self.parts.clear();
-        self.parts.push(Part { at: HEADER_AT as u32, bytes: 0 });
+        self.parts.push(Part { at: self.header_at as u32, bytes: 0 });
         if self.meta.end() > 0 {
             self.parts.push(Part { at: 0, bytes: self.meta.end() as u32 });
         }
+        let directory_at = self.header_at + GROUP_HEADER_BYTES;
         let mut runs = 0;
         let mut merged: Option<Run> = None;
         for entry in &self.entries {
@@ -211,20 +271,22 @@ impl Staging {
                 Some(run) if run.handle == entry.run.handle => extend(run, &entry.run),
                 other => {
                     if let Some(run) = other.replace(entry.run) {
-                        put_run(&mut self.buf, runs, &run);
+                        put_run(&mut self.buf[directory_at..], runs, &run);
                         runs += 1;
                     }
                 }
             }
             match self.parts.last_mut() {
-                Some(part) if part.at + part.bytes == entry.at && part.at >= PAYLOAD_AT as u32 => {
+                Some(part)
+                    if part.at + part.bytes == entry.at && part.at >= self.payload_at as u32 =>
+                {
                     part.bytes += entry.run.bytes;
                 }
                 _ => self.parts.push(Part { at: entry.at, bytes: entry.run.bytes }),
             }
         }
         if let Some(run) = merged {
-            put_run(&mut self.buf, runs, &run);
+            put_run(&mut self.buf[directory_at..], runs, &run);
             runs += 1;
         }
         self.runs = runs as u32;
@@ -245,7 +307,7 @@ impl Staging {
 
     /// Writes the header of the closed group; what it says of lengths and CRCs is filled in here.
     pub fn put_header(&mut self, header: GroupHeader) -> u32 {
-        let directory_at = HEADER_AT + GROUP_HEADER_BYTES;
+        let directory_at = self.header_at + GROUP_HEADER_BYTES;
         let directory = &self.buf[directory_at..directory_at + self.runs as usize * RUN_BYTES];
         let header = GroupHeader {
             runs: self.runs,
@@ -255,7 +317,7 @@ impl Staging {
             meta_crc: crc32c(&self.buf[..self.meta.end()]),
             ..header
         };
-        header.encode(&mut self.buf[HEADER_AT..])
+        header.encode(&mut self.buf[self.header_at..])
     }
 
     /// Lends buffer and parts to a write job.
@@ -309,18 +371,15 @@ fn extend(run: &mut Run, next: &Run) {
     run.timestamp_max_ms = run.timestamp_max_ms.max(next.timestamp_max_ms);
 }
 
-fn put_run(buf: &mut [u8], place: usize, run: &Run) {
-    let at = HEADER_AT + GROUP_HEADER_BYTES + place * RUN_BYTES;
-    run.encode(&mut buf[at..at + RUN_BYTES]);
+fn put_run(directory: &mut [u8], place: usize, run: &Run) {
+    let at = place * RUN_BYTES;
+    run.encode(&mut directory[at..at + RUN_BYTES]);
 }
 
 /// What the batches of a stretch say about themselves, in the fields that follow from them.
 pub fn run_of(handle: PartitionHandle, offset: Offset, records: u32, newest_ms: i64) -> Run {
     Run { handle, records, offset, bytes: 0, timestamp_max_ms: newest_ms, kept: 0 }
 }
-
-const HEADER_AT: usize = limits::GROUP_META_BYTES_MAX;
-const PAYLOAD_AT: usize = HEADER_AT + GROUP_HEADER_BYTES + limits::RUNS_PER_GROUP_MAX * RUN_BYTES;
 
 #[cfg(test)]
 mod tests {
@@ -341,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_closed_group_is_sorted_by_partition_and_keeps_each_partitions_order() {
-        let mut staging = Staging::new(1000);
+        let mut staging = Staging::new(Capacity::of_records([1000; 2])[0]);
         push(&mut staging, 2, 0, b"c0");
         push(&mut staging, 1, 5, b"a5");
         push(&mut staging, 2, 1, b"c1");
@@ -369,7 +428,7 @@ mod tests {
 
     #[test]
     fn one_partition_is_one_run_and_one_part_however_many_requests() {
-        let mut staging = Staging::new(1000);
+        let mut staging = Staging::new(Capacity::of_records([1000; 2])[0]);
         for offset in 0..64 {
             push(&mut staging, 1, offset, b"x");
         }
@@ -380,7 +439,7 @@ mod tests {
 
     #[test]
     fn the_room_is_bounded_in_bytes_in_runs_and_in_metadata() {
-        let mut staging = Staging::new(10);
+        let mut staging = Staging::new(Capacity::of_records([10; 2])[0]);
         assert!(staging.has_room(10, 1) && !staging.has_room(11, 1));
         push(&mut staging, 1, 0, b"12345678");
         assert!(staging.has_room(2, 1) && !staging.has_room(3, 1));
@@ -388,6 +447,6 @@ mod tests {
         let name = "n".repeat(100);
         let record = MetaRecord::GroupDelete { group: &name };
         let fits = (0..).take_while(|_| staging.push_meta(&record).is_ok()).count();
-        assert_eq!(fits, limits::GROUP_META_BYTES_MAX / 102);
+        assert_eq!(fits, limits::DATA_GROUP_META_BYTES_MAX / 102);
     }
 }

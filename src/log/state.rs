@@ -145,6 +145,8 @@ pub struct State {
     by_handle: Vec<(PartitionHandle, PartitionSlot)>,
     by_topic: Vec<(TopicSlot, u32, PartitionSlot)>,
     numbers: RingNumbers,
+    /// The cluster's id, where the configuration sets none; zero: none was given yet.
+    pub cluster_id: [u8; 16],
     /// Topics whose creation was lost, and which a start found.
     found: Vec<TopicSlot>,
     /// Topics whose ring is not there.
@@ -170,7 +172,7 @@ pub struct State {
 impl State {
     /// An empty state; allocates all that it will ever need.
     pub fn new(limits: StateLimits) -> State {
-        State::of(limits, &[], RingNumbers::in_order(limits::RINGS_MAX))
+        State::of(limits, &[], RingNumbers::in_order(limits::DATA_RINGS_MAX))
     }
 
     /// The same, with room for what those report and miss whom these rings are held and watched for.
@@ -185,6 +187,7 @@ impl State {
             by_handle: Vec::with_capacity(limits.partitions_max),
             by_topic: Vec::with_capacity(limits.partitions_max),
             numbers,
+            cluster_id: [0; 16],
             found: Vec::new(),
             strays: Vec::new(),
             recompacted: Vec::with_capacity(limits.partitions_max),
@@ -451,6 +454,7 @@ impl State {
             MetaRecord::Overwritten { holder, records } => {
                 self.missed.restore(ring, holder, *records);
             }
+            MetaRecord::ClusterId { id } => self.cluster_id = *id,
             MetaRecord::Evict { .. } => {}
         }
         Ok(())

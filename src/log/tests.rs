@@ -29,7 +29,7 @@ fn config(segments: u16) -> LogConfig {
     ring.spares = 2;
     ring.segment_bytes = 256 * 1024;
     LogConfig {
-        rings: vec![ring],
+        rings: vec![ring, crate::config::RingConfig::metadata(256 * 1024)],
         retired: Vec::new(),
         state,
         groups_bytes: [64 * 1024; 2],
@@ -84,10 +84,16 @@ fn batch(records: i32, bytes: usize, mark: u64) -> Vec<u8> {
 }
 
 fn drive(log: &mut Log, ms: u64) {
+    for ring in log.rings() {
+        drive_ring(log, ring, ms);
+    }
+}
+
+fn drive_ring(log: &mut Log, ring: RingIndex, ms: u64) {
     let storage = Arc::clone(log.storage());
-    while let Some(mut job) = log.next_io(RING, now(ms)) {
+    while let Some(mut job) = log.next_io(ring, now(ms)) {
         let result = job.run(&*storage);
-        log.io_done(RING, job, result, now(ms));
+        log.io_done(ring, job, result, now(ms));
     }
 }
 
@@ -97,7 +103,7 @@ fn create(log: &mut Log, name: &str, partitions: u32) -> Result<Ticket, StageErr
     id.0[..name.len()].copy_from_slice(name.as_bytes());
     let record =
         MetaRecord::TopicCreate { id, name, ring: 0, handle_first, partitions, configs: &[] };
-    log.stage(RING, &record, false, now(0))
+    log.stage(log.shared(), &record, false, now(0))
 }
 
 /// An open ring with the topic `t`.

@@ -359,7 +359,7 @@ impl<C: Core> Connection<C> {
                 Step::Again(until) => {
                     self.settle_replies().await?;
                     let held = Held::new(&self.wire.net, None);
-                    self.again(until).await?;
+                    self.again(&until).await?;
                     drop(held);
                 }
                 Step::Held(held_back) => self.wait_read(held_back).await?,
@@ -388,7 +388,7 @@ impl<C: Core> Connection<C> {
         // An answer for which there is no room takes the place of its request.
         let place = self.keep_answer(frame, 0..bytes)?;
         self.settle_replies().await?;
-        let settle = self.wire.settle(*until).await;
+        let settle = self.wire.settle(until).await;
         let lease = self.input.lease.as_mut().expect("it holds the request");
         let answer = &mut lease.buf[place];
         if settle == Settle::Failed {
@@ -415,7 +415,7 @@ impl<C: Core> Connection<C> {
     }
 
     /// Waits for what a request must be dispatched again after.
-    pub(super) async fn again(&mut self, until: Until) -> Result<(), End> {
+    pub(super) async fn again(&mut self, until: &Until) -> Result<(), End> {
         if self.wire.net.hub.stopping.get() {
             return Err(End::quiet(CloseReason::Stopping));
         }
@@ -429,7 +429,7 @@ impl<C: Core> Connection<C> {
     async fn more_replies(&self) -> Result<bool, End> {
         match self.replies.first_from(0) {
             Some(owed) if !self.replies.is_full(self.wire.net.setup.in_flight_max) => {
-                self.wire.more_until(owed.until).await
+                self.wire.more_until(&owed.until).await
             }
             _ => Ok(false),
         }
@@ -439,16 +439,17 @@ impl<C: Core> Connection<C> {
     pub(super) async fn settle_replies(&mut self) -> Result<(), End> {
         let mut sent = 0;
         while let Some(owed) = self.replies.first_from(sent) {
-            let settle = self.wire.settle(owed.until).await;
+            let (end, version) = (owed.end(), owed.version);
+            let settle = self.wire.settle(&owed.until).await;
             if settle == Settle::Failed {
                 let core = self.wire.net.core.borrow();
-                self.replies.each_answer(sent..owed.end(), |answer| {
-                    core.fail(PRODUCE_KEY, owed.version, answer);
+                self.replies.each_answer(sent..end, |answer| {
+                    core.fail(PRODUCE_KEY, version, answer);
                 });
             }
             // What was released together goes out together.
             let core = &self.wire.net.core;
-            let due = self.replies.due(owed.end(), |until| core.borrow().settled(until));
+            let due = self.replies.due(end, |until| core.borrow().settled(until));
             while sent < due {
                 let (bytes, next) = self.replies.bytes(sent..due);
                 self.wire.send(bytes).await?;

@@ -237,10 +237,11 @@ impl Core for Broker {
         let form = if json { Form::Json } else { Form::Text };
         let rings = ring_metrics(self);
         let holds: heapless::Vec<_, { limits::RINGS_MAX }> =
-            (0..self.config.rings.len()).map(|place| hold_status(self, place, now)).collect();
+            self.log.rings().map(|ring| hold_status(self, ring, now)).collect();
         let watches: heapless::Vec<_, { limits::RINGS_MAX }> =
-            (0..self.config.rings.len()).map(|place| watch_status(self, place)).collect();
-        let named = self.config.rings.iter().zip(&rings).zip(holds.iter().zip(&watches));
+            self.log.rings().map(|ring| watch_status(self, ring)).collect();
+        let configs = self.log.rings().map(|ring| self.log.ring_config(ring));
+        let named = configs.zip(&rings).zip(holds.iter().zip(&watches));
         let rings = named.map(|((ring, metrics), (hold, watch))| RingStatus {
             name: &ring.name,
             data_bytes: u64::from(ring.data_segments()) * ring.segment_bytes,
@@ -266,12 +267,11 @@ impl Core for Broker {
 }
 
 fn ring_metrics(broker: &Broker) -> heapless::Vec<RingMetrics, { limits::RINGS_MAX }> {
-    let rings = (0..broker.log.rings_len()).map(|ring| {
-        let ring = RingIndex(ring as u8);
+    let rings = broker.log.rings().map(|ring| {
         let stats = broker.log.stats(ring);
         let taken = broker.log.segments(ring).map(|segment| segment.end);
         let newest = broker.log.segments(ring).next_back();
-        let segments = u64::from(broker.config.rings[usize::from(ring.0)].segments);
+        let segments = u64::from(broker.log.ring_config(ring).segments);
         let carried = broker.log.carried(ring);
         RingMetrics {
             segments_live: broker.log.segments(ring).count() as u64,
@@ -302,14 +302,13 @@ fn ring_metrics(broker: &Broker) -> heapless::Vec<RingMetrics, { limits::RINGS_M
 }
 
 /// What a ring that is held looks like now.
-fn hold_status(broker: &Broker, place: usize, now: Now) -> Option<HoldStatus<'_>> {
-    let ring = RingIndex(place as u8);
-    let holders = &broker.config.rings[place].hold_for;
+fn hold_status(broker: &Broker, ring: RingIndex, now: Now) -> Option<HoldStatus<'_>> {
+    let holders = &broker.log.ring_config(ring).hold_for;
     let hold = broker.hold_now(ring, now.mono);
     (!holders.is_empty()).then(|| HoldStatus {
         held_bytes: hold.held_bytes,
         waiting_us: hold.waiting_us,
-        producers: broker.metrics.producers_held_by_ring[place],
+        producers: broker.metrics.producers_held_by_ring[usize::from(ring.0)],
         holders: holders.iter().map(|holder| holder_status(broker, ring, holder)).collect(),
     })
 }
@@ -317,10 +316,9 @@ fn hold_status(broker: &Broker, place: usize, now: Now) -> Option<HoldStatus<'_>
 /// What those had and missed for whom a ring is watched.
 fn watch_status(
     broker: &Broker,
-    place: usize,
+    ring: RingIndex,
 ) -> heapless::Vec<WatchStatus<'_>, { limits::HOLDERS_MAX }> {
-    let ring = RingIndex(place as u8);
-    let watchers = broker.config.rings[place].watch_for.iter();
+    let watchers = broker.log.ring_config(ring).watch_for.iter();
     let status = |holder| WatchStatus {
         holder: holder_status(broker, ring, holder),
         overwritten: broker.log.state().missed.records(ring, holder),

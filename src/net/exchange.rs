@@ -23,17 +23,17 @@ impl<C: Core> Connection<C> {
                 Step::ReplyAfter { bytes, until } => {
                     let place = self.keep_answer(frame, 0..bytes)?;
                     self.wire.net.hub.staged(&until);
-                    if self.wire.settle(until).await != Settle::Failed {
+                    if self.wire.settle(&until).await != Settle::Failed {
                         return self.send_kept(place).await;
                     }
                     if place.start < frame.end {
                         return Err(End::protocol("a request too long to be tried again"));
                     }
                 }
-                Step::Again(until) => self.again(until).await?,
+                Step::Again(until) => self.again(&until).await?,
                 Step::Partly(partly) => {
                     self.peer.partly = partly;
-                    self.again(partly.until).await?;
+                    self.again(&partly.until).await?;
                 }
                 Step::Held(_) | Step::Long => {
                     return Err(End::protocol("only producers are held back"));

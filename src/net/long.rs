@@ -97,7 +97,7 @@ impl<C: Core> Connection<C> {
                 }
                 Wait::Again(until) => {
                     let _held = Held::new(&self.wire.net, None);
-                    self.again(until).await?;
+                    self.again(&until).await?;
                 }
                 Wait::Held(held_back) => {
                     self.held_since.get_or_insert(began);
@@ -320,7 +320,7 @@ impl<C: Core> Connection<C> {
             let list = &mut *reading.outcomes.buf;
             let pending = self.wire.net.core.borrow().long_settle(&reading.core, list);
             let Some(until) = pending else { break };
-            self.wire.settle(until).await;
+            self.wire.settle(&until).await;
             self.wire.turn(Work::Again).await?;
         }
         let mut sent = 0;

@@ -87,8 +87,8 @@ impl Replies {
     }
 
     /// The first answers behind `sent`.
-    pub fn first_from(&self, sent: usize) -> Option<Owed> {
-        self.owed.iter().find(|owed| owed.end() > sent).copied()
+    pub fn first_from(&self, sent: usize) -> Option<&Owed> {
+        self.owed.iter().find(|owed| owed.end() > sent)
     }
 
     /// How far answers may be sent when those up to `end` may: as far as the next ones are done.

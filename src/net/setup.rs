@@ -53,7 +53,7 @@ impl From<&Config> for Setup {
             in_flight_max: config.requests_in_flight_max,
             request_bytes_max: config.socket_request_max_bytes,
             pools: config.pools(),
-            rings: config.rings.len(),
+            rings: config.rings.len() + 1,
             sync_inline_us_max: config.sync_inline_us_max,
             gather_sync_us_min: GATHER_SYNC_US_MIN,
         }

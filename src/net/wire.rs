@@ -226,35 +226,35 @@ impl<C: Core> Wire<C> {
     }
 
     /// Waits until `until` is settled, one way or the other.
-    pub fn settle(&self, until: Until) -> impl Future<Output = Settle> {
+    pub fn settle(&self, until: &Until) -> impl Future<Output = Settle> {
         poll_fn(move |context| {
             if until.tickets.iter().all(|ticket| ticket.0 == 0) {
                 return Poll::Ready(Settle::Done);
             }
-            let settle = self.net.core.borrow().settled(&until);
+            let settle = self.net.core.borrow().settled(until);
             if settle != Settle::Pending {
                 return Poll::Ready(settle);
             }
             self.turn.begin();
             let mut slots = self.net.hub.slots.borrow_mut();
             super::hub::keep(&mut slots.get(self.id).waker, context);
-            slots.settle(self.id, &until);
+            slots.settle(self.id, until);
             Poll::Pending
         })
     }
 
     /// Waits for more requests that can join those that wait for `until`; false when it is too late
     /// for them.
-    pub fn more_until(&self, until: Until) -> impl Future<Output = Result<bool, End>> {
+    pub fn more_until(&self, until: &Until) -> impl Future<Output = Result<bool, End>> {
         poll_fn(move |context| {
             let hub = &self.net.hub;
-            let pending = self.net.core.borrow().settled(&until) == Settle::Pending;
-            if !pending || !hub.is_gathering(&until) {
+            let pending = self.net.core.borrow().settled(until) == Settle::Pending;
+            if !pending || !hub.is_gathering(until) {
                 return Poll::Ready(Ok(false));
             }
             let mut slots = hub.slots.borrow_mut();
             super::hub::keep(&mut slots.get(self.id).waker, context);
-            slots.settle(self.id, &until);
+            slots.settle(self.id, until);
             let ready = self.socket.poll_readable(context);
             ready.map(|ready| ready.map(|()| true).map_err(|e| network(&e)))
         })

@@ -15,7 +15,8 @@ import pathlib
 import struct
 import sys
 
-VERSION = 4
+VERSION = 5
+RINGS_MAX = 16
 PAGE, SECTOR = 4096, 512
 ANCHOR_BYTES, GROUP_HEADER_BYTES, RUN_BYTES, ENTRY_BYTES = 192, 128, 32, 32
 FOOT = 2
@@ -140,7 +141,10 @@ RECORDS = (
     ("handle_next", (("handle", D.unsigned),)),
     ("mirrored", (("mirror", D.text), ("handle", D.unsigned), ("offset", D.signed))),
     ("overwritten", (("holder", D.text), ("records", D.unsigned))),
+    ("cluster_id", (("id", D.topic_id),)),
 )
+# What stands in each ring; all else is in the metadata ring, or in ring 0 where there is none.
+OF_EACH_RING = ("boot", "partition", "producer", "log_start", "evict", "overwritten")
 
 
 OFFSET_COMMIT_NEXT = 64
@@ -392,8 +396,8 @@ class Slot:
 class Ring:
     """Reads one ring into the state."""
 
-    def __init__(self, index, folder, state):
-        self.index, self.state = index, state
+    def __init__(self, index, folder, state, skips_shared=False):
+        self.index, self.state, self.skips_shared = index, state, skips_shared
         self.paths = sorted(
             path for path in folder.iterdir()
             if path.name.startswith("segment-") and path.name[8:].isdigit()
@@ -401,7 +405,7 @@ class Ring:
         self.ring_id, self.data, self.anchors, self.evicted = None, {}, {}, 0
         # Files that are not believed; the bytes that were lost, and the partitions that go on
         # behind them.
-        self.aliens, self.lost, self.seen = set(), 0, set()
+        self.aliens, self.lost, self.seen, self.begun = set(), 0, set(), False
 
     def read(self):
         """Everything."""
@@ -421,9 +425,16 @@ class Ring:
             )
         base, base_file, entries = self.newest()
         live = self.live(base, base_file, entries)
+        self.begun = bool(live)
         self.replay(base, live)
         live = [segment for segment in live if segment.seq > self.evicted]
         self.find(live)
+
+    def records(self, data):
+        """The records that count in this ring."""
+        for name, record in records(data):
+            if name in OF_EACH_RING or not self.skips_shared:
+                yield name, record
 
     def is_own(self, file, anchor):
         """Whether an anchor is this ring's and stands in its own file."""
@@ -492,7 +503,7 @@ class Ring:
                 at += length
             if None in parts:
                 continue
-            for name, record in records(parts[1]):
+            for name, record in self.records(parts[1]):
                 self.state.apply(self.index, name, record)
             return anchor, file, self.entries(parts[0])
         return None, None, []
@@ -707,7 +718,7 @@ class Ring:
             partition = self.state.partition(self.index, handle)
             if partition:
                 partition.next = max(partition.next, offset + count)
-        for name, record in records(slot.group and self.meta(segment, slot.group) or b""):
+        for name, record in self.records(slot.group and self.meta(segment, slot.group) or b""):
             if name == "evict":
                 self.evicted = max(self.evicted, record["segment"])
             if name == "partition":
@@ -753,15 +764,21 @@ class Ring:
 
 def read(directory):
     """The state of all rings."""
-    state, index = State(), 0
-    while (folder := pathlib.Path(directory) / f"ring-{index}").is_dir():
-        Ring(index, folder, state).read()
-        index += 1
+    state, directory = State(), pathlib.Path(directory)
+    skips_shared = False
+    if (folder := directory / "metadata").is_dir():
+        metadata = Ring("metadata", folder, state)
+        metadata.read()
+        skips_shared = metadata.begun
+    folders = [directory / f"ring-{index}" for index in range(RINGS_MAX)]
+    for index, folder in enumerate(folders):
+        if folder.is_dir():
+            Ring(index, folder, state, skips_shared).read()
     for topic in state.topics.values():
         policy = settings(topic["configs"]).get("cleanup.policy", "")
         for handle in topic["handles"]:
             state.partitions[handle].compacted = "compact" in policy
-    if index == 0:
+    if not any(folder.is_dir() for folder in folders):
         raise Refused(f"there is no ring in {directory}")
     return state
 

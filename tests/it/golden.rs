@@ -16,8 +16,9 @@ use brooklet::log::recovery::verdict::Proof;
 use brooklet::log::recovery::walk::{self, End, Start};
 use brooklet::log::recovery::{OpenError, Opening};
 use brooklet::log::{Log, LogConfig};
-use brooklet::storage::FileStorage;
-use brooklet::types::{Boot, Offset, RingIndex};
+use brooklet::storage::sim::{Cut, Failing, Op, SimStorage};
+use brooklet::storage::{FileStorage, Storage};
+use brooklet::types::{Boot, FileIndex, FileRef, Offset, RingIndex};
 
 /// Each format's image, and the list of what is in it.
 const IMAGES: [(&str, &str); 4] = [
@@ -26,6 +27,8 @@ const IMAGES: [(&str, &str); 4] = [
     (include_str!("../format/golden/v3.ring"), include_str!("../format/golden/v3.expected")),
     (include_str!("../format/golden/v4.ring"), include_str!("../format/golden/v4.expected")),
 ];
+/// So many of them have what is shared in the first ring.
+const IMAGES_BEFORE_METADATA: usize = 4;
 const RING: RingIndex = RingIndex(0);
 const SEGMENT_BYTES: u64 = 4 << 20;
 
@@ -59,23 +62,22 @@ impl Unpacked {
     }
 
     fn open(&self) -> Result<Log, OpenError> {
-        let config = Config {
-            rings: vec![RingConfig {
-                segments: 3,
-                spares: 2,
-                segment_bytes: SEGMENT_BYTES,
-                ..Config::default().rings[0].clone()
-            }],
-            ..Config::default()
-        };
-        let mut opening = Opening {
-            now: now(),
-            entropy: &mut |bytes| bytes.fill(7),
-            progress: &mut |_, _| {},
-            unreadable_is_damaged: true,
-        };
-        let storage = Arc::new(FileStorage::open(&self.0).unwrap());
-        Log::open(&LogConfig::of(&config), storage, &mut opening)
+        open(Arc::new(FileStorage::open(&self.0).unwrap()), &["main"])
+    }
+
+    /// The same, on a disk that can fail.
+    fn on_a_disk(&self) -> SimStorage {
+        let disk = SimStorage::new(1);
+        for path in self.segments() {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let file = FileIndex(name.strip_prefix("segment-").unwrap().parse().unwrap());
+            let file = FileRef { ring: RING, file };
+            let bytes = std::fs::read(path).unwrap();
+            disk.create(file, bytes.len() as u64, &mut |_| {}).unwrap();
+            disk.write(file, 0, &[std::io::IoSlice::new(&bytes)]).unwrap();
+            disk.sync(file).unwrap();
+        }
+        disk
     }
 
     fn segments(&self) -> Vec<PathBuf> {
@@ -84,6 +86,24 @@ impl Unpacked {
         paths.sort();
         paths
     }
+}
+
+fn open(storage: Arc<dyn Storage>, rings: &[&str]) -> Result<Log, OpenError> {
+    let ring = |name: &&str| RingConfig {
+        name: (*name).to_string(),
+        segments: 3,
+        spares: 2,
+        segment_bytes: SEGMENT_BYTES,
+        ..Config::default().rings[0].clone()
+    };
+    let config = Config { rings: rings.iter().map(ring).collect(), ..Config::default() };
+    let mut opening = Opening {
+        now: now(),
+        entropy: &mut |bytes| bytes.fill(7),
+        progress: &mut |_, _| {},
+        unreadable_is_damaged: true,
+    };
+    Log::open(&LogConfig::of(&config), storage, &mut opening)
 }
 
 impl Drop for Unpacked {
@@ -214,10 +234,11 @@ fn is_written_to(image: &Unpacked, expected: &str) {
         partitions: 1,
         configs: &[],
     };
-    log.stage(RING, &record, false, now()).unwrap();
-    while let Some(mut job) = log.next_io(RING, now()) {
+    let shared = log.shared();
+    log.stage(shared, &record, false, now()).unwrap();
+    while let Some(mut job) = log.next_io(shared, now()) {
         let result = job.run(&**log.storage());
-        log.io_done(RING, job, result, now());
+        log.io_done(shared, job, result, now());
     }
     drop(log);
     let mut expected: BTreeSet<String> = expected.lines().map(str::to_string).collect();
@@ -225,6 +246,72 @@ fn is_written_to(image: &Unpacked, expected: &str) {
     let log = image.open().unwrap();
     assert_eq!(found(&log), expected);
     assert_eq!(log.state().boot, Boot(4));
+}
+
+fn drive(log: &mut Log) {
+    for ring in log.rings() {
+        while let Some(mut job) = log.next_io(ring, now()) {
+            let result = job.run(&**log.storage());
+            log.io_done(ring, job, result, now());
+        }
+    }
+}
+
+#[test]
+fn what_the_first_ring_held_for_all_moves_whole_wherever_the_power_is_cut() {
+    for (image, expected) in &IMAGES[..IMAGES_BEFORE_METADATA] {
+        let expected: BTreeSet<String> = expected.lines().map(str::to_string).collect();
+        let disk = Arc::new(Unpacked::new("moves", image).on_a_disk());
+        disk.record_forks(true);
+        open(Arc::clone(&disk) as _, &["main"]).unwrap();
+        let forks = disk.forks_take();
+        assert!(forks.len() > 10, "{} instants", forks.len());
+        for (write, fork) in forks {
+            for cut in Cut::ALL {
+                let fork = Arc::new(fork.fork(write));
+                fork.power_cut(cut);
+                // What the next start shows, the one behind it shows as well.
+                for _ in 0..2 {
+                    let mut log = open(Arc::clone(&fork) as _, &["main"]).unwrap();
+                    assert_eq!(found(&log), expected, "{cut:?} behind write {write}");
+                    log.close();
+                    drive(&mut log);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_fails_while_it_moves_leaves_it_where_it_was() {
+    for (image, expected) in &IMAGES[..IMAGES_BEFORE_METADATA] {
+        let expected: BTreeSet<String> = expected.lines().map(str::to_string).collect();
+        let disk = Arc::new(Unpacked::new("fails", image).on_a_disk());
+        let mut refused = 0;
+        for op in [Op::Write, Op::Sync] {
+            for after in 0..12 {
+                let disk = Arc::new(disk.fork(after));
+                disk.fail(op, Failing::From(after));
+                refused += u64::from(open(Arc::clone(&disk) as _, &["main"]).is_err());
+                disk.process_kill();
+                let log = open(Arc::clone(&disk) as _, &["main"]).unwrap();
+                assert_eq!(found(&log), expected, "{op:?} from {after} on");
+            }
+        }
+        assert!(refused > 2, "no start without a place for what moves");
+    }
+}
+
+#[test]
+fn a_ring_without_a_name_is_not_taken_for_another_one() {
+    let (image, expected) = IMAGES[0];
+    let expected: BTreeSet<String> = expected.lines().map(str::to_string).collect();
+    let disk = Arc::new(Unpacked::new("unnamed", image).on_a_disk());
+    let writes = disk.counts().writes;
+    let error = open(Arc::clone(&disk) as _, &["alarms", "main"]).err().unwrap().to_string();
+    assert!(error.starts_with("ring-0 bear no name yet"), "{error}");
+    assert_eq!(disk.counts().writes, writes, "it is left as it is");
+    assert_eq!(found(&open(disk, &["any"]).unwrap()), expected);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use brooklet::log::recovery::{OpenError, Opening};
 use brooklet::log::{Log, LogConfig};
 use brooklet::storage::Storage;
 use brooklet::storage::sim::SimStorage;
-use brooklet::types::{RingIndex, Settle, Until};
+use brooklet::types::{Settle, Until};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{
@@ -114,8 +114,7 @@ impl Host {
 
     /// Does one step of the disk's work in any ring, waiting for deadlines; false: none is left.
     pub fn work(&mut self) -> bool {
-        let rings = self.broker.log.rings_len();
-        for ring in (0..rings as u8).map(RingIndex) {
+        for ring in self.broker.log.rings() {
             if let Some(mut job) = self.broker.log.next_io(ring, self.now) {
                 let result = job.run(&**self.broker.log.storage());
                 self.broker.log.io_done(ring, job, result, self.now);
@@ -127,7 +126,7 @@ impl Host {
 
     /// Lets time pass to the next deadline, if there is one.
     pub fn sleep(&mut self) -> bool {
-        let rings = (0..self.broker.log.rings_len() as u8).map(RingIndex);
+        let rings = self.broker.log.rings();
         let deadline = rings.filter_map(|ring| self.broker.log.deadline(ring)).min();
         if let Some(deadline) = deadline {
             self.pass_us(deadline.since_us(self.now.mono));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use brooklet::codec::batch::batches;
-use brooklet::types::{Boot, PartitionHandle, RingIndex};
+use brooklet::types::{Boot, PartitionHandle};
 
 use crate::host::{Host, NOON_MS, PLAIN, Sequenced, batch};
 
@@ -179,7 +179,7 @@ impl Model {
     /// After the broker was opened again: compares all that can be read, the bounds, the boot and
     /// the commit with what must be; and takes over what is there.
     pub fn check(&mut self, host: &mut Host) {
-        let rings = (0..host.broker.log.rings_len() as u8).map(RingIndex);
+        let rings = host.broker.log.rings();
         if !rings.into_iter().any(|ring| host.broker.log.is_failing(ring)) {
             // A boot of which nothing is on flash, and in which nothing was stored, is none.
             self.boot(host.broker.log.state().boot);

@@ -307,10 +307,7 @@ fn a_commit_whose_first_or_second_group_fails_is_refused_and_may_be_sent_again()
         assert!(codes_then.iter().all(|code| [0, 16].contains(code)), "{codes_then:?}");
         assert!(codes_then.contains(&16), "the disk fails from sync {failed} on");
         host.storage.fail(Op::Sync, Failing::Never);
-        while host.work()
-            || host.sleep() && host.broker.log.room(Default::default(), 1, 1, false).is_err()
-        {
-        }
+        while host.work() || host.sleep() && host.broker.log.is_failing(host.broker.log.shared()) {}
         assert_eq!(codes(&mut host, 8, &commit_of_two_groups(1, "m")), [0; 12]);
         assert_eq!(committed(&mut host, "g").len(), 12);
     }
@@ -372,9 +369,7 @@ fn a_failing_disk_sends_the_client_to_find_the_coordinator_again() {
     assert_eq!(codes(&mut host, 8, &request), [16]);
     assert_eq!(committed(&mut host, "g"), []);
     host.storage.fail(Op::Sync, Failing::Never);
-    while host.work()
-        || host.sleep() && host.broker.log.room(Default::default(), 1, 1, false).is_err()
-    {}
+    while host.work() || host.sleep() && host.broker.log.is_failing(host.broker.log.shared()) {}
     assert_eq!(codes(&mut host, 8, &request), [0]);
     assert_eq!(committed(&mut host, "g")[0].2, 5);
 }

@@ -617,7 +617,7 @@ fn what_is_being_overwritten_is_waited_for_and_never_silently_passed_over() {
         rig.append(0, &batch(&stamps(1), 500_000, 0));
         while let Some(mut job) = rig.broker.log.next_io(RingIndex(0), rig.now) {
             look(&mut rig);
-            let result = job.run(&*rig.disk);
+            let result = job.run(&**rig.broker.log.storage());
             rig.broker.log.io_done(RingIndex(0), job, result, rig.now);
             look(&mut rig);
         }
@@ -634,7 +634,7 @@ fn a_disk_that_fails_while_a_segment_is_overwritten_keeps_nobody_from_what_is_be
             // A head stands at the beginning of its file.
             let fails = job.at == 0 && rig.log_start(0) > 0;
             let error = DiskError { doing: "write", os: 5 };
-            let result = if fails { Err(error) } else { job.run(&*rig.disk) };
+            let result = if fails { Err(error) } else { job.run(&**rig.broker.log.storage()) };
             rig.broker.log.io_done(RingIndex(0), job, result, rig.now);
             if fails {
                 return Some(rig.log_start(0));

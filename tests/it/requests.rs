@@ -16,7 +16,7 @@ use brooklet::log::recovery::Opening;
 use brooklet::log::{Log, LogConfig};
 use brooklet::storage::sim::{Failing, Op, SimStorage};
 use brooklet::storage::{Storage, WriteJob};
-use brooklet::types::{RingIndex, Settle, Until};
+use brooklet::types::{Settle, Until};
 use kafka_protocol::messages::{JoinGroupResponse, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, HeaderVersion};
 
@@ -89,7 +89,6 @@ enum Client {
 const CLIENTS: u16 = 12;
 const PRODUCE_BYTES_MAX: usize = 40 << 10;
 const FRAME_BYTES_MAX: usize = 1 << 20;
-const RING: RingIndex = RingIndex(0);
 const TICKS_MAX: u32 = 16;
 
 impl World {
@@ -199,10 +198,13 @@ impl World {
     fn disk_step(&mut self) {
         match self.out.take() {
             Some(mut job) => {
-                let result = job.run(&*self.disk);
-                self.broker.log.io_done(RING, job, result, self.now);
+                let result = job.run(&**self.broker.log.storage());
+                self.broker.log.io_done(job.file.ring, job, result, self.now);
             }
-            None => self.out = self.broker.log.next_io(RING, self.now),
+            None => {
+                let (log, now) = (&mut self.broker.log, self.now);
+                self.out = log.rings().find_map(|ring| log.next_io(ring, now));
+            }
         }
     }
 

@@ -206,14 +206,18 @@ fn a_ring_that_is_retired_goes_with_its_topics_and_its_name_is_free() {
 }
 
 #[test]
-fn the_ring_that_holds_what_is_shared_is_not_retired() {
+fn any_ring_may_be_retired() {
     let disk = two_rings();
     let mut config = with_rings(&["main"]);
     config.retired.push("alarms".to_string());
-    let error = open(&disk, config).err().unwrap().to_string();
-    assert!(error.contains("ring-0 holds what all rings share"), "{error}");
-    let mut host = open(&disk, with_rings(&["alarms", "main"])).unwrap();
-    check_alarms(&mut host);
+    let mut host = open(&disk, config).unwrap();
+    check_t(&mut host);
+    assert!(host.broker.log.state().topic_named("alarms.fire").is_none());
+    assert_eq!(disk.files(RingIndex(0)).unwrap(), []);
+    host.close();
+    let mut host = open(&disk, with_rings(&["main"])).unwrap();
+    check_t(&mut host);
+    assert_eq!(number_of(&host, "t"), 1);
 }
 
 #[test]

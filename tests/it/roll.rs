@@ -21,7 +21,7 @@ fn fill_to_the_next_head(host: &mut Host) {
             if job.at == 0 && !job.parts.is_empty() {
                 return;
             }
-            let result = job.run(&*host.storage);
+            let result = job.run(&**host.broker.log.storage());
             host.broker.log.io_done(RingIndex(0), job, result, host.now);
         }
     }

@@ -57,8 +57,9 @@ class Machine:
     def tell_ring(self):
         """Tells the disk where the ring's files lie, as far as the image on its own says it."""
         ring = []
-        for number in range(8):
-            ring += extents(self.image, f"/ring/ring-0/segment-{number:04}")
+        for folder in ("metadata", "ring-0"):
+            for number in range(8):
+                ring += extents(self.image, f"/ring/{folder}/segment-{number:04}")
         if ring:
             self.disk.order(ring=ring)
 

@@ -200,7 +200,7 @@ class Stack:
         file system promises to survive that in its own structures."""
         # btrfs has addresses of its own, which are not the device's.
         if self.kind != "btrfs":
-            files = sorted(self.broker.data.glob("ring-*/segment-????"))
+            files = sorted(self.broker.data.glob("*/segment-????"))
             self.disk.order(ring=[place for file in files for place in extents(file)])
 
     def start(self):

@@ -126,7 +126,7 @@ fn a_commit_that_takes_back_one_in_the_disks_hands_is_written() {
     let mut job = world.bench.broker.log.next_io(ring, world.bench.now).unwrap();
     // What is stored says 1, and what is on its way cannot be seen.
     assert!(matches!(world.bench.step(7, &request(1)), Step::Again(_)));
-    let done = job.run(&*world.bench.disk);
+    let done = job.run(&**world.bench.broker.log.storage());
     world.bench.broker.log.io_done(ring, job, done, world.bench.now);
     assert!(matches!(world.bench.step(7, &request(1)), Step::ReplyAfter { .. }));
     world.bench.drive();

@@ -16,8 +16,13 @@ impl Index {
             + limits::CARRIED_PER_FOOT_MAX * CARRIED_BYTES
     }
 
+    /// The same of this one.
+    pub fn index_bytes_most(&self) -> usize {
+        Index::index_bytes_max((self.blocks * limits::BLOCK_BYTES) as u64, self.partitions)
+    }
+
     /// Writes what is known of the file's segment, for its foot; gives the length. `out` holds at
-    /// least [`Index::index_bytes_max`].
+    /// least [`Index::index_bytes_most`].
     pub fn index_write(&self, file: FileIndex, out: &mut [u8]) -> usize {
         let mut at = HEAD_BYTES;
         let mut count = 0u32;

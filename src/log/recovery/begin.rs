@@ -6,7 +6,7 @@ use crate::limits::PAGE_BYTES;
 use crate::log::Log;
 use crate::log::format::{Anchor, AnchorKind, AnchorPage};
 use crate::log::record::MetaRecord;
-use crate::types::{FileRef, Offset, RingIndex};
+use crate::types::{FileRef, Offset, RingIndex, RingNumber};
 
 impl Log {
     /// Writes the boot group. A disk that fails here is not a reason not to serve what can be read:
@@ -19,6 +19,9 @@ impl Log {
         ring.boot = boot;
         if ring.id == [0; 16] {
             (opening.entropy)(&mut ring.id);
+        }
+        if self.state.cluster_id == [0; 16] {
+            self.state.cluster_id = self.cluster_id_new();
         }
         self.begin_with(place, &MetaRecord::Boot { boot }, now);
         if self.rings[place].index == self.shared() {
@@ -42,6 +45,15 @@ impl Log {
         if fresh {
             self.twin_write(place);
         }
+    }
+
+    /// A cluster's id that tells nobody a ring's, which only what the broker itself wrote may bear:
+    /// FNV-1a, 64 bits of it, spread over both halves. Before format 5 it was that of the first ring.
+    fn cluster_id_new(&self) -> [u8; 16] {
+        let first = self.rings.iter().find(|ring| self.number_of(ring.index) == RingNumber(0));
+        let first = first.map(|ring| ring.id).filter(|id| *id != [0; 16]);
+        let id = first.unwrap_or_else(|| self.ring_id(self.shared()));
+        cluster_id_of(id)
     }
 
     /// Topics whose creation was lost are from now on what they are called: others that are created
@@ -110,5 +122,29 @@ impl Log {
         if let Err(error) = written.and_then(|()| self.storage.sync(file)) {
             log::warn!("the ring's first head has no twin: {error}");
         }
+    }
+}
+
+fn cluster_id_of(ring_id: [u8; 16]) -> [u8; 16] {
+    let hash = |bytes: &[u8]| {
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, step)
+    };
+    let first = hash(&ring_id).to_be_bytes();
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&first);
+    id[8..].copy_from_slice(&hash(&first).to_be_bytes());
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clusters_id_stays_and_is_not_the_rings() {
+        let rings = [[1; 16], [2; 16]].map(cluster_id_of);
+        assert!(rings[0] != rings[1] && rings.iter().all(|id| id[..8] != [1; 8]));
+        assert_eq!(cluster_id_of(*b"0123456789abcdef"), cluster_id_of(*b"0123456789abcdef"));
     }
 }

@@ -328,6 +328,9 @@ impl RingRecovery<'_> {
             return;
         };
         for record in Records::new(meta) {
+            if !self.counts(&record) {
+                continue;
+            }
             match record {
                 MetaRecord::Evict { segment } => self.evicted = self.evicted.max(Some(segment)),
                 // A start before this one had seen the same loss, or what came before it.

@@ -5,6 +5,7 @@
 
 use super::anchors::{self, FoundFile};
 use super::{OpenError, RingFiles};
+use crate::config::RingConfig;
 use crate::limits::{PAGE_BYTES, RING_NUMBERS_MAX};
 use crate::log::LogConfig;
 use crate::log::format::{RingId, RingName};
@@ -25,7 +26,7 @@ pub(super) struct OnFlash {
 /// Looks at the anchors of all rings on flash.
 pub(super) fn look(storage: &dyn Storage) -> Result<Vec<OnFlash>, OpenError> {
     let mut rings = Vec::new();
-    for number in 0..RING_NUMBERS_MAX {
+    for number in 0..=RingNumber::METADATA.0 {
         let ring = RingIndex(number);
         let longest = storage.files(ring)?.into_iter().map(|(_, bytes)| bytes).max();
         let Some(longest) = longest else { continue };
@@ -43,14 +44,16 @@ pub(super) fn look(storage: &dyn Storage) -> Result<Vec<OnFlash>, OpenError> {
 
 /// Finds the number of each ring of the configuration, and of those that it drops.
 pub(super) fn number(config: &LogConfig, rings: &[OnFlash]) -> Result<RingNumbers, OpenError> {
-    let made: Vec<&OnFlash> = rings.iter().filter(|ring| ring.id.is_some()).collect();
-    let mut numbers: Vec<Option<RingNumber>> = vec![None; config.rings.len()];
+    let of_records = |ring: &&OnFlash| ring.id.is_some() && ring.number != RingNumber::METADATA;
+    let made: Vec<&OnFlash> = rings.iter().filter(of_records).collect();
+    let configured = &config.rings[..config.rings.len() - 1];
+    let mut numbers: Vec<Option<RingNumber>> = vec![None; configured.len()];
     let mut retiring = RingNumbers::default().retiring;
     let mut unnamed = Vec::new();
     let mut others = Vec::new();
     for ring in &made {
         let name = ring.name.as_str();
-        let place = config.rings.iter().position(|configured| configured.name == name);
+        let place = configured.iter().position(|configured| configured.name == name);
         if name.is_empty() {
             unnamed.push(ring.number);
         } else if let Some(place) = place {
@@ -73,12 +76,7 @@ pub(super) fn number(config: &LogConfig, rings: &[OnFlash]) -> Result<RingNumber
             others.join(" or ")
         )));
     }
-    if retiring.contains(&SHARED) {
-        return Err(OpenError::Rings(
-            "retire: ring-0 holds what all rings share, and cannot be dropped".to_string(),
-        ));
-    }
-    number_unnamed(&mut numbers, &unnamed, config)?;
+    number_unnamed(&mut numbers, &unnamed, configured)?;
     let taken: Vec<RingNumber> = made.iter().map(|ring| ring.number).collect();
     let mut free = (0..RING_NUMBERS_MAX).map(RingNumber).filter(|number| !taken.contains(number));
     let mut all = RingNumbers { retiring, ..RingNumbers::default() };
@@ -86,25 +84,35 @@ pub(super) fn number(config: &LogConfig, rings: &[OnFlash]) -> Result<RingNumber
         let number = number.or_else(|| free.next());
         let _ = all.live.push(number.expect("there are more numbers than rings"));
     }
-    if !all.live.contains(&SHARED) {
+    let _ = all.live.push(RingNumber::METADATA);
+    Ok(all)
+}
+
+/// Whether what all rings share is still in the first one, as before format 5: the metadata ring was never
+/// begun, and others were made.
+pub(super) fn moves(made: &[RingNumber], numbers: &RingNumbers) -> Result<bool, OpenError> {
+    let records = made.iter().any(|number| *number != RingNumber::METADATA);
+    if records && numbers.ring(RingNumber(0)).is_none() {
         return Err(OpenError::Rings(
-            "ring-0, which holds what all rings share, is not there: put its folder back".into(),
+            "ring-0 still holds what all rings share: start once with its [[ring]], and without \
+             retire = true"
+                .to_string(),
         ));
     }
-    Ok(all)
+    Ok(records)
 }
 
 /// Rings from before they bore names are what they were then: in the order of the configuration.
 fn number_unnamed(
     numbers: &mut [Option<RingNumber>],
     unnamed: &[RingNumber],
-    config: &LogConfig,
+    configured: &[RingConfig],
 ) -> Result<(), OpenError> {
     let left = numbers.iter().filter(|number| number.is_none()).count();
     if !unnamed.is_empty() && left != unnamed.len() {
         let folders = unnamed.iter().map(|number| format!("ring-{}", number.0));
         let folders = folders.collect::<Vec<_>>().join(", ");
-        let names = config.rings.iter().zip(&*numbers).filter(|(_, number)| number.is_none());
+        let names = configured.iter().zip(&*numbers).filter(|(_, number)| number.is_none());
         let names = names.map(|(ring, _)| format!("{:?}", ring.name)).collect::<Vec<_>>();
         return Err(OpenError::Rings(format!(
             "{folders} bear no name yet, and could be any of {}: keep the [[ring]] tables that they \
@@ -128,6 +136,3 @@ pub(super) fn retire(storage: &dyn Storage, ring: &mut OnFlash) {
         Err(error) => log::error!("ring {} cannot be removed: {error}", ring.name.as_str()),
     }
 }
-
-/// The one that holds topics, groups and committed offsets.
-const SHARED: RingNumber = RingNumber(0);

@@ -11,6 +11,8 @@ pub(super) struct Deadlines {
     sync: Option<Mono>,
     /// When the last group gets its seal.
     seal: Option<Mono>,
+    /// It has none yet.
+    unsealed: bool,
     closing: bool,
 }
 
@@ -48,17 +50,23 @@ impl Deadlines {
 
     /// A group was written: it gets a seal unless another one follows until then.
     pub(super) fn seal_by(&mut self, by: Mono) {
-        self.seal = Some(by);
+        (self.seal, self.unsealed) = (Some(by), true);
+    }
+
+    /// A group was written that gets a seal at the end only. It says of those before it that they are on
+    /// flash.
+    pub(super) fn seal_at_the_end(&mut self) {
+        (self.seal, self.unsealed) = (None, true);
     }
 
     /// The last group needs no seal any more.
     pub(super) fn sealed(&mut self) {
-        self.seal = None;
+        (self.seal, self.unsealed) = (None, false);
     }
 
     /// When the last group gets its seal.
     pub(super) fn seal(&self) -> Option<Mono> {
-        if self.closing { self.seal.map(|_| Mono(0)) } else { self.seal }
+        if self.closing { self.unsealed.then_some(Mono(0)) } else { self.seal }
     }
 
     /// Whether nothing waits for company any more.
@@ -103,5 +111,17 @@ mod tests {
         deadlines.synced();
         deadlines.sealed();
         assert_eq!((deadlines.sync(), deadlines.seal()), (None, None));
+    }
+
+    #[test]
+    fn a_group_that_is_not_worth_a_seal_gets_one_at_the_end() {
+        let mut deadlines = Deadlines::default();
+        deadlines.seal_by(Mono(100));
+        deadlines.seal_at_the_end();
+        assert_eq!(deadlines.seal(), None);
+        deadlines.close();
+        assert_eq!(deadlines.seal(), Some(Mono(0)));
+        deadlines.sealed();
+        assert_eq!(deadlines.seal(), None);
     }
 }

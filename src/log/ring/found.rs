@@ -3,6 +3,7 @@
 use super::Segment;
 use crate::config::RingConfig;
 use crate::log::format::RingId;
+use crate::log::staging::Capacity;
 use crate::types::{Boot, FileIndex, GroupSeq, RingIndex, SegmentSeq};
 
 /// What a ring is made of, and how large: fixed when it is opened.
@@ -12,8 +13,8 @@ pub struct Shape {
     pub index: RingIndex,
     /// Its configuration.
     pub config: RingConfig,
-    /// Largest payloads of its two commit groups, the larger one first.
-    pub groups_bytes: [usize; 2],
+    /// What its two commit groups take, the larger one first.
+    pub groups: [Capacity; 2],
     /// Groups start at multiples of this.
     pub alignment: u32,
     /// After so long a silence a seal is written.

@@ -7,16 +7,18 @@ use crate::types::{RingIndex, RingNumber, TopicId};
 /// The rings on flash by number: what a topic's creation says of its ring.
 #[derive(Debug, Clone, Default)]
 pub struct RingNumbers {
-    /// Of each ring of the configuration, in its order.
+    /// Of each ring of the configuration, in its order, and of the metadata ring.
     pub live: heapless::Vec<RingNumber, RINGS_MAX>,
     /// Of those whose topics are dropped.
     pub retiring: heapless::Vec<RingNumber, { RING_NUMBERS_MAX as usize }>,
 }
 
 impl RingNumbers {
-    /// As many rings, with numbers in their order.
+    /// As many rings of records, with numbers in their order, and the metadata ring.
     pub fn in_order(rings: usize) -> RingNumbers {
-        RingNumbers { live: (0..rings as u8).map(RingNumber).collect(), ..RingNumbers::default() }
+        let records = (0..rings as u8).map(RingNumber);
+        let live = records.chain([RingNumber::METADATA]).collect();
+        RingNumbers { live, ..RingNumbers::default() }
     }
 
     /// A ring's number.
@@ -24,12 +26,13 @@ impl RingNumbers {
         self.live[usize::from(ring.0)]
     }
 
-    /// The ring that holds topics, groups and committed offsets: the first that was made.
+    /// The metadata ring: the last.
     pub fn shared(&self) -> RingIndex {
-        self.ring(RingNumber(0)).unwrap_or_default()
+        RingIndex(self.live.len().saturating_sub(1) as u8)
     }
 
-    fn ring(&self, number: RingNumber) -> Option<RingIndex> {
+    /// The ring with this number.
+    pub fn ring(&self, number: RingNumber) -> Option<RingIndex> {
         let place = self.live.iter().position(|live| *live == number)?;
         Some(RingIndex(place as u8))
     }

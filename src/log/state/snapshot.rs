@@ -8,17 +8,16 @@ use crate::types::{PartitionHandle, RingIndex, Ticket, TopicSlot};
 impl State {
     /// The most bytes that a snapshot for `ring` takes now.
     pub fn snapshot_bytes_bound(&self, ring: RingIndex) -> usize {
+        if ring == self.numbers.shared() {
+            let mirrored = self.mirrors.snapshot_bytes_bound(self.partitions_len());
+            return BOOT_BYTES_MAX + self.shared_bytes + mirrored;
+        }
         let tables = self.partitions_len() * PARTITION_BYTES_MAX
             + self.limits.producers_max * PRODUCER_BYTES_MAX;
-        let own = BOOT_BYTES_MAX + tables + self.missed.snapshot_bytes_bound(ring);
-        if ring != self.numbers.shared() {
-            return own;
-        }
-        let mirrored = self.mirrors.snapshot_bytes_bound(self.partitions_len());
-        own + self.shared_bytes + mirrored
+        BOOT_BYTES_MAX + tables + self.missed.snapshot_bytes_bound(ring)
     }
 
-    /// The bytes of a snapshot's part that only the shared ring holds.
+    /// The bytes of the records that the metadata ring's snapshot holds.
     pub(super) fn shared_bytes_count(&self) -> usize {
         let topics = self.topics().map(|(_, t)| TOPIC_BYTES_MAX + t.name.len() + t.configs.len());
         // The first commit of a group has its name, those behind it have not.
@@ -30,7 +29,7 @@ impl State {
         topics.sum::<usize>() + groups.sum::<usize>() + offsets + steps
     }
 
-    /// Writes the state as the records that lead to it: all of it for the shared ring, and the
+    /// Writes the state as the records that lead to it: what is shared for the metadata ring, else the
     /// partitions and producers of `ring`. False when `put` said that there is no room.
     pub fn snapshot(
         &self,
@@ -39,12 +38,8 @@ impl State {
         put: &mut dyn FnMut(&MetaRecord<'_>) -> bool,
     ) -> bool {
         let mut ok = put(&MetaRecord::Boot { boot: self.boot });
-        let is_shared = ring == self.numbers.shared();
-        if is_shared {
-            ok = ok && put(&MetaRecord::HandleNext { handle: self.handle_next });
-            for (slot, topic) in self.topics() {
-                ok = ok && self.snapshot_topic(slot, topic, put);
-            }
+        if ring == self.numbers.shared() {
+            return ok && self.snapshot_shared(put);
         }
         for (_, partition) in self.partitions().filter(|(_, p)| p.ring == ring) {
             ok = ok
@@ -62,25 +57,31 @@ impl State {
                 ok = ok && put(&MetaRecord::Producer { id, epoch, handle, timestamp_ms, batches });
             }
         });
-        ok = ok && self.missed.snapshot(ring, put);
-        if is_shared {
-            for entry in &self.offsets {
-                let group = self.groups.get(usize::from(entry.group.0)).and_then(Option::as_ref);
-                ok = ok
-                    && put(&MetaRecord::OffsetCommit {
-                        group: group.map_or("", |group| &group.name),
-                        handle: entry.handle,
-                        offset: entry.offset,
-                        leader_epoch: entry.leader_epoch,
-                        metadata: self.metadata_of(entry),
-                        timestamp_ms: entry.timestamp_ms,
-                    });
-            }
-            for (slot, partition) in self.partitions() {
-                let handle = partition.handle;
-                for (mirror, offset) in self.mirrors.positions(slot) {
-                    ok = ok && put(&MetaRecord::Mirrored { mirror, handle, offset });
-                }
+        ok && self.missed.snapshot(ring, put)
+    }
+
+    fn snapshot_shared(&self, put: &mut dyn FnMut(&MetaRecord<'_>) -> bool) -> bool {
+        let mut ok = put(&MetaRecord::ClusterId { id: self.cluster_id });
+        ok = ok && put(&MetaRecord::HandleNext { handle: self.handle_next });
+        for (slot, topic) in self.topics() {
+            ok = ok && self.snapshot_topic(slot, topic, put);
+        }
+        for entry in &self.offsets {
+            let group = self.groups.get(usize::from(entry.group.0)).and_then(Option::as_ref);
+            ok = ok
+                && put(&MetaRecord::OffsetCommit {
+                    group: group.map_or("", |group| &group.name),
+                    handle: entry.handle,
+                    offset: entry.offset,
+                    leader_epoch: entry.leader_epoch,
+                    metadata: self.metadata_of(entry),
+                    timestamp_ms: entry.timestamp_ms,
+                });
+        }
+        for (slot, partition) in self.partitions() {
+            let handle = partition.handle;
+            for (mirror, offset) in self.mirrors.positions(slot) {
+                ok = ok && put(&MetaRecord::Mirrored { mirror, handle, offset });
             }
         }
         ok
@@ -125,13 +126,20 @@ impl State {
 }
 
 impl StateLimits {
-    /// The most that a snapshot takes: that of the first ring with full tables, whatever is in them. So
-    /// what the tables have room for always fits.
+    /// The most that a snapshot of a ring of records takes, whatever is in the tables. So what they have
+    /// room for always fits.
     pub fn snapshot_bytes_max(&self) -> usize {
+        let bytes = BOOT_BYTES_MAX
+            + self.partitions_max * PARTITION_BYTES_MAX
+            + self.producers_max * PRODUCER_BYTES_MAX;
+        bytes.next_multiple_of(limits::PAGE_BYTES)
+    }
+
+    /// The same of the metadata ring, but for what mirrors report.
+    pub fn shared_snapshot_bytes_max(&self) -> usize {
         let topic = TOPIC_BYTES_MAX + limits::TOPIC_NAME_BYTES_MAX + limits::TOPIC_CONFIG_BYTES_MAX;
         let bytes = BOOT_BYTES_MAX
-            + self.partitions_max * (PARTITION_BYTES_MAX + PARTITIONS_ADD_BYTES_MAX)
-            + self.producers_max * PRODUCER_BYTES_MAX
+            + self.partitions_max * PARTITIONS_ADD_BYTES_MAX
             + self.topics_max * topic
             + self.groups_max * (GROUP_BYTES_MAX + limits::GROUP_ID_BYTES_MAX)
             + self.offsets_max * OFFSET_BYTES_MAX
@@ -142,7 +150,8 @@ impl StateLimits {
 
 // The longest encodings of the records of a snapshot, without their strings: a tag, and five bytes
 // for each 32-bit number, ten for each 64-bit one, at the most.
-const BOOT_BYTES_MAX: usize = 2 * 6;
+/// With the next handle, and the cluster id.
+const BOOT_BYTES_MAX: usize = 2 * 6 + 17;
 const TOPIC_BYTES_MAX: usize = 1 + 16 + 2 + 1 + 5 + 5 + 2;
 const PARTITIONS_ADD_BYTES_MAX: usize = 1 + 16 + 5 + 5;
 const PARTITION_BYTES_MAX: usize = 1 + 5 + 10 + 10 + 1 + limits::EPOCHS_PER_PARTITION_MAX * 15;

@@ -275,7 +275,7 @@ fn commit(log: &mut Log, group: &str, offset: i64, ms: u64) -> Result<Ticket, St
         metadata: "",
         timestamp_ms: 1,
     };
-    log.stage(RING, &record, false, now(ms))
+    log.stage(log.shared(), &record, false, now(ms))
 }
 
 #[test]

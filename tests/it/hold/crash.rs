@@ -78,6 +78,8 @@ impl Run {
             // The holder is slow.
             3 if self.rng.one_in(4) => self.report_some(),
             4 if self.rng.one_in(4) => self.rig.host.pass_us(1_500_000),
+            // The mirror says once more what it said: nobody holds such records.
+            5 if self.known.kind == Kind::Mirror => self.report_again(),
             _ => self.commit(),
         }
         for _ in 0..self.rng.below(4) {
@@ -149,6 +151,16 @@ impl Run {
         if let Some(until) = until {
             self.known.reported[place].1 = had;
             self.owed.push((until, Owed::Report(place, had)));
+        }
+    }
+
+    fn report_again(&mut self) {
+        let place = self.rng.below(HELD as u64) as usize;
+        let (topic, index) = PARTITIONS[place];
+        let had = self.known.reported[place].1;
+        let records = offset_syncs(&[(topic, index, had.max(1) - 1)]);
+        if had > 0 {
+            self.rig.step(&produce(-1, SYNCS, &[(0, Some(records))]));
         }
     }
 

@@ -17,10 +17,10 @@ use brooklet::log::{Append, Log, LogConfig};
 use brooklet::storage::Storage;
 use brooklet::types::{FileIndex, FileRef, Offset, PartitionSlot, RingIndex, SegmentSeq, TopicId};
 
-/// A disk in memory that counts reads, and fails those that touch a bad place.
+/// A disk in memory that counts reads. What fails does so in the first ring.
 #[derive(Default)]
 pub struct Memory {
-    files: Mutex<BTreeMap<u16, Vec<u8>>>,
+    files: Mutex<BTreeMap<FileRef, Vec<u8>>>,
     pub bad: Mutex<Vec<(u16, u64)>>,
     pub reads: AtomicU64,
     /// So many syncs fail, the next ones.
@@ -115,8 +115,8 @@ impl Rig {
             partitions,
             configs: &[],
         };
-        let staged = rig.broker.log.stage(RingIndex(0), &record, false, now);
-        staged.unwrap();
+        let shared = rig.broker.log.shared();
+        rig.broker.log.stage(shared, &record, false, now).unwrap();
         rig.commit();
         rig
     }
@@ -168,10 +168,11 @@ impl Rig {
 
     /// Carries out all that the log wants.
     pub fn commit(&mut self) {
-        let ring = RingIndex(0);
-        while let Some(mut job) = self.broker.log.next_io(ring, self.now) {
-            let result = job.run(&*self.disk);
-            self.broker.log.io_done(ring, job, result, self.now);
+        for ring in self.broker.log.rings() {
+            while let Some(mut job) = self.broker.log.next_io(ring, self.now) {
+                let result = job.run(&**self.broker.log.storage());
+                self.broker.log.io_done(ring, job, result, self.now);
+            }
         }
     }
 
@@ -424,18 +425,19 @@ fn fetch_answer(bytes: &[u8]) -> Vec<Answered> {
 impl Memory {
     /// Flips a byte.
     pub fn flip(&self, file: u16, at: u64) {
+        let file = FileRef { ring: RingIndex(0), file: FileIndex(file) };
         self.files.lock().unwrap().get_mut(&file).unwrap()[at as usize] ^= 0xff;
     }
 
-    /// Where these bytes stand, in any file.
+    /// Where these bytes stand, in any file of the first ring.
     pub fn find(&self, bytes: &[u8]) -> Vec<(u16, u64)> {
         let files = self.files.lock().unwrap();
         let mut found = Vec::new();
-        for (file, contents) in &*files {
+        for (file, contents) in files.iter().filter(|(file, _)| file.ring == RingIndex(0)) {
             let mut at = 0;
             while at + bytes.len() <= contents.len() {
                 if contents[at] == bytes[0] && contents[at..].starts_with(bytes) {
-                    found.push((*file, at as u64));
+                    found.push((file.file.0, at as u64));
                 }
                 at += 1;
             }
@@ -446,21 +448,19 @@ impl Memory {
 
 impl Storage for Memory {
     fn files(&self, ring: RingIndex) -> Result<Vec<(FileIndex, u64)>, DiskError> {
-        if ring != RingIndex(0) {
-            return Ok(Vec::new());
-        }
         let files = self.files.lock().unwrap();
-        Ok(files.iter().map(|(i, f)| (FileIndex(*i), f.len() as u64)).collect())
+        let files = files.iter().filter(|(file, _)| file.ring == ring);
+        Ok(files.map(|(file, bytes)| (file.file, bytes.len() as u64)).collect())
     }
 
     fn create(&self, file: FileRef, bytes: u64, _: &mut dyn FnMut(u64)) -> Result<(), DiskError> {
         let zeroes = vec![0; bytes as usize];
-        self.files.lock().unwrap().insert(file.file.0, zeroes);
+        self.files.lock().unwrap().insert(file, zeroes);
         Ok(())
     }
 
     fn remove(&self, file: FileRef) -> Result<(), DiskError> {
-        self.files.lock().unwrap().remove(&file.file.0);
+        self.files.lock().unwrap().remove(&file);
         Ok(())
     }
 
@@ -468,11 +468,12 @@ impl Storage for Memory {
         self.reads.fetch_add(1, Ordering::Relaxed);
         let to = at + buf.len() as u64;
         let bad = self.bad.lock().unwrap();
-        if bad.iter().any(|(i, place)| *i == file.file.0 && (at..to).contains(place)) {
+        let is_bad = |(i, place): &(u16, u64)| *i == file.file.0 && (at..to).contains(place);
+        if file.ring == RingIndex(0) && bad.iter().any(is_bad) {
             return Err(DiskError { doing: "read", os: 5 });
         }
         let files = self.files.lock().unwrap();
-        let bytes = files[&file.file.0].get(at as usize..to as usize);
+        let bytes = files[&file].get(at as usize..to as usize);
         buf.copy_from_slice(bytes.ok_or(DiskError { doing: "read", os: 0 })?);
         Ok(())
     }
@@ -487,7 +488,7 @@ impl Storage for Memory {
 
     fn write(&self, file: FileRef, at: u64, parts: &[IoSlice<'_>]) -> Result<(), DiskError> {
         let mut files = self.files.lock().unwrap();
-        let contents = files.get_mut(&file.file.0).unwrap();
+        let contents = files.get_mut(&file).unwrap();
         let mut at = at as usize;
         for part in parts {
             contents[at..at + part.len()].copy_from_slice(part);
@@ -496,7 +497,10 @@ impl Storage for Memory {
         Ok(())
     }
 
-    fn sync(&self, _file: FileRef) -> Result<(), DiskError> {
+    fn sync(&self, file: FileRef) -> Result<(), DiskError> {
+        if file.ring != RingIndex(0) {
+            return Ok(());
+        }
         let fails = self
             .syncs_fail
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
