@@ -147,7 +147,8 @@ fn has_ring(directory: &Path) -> bool {
 
 /// The files of all rings with their lengths, those included that a start left unfinished.
 fn ring_files(directory: &Path) -> impl Iterator<Item = (PathBuf, u64)> {
-    entries(directory, "ring-")
+    let rings = entries(directory, "ring-").chain(entries(directory, "metadata"));
+    rings
         .flat_map(|ring| entries(&ring.path(), "segment-"))
         .filter_map(|file| Some((file.path(), file.metadata().ok()?.len())))
 }

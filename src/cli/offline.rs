@@ -95,7 +95,8 @@ fn rings_found(config: &Config, files: &FileStorage) -> Result<Vec<RingConfig>, 
         let spares = configured.map_or(0, |ring| ring.spares).min(count.saturating_sub(1));
         let like = configured.or(config.rings.first()).cloned();
         let like = like.unwrap_or_else(|| Config::default().rings.remove(0));
-        rings.push(RingConfig { name, segments: count - spares, segment_bytes, spares, ..like });
+        let segments = count - spares;
+        rings.push(RingConfig { name, segments, segment_bytes, spares, shrink: true, ..like });
     }
     match rings.len() {
         0 => Err(Failure::Failed(format!("there is no ring in {}", config.data_dir.display()))),

@@ -23,12 +23,12 @@ import brokers
 
 # Name: (mkfs, least MiB, mount options, whether it needs a check before it is mounted again).
 FILE_SYSTEMS = {
-    "ext4": (("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0"), 40, "", False),
+    "ext4": (("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0"), 56, "", False),
     "ext4-nojournal": (
-        ("mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=0"), 40, "", True,
+        ("mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=0"), 56, "", True,
     ),
     "xfs": (("mkfs.xfs", "-q", "-f"), 320, "", False),
-    "btrfs": (("mkfs.btrfs", "-q", "-f"), 128, "nodatacow", False),
+    "btrfs": (("mkfs.btrfs", "-q", "-f"), 144, "nodatacow", False),
 }
 CUT_SECONDS_MAX = 60
 FS_IOC_FIEMAP = 0xC020660B
