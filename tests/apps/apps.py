@@ -11,6 +11,7 @@ import shutil
 import urllib.error
 import urllib.request
 
+import brokers
 import build
 import programs
 from programs import BROKER
@@ -74,10 +75,11 @@ class Connect(Application):
             "127.0.0.1:8083": f"127.0.0.1:{self.port}",
             f"/opt/kafka/libs/{plugin.name}": plugin,
         })
-        self.properties = self.write("connect.properties", text + """
+        self.properties = self.write("connect.properties", text + f"""
 offset.flush.interval.ms=1000
 scheduled.rebalance.max.delay.ms=0
 session.timeout.ms=10000
+consumer.session.timeout.ms={SESSION_MS}
 """)
 
     def command(self):
@@ -117,6 +119,8 @@ class WordCount(Application):
     GROUP = "wordcount"
     # How many lines: before the first kill, before the second, in all.
     LINES = (2_000, 4_000, 12_000)
+    # Whether it counts again only what came after the first kill under load.
+    commits_soon = True
 
     def restored(self):
         """How many records it says to have restored since it was started last; None: it does not."""
@@ -166,6 +170,10 @@ class Faust(WordCount):
     """Faust, in count_faust.py."""
 
     name = "faust"
+    # Every record it sends is a request.
+    LINES = (500, 1_000, 3_000)
+    # With a Kafka as well it counts a large part of everything again.
+    commits_soon = False
 
     def configure(self):
         fast = f"broker_session_timeout={SESSION_MS / 1000}, broker_heartbeat_interval=2.0"
@@ -192,6 +200,7 @@ class Registry(Application):
     def configure(self):
         text = self.documented("apicurio.properties", {
             "quarkus.http.port=8080": f"quarkus.http.port={self.port}",
+            "quarkus.management.port=9000": f"quarkus.management.port={brokers.free_port()}",
         })
         self.write("config/application.properties", text)
 

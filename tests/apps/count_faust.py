@@ -8,7 +8,9 @@ class Word(faust.Record):
 
 
 lines = app.topic("lines", value_type=str, value_serializer="raw")
-words = app.topic("wordcount-words-repartition", key_type=str, value_type=Word, partitions=3)
+words = app.topic(
+    "wordcount-words-repartition", key_type=str, value_type=Word, partitions=3, internal=True
+)
 counts = app.topic("counts", key_type=str, value_type=str, value_serializer="raw")
 table = app.Table("counts", default=int, partitions=3)
 
