@@ -190,7 +190,7 @@ class Counts:
         self.consumer.assign(places)
 
     def look(self):
-        """Reads what comes within a moment."""
+        """Reads what comes within a moment; how many were read by now."""
         found = [one for one in self.consumer.consume(5000, 0.1) if not one.error()]
         for one in found:
             self.newest[one.key().decode()] = int(one.value())
@@ -222,12 +222,11 @@ def word_count(bench):
         program.lose_state()
         program.start()
     # Under load: of the lines of this part some are counted again.
-    share = (total - second) * WORDS_OF_LINE // 4
     feed.up_to(total)
-    more_counts(bench, counts, share)
+    more_committed(bench, (total - second) // 5, total)
     program.lose_state()
     program.start()
-    more_counts(bench, counts, share)
+    more_committed(bench, (total - second) // 5, total)
     bench.broker.restart("kill")
     feed.through(total)
     everything_committed(bench)
@@ -244,15 +243,18 @@ def word_count(bench):
             f"{purged(bench)} of the repartition topic deleted")
 
 
-def more_counts(bench, counts, number):
-    """Waits until the program has written so many more counts."""
-    reached = sum(bench.end("counts", at) for at in range(PARTITIONS)) + number
+def more_committed(bench, number, total):
+    """Waits until the program has committed so many more lines, of those that come."""
 
-    def written():
+    def lines():
         bench.program.check()
-        return counts.look() >= reached
+        with bench.raw() as broker:
+            committed = [broker.committed(bench.program.GROUP, "lines", at)[1]
+                         for at in range(PARTITIONS)]
+        return sum(max(one, 0) for one in committed)
 
-    wait(written, f"{number} more counts")
+    reached = min(lines() + number, total)
+    wait(lambda: lines() >= reached, f"{reached} lines committed")
 
 
 def producer_of(bench):
