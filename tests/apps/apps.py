@@ -119,8 +119,9 @@ class WordCount(Application):
     GROUP = "wordcount"
     # How many lines: before the first kill, before the second, in all.
     LINES = (2_000, 4_000, 12_000)
-    # Whether it counts again only what came after the first kill under load.
-    commits_soon = True
+
+    # Whether it ends by itself when the broker was killed, and has to be started again.
+    ends_with_broker = False
 
     def restored(self):
         """How many records it says to have restored since it was started last; None: it does not."""
@@ -153,6 +154,8 @@ class Quix(WordCount):
     """Quix Streams, in count_quix.py."""
 
     name = "quix"
+    # A commit that is refused is the end of it.
+    ends_with_broker = True
 
     def configure(self):
         fast = f'consumer_extra_config={{"session.timeout.ms": {SESSION_MS}}}, commit_interval=1.0'
@@ -164,28 +167,6 @@ class Quix(WordCount):
 
     def command(self):
         return [build.PYTHON, "-u", self.program]
-
-
-class Faust(WordCount):
-    """Faust, in count_faust.py."""
-
-    name = "faust"
-    # Every record it sends is a request.
-    LINES = (500, 1_000, 3_000)
-    # With a Kafka as well it counts a large part of everything again.
-    commits_soon = False
-
-    def configure(self):
-        fast = f"broker_session_timeout={SESSION_MS / 1000}, broker_heartbeat_interval=2.0"
-        text = self.documented("faust.py", {
-            "/var/lib/wordcount": self.state,
-            "topic_replication_factor=1": f"topic_replication_factor=1, {fast}",
-        })
-        self.program = self.write("faust_app.py", text + (build.HERE / "count_faust.py").read_text())
-
-    def command(self):
-        command = [build.PYTHON, "-u", self.program, "worker", "-l", "info"]
-        return [*command, "--without-web"]
 
 
 # ---- the registry ------------------------------------------------------------------------
