@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import urllib.error
 import urllib.request
 
 import brokers
@@ -120,6 +119,8 @@ class WordCount(Application):
     # How many lines: before the first kill, before the second, in all.
     LINES = (2_000, 4_000, 12_000)
 
+    # Whether it deletes what it has processed of the repartition topic.
+    purges = False
     # Whether it ends by itself when the broker was killed, and has to be started again.
     ends_with_broker = False
 
@@ -133,6 +134,7 @@ class Streams(WordCount):
 
     name = "streams"
     LINES = (5_000, 10_000, 30_000)
+    purges = True
 
     def configure(self):
         text = self.documented("streams.properties", {"/var/lib/wordcount": self.state})

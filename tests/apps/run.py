@@ -110,6 +110,8 @@ def connect(bench):
     for name, config in configs.items():
         have = worker.ask("GET", f"/connectors/{name}/config")
         expect(have == {**config, "name": name}, f"the configuration of {name}: {have}")
+    policies = {topic: policy_of(bench, topic) for topic in worker.TOPICS}
+    expect(set(policies.values()) == {"compact"}, f"the topics of the worker: {policies}")
     # What was committed is all of it, and a worker that begins again finds nothing to do.
     committed(bench, source)
     arrived = len(found_in(sink))
@@ -132,6 +134,15 @@ def found_in(path):
         return [int(one) for one in re.findall(rb"line=(\d{7});", path.read_bytes())]
     except FileNotFoundError:
         return []
+
+
+def policy_of(bench, topic):
+    """How a topic is cleaned up."""
+    from confluent_kafka.admin import AdminClient, ConfigResource
+
+    admin = AdminClient({"bootstrap.servers": bench.broker.bootstrap})
+    (answer,) = admin.describe_configs([ConfigResource("topic", topic)]).values()
+    return answer.result(30)["cleanup.policy"].value
 
 
 def sink_committed(bench):
@@ -236,11 +247,13 @@ def word_count(bench):
     twice = sum(have.values()) - sum(want.values())
     # Of the lines of this part some are counted again, and not those that were committed before.
     expect(twice <= (total - second) * WORDS_OF_LINE, f"{twice} words were counted again")
-    restored = program.restored()
+    restored, deleted = program.restored(), purged(bench)
+    expect(restored is None or restored > 0, "nothing was restored")
+    expect(deleted > 0 or not program.purges, "nothing of the repartition topic was deleted")
     restored = "" if restored is None else f"; {restored} records restored"
     return (f"{total} lines, {sum(want.values())} words: exact after {first} and {second} lines and "
             f"the loss of the state; killed under load 0 missing, {twice} twice{restored}; "
-            f"{purged(bench)} of the repartition topic deleted{ended}")
+            f"{deleted} of the repartition topic deleted{ended}")
 
 
 def ended_with_broker(bench):
