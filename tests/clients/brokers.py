@@ -80,6 +80,7 @@ class Broker:
 
     # Whether signals for whoever started it are none for the broker.
     own_session = True
+    start_seconds_max = START_SECONDS_MAX
 
     def __init__(self, port=0, directory=None):
         self.host, self.port = "127.0.0.1", port or free_port()
@@ -114,10 +115,10 @@ class Broker:
                 start_new_session=self.own_session,
                 env=self.environment(),
             )
-        until = time.monotonic() + START_SECONDS_MAX
+        until = time.monotonic() + self.start_seconds_max
         while time.monotonic() < until:
             if self.process.poll() is not None:
-                raise RuntimeError(f"the broker ended: {self.process.returncode}\n{self.tail()}")
+                raise RuntimeError(f"{self.name} ended: {self.process.returncode}\n{self.tail()}")
             if self.answers():
                 return
             time.sleep(0.05)

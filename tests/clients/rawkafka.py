@@ -586,6 +586,18 @@ class Connection:
         """FindCoordinator 0: the error."""
         return self.request(FIND_COORDINATOR, 0, string(group)).unpack("h")
 
+    def send_commit(self, group, topic, partition, offset):
+        """OffsetCommit 2 of no member, not waited for: the correlation id."""
+        entry = struct.pack(">iq", partition, offset) + string(None)
+        body = string(group) + struct.pack(">i", -1) + string("") + struct.pack(">q", -1)
+        return self.send(OFFSET_COMMIT, 2, body + array([string(topic) + array([entry])]))
+
+    @staticmethod
+    def commit_answer(reader):
+        """The error of the one partition of a commit."""
+        answer = lambda: reader.unpack("ih")[1]
+        return reader.array(lambda: (reader.string(), reader.array(answer)))[0][1][0]
+
     def committed(self, group, topic, partition):
         """OffsetFetch 1: (error, offset or -1)."""
         body = string(group) + array([string(topic) + array([struct.pack(">i", partition)])])

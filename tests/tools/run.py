@@ -8,77 +8,29 @@ the middle and started again on the same ring. In the end every record must be t
 """
 
 import argparse
+import functools
 import pathlib
-import shutil
 import signal
 import sys
-import tempfile
-import threading
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "clients"))
 
 import brokers
-import build
 import in_use
 import install
+import programs
 import rawkafka
 from brokers import wait
+from programs import Feed
 
 RECORDS = 10_000
 PARTITIONS = 4
 # How many are fed before there is a broker; before it is killed, and while it is away; how many
 # must be stored, or received, before it is killed.
 EARLY, BEFORE_KILL, WHILE_AWAY, STORED_AT_KILL = 2_000, 6_000, 8_000, 3_000
-# So many at a time, and so many a second.
-PORTION, RATE = 50, 2_000
 BROOKLET = ["ring.segments=4", "ring.segment_bytes=4 MiB", f"num_partitions={PARTITIONS}"]
 KAFKA = [f"num.partitions={PARTITIONS}"]
-
-
-class Feed:
-    """Gives records to something that takes them, up to a limit that is raised step by step."""
-
-    def __init__(self, send):
-        self.send, self.fed, self.limit, self.error = send, 0, 0, None
-        self.raised, self.stopped = threading.Condition(), False
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-
-    def run(self):
-        try:
-            while self.fed < RECORDS:
-                with self.raised:
-                    while self.fed >= self.limit and not self.stopped:
-                        self.raised.wait()
-                if self.stopped:
-                    return
-                numbers = range(self.fed, min(self.fed + PORTION, self.limit))
-                self.send(numbers)
-                self.fed = numbers.stop
-                # A pace, so that there is a middle.
-                time.sleep(PORTION / RATE)
-        except Exception as error:
-            self.error = error
-
-    def up_to(self, limit):
-        """Lets it go on, without waiting."""
-        with self.raised:
-            self.limit = limit
-            self.raised.notify()
-
-    def through(self, limit):
-        """Lets it go on, and waits until that many were taken."""
-        self.up_to(limit)
-        wait(lambda: self.fed >= limit or self.error, f"{limit} records taken")
-        if self.error:
-            raise AssertionError(f"after {self.fed} records: {self.error!r}")
-
-    def stop(self):
-        with self.raised:
-            self.stopped = True
-            self.raised.notify()
 
 
 class Bench:
@@ -93,7 +45,7 @@ class Bench:
             self.broker = brokers.Kafka(0, data, KAFKA)
         else:
             self.broker = brokers.Brooklet(options.binary, 0, data, BROOKLET)
-        self.tool, self.feed, self.said = tool(self.home, self.broker), None, ""
+        self.tool, self.feed = tool(self.home, self.broker), None
 
     def ends(self):
         """{partition: number of records}; nothing while there is no topic."""
@@ -129,6 +81,10 @@ class Bench:
         source, number = (named["source"], named["n"]) if named else found.groups()
         return source.decode(), int(number)
 
+    def processes(self):
+        """What runs for this case."""
+        return self.tool, self.broker
+
     def close(self):
         if self.feed is not None:
             self.feed.stop()
@@ -143,7 +99,7 @@ def sends(bench):
     """A tool that produces: nothing is lost while the broker is away, first and in the middle."""
     tool = bench.tool
     tool.start()
-    bench.feed = feed = Feed(tool.send)
+    bench.feed = feed = Feed(tool.send, RECORDS)
     if tool.takes_early:
         feed.through(EARLY)
     else:
@@ -162,7 +118,7 @@ def sends(bench):
     late = disorder(found)
     if tool.keeps_order and late:
         raise AssertionError(f"the order of a source's records was lost: {late}")
-    bench.said = f"killed at {at}; {len(places) - RECORDS} twice; " + (
+    return f"killed at {at}; {len(places) - RECORDS} twice; " + (
         "not in order" if late else "in order")
 
 
@@ -194,7 +150,7 @@ def receives(bench):
     tool.start()
     bench.broker.start()
     create_topic(bench)
-    bench.feed = feed = Feed(lambda numbers: produce(bench, numbers))
+    bench.feed = feed = Feed(lambda numbers: produce(bench, numbers), RECORDS)
     feed.through(BEFORE_KILL)
     at = wait(lambda: len(tool.received()) >= STORED_AT_KILL and len(tool.received()), "the first")
     bench.broker.restart("kill")
@@ -205,7 +161,7 @@ def receives(bench):
         return whole({0: tool.received()})
 
     found = wait(complete, "every record")[0]
-    bench.said = f"killed at {at}; {len(found) - RECORDS} twice"
+    return f"killed at {at}; {len(found) - RECORDS} twice"
 
 
 def produce(bench, numbers):
@@ -226,7 +182,7 @@ def shows(bench):
     tool = bench.tool
     bench.broker.start()
     create_topic(bench)
-    bench.feed = feed = Feed(lambda numbers: produce(bench, numbers))
+    bench.feed = feed = Feed(lambda numbers: produce(bench, numbers), RECORDS)
     feed.through(RECORDS)
     screen = tool.open_in("kaskade-admin.sh")
     # What all partitions hold is shown with a sign for "about".
@@ -244,8 +200,8 @@ def shows(bench):
     screen = tool.open_in("kaskade-consumer.sh")
     before = wait(lambda: len(tool.numbers()), "records on the screen")
     wait(lambda: screen.press("n") or len(tool.numbers()) > before, "more of them")
-    bench.said = "topics, partitions and records shown"
     tool.close()
+    return "topics, partitions and records shown"
 
 
 def create_topic(bench):
@@ -275,36 +231,15 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     if options.kafka:
         install.install({"java"})
-    home = pathlib.Path(tempfile.mkdtemp(prefix="tools-"))
-    passed = failed = 0
-    try:
-        for tool, case in CASES.items():
-            if options.cases and not any(part in tool.name for part in options.cases):
-                continue
-            ok = run(tool, case, options, home)
-            passed, failed = passed + ok, failed + (not ok)
-    finally:
-        if options.keep or failed:
-            print(f"kept: {home}")
-        else:
-            shutil.rmtree(home, ignore_errors=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+    cases = {
+        tool.name: (case, functools.partial(bench_of, options, tool)) for tool, case in CASES.items()
+    }
+    return programs.run_cases(cases, options, "tools")
 
 
-def run(tool, case, options, home):
-    """One case; whether it passed."""
-    started, bench = time.monotonic(), Bench(options, home, tool)
-    try:
-        case(bench)
-    except Exception as error:
-        print(f"failed  {tool.name}: {type(error).__name__}: {error}", flush=True)
-        print(bench.tool.tail(), bench.broker.tail(12), sep="\n", flush=True)
-        return False
-    finally:
-        bench.close()
-    print(f"passed  {tool.name} {time.monotonic() - started:.0f} s: {bench.said}", flush=True)
-    return True
+def bench_of(options, tool, home):
+    """The bench of a tool in a folder."""
+    return Bench(options, home, tool)
 
 
 if __name__ == "__main__":
