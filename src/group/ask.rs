@@ -85,6 +85,9 @@ impl Groups {
             None if ask.who.member_id.is_empty() => self.group_add(ask.group, now)?,
             None => return Err(UNKNOWN.into()),
         };
+        if let Act::Refuse(code) = states::act(self.group(at).state, Event::Enter) {
+            return Err(code.into());
+        }
         let known = match ask.who.member_id {
             "" => None,
             id => self.member_named(at, id),
@@ -142,7 +145,7 @@ impl Groups {
                     || members.filter(|(_, m)| m.waits_for == Awaits::Join).count()
                         < self.terms.size_max
             }
-            State::CompletingRebalance | State::Stable => {
+            State::CompletingRebalance | State::Stable | State::Consumer => {
                 known.is_some() || members.count() < self.terms.size_max
             }
         }
@@ -334,6 +337,8 @@ impl Groups {
             session_ms: ask.session_ms as u32,
             rebalance_ms: ask.rebalance_ms.max(0) as u32,
             remote: ask.remote,
+            #[cfg(feature = "consumer-protocol")]
+            progress: members::Progress::default(),
         });
         let at = at.ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
         if let Err(code) = self.texts_set(at, id, ask, now) {
@@ -350,6 +355,10 @@ impl Groups {
     /// The first member decides what kind of group it is, and leads it.
     fn entered(&mut self, group: GroupAt, at: MemberAt, protocol_type: &str) {
         let group = self.group_mut(group);
+        if group.is_consumer {
+            // Its last members were of the other protocol: it begins again.
+            (group.is_consumer, group.generation) = (false, 0);
+        }
         if group.leader.is_none() {
             group.leader = Some(at);
             group.protocol_type = protocol_type.try_into().expect("its length was checked");
@@ -358,7 +367,7 @@ impl Groups {
 
     /// Makes room among the members: of those who were given an id and did not come with it, the one
     /// that would be gone first goes now.
-    fn pending_evict(&mut self) -> Result<(), ErrorCode> {
+    pub(super) fn pending_evict(&mut self) -> Result<(), ErrorCode> {
         let pending = self.members.iter().filter(|(_, member)| member.pending);
         let first = pending.min_by_key(|(_, member)| member.deadline).map(|(at, _)| at);
         let first = first.ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
@@ -424,6 +433,9 @@ impl Groups {
     /// A member leaves; one that has an instance id may be named by that alone.
     pub fn leave(&mut self, group: &str, who: Who<'_>, now: Now) -> Result<(), ErrorCode> {
         let group = self.find(group).ok_or(UNKNOWN)?;
+        if self.group(group).state == State::Consumer {
+            return Err(UNKNOWN);
+        }
         let member = match (who.member_id, who.instance_id) {
             ("", instance_id) => {
                 let named = instance_id.and_then(|id| self.member_static(group, id));
@@ -441,17 +453,29 @@ impl Groups {
         Ok(())
     }
 
-    /// Whether offsets may be committed for a group that `has_offsets` or not. A member's session is
-    /// prolonged. None: there is no such group.
+    /// Whether offsets may be committed for a group that `has_offsets` or not. The session of a member
+    /// of the classic protocol is prolonged; one of the consumer protocol, whose generation is its
+    /// epoch, must commit with a version that knows epochs. None: there is no such group.
     pub fn commit(
         &mut self,
         group: &str,
         who: Who<'_>,
         generation: i32,
+        knows_epochs: bool,
         has_offsets: bool,
         now: Now,
     ) -> Option<Result<(), ErrorCode>> {
         let at = self.find(group);
+        #[cfg(feature = "consumer-protocol")]
+        if self.state(group) == State::Consumer {
+            let checked = self.epoch_check(group, who.member_id, generation);
+            return Some(match checked {
+                Err(UNKNOWN) => Err(UNKNOWN),
+                _ if !knows_epochs => Err(ErrorCode::UNSUPPORTED_VERSION),
+                checked => checked,
+            });
+        }
+        let _ = knows_epochs;
         if at.is_none() && !has_offsets {
             return (generation < 0).then_some(Ok(()));
         }

@@ -49,7 +49,7 @@ impl Groups {
     fn synced(&mut self, group: GroupAt, at: MemberAt) {
         self.members.get_mut(at).sync_pending = false;
         if !self.members.of(group).any(|(_, member)| member.sync_pending) {
-            self.group_mut(group).sync_due = None;
+            self.group_mut(group).due = NEVER;
         }
     }
 
