@@ -1,6 +1,6 @@
 //! ConsumerGroupDescribe (69): groups that the broker assigns to, and their members. Versions 0–1.
 //!
-//! - 1 adds the kind of each member: all of them are of the consumer protocol (1).
+//! - 1 adds the kind of each member: of the consumer protocol (1), or of the classic one (0).
 //! - A group that is not there, or was last of the classic protocol, is GROUP_ID_NOT_FOUND (69), and
 //!   the client asks DescribeGroups for it; one without a name is INVALID_GROUP_ID (24).
 //! - Without ACLs, everyone is authorized to all operations.
@@ -160,7 +160,7 @@ fn members(state: &State, group: GroupShown<'_>, list: &mut ListWriter<'_, '_, M
             target_assignment: Assignment {
                 topic_partitions: &mut |list| topics(state, member.target, list),
             },
-            member_type: MEMBER_CONSUMER,
+            member_type: if member.is_classic { MEMBER_CLASSIC } else { MEMBER_CONSUMER },
         });
     }
 }
@@ -184,5 +184,6 @@ fn topics(
     }
 }
 
-/// A member of the consumer protocol; 0 is one of the classic protocol.
+/// The kinds of members, by the protocol that they speak.
+const MEMBER_CLASSIC: i8 = 0;
 const MEMBER_CONSUMER: i8 = 1;

@@ -7,7 +7,8 @@
 //!   rebalance timeout for that. The assignment is told when it changed, and to those who say all.
 //! - A group that is not there is UNKNOWN_MEMBER_ID (25) to its members, where Kafka has
 //!   GROUP_ID_NOT_FOUND (69): groups do not outlive a restart here, and clients join again on 25 but
-//!   give up on 69. A group with members of the classic protocol is 69.
+//!   give up on 69. Who joins a group with members of the classic protocol has it assigned to by the broker
+//!   from then on; one whose members are no consumers is 69.
 //! - No expression is evaluated: one that is not empty is INVALID_REGULAR_EXPRESSION (128).
 //! - Full: as with JoinGroup. Racks are kept and shown, and not used: there is one broker.
 

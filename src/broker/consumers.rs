@@ -29,4 +29,9 @@ impl Topics for State {
         let partition = self.partition(slot)?;
         Some((partition.handle, &self.topic(partition.topic)?.name))
     }
+
+    fn partition_named(&self, topic: &str, index: i32) -> Option<PartitionSlot> {
+        let (topic, _) = self.topic_named(topic)?;
+        self.partition_of(topic, index.try_into().ok()?)
+    }
 }

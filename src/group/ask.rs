@@ -85,9 +85,7 @@ impl Groups {
             None if ask.who.member_id.is_empty() => self.group_add(ask.group, now)?,
             None => return Err(UNKNOWN.into()),
         };
-        if let Act::Refuse(code) = states::act(self.group(at).state, Event::Enter) {
-            return Err(code.into());
-        }
+        assert_ne!(self.group(at).state, State::Consumer, "who joins those is answered at once");
         let known = match ask.who.member_id {
             "" => None,
             id => self.member_named(at, id),
@@ -114,7 +112,7 @@ impl Groups {
     }
 
     /// What can be said without looking at the group.
-    fn join_check(&self, ask: &Join<'_>) -> Result<(), Refused> {
+    pub(super) fn join_check(&self, ask: &Join<'_>) -> Result<(), Refused> {
         Groups::id_check(ask.group)?;
         let sessions = self.terms.session_ms_min..=self.terms.session_ms_max;
         if !u32::try_from(ask.session_ms).is_ok_and(|ms| sessions.contains(&ms)) {
@@ -375,7 +373,7 @@ impl Groups {
         Ok(())
     }
 
-    fn timeouts_set(&mut self, at: MemberAt, ask: &Join<'_>) {
+    pub(super) fn timeouts_set(&mut self, at: MemberAt, ask: &Join<'_>) {
         let member = self.members.get_mut(at);
         member.session_ms = ask.session_ms as u32;
         member.rebalance_ms = ask.rebalance_ms.max(0) as u32;
@@ -384,7 +382,7 @@ impl Groups {
 
     /// Takes over what a member says now. One that is pending has said nothing yet: of it, only the
     /// names are kept.
-    fn texts_set(
+    pub(super) fn texts_set(
         &mut self,
         at: MemberAt,
         id: &str,
@@ -417,6 +415,10 @@ impl Groups {
     ) -> Result<(), ErrorCode> {
         Groups::id_check(group)?;
         let group = self.find(group).ok_or(UNKNOWN)?;
+        #[cfg(feature = "consumer-protocol")]
+        if self.group(group).state == State::Consumer {
+            return self.heartbeat_consumers(group, who, generation, now);
+        }
         let member = self.member_check(group, who)?;
         if generation != self.group(group).generation {
             return Err(ErrorCode::ILLEGAL_GENERATION);
@@ -433,8 +435,11 @@ impl Groups {
     /// A member leaves; one that has an instance id may be named by that alone.
     pub fn leave(&mut self, group: &str, who: Who<'_>, now: Now) -> Result<(), ErrorCode> {
         let group = self.find(group).ok_or(UNKNOWN)?;
+        #[cfg(feature = "consumer-protocol")]
         if self.group(group).state == State::Consumer {
-            return Err(UNKNOWN);
+            let member = self.leave_consumers(group, who)?;
+            self.member_leave(member, now);
+            return Ok(());
         }
         let member = match (who.member_id, who.instance_id) {
             ("", instance_id) => {
@@ -468,12 +473,7 @@ impl Groups {
         let at = self.find(group);
         #[cfg(feature = "consumer-protocol")]
         if self.state(group) == State::Consumer {
-            let checked = self.epoch_check(group, who.member_id, generation);
-            return Some(match checked {
-                Err(UNKNOWN) => Err(UNKNOWN),
-                _ if !knows_epochs => Err(ErrorCode::UNSUPPORTED_VERSION),
-                checked => checked,
-            });
+            return Some(self.commit_consumers(group, who.member_id, generation, knows_epochs));
         }
         let _ = knows_epochs;
         if at.is_none() && !has_offsets {

@@ -75,6 +75,9 @@ pub struct Progress {
     pub phase: Phase,
     /// Its assignment changed since it was told last.
     pub untold: bool,
+    /// It speaks the classic protocol. In a classic group: it is one that the broker assigned to, and what
+    /// it has stands where an assignment would.
+    pub is_classic: bool,
 }
 
 /// What a member of a group that the broker assigns to waits for.
@@ -99,6 +102,7 @@ impl Default for Progress {
             load: 0,
             phase: Phase::Stable,
             untold: false,
+            is_classic: false,
         }
     }
 }

@@ -153,9 +153,18 @@ impl Groups {
         for place in 0..self.members.capacity() {
             let place = MemberAt(place as u16);
             if self.is_member(place, at) {
-                self.arena.free(place.assignment_block());
+                self.assignment_free(place);
                 self.sync_answer(place, code, now);
             }
+        }
+    }
+
+    /// A member has no assignment any more.
+    pub(super) fn assignment_free(&mut self, at: MemberAt) {
+        self.arena.free(at.assignment_block());
+        #[cfg(feature = "consumer-protocol")]
+        {
+            self.members.get_mut(at).progress.is_classic = false;
         }
     }
 

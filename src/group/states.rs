@@ -142,6 +142,8 @@ pub enum Act {
     AcceptUnsubscribed,
     /// It becomes a group of the consumer protocol, and who asks its first member.
     Found,
+    /// It becomes such a group if its members are consumers, which are then its classic members.
+    Upgrade,
     /// Those who are left are to share what the member had.
     Reassign,
     /// Nothing.
@@ -165,39 +167,46 @@ use State::{CompletingRebalance, Consumer, Dead, Empty, PreparingRebalance, Stab
 const TABLE: &[Row] = &[
     row(Event::Enter, &[Empty, CompletingRebalance, Stable, Dead], Act::Rebalance),
     row(Event::Enter, &[PreparingRebalance], Act::Gather),
-    // Groups do not change their protocol while they have members, as in a Kafka whose
-    // group.consumer.migration.policy is disabled.
-    row(Event::Enter, &[Consumer], Act::Refuse(ErrorCode::INCONSISTENT_GROUP_PROTOCOL)),
+    // A classic member of such a group is answered at once, whatever it asks.
+    row(Event::Enter, &[Consumer], Act::Accept),
     row(Event::Rejoin, &[PreparingRebalance], Act::Gather),
     row(Event::Rejoin, &[CompletingRebalance, Stable], Act::AnswerGeneration),
-    row(Event::Rejoin, &[Empty, Consumer, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::Rejoin, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::Rejoin, &[Consumer], Act::Accept),
     row(Event::RejoinLeader, &[PreparingRebalance], Act::Gather),
     row(Event::RejoinLeader, &[CompletingRebalance], Act::AnswerGeneration),
     // What the leader knows of the topics may have changed.
     row(Event::RejoinLeader, &[Stable], Act::Rebalance),
-    row(Event::RejoinLeader, &[Empty, Consumer, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::RejoinLeader, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::RejoinLeader, &[Consumer], Act::Accept),
     row(Event::RejoinChanged, &[PreparingRebalance], Act::Gather),
     row(Event::RejoinChanged, &[CompletingRebalance, Stable], Act::Rebalance),
-    row(Event::RejoinChanged, &[Empty, Consumer, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::RejoinChanged, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::RejoinChanged, &[Consumer], Act::Accept),
     row(Event::Replace, &[PreparingRebalance], Act::Gather),
     // The leader may be assigning to the old member id just now.
     row(Event::Replace, &[CompletingRebalance], Act::Rebalance),
     row(Event::Replace, &[Stable], Act::AnswerGeneration),
-    row(Event::Replace, &[Empty, Consumer, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::Replace, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::Replace, &[Consumer], Act::Accept),
     row(Event::ReplaceChanged, &[PreparingRebalance], Act::Gather),
     row(Event::ReplaceChanged, &[CompletingRebalance, Stable], Act::Rebalance),
-    row(Event::ReplaceChanged, &[Empty, Consumer, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::ReplaceChanged, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::ReplaceChanged, &[Consumer], Act::Accept),
     row(Event::Sync, &[PreparingRebalance], Act::Refuse(ErrorCode::REBALANCE_IN_PROGRESS)),
     row(Event::Sync, &[CompletingRebalance], Act::AwaitAssignment),
     row(Event::Sync, &[Stable], Act::AnswerAssignment),
-    row(Event::Sync, &[Empty, Consumer, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::Sync, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::Sync, &[Consumer], Act::Accept),
     row(Event::SyncLeader, &[PreparingRebalance], Act::Refuse(ErrorCode::REBALANCE_IN_PROGRESS)),
     row(Event::SyncLeader, &[CompletingRebalance], Act::Assign),
     row(Event::SyncLeader, &[Stable], Act::AnswerAssignment),
-    row(Event::SyncLeader, &[Empty, Consumer, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::SyncLeader, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::SyncLeader, &[Consumer], Act::Accept),
     row(Event::Heartbeat, &[PreparingRebalance], Act::AcceptWith(ErrorCode::REBALANCE_IN_PROGRESS)),
     row(Event::Heartbeat, &[CompletingRebalance, Stable], Act::Accept),
-    row(Event::Heartbeat, &[Empty, Consumer, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::Heartbeat, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::Heartbeat, &[Consumer], Act::Accept),
     row(Event::Commit, &[PreparingRebalance, Stable], Act::Accept),
     row(Event::Commit, &[CompletingRebalance], Act::Refuse(ErrorCode::REBALANCE_IN_PROGRESS)),
     row(Event::Commit, &[Consumer], Act::Accept),
@@ -226,8 +235,7 @@ const TABLE: &[Row] = &[
     row(Event::DeleteOffsets, &[Dead], Act::Refuse(ErrorCode::GROUP_ID_NOT_FOUND)),
     row(Event::ConsumerJoin, &[Empty, Dead], Act::Found),
     row(Event::ConsumerJoin, &[Consumer], Act::Accept),
-    row(Event::ConsumerJoin, &[PreparingRebalance, CompletingRebalance, Stable],
-        Act::Refuse(ErrorCode::GROUP_ID_NOT_FOUND)),
+    row(Event::ConsumerJoin, &[PreparingRebalance, CompletingRebalance, Stable], Act::Upgrade),
     // Kafka would know of a group that there was before a restart: its members join again, where
     // GROUP_ID_NOT_FOUND would end them.
     row(Event::ConsumerBeat, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),

@@ -57,7 +57,7 @@ impl Groups {
         for place in 0..self.members.capacity() {
             let place = MemberAt(place as u16);
             if self.is_member(place, at) {
-                self.arena.free(place.assignment_block());
+                self.assignment_free(place);
             }
         }
     }

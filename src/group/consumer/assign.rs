@@ -36,7 +36,7 @@ impl Groups {
     pub(super) fn assignor(&self, group: GroupAt) -> &'static str {
         let mut range_more = 0_i32;
         for (member, _) in self.members.of(group) {
-            match Said::of(member, &self.arena).assignor {
+            match self.said(member).assignor {
                 RANGE => range_more += 1,
                 UNIFORM => range_more -= 1,
                 _ => {}

@@ -76,9 +76,14 @@ impl Groups {
         let found = self.find(ask.group);
         let state = found.map_or(State::Dead, |at| self.group(at).state);
         let event = if ask.epoch == 0 { Event::ConsumerJoin } else { Event::ConsumerBeat };
-        let group = match (states::act(state, event), found) {
+        let act = states::act(state, event);
+        let group = match (act, found) {
             (Act::Refuse(ErrorCode::GROUP_ID_NOT_FOUND), _) => return Err(NOT_CONSUMER),
             (Act::Refuse(_), _) => return Err(UNKNOWN_MEMBER),
+            (Act::Upgrade, Some(at)) => {
+                self.upgrade(at, topics, now)?;
+                at
+            }
             (_, Some(at)) => at,
             (_, None) => self.group_add(ask.group, now).map_err(full)?,
         };
@@ -88,8 +93,14 @@ impl Groups {
         if let Some(owned) = ask.owned {
             self.owned_note(owned);
         }
-        let member = self.beat_member(group, ask, now)?;
-        self.beat_done(group, member, ask, topics, now);
+        let member = match self.beat_member(group, ask, now) {
+            Err(refusal) if act == Act::Upgrade => {
+                self.downgrade(group, now);
+                return Err(refusal);
+            }
+            member => member?,
+        };
+        self.beat_done(group, member, ask.owned.is_some(), topics, now);
         let progress = &mut self.members.get_mut(member).progress;
         let says_topics = ask.topics.is_some() || ask.regex.is_some();
         let says_all = ask.rebalance_ms.is_some() && ask.owned.is_some() && says_topics;
@@ -113,11 +124,28 @@ impl Groups {
             return Ok(());
         };
         let member = self.member_named(group, member_id).ok_or(UNKNOWN)?;
-        if self.members.get(member).progress.epoch == epoch {
-            Ok(())
-        } else {
-            Err(ErrorCode::STALE_MEMBER_EPOCH)
+        let progress = &self.members.get(member).progress;
+        match progress.is_classic {
+            _ if progress.epoch == epoch => Ok(()),
+            true => Err(ErrorCode::ILLEGAL_GENERATION),
+            false => Err(ErrorCode::STALE_MEMBER_EPOCH),
         }
+    }
+
+    /// Whether a member of such a group may commit offsets, by a version that knows epochs or not.
+    pub(in crate::group) fn commit_consumers(
+        &self,
+        group: &str,
+        member_id: &str,
+        epoch: i32,
+        knows_epochs: bool,
+    ) -> Result<(), ErrorCode> {
+        let at = self.find(group).and_then(|group| self.member_named(group, member_id));
+        let at = at.ok_or(UNKNOWN)?;
+        if !knows_epochs && !self.is_classic(at) {
+            return Err(ErrorCode::UNSUPPORTED_VERSION);
+        }
+        self.epoch_check(group, member_id, epoch)
     }
 
     /// The member that a heartbeat is from, with all that it says noted; a new one where it joins.
@@ -132,11 +160,12 @@ impl Groups {
         let named = named.filter(|at| !self.members.get(*at).pending);
         let of_instance = ask.instance_id.map(|id| self.member_static(group, id));
         let known = match (of_instance, named) {
+            (_, Some(at)) if !joins && self.is_classic(at) => return Err(UNKNOWN_MEMBER),
             (None | Some(None), Some(at)) if joins || of_instance.is_none() => Some(at),
             (None | Some(None), None) if joins => None,
             (None | Some(None), _) => return Err(UNKNOWN_MEMBER),
             (Some(Some(at)), named) if named == Some(at) => Some(at),
-            (Some(Some(at)), _) if joins && self.is_away(at) => Some(at),
+            (Some(Some(at)), _) if joins && (self.is_away(at) || self.is_classic(at)) => Some(at),
             (Some(Some(_)), _) if joins => return Err(UNRELEASED),
             (Some(Some(_)), _) => return Err(FENCED_INSTANCE),
         };
@@ -146,7 +175,14 @@ impl Groups {
         if !joins {
             self.beat_epoch_check(at, ask)?;
         }
-        let is_back = named != Some(at);
+        let is_back = named != Some(at) || self.is_classic(at);
+        if self.is_classic(at) {
+            // One of the other protocol takes its place, and what it had.
+            self.names_set(at, ask.member_id, ask, now).map_err(full)?;
+            let session_ms = self.consumers.session_ms;
+            let member = self.members.get_mut(at);
+            (member.progress.is_classic, member.session_ms) = (false, session_ms);
+        }
         if self.say(at, ask.member_id, ask, now).map_err(full)? {
             self.epoch_next(group);
         }
@@ -178,9 +214,6 @@ impl Groups {
         if self.members.of(group).count() >= self.terms.size_max {
             return Err(full(ErrorCode::GROUP_MAX_SIZE_REACHED));
         }
-        if self.members.len() == self.members.capacity() {
-            self.pending_evict().map_err(full)?;
-        }
         let given;
         let id = match ask.member_id {
             "" => {
@@ -189,21 +222,8 @@ impl Groups {
             }
             own => own,
         };
-        let at = self.members.add(Member {
-            group,
-            pending: false,
-            is_static: ask.instance_id.is_some(),
-            is_new: false,
-            sync_pending: false,
-            waits_for: Awaits::Nothing,
-            conn: None,
-            deadline: now.mono,
-            session_ms: self.consumers.session_ms,
-            rebalance_ms: 0,
-            remote: ask.remote,
-            progress: Progress::default(),
-        });
-        let at = at.expect("there is a place");
+        let at = self.member_take(group, ask.instance_id.is_some(), ask.remote, now);
+        let at = at.map_err(full)?;
         if let Err(code) = self.beat_texts(at, id, ask, now) {
             self.members.remove(at);
             self.arena.free(at.texts_block());
@@ -212,6 +232,34 @@ impl Groups {
         }
         self.consumer_entered(group);
         Ok(at)
+    }
+
+    /// Takes a place in the table for a new member of such a group.
+    pub(super) fn member_take(
+        &mut self,
+        group: GroupAt,
+        is_static: bool,
+        remote: IpAddr,
+        now: Now,
+    ) -> Result<MemberAt, ErrorCode> {
+        if self.members.len() == self.members.capacity() {
+            self.pending_evict()?;
+        }
+        let at = self.members.add(Member {
+            group,
+            pending: false,
+            is_static,
+            is_new: false,
+            sync_pending: false,
+            waits_for: Awaits::Nothing,
+            conn: None,
+            deadline: now.mono,
+            session_ms: self.consumers.session_ms,
+            rebalance_ms: 0,
+            remote,
+            progress: Progress::default(),
+        });
+        Ok(at.expect("there is a place"))
     }
 
     /// The first member decides what kind of group it is; whoever came with an id of the other kind
@@ -248,20 +296,33 @@ impl Groups {
         ask: &Beat<'_>,
         now: Now,
     ) -> Result<(), ErrorCode> {
-        let client_id = members::cut(ask.client_id, limits::GROUP_CLIENT_ID_BYTES_MAX);
-        let texts = [id, ask.instance_id.unwrap_or(""), client_id, "", ""];
-        let bytes = texts.iter().map(|text| FIELD_BYTES + text.len()).sum();
+        self.names_set(at, id, ask, now)?;
         let sets_bytes = 2 * self.consumers.set_bytes();
-        let Some(block) = self.arena.put(at.texts_block(), bytes) else {
-            return Err(self.full(at, bytes + sets_bytes, now));
-        };
-        let mut filler = Filler(block);
-        texts.iter().for_each(|text| filler.push(text.as_bytes()));
         let Some(sets) = self.arena.put(at.assignment_block(), sets_bytes) else {
-            return Err(self.full(at, bytes + sets_bytes, now));
+            let texts_bytes = self.arena.len_of(at.texts_block());
+            return Err(self.full(at, texts_bytes + sets_bytes, now));
         };
         sets.fill(0);
         self.say(at, id, ask, now)?;
+        Ok(())
+    }
+
+    /// Puts a member's names in the place of all that it said.
+    fn names_set(
+        &mut self,
+        at: MemberAt,
+        id: &str,
+        ask: &Beat<'_>,
+        now: Now,
+    ) -> Result<(), ErrorCode> {
+        let client_id = members::cut(ask.client_id, limits::GROUP_CLIENT_ID_BYTES_MAX);
+        let texts = [id, ask.instance_id.unwrap_or(""), client_id, "", ""];
+        let bytes = texts.iter().map(|text| FIELD_BYTES + text.len()).sum();
+        let Some(block) = self.arena.put(at.texts_block(), bytes) else {
+            return Err(self.full(at, bytes, now));
+        };
+        let mut filler = Filler(block);
+        texts.iter().for_each(|text| filler.push(text.as_bytes()));
         Ok(())
     }
 
@@ -269,7 +330,7 @@ impl Groups {
     /// must be room for all of it before any of it is noted.
     fn say(&mut self, at: MemberAt, id: &str, ask: &Beat<'_>, now: Now) -> Result<bool, ErrorCode> {
         let texts = at.texts(&self.arena);
-        let said = Said::of(at, &self.arena);
+        let said = self.said(at);
         let new = [
             (TEXT_ID, Some(id).filter(|id| !id.is_empty()), texts.id),
             (TEXT_INSTANCE, ask.instance_id, texts.instance_id),
@@ -328,11 +389,11 @@ impl Groups {
     }
 
     /// What follows from a heartbeat, for the group and for the member.
-    fn beat_done(
+    pub(super) fn beat_done(
         &mut self,
         group: GroupAt,
         at: MemberAt,
-        ask: &Beat<'_>,
+        says_owned: bool,
         topics: &impl Topics,
         now: Now,
     ) {
@@ -340,7 +401,7 @@ impl Groups {
         if known.generation != known.target_epoch {
             self.targets_make(group, topics);
         }
-        self.reconcile(group, at, ask.owned.is_some(), now);
+        self.reconcile(group, at, says_owned, now);
         self.session_renew(at, now);
     }
 
@@ -437,7 +498,7 @@ fn names_bytes(names: Names<'_>) -> usize {
 }
 
 /// A table is full.
-fn full(code: ErrorCode) -> Refusal {
+pub(super) fn full(code: ErrorCode) -> Refusal {
     let why = match code {
         ErrorCode::GROUP_MAX_SIZE_REACHED => {
             "The group, or the broker, has all the members it may."
@@ -449,9 +510,9 @@ fn full(code: ErrorCode) -> Refusal {
 
 const UNKNOWN_MEMBER: Refusal =
     Refusal { code: UNKNOWN, why: "The group has no such member. It must rejoin." };
-const NOT_CONSUMER: Refusal = Refusal {
+pub(super) const NOT_CONSUMER: Refusal = Refusal {
     code: ErrorCode::GROUP_ID_NOT_FOUND,
-    why: "The group has members of the classic protocol.",
+    why: "The group has members that are no consumers.",
 };
 const UNRELEASED: Refusal = Refusal {
     code: ErrorCode::UNRELEASED_INSTANCE_ID,

@@ -19,6 +19,7 @@
 mod assign;
 mod beat;
 pub mod bits;
+mod classic;
 mod reconcile;
 mod show;
 #[cfg(test)]
@@ -29,6 +30,8 @@ use crate::types::{Boot, PartitionHandle, PartitionSlot, TopicSlot};
 use arena::{FIELD_BYTES, Fields, Filler};
 use assign::{NOBODY, RANGE, UNIFORM};
 pub use beat::{Beat, Beaten, Owned, Refusal};
+pub use classic::ClassicJoined;
+use classic::Subscription;
 use members::{Phase, Progress};
 pub use show::{ConsumerMemberShown, Partitions};
 
@@ -42,6 +45,8 @@ pub trait Topics {
     fn partitions(&self, topic: TopicSlot) -> impl Iterator<Item = PartitionSlot> + Clone;
     /// The partition in a place, with the name of its topic.
     fn partition(&self, slot: PartitionSlot) -> Option<(PartitionHandle, &str)>;
+    /// The partition of a topic with this name, if there is one.
+    fn partition_named(&self, topic: &str, index: i32) -> Option<PartitionSlot>;
 }
 
 /// What the broker needs to assign partitions to members, beside the tables of both protocols.
@@ -95,22 +100,11 @@ impl Consumers {
     }
 }
 
-/// What a member of such a group says beside its names.
-#[derive(Clone, Copy)]
+/// What a member of such a group says beside its names; a classic member says none of it.
+#[derive(Clone, Copy, Default)]
 struct Said<'a> {
     assignor: &'a str,
     rack: &'a str,
-}
-
-impl<'a> Said<'a> {
-    fn of(at: MemberAt, arena: &'a Arena) -> Said<'a> {
-        let mut fields = Fields(arena.bytes(at.texts_block())).skip(TEXT_ASSIGNOR);
-        let mut text = || {
-            let field = fields.next().expect("each such member has two texts more");
-            std::str::from_utf8(field).expect("it was text when it came")
-        };
-        Said { assignor: text(), rack: text() }
-    }
 }
 
 /// The topics in the end of a member's block.
@@ -146,8 +140,14 @@ impl Groups {
             }
             for place in 0..self.members.capacity() {
                 let at = MemberAt(place as u16);
-                if let Some(group) = self.consumer_group_of(at) {
-                    self.partition_changed(group, at, slot, found.map(|(_, topic)| topic));
+                match self.consumer_group_of(at) {
+                    Some(group) => {
+                        self.partition_changed(group, at, slot, found.map(|(_, topic)| topic));
+                    }
+                    None if self.members.find(at).is_some_and(|m| m.progress.is_classic) => {
+                        bits::remove(self.sets_mut(at).0, slot.0);
+                    }
+                    None => {}
                 }
             }
         }
@@ -196,9 +196,29 @@ impl Groups {
         self.arena.bytes(at.assignment_block()).split_at(2 * self.consumers.set_bytes()).1
     }
 
+    /// What a member says beside its names.
+    fn said(&self, at: MemberAt) -> Said<'_> {
+        if self.is_classic(at) {
+            return Said::default();
+        }
+        let mut fields = Fields(self.arena.bytes(at.texts_block())).skip(TEXT_ASSIGNOR);
+        let mut text = || {
+            let field = fields.next().expect("each such member has two texts more");
+            std::str::from_utf8(field).expect("it was text when it came")
+        };
+        Said { assignor: text(), rack: text() }
+    }
+
+    /// The topics that a member is subscribed to.
+    fn subscribed(&self, at: MemberAt) -> impl Iterator<Item = &str> + Clone + use<'_> {
+        let classic = self.is_classic(at).then(|| Subscription::of(self.metadata_first(at)));
+        let classic = classic.map(|read| read.expect("it was read when it came").topics);
+        classic.into_iter().flatten().chain(topics_in(self.topics_said(at)))
+    }
+
     /// Whether a member is subscribed to a topic.
     fn subscribes(&self, at: MemberAt, topic: &str) -> bool {
-        Fields(self.topics_said(at)).any(|said| said == topic.as_bytes())
+        self.subscribed(at).any(|said| said == topic)
     }
 
     /// The group that a member is of, if the broker assigns to it.
@@ -215,6 +235,9 @@ impl Groups {
 
     /// A member is gone: the others share what it had, or the group is empty.
     pub(super) fn consumer_gone(&mut self, at: GroupAt, now: Now) {
+        if self.downgrade(at, now) {
+            return;
+        }
         self.epoch_next(at);
         if self.members.of(at).next().is_none() {
             let group = self.group_mut(at);

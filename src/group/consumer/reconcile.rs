@@ -62,13 +62,8 @@ impl Groups {
 
     /// A member takes what it shall have, as far as nobody else holds it.
     fn take(&mut self, group: GroupAt, at: MemberAt) {
-        let mut taken = std::mem::take(&mut self.consumers.taken);
-        taken.fill(0);
-        let bytes = taken.len();
-        for (other, _) in self.members.of(group).filter(|(other, _)| *other != at) {
-            let behind = self.arena.bytes(other.assignment_block()).split_at(bytes).1;
-            taken.iter_mut().zip(behind).for_each(|(taken, held)| *taken |= held);
-        }
+        self.taken_note(group, at);
+        let taken = std::mem::take(&mut self.consumers.taken);
         let mut any = false;
         let (target, held) = self.sets_mut(at);
         for ((held, target), taken) in held.iter_mut().zip(target).zip(&taken) {
@@ -80,6 +75,23 @@ impl Groups {
         self.members.get_mut(at).progress.untold |= any;
     }
 
+    /// Whether nobody holds something that a member shall have and does not hold.
+    pub(super) fn may_take(&mut self, group: GroupAt, at: MemberAt) -> bool {
+        self.taken_note(group, at);
+        let wanted = self.target(at).iter().zip(self.held(at)).map(|(target, held)| target & !held);
+        wanted.zip(&self.consumers.taken).any(|(wanted, taken)| wanted & !taken != 0)
+    }
+
+    /// Takes note of what others hold than this member, for the two functions above.
+    fn taken_note(&mut self, group: GroupAt, at: MemberAt) {
+        let taken = &mut self.consumers.taken;
+        taken.fill(0);
+        for (other, _) in self.members.of(group).filter(|(other, _)| *other != at) {
+            let behind = self.arena.bytes(other.assignment_block()).split_at(taken.len()).1;
+            taken.iter_mut().zip(behind).for_each(|(taken, held)| *taken |= held);
+        }
+    }
+
     /// Whether a member holds what it shall not have, and whether it shall have what it does not hold.
     fn wants(&self, at: MemberAt) -> (bool, bool) {
         let bytes = self.target(at).iter().zip(self.held(at));
@@ -89,7 +101,7 @@ impl Groups {
     }
 
     /// A member has its rebalance timeout, from now on, to give back what it shall.
-    fn revoke_by(&mut self, at: MemberAt, now: Now) {
+    pub(super) fn revoke_by(&mut self, at: MemberAt, now: Now) {
         let member = self.members.get_mut(at);
         let due = now.mono.plus_ms(u64::from(member.rebalance_ms));
         member.progress.revoke_due = due;

@@ -22,7 +22,10 @@ pub struct ConsumerMemberShown<'a> {
     pub assigned: Partitions<'a>,
     /// What it shall have.
     pub target: Partitions<'a>,
-    topics: &'a [u8],
+    /// Whether it speaks the classic protocol.
+    pub is_classic: bool,
+    groups: &'a Groups,
+    place: MemberAt,
 }
 
 /// Some of all partitions.
@@ -42,7 +45,7 @@ impl Partitions<'_> {
 impl<'a> ConsumerMemberShown<'a> {
     /// The topics that it is subscribed to.
     pub fn topics(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
-        topics_in(self.topics)
+        self.groups.subscribed(self.place)
     }
 }
 
@@ -59,7 +62,7 @@ impl Groups {
     }
 
     /// What a member may use: what it holds and shall have.
-    fn told(&self, at: MemberAt) -> Partitions<'_> {
+    pub(super) fn told(&self, at: MemberAt) -> Partitions<'_> {
         Partitions { set: self.held(at), also_in: self.target(at) }
     }
 }
@@ -101,7 +104,7 @@ impl<'a> GroupShown<'a> {
         let GroupShown { groups, at } = *self;
         let some = |text: &'a str| Some(text).filter(|text| !text.is_empty());
         groups.members.of(at).map(move |(place, member)| {
-            let (texts, said) = (place.texts(&groups.arena), Said::of(place, &groups.arena));
+            let (texts, said) = (place.texts(&groups.arena), groups.said(place));
             let whole = |set| Partitions { set, also_in: set };
             ConsumerMemberShown {
                 id: texts.id,
@@ -115,7 +118,9 @@ impl<'a> GroupShown<'a> {
                     Phase::Stable | Phase::Awaiting => whole(groups.held(place)),
                 },
                 target: whole(groups.target(place)),
-                topics: groups.topics_said(place),
+                is_classic: member.progress.is_classic,
+                groups,
+                place,
             }
         })
     }

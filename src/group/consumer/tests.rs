@@ -3,6 +3,7 @@
 mod assigned;
 mod beats;
 mod crowd;
+mod mixed;
 mod shown;
 mod statics;
 mod with_classic;
