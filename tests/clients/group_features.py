@@ -169,6 +169,55 @@ def _goes_on(t, client, protocol=None, **options):
         one.leave()
 
 
+@feature("member", "consumer_protocol")
+def shares_a_group_of_both_protocols(t, client):
+    _new(_both)(t, client)
+
+
+def _both(t, client, protocol):
+    """A group goes to the new protocol member by member, and back."""
+    topic, group = t.topic(partitions=6), t.group_name()
+    commits = "explicit_commit" not in client.lacks
+    join = lambda protocol="": client.member(group, topic, protocol=protocol)
+    members, feed = [join(), join()], Feed(t, topic, 6)
+    alive = list(members)
+
+    def produced():
+        feed.produce(5)
+        feed.arrived(members)
+        if commits:
+            for one in alive:
+                one.commit()
+
+    def joins(protocol):
+        alive.append(join(protocol))
+        members.append(alive[-1])
+
+    equal(settled(t, group, 2, 6), [3, 3], "partitions of each of the old protocol")
+    produced()
+    joins(protocol)
+    equal(settled(t, group, 3, 6, protocol), [2, 2, 2], "with one of the new protocol")
+    produced()
+    alive.pop(0).leave()
+    joins(protocol)
+    equal(settled(t, group, 3, 6, protocol), [2, 2, 2], "with one of the old protocol left")
+    produced()
+    alive.pop(0).leave()
+    equal(settled(t, group, 2, 6, protocol), [3, 3], "with the new protocol alone")
+    produced()
+    joins("")
+    equal(settled(t, group, 3, 6, protocol), [2, 2, 2], "with one of the old protocol again")
+    produced()
+    for one in alive[:2]:
+        one.leave()
+    del alive[:2]
+    equal(settled(t, group, 1, 6), [6], "with the old protocol alone")
+    produced()
+    # Everything was committed before each change, and who joins may come before the others gave back.
+    feed.check(members, once=False)
+    alive[0].leave()
+
+
 @feature("member", "explicit_commit")
 def resumes_where_it_committed(t, client):
     _resumes(t, client)
