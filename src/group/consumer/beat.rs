@@ -105,8 +105,12 @@ impl Groups {
         let says_topics = ask.topics.is_some() || ask.regex.is_some();
         let says_all = ask.rebalance_ms.is_some() && ask.owned.is_some() && says_topics;
         let untold = std::mem::take(&mut progress.untold);
-        let tells = ask.epoch == 0 || says_all || untold;
-        Ok(Beaten { member: Some(member), epoch: progress.epoch, tells })
+        let (epoch, mut tells) = (progress.epoch, ask.epoch == 0 || says_all || untold);
+        if ask.member_id.is_empty() && self.told(member).count() > limits::GROUP_TOLD_WITH_ID_MAX {
+            self.members.get_mut(member).progress.untold = true;
+            tells = false;
+        }
+        Ok(Beaten { member: Some(member), epoch, tells })
     }
 
     /// What a member was told that is in the middle of being told it.

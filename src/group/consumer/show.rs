@@ -36,6 +36,11 @@ pub struct Partitions<'a> {
 }
 
 impl Partitions<'_> {
+    /// How many they are.
+    pub fn count(&self) -> u32 {
+        self.set.iter().zip(self.also_in).map(|(set, also_in)| (set & also_in).count_ones()).sum()
+    }
+
     /// Whether this one is among them.
     pub fn has(&self, slot: PartitionSlot) -> bool {
         bits::has(self.set, slot.0) && bits::has(self.also_in, slot.0)

@@ -268,3 +268,16 @@ fn epochs_of_a_later_boot_are_further_on() {
         assert!((0..=i32::MAX - 65_536).contains(&groups.consumers.epoch_base), "{boot}");
     }
 }
+
+#[test]
+fn a_member_without_an_id_is_told_much_by_its_next_heartbeat() {
+    let many = crate::limits::GROUP_TOLD_WITH_ID_MAX as i32 + 1;
+    let mut world = World::with(many, |config| config.partitions_max = many as usize);
+    let request = world.request(&client(""), 0, true);
+    let answer: ConsumerGroupHeartbeatResponse = world.bench.ask(0, &request);
+    assert_eq!((answer.error_code, answer.assignment), (0, None));
+    let mut a = client(&answer.member_id.unwrap());
+    a.epoch = answer.member_epoch;
+    assert_eq!(world.beat_brief(&mut a), 0);
+    assert_eq!(a.told.len(), many as usize);
+}
