@@ -81,7 +81,8 @@ impl Groups {
             (Act::Refuse(ErrorCode::GROUP_ID_NOT_FOUND), _) => return Err(NOT_CONSUMER),
             (Act::Refuse(_), _) => return Err(UNKNOWN_MEMBER),
             (Act::Upgrade, Some(at)) => {
-                self.upgrade(at, topics, now)?;
+                let more = self.join_room(at, ask).map_err(full)?;
+                self.upgrade(at, more, topics, now)?;
                 at
             }
             (_, Some(at)) => at,
@@ -236,6 +237,24 @@ impl Groups {
         }
         self.consumer_entered(group);
         Ok(at)
+    }
+
+    /// Whether the tables have a place for one who joins, so that a classic group is not changed in vain;
+    /// with the bytes that the arena needs for it.
+    fn join_room(&self, group: GroupAt, ask: &Beat<'_>) -> Result<usize, ErrorCode> {
+        let takes_over = ask.instance_id.is_some_and(|id| self.member_static(group, id).is_some());
+        let mut members = self.members.iter();
+        if !takes_over && self.members.of(group).count() >= self.terms.size_max {
+            return Err(ErrorCode::GROUP_MAX_SIZE_REACHED);
+        }
+        let is_full = self.members.len() == self.members.capacity();
+        if !takes_over && is_full && !members.any(|(_, member)| member.pending) {
+            return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
+        }
+        let texts = [ask.instance_id, ask.assignor, ask.rack].map(|text| text.map_or(0, str::len));
+        let names = limits::GROUP_MEMBER_ID_BYTES_MAX + limits::GROUP_CLIENT_ID_BYTES_MAX;
+        let said = 5 * FIELD_BYTES + names + texts.iter().sum::<usize>();
+        Ok(said + 2 * self.consumers.set_bytes() + ask.topics.map_or(0, names_bytes))
     }
 
     /// Takes a place in the table for a new member of such a group.

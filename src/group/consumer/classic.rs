@@ -151,10 +151,12 @@ impl Groups {
         }
     }
 
-    /// Makes a classic group one of the consumer protocol, unless its members are no consumers.
+    /// Makes a classic group one of the consumer protocol, unless its members are no consumers. `more`:
+    /// the bytes that who joins takes.
     pub(super) fn upgrade(
         &mut self,
         group: GroupAt,
+        more: usize,
         topics: &impl Topics,
         now: Now,
     ) -> Result<(), Refusal> {
@@ -171,7 +173,7 @@ impl Groups {
         if self.group(group).protocol_type != CONSUMER_TYPE {
             return Err(beat::NOT_CONSUMER);
         }
-        let bytes = count * sets_bytes;
+        let bytes = count * sets_bytes + more;
         if self.arena.used() - bytes_before + bytes > self.arena.capacity() {
             let all = self.bytes_of(group) - bytes_before + bytes;
             return Err(beat::full(self.full_of(group, all, now)));

@@ -367,10 +367,28 @@ fn a_consumer_that_finds_no_room_leaves_a_classic_group_as_it_was() {
     });
     let mut old = world.classic_group(2);
     assert_eq!(world.join(&mut client("a")), 81);
-    assert!(!world.bench.broker.groups.show(GROUP).unwrap().is_consumer());
-    // It goes on, though it has to join once more.
-    assert_eq!(world.classic_beat(&old), 27);
-    assert_eq!(world.classic_join(&mut old).unwrap().leader.as_str(), old.id);
+    let stays = |world: &mut World, old: &Classic| {
+        assert!(!world.bench.broker.groups.show(GROUP).unwrap().is_consumer());
+        assert_eq!(world.classic_beat(old), 0, "it is not even called to join");
+    };
+    stays(&mut world, &old);
+    let mut world = World::with(2, |config| {
+        at_once(config);
+        config.group_members_max = 1;
+    });
+    old = world.classic_group(2);
+    assert_eq!(world.join(&mut client("a")), 15);
+    stays(&mut world, &old);
+    let mut world = World::with(2, |config| {
+        at_once(config);
+        config.group_members_bytes = 4096;
+    });
+    old = world.classic_group(2);
+    let long = "x".repeat(4000);
+    let request = world.request(&client("a"), 0, true);
+    let request = request.with_subscribed_topic_names(Some(vec![topic(&long)]));
+    assert_eq!(world.send(&request).error_code, 81);
+    stays(&mut world, &old);
 }
 
 #[test]
