@@ -1,5 +1,7 @@
 //! The state behind the handlers; knows no wire format and no socket.
 
+#[cfg(feature = "consumer-protocol")]
+mod consumers;
 pub mod hold;
 mod mirror;
 pub mod offsets;
@@ -131,7 +133,10 @@ impl Broker {
     /// A broker over an open log; allocates what its jobs will ever need.
     pub fn new(config: Config, log: Log) -> Broker {
         let reads = reads::Reads::new(&config);
-        let groups = Groups::new(&config);
+        #[allow(unused_mut)] // Only groups that the broker assigns to have epochs.
+        let mut groups = Groups::new(&config);
+        #[cfg(feature = "consumer-protocol")]
+        groups.epochs_begin(log.state().boot);
         let cluster_id = match config.cluster_id.as_str() {
             "" => id_text(log.state().cluster_id),
             own => own.try_into().expect("the configuration bounds it"),

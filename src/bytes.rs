@@ -57,6 +57,31 @@ impl ByteArena {
         Some((Span { start: start as u32, len: len as u32 }, window))
     }
 
+    /// Makes a text longer or shorter. It keeps what it begins with, and moves to the end; the other texts
+    /// move as when it is freed. None: there is no room, and nothing changed.
+    pub fn resize<'s>(
+        &mut self,
+        span: Span,
+        len: usize,
+        others: impl Iterator<Item = &'s mut Span>,
+    ) -> Option<Span> {
+        let start = self.used - span.len();
+        let used = start.checked_add(len).filter(|used| *used <= self.buf.len())?;
+        if !span.is_empty() {
+            self.buf[span.start as usize..self.used].rotate_left(span.len());
+            for other in others.filter(|other| other.start > span.start) {
+                other.start -= span.len;
+            }
+        }
+        self.used = used;
+        Some(Span { start: start as u32, len: len as u32 })
+    }
+
+    /// A text, to change it.
+    pub fn bytes_mut(&mut self, span: Span) -> &mut [u8] {
+        &mut self.buf[span.start as usize..(span.start + span.len) as usize]
+    }
+
     /// Frees a text. `others` are all others, which move.
     pub fn free<'s>(&mut self, span: Span, others: impl Iterator<Item = &'s mut Span>) {
         let Span { start, len } = span;
@@ -91,5 +116,26 @@ mod tests {
         assert_eq!(arena.bytes(spans[2]), b"defg");
         assert_eq!(arena.bytes(spans[1]), b"");
         assert!(arena.take(6).is_some() && arena.take(1).is_none());
+    }
+
+    #[test]
+    fn a_text_that_gets_longer_or_shorter_keeps_its_beginning() {
+        let mut arena = ByteArena::new(10);
+        let mut spans = ["abc", "de", "f"].map(|text| {
+            let (span, window) = arena.take(text.len()).unwrap();
+            window.copy_from_slice(text.as_bytes());
+            span
+        });
+        for (nth, len, used) in [(0, 7, 10), (0, 2, 5), (1, 1, 4), (2, 0, 3), (2, 3, 6)] {
+            let span = std::mem::take(&mut spans[nth]);
+            let resized = arena.resize(span, len, spans.iter_mut());
+            spans[nth] = resized.unwrap();
+            assert_eq!((spans[nth].len(), arena.used()), (len, used), "text {nth} to {len} bytes");
+        }
+        assert_eq!([0, 1].map(|nth| arena.bytes(spans[nth])), [&b"ab"[..], b"d"]);
+        let before = (spans, arena.used());
+        let (span, mut others) = (spans[0], spans);
+        assert_eq!(arena.resize(span, 7, others[1..].iter_mut()), None);
+        assert_eq!((others, arena.used()), before);
     }
 }

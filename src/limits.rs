@@ -43,8 +43,14 @@ pub const GROUP_ID_BYTES_MAX: usize = 255;
 /// Costs as much per member. Beyond: it is cut.
 pub const GROUP_CLIENT_ID_BYTES_MAX: usize = 64;
 
-/// Bytes of a member id that was given here: a name, a hyphen and a UUID. Costs as much per member.
+/// Bytes of a member id: one that was given here is a name, a hyphen and a UUID; a client of the consumer
+/// protocol makes its own. Costs as much per member. Beyond: INVALID_REQUEST (42).
 pub const GROUP_MEMBER_ID_BYTES_MAX: usize = GROUP_CLIENT_ID_BYTES_MAX + 1 + 36;
+
+/// Partitions that a member of the consumer protocol is told together with the id that it is given, which only
+/// version 0 asks for: an answer that takes several windows is found again by the member's id. Costs
+/// nothing. Beyond: its next heartbeat tells them.
+pub const GROUP_TOLD_WITH_ID_MAX: u32 = 2048;
 
 /// Bytes of the name of an assignment protocol, and of a type of them. Costs twice as much per
 /// group. Beyond: INCONSISTENT_GROUP_PROTOCOL (23).

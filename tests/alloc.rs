@@ -79,6 +79,11 @@ fn read_all_kinds(bytes: &[u8]) {
         join_group::JoinGroupRequest: 0, 9;
         sync_group::SyncGroupRequest: 0, 5;
     }
+    #[cfg(feature = "consumer-protocol")]
+    read! {
+        consumer_group_heartbeat::ConsumerGroupHeartbeatRequest: 0, 1;
+        consumer_group_describe::ConsumerGroupDescribeRequest: 0, 1;
+    }
 }
 
 #[test]
@@ -253,6 +258,11 @@ fn kind_of(key: i16) -> Option<RequestKind> {
         55 => RequestKind::DescribeQuorum(Default::default()),
         60 => RequestKind::DescribeCluster(DescribeClusterRequest::default()),
         61 => RequestKind::DescribeProducers(DescribeProducersRequest::default()),
+        // Of a group of its own: one of the classic protocol has other members.
+        68 => RequestKind::ConsumerGroupHeartbeat(consumer_heartbeat()),
+        69 => RequestKind::ConsumerGroupDescribe(
+            ConsumerGroupDescribeRequest::default().with_group_ids(vec![consumer_group()]),
+        ),
         74 => RequestKind::ListConfigResources(Default::default()),
         75 => RequestKind::DescribeTopicPartitions(Default::default()),
         _ => return None,
@@ -269,6 +279,21 @@ fn topic() -> TopicName {
 
 fn group() -> GroupId {
     GroupId(text("group"))
+}
+
+fn consumer_group() -> GroupId {
+    GroupId(text("consumers"))
+}
+
+/// Joins again each time, and is told all that it has.
+fn consumer_heartbeat() -> ConsumerGroupHeartbeatRequest {
+    ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(consumer_group())
+        .with_member_id(text("member"))
+        .with_member_epoch(0)
+        .with_rebalance_timeout_ms(10_000)
+        .with_subscribed_topic_names(Some(vec![topic()]))
+        .with_topic_partitions(Some(vec![]))
 }
 
 fn join(member_id: &str) -> JoinGroupRequest {

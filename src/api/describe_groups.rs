@@ -3,7 +3,8 @@
 //! - 1 adds the throttle time; 3 authorized operations; 4 static members; 5 is flexible; 6 adds a
 //!   message and answers GROUP_ID_NOT_FOUND (69) for a group that is not there (before it: state
 //!   Dead).
-//! - What members say is shown of a stable group only, as in Kafka.
+//! - What members say is shown of a stable group only, as in Kafka. A group that the broker assigns
+//!   to is not there for this API.
 //! - Without ACLs, everyone is authorized to all operations.
 
 use std::fmt::Write;
@@ -81,15 +82,19 @@ fn group(
     authorized_operations: i32,
     list: &mut ListWriter<'_, '_, DescribedGroup<'static>>,
 ) {
-    let shown = broker.groups.show(name);
+    let found = broker.groups.show(name);
+    let shown = found.filter(|shown| !shown.is_consumer());
     let has_offsets = broker.log.state().group_named(name).is_some();
     let state = match shown {
         Some(shown) => shown.state(),
-        None if has_offsets => State::Empty,
+        None if has_offsets && found.is_none() => State::Empty,
         None => State::Dead,
     };
     let missing = state == State::Dead && list.version() >= NOT_FOUND_SINCE;
-    let note = missing.then(|| Note::new(format_args!("Group {name} not found.")));
+    let note = missing.then(|| match found {
+        Some(_) => Note::new(format_args!("Group {name} is not a classic group.")),
+        None => Note::new(format_args!("Group {name} not found.")),
+    });
     let is_stable = state == State::Stable;
     list.push(DescribedGroup {
         error_code: if missing { ErrorCode::GROUP_ID_NOT_FOUND } else { ErrorCode::NONE },
@@ -133,4 +138,4 @@ fn members(
 const NOT_FOUND_SINCE: i16 = 6;
 
 /// Read, delete, describe, and describe and alter configs.
-const GROUP_OPERATIONS_ALL: i32 = 3400;
+pub(super) const GROUP_OPERATIONS_ALL: i32 = 3400;

@@ -8,6 +8,8 @@ use crate::broker::Broker;
 use crate::clock::Now;
 use crate::codec::{ErrorCode, message};
 use crate::group::Who;
+#[cfg(feature = "consumer-protocol")]
+use crate::group::states::State;
 
 message! {
     /// Who is alive.
@@ -34,6 +36,10 @@ pub fn handle(
 ) -> Result<Step, Malformed> {
     let ask = HeartbeatRequest::decode(&mut request.reader(), request.version)?;
     let who = Who { member_id: ask.member_id, instance_id: ask.group_instance_id };
+    #[cfg(feature = "consumer-protocol")]
+    if broker.groups.state(ask.group_id) == State::Consumer {
+        broker.groups_look();
+    }
     let alive = broker.groups.heartbeat(ask.group_id, who, ask.generation_id, now);
     let error_code = alive.err().unwrap_or_default();
     Ok(request.reply(out, |w| {

@@ -20,6 +20,8 @@ use crate::api::{Malformed, Request, Step, Window, answer_late};
 use crate::broker::Broker;
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, Writer, message};
+#[cfg(feature = "consumer-protocol")]
+use crate::group::states::State;
 use crate::group::{Answer, Groups, Join, Refused, Who};
 
 message! {
@@ -88,6 +90,10 @@ pub fn handle(
         may_skip: request.version >= SKIP_SINCE,
         random,
     };
+    #[cfg(feature = "consumer-protocol")]
+    if broker.groups.state(ask.group_id) == State::Consumer {
+        return Ok(join_consumers(broker, request, out, &join, now));
+    }
     let waiter = request.waiter(write);
     let joined = match room {
         Ok(()) => broker.groups.join(&join, &waiter, now),
@@ -98,6 +104,41 @@ pub fn handle(
     };
     let member_id = refused.member_id.as_deref().unwrap_or(ask.member_id);
     Ok(request.reply(out, |w| refuse(refused.code, member_id, w, request.version)))
+}
+
+/// Joins a group that the broker assigns to, where nobody is waited for and nobody leads.
+#[cfg(feature = "consumer-protocol")]
+fn join_consumers(
+    broker: &mut Broker,
+    request: &Request<'_>,
+    out: Window<'_>,
+    join: &Join<'_>,
+    now: Now,
+) -> Step {
+    let Broker { log, groups, .. } = broker;
+    match groups.join_consumers(join, log.state(), now) {
+        Err(refused) => {
+            let member_id = refused.member_id.as_deref().unwrap_or(join.who.member_id);
+            request.reply(out, |w| refuse(refused.code, member_id, w, request.version))
+        }
+        Ok(joined) => {
+            let (member_id, protocol) = groups.classic_joined(&joined);
+            request.reply(out, |w| {
+                JoinGroupResponse {
+                    throttle_time_ms: w.throttle_time_ms(),
+                    error_code: ErrorCode::NONE,
+                    generation_id: joined.generation,
+                    protocol_type: Some(join.protocol_type),
+                    protocol_name: Some(protocol),
+                    leader: "",
+                    skip_assignment: false,
+                    member_id,
+                    members: &mut |_| {},
+                }
+                .encode(w, request.version);
+            })
+        }
+    }
 }
 
 /// Writes the answer for one who joined, or waited in vain.

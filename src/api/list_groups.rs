@@ -8,7 +8,7 @@ use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, message};
-use crate::group::states::State;
+use crate::group::GroupShown;
 
 message! {
     /// Which groups.
@@ -50,23 +50,24 @@ pub fn handle(
             throttle_time_ms: w.throttle_time_ms(),
             error_code: ErrorCode::NONE,
             groups: &mut |list| {
-                let mut list_one = |group_id: &str, protocol_type: &str, state: State| {
-                    if passes(ask.states_filter, state.name()) && passes(ask.types_filter, CLASSIC)
-                    {
-                        list.push(ListedGroup {
-                            group_id,
-                            protocol_type,
-                            group_state: state.name(),
-                            group_type: CLASSIC,
-                        });
-                    }
-                };
+                let mut list_one =
+                    |group_id: &str, protocol_type: &str, state: &str, kind: &str| {
+                        if passes(ask.states_filter, state) && passes(ask.types_filter, kind) {
+                            list.push(ListedGroup {
+                                group_id,
+                                protocol_type,
+                                group_state: state,
+                                group_type: kind,
+                            });
+                        }
+                    };
                 for group in broker.groups.shown() {
-                    list_one(group.name(), group.protocol_type(), group.state());
+                    let kind = if group.is_consumer() { CONSUMER } else { CLASSIC };
+                    list_one(group.name(), group.protocol_type(), state(&group), kind);
                 }
                 for (_, group) in broker.log.state().groups() {
                     if broker.groups.show(&group.name).is_none() {
-                        list_one(&group.name, "", State::Empty);
+                        list_one(&group.name, "", "Empty", CLASSIC);
                     }
                 }
             },
@@ -74,6 +75,18 @@ pub fn handle(
         .encode(w, request.version);
     }))
 }
+
+/// What a group is doing.
+fn state(group: &GroupShown<'_>) -> &'static str {
+    #[cfg(feature = "consumer-protocol")]
+    if group.is_consumer() {
+        return group.consumer_state();
+    }
+    group.state().name()
+}
+
+/// The type of groups that the broker assigns partitions in.
+const CONSUMER: &str = "consumer";
 
 /// The type of groups whose members assign partitions to each other.
 const CLASSIC: &str = "classic";

@@ -6,6 +6,10 @@ pub mod alter_partition_reassignments;
 pub mod alter_replica_log_dirs;
 pub mod api_versions;
 mod change;
+#[cfg(feature = "consumer-protocol")]
+pub mod consumer_group_describe;
+#[cfg(feature = "consumer-protocol")]
+pub mod consumer_group_heartbeat;
 pub mod create_acls;
 pub mod create_partitions;
 pub mod create_topics;
@@ -107,6 +111,11 @@ pub static APIS: &[Api] = &[
     Api::new(55, "DescribeQuorum", (0, 2), 0, Control, describe_quorum::handle),
     Api::new(60, "DescribeCluster", (0, 2), 0, Control, describe_cluster::handle),
     Api::new(61, "DescribeProducers", (0, 0), 0, Control, describe_producers::handle),
+    #[cfg(feature = "consumer-protocol")]
+    Api::new(68, "ConsumerGroupHeartbeat", (0, 1), 0, Control, consumer_group_heartbeat::handle)
+        .too_long(ErrorCode::GROUP_MAX_SIZE_REACHED, consumer_group_heartbeat::refuse_unread),
+    #[cfg(feature = "consumer-protocol")]
+    Api::new(69, "ConsumerGroupDescribe", (0, 1), 0, Control, consumer_group_describe::handle),
     Api::new(74, "ListConfigResources", (0, 1), 0, Control, list_config_resources::handle),
     Api::new(75, "DescribeTopicPartitions", (0, 0), 0, Control, describe_topic_partitions::handle),
 ];

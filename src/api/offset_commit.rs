@@ -7,7 +7,11 @@
 //! - Committed offsets never expire: `retention_time_ms` is ignored.
 //! - Members commit in their generation, and that is a sign of life; others while the group has no
 //!   members. A generation of a group that is not there is ILLEGAL_GENERATION (22), from 9 on
-//!   GROUP_ID_NOT_FOUND.
+//!   GROUP_ID_NOT_FOUND, but UNKNOWN_MEMBER_ID (25) for who names a member: clients join again on it
+//!   after a restart, where they would give up on the other.
+//! - Members of a group that the broker assigns to commit with their present epoch, else it is
+//!   STALE_MEMBER_EPOCH (113), and with version 9 or above, else UNSUPPORTED_VERSION (35). It is no
+//!   sign of life, as in Kafka.
 //! - Kafka's codes are those that consumers know: a failing disk is NOT_COORDINATOR (16), which is
 //!   retried; so is COORDINATOR_NOT_AVAILABLE (15), for groups and offsets that the tables have no
 //!   room for. Metadata that is too long, or has no room beside that of others, is
@@ -128,8 +132,12 @@ fn member_check(
     let has_offsets = broker.log.state().group_named(ask.group_id).is_some();
     let who = Who { member_id: ask.member_id, instance_id: ask.group_instance_id };
     let generation = ask.generation_id_or_member_epoch;
-    match broker.groups.commit(ask.group_id, who, generation, has_offsets, now) {
+    let knows_epochs = version >= NEW_PROTOCOL_SINCE;
+    match broker.groups.commit(ask.group_id, who, generation, knows_epochs, has_offsets, now) {
         Some(allowed) => allowed.err(),
+        None if version >= NEW_PROTOCOL_SINCE && !ask.member_id.is_empty() => {
+            Some(ErrorCode::UNKNOWN_MEMBER_ID)
+        }
         None if version >= NEW_PROTOCOL_SINCE => Some(ErrorCode::GROUP_ID_NOT_FOUND),
         None => Some(ErrorCode::ILLEGAL_GENERATION),
     }

@@ -2,7 +2,8 @@
 //!
 //! - 2 allows null for all topics and adds an error for the whole; 3 the throttle time; 5 the
 //!   leader epoch; 6 is flexible; 7 asks for stable offsets; 8 asks for many groups at once; 9
-//!   names a member.
+//!   names a member, whose epoch must be its present one if the broker assigns to its group:
+//!   UNKNOWN_MEMBER_ID (25) or STALE_MEMBER_EPOCH (113) else.
 //! - What was never committed is offset −1, leader epoch −1, metadata "", without an error.
 //! - `require_stable` changes nothing: there are no transactions.
 
@@ -98,16 +99,38 @@ pub fn handle(
             error_code: ErrorCode::NONE,
             groups: &mut |list| {
                 for asked in ask.groups {
+                    let error_code = member_check(broker, &asked);
                     list.push(OffsetFetchResponseGroup {
                         group_id: asked.group_id,
-                        topics: &mut |list| shown(asked.group_id, asked.topics).encode(list),
-                        error_code: ErrorCode::NONE,
+                        topics: &mut |list| {
+                            if error_code.is_none() {
+                                shown(asked.group_id, asked.topics).encode(list);
+                            }
+                        },
+                        error_code,
                     });
                 }
             },
         }
         .encode(w, request.version);
     }))
+}
+
+/// Whether the member, if one is named, may look.
+#[cfg(feature = "consumer-protocol")]
+fn member_check(broker: &Broker, asked: &OffsetFetchRequestGroup<'_>) -> ErrorCode {
+    match (asked.member_id, asked.member_epoch) {
+        (None, ..0) => ErrorCode::NONE,
+        (id, epoch) => {
+            let checked = broker.groups.epoch_check(asked.group_id, id.unwrap_or_default(), epoch);
+            checked.err().unwrap_or_default()
+        }
+    }
+}
+
+#[cfg(not(feature = "consumer-protocol"))]
+fn member_check(_: &Broker, _: &OffsetFetchRequestGroup<'_>) -> ErrorCode {
+    ErrorCode::NONE
 }
 
 /// What is shown of a group: of the topics asked for, or all.

@@ -173,6 +173,14 @@ keys! {
     /// Kafka's default: as many as there may be at all.
     group_max_size: u32 = Kind::int("", 1, 2_147_483_647, 2_147_483_647);
 
+    /// How long a member of a group that the broker assigns to (`group.protocol=consumer`) may be
+    /// silent before its partitions are given to others. Kafka's default.
+    group_consumer_session_timeout_ms: u32 = Kind::int("ms", 1000, 2_147_483_647, 45_000);
+
+    /// How often such a member shows that it is alive, and learns what it shall have. Kafka's
+    /// default; it must be shorter than the session.
+    group_consumer_heartbeat_interval_ms: u32 = Kind::int("ms", 100, 2_147_483_647, 5000);
+
     // ---- connections ----
 
     /// Connections at a time; beyond it the longest idle one is closed for the new one.

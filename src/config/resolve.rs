@@ -84,6 +84,13 @@ fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
             config.group_min_session_timeout_ms, config.group_max_session_timeout_ms
         )));
     }
+    if config.group_consumer_heartbeat_interval_ms >= config.group_consumer_session_timeout_ms {
+        return Err(Refusal::new(format!(
+            "group_consumer_heartbeat_interval_ms = {} is not allowed: it takes less than \
+             group_consumer_session_timeout_ms ({})",
+            config.group_consumer_heartbeat_interval_ms, config.group_consumer_session_timeout_ms
+        )));
+    }
     if config.topics_max > config.partitions_max {
         return Err(Refusal::new(format!(
             "topics_max = {} is not allowed: it takes at most partitions_max ({})",

@@ -59,6 +59,41 @@ impl Arena {
         Some(window)
     }
 
+    /// Makes a block longer or shorter, in which what it begins with stays; it is given whole. None:
+    /// there is no room, and nothing changed.
+    #[cfg(feature = "consumer-protocol")]
+    pub fn resize(&mut self, id: BlockId, len: usize) -> Option<&mut [u8]> {
+        let place = usize::from(id.0);
+        let before = std::mem::take(&mut self.blocks[place]);
+        let span = self.bytes.resize(before, len, self.blocks.iter_mut());
+        self.blocks[place] = span.unwrap_or(before);
+        Some(self.bytes.bytes_mut(span?))
+    }
+
+    /// What a block holds, to change it.
+    #[cfg(feature = "consumer-protocol")]
+    pub fn bytes_mut(&mut self, id: BlockId) -> &mut [u8] {
+        self.bytes.bytes_mut(self.blocks[usize::from(id.0)])
+    }
+
+    /// Puts another field in the place of a block's `nth`; whoever asks has looked for room.
+    #[cfg(feature = "consumer-protocol")]
+    pub fn field_set(&mut self, id: BlockId, nth: usize, field: &[u8]) {
+        let mut fields = Fields(self.bytes(id));
+        let before = self.len_of(id);
+        for _ in 0..nth {
+            fields.next();
+        }
+        let start = before - fields.0.len();
+        let old = fields.next().expect("the block has such a field").len();
+        let (old_end, new_end) = (start + FIELD_BYTES + old, start + FIELD_BYTES + field.len());
+        let after = before - old + field.len();
+        let block = self.resize(id, before.max(after)).expect("there is room");
+        block.copy_within(old_end..before, new_end);
+        Filler(&mut block[start..new_end]).push(field);
+        self.resize(id, after).expect("it is not longer");
+    }
+
     /// Empties a block.
     pub fn free(&mut self, id: BlockId) {
         let span = std::mem::take(&mut self.blocks[usize::from(id.0)]);
@@ -126,6 +161,28 @@ mod tests {
         assert!(put(&mut arena, 3, "jklmn"));
         assert_eq!(arena.bytes(BlockId(2)), b"hi");
         assert_eq!(arena.used(), arena.capacity());
+    }
+
+    #[test]
+    #[cfg(feature = "consumer-protocol")]
+    fn a_field_is_replaced_in_its_place() {
+        let mut arena = Arena::new(11 + 8 + 3 + 3 * FIELD_BYTES, 3);
+        assert!(put(&mut arena, 0, "before"));
+        let mut filler = Filler(arena.put(BlockId(1), 3 + 3 * FIELD_BYTES).unwrap());
+        for field in [&b"ab"[..], b"", b"c"] {
+            filler.push(field);
+        }
+        assert!(put(&mut arena, 2, "after"));
+        for (nth, field) in [(1, "long one"), (0, "x"), (1, "y"), (2, "")] {
+            arena.field_set(BlockId(1), nth, field.as_bytes());
+            let fields: Vec<&[u8]> = Fields(arena.bytes(BlockId(1))).collect();
+            assert_eq!((fields.len(), fields[nth]), (3, field.as_bytes()));
+            assert_eq!(arena.bytes(BlockId(0)), b"before");
+            assert_eq!(arena.bytes(BlockId(2)), b"after");
+        }
+        assert_eq!(arena.used(), 6 + 3 * FIELD_BYTES + 2 + 5);
+        assert!(arena.resize(BlockId(1), 99).is_none());
+        assert_eq!(Fields(arena.bytes(BlockId(1))).next(), Some(&b"x"[..]));
     }
 
     #[test]

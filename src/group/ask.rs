@@ -85,6 +85,7 @@ impl Groups {
             None if ask.who.member_id.is_empty() => self.group_add(ask.group, now)?,
             None => return Err(UNKNOWN.into()),
         };
+        assert_ne!(self.group(at).state, State::Consumer, "who joins those is answered at once");
         let known = match ask.who.member_id {
             "" => None,
             id => self.member_named(at, id),
@@ -111,7 +112,7 @@ impl Groups {
     }
 
     /// What can be said without looking at the group.
-    fn join_check(&self, ask: &Join<'_>) -> Result<(), Refused> {
+    pub(super) fn join_check(&self, ask: &Join<'_>) -> Result<(), Refused> {
         Groups::id_check(ask.group)?;
         let sessions = self.terms.session_ms_min..=self.terms.session_ms_max;
         if !u32::try_from(ask.session_ms).is_ok_and(|ms| sessions.contains(&ms)) {
@@ -142,7 +143,7 @@ impl Groups {
                     || members.filter(|(_, m)| m.waits_for == Awaits::Join).count()
                         < self.terms.size_max
             }
-            State::CompletingRebalance | State::Stable => {
+            State::CompletingRebalance | State::Stable | State::Consumer => {
                 known.is_some() || members.count() < self.terms.size_max
             }
         }
@@ -334,6 +335,8 @@ impl Groups {
             session_ms: ask.session_ms as u32,
             rebalance_ms: ask.rebalance_ms.max(0) as u32,
             remote: ask.remote,
+            #[cfg(feature = "consumer-protocol")]
+            progress: members::Progress::default(),
         });
         let at = at.ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
         if let Err(code) = self.texts_set(at, id, ask, now) {
@@ -350,6 +353,10 @@ impl Groups {
     /// The first member decides what kind of group it is, and leads it.
     fn entered(&mut self, group: GroupAt, at: MemberAt, protocol_type: &str) {
         let group = self.group_mut(group);
+        if group.is_consumer {
+            // Its last members were of the other protocol: it begins again.
+            (group.is_consumer, group.generation) = (false, 0);
+        }
         if group.leader.is_none() {
             group.leader = Some(at);
             group.protocol_type = protocol_type.try_into().expect("its length was checked");
@@ -358,7 +365,7 @@ impl Groups {
 
     /// Makes room among the members: of those who were given an id and did not come with it, the one
     /// that would be gone first goes now.
-    fn pending_evict(&mut self) -> Result<(), ErrorCode> {
+    pub(super) fn pending_evict(&mut self) -> Result<(), ErrorCode> {
         let pending = self.members.iter().filter(|(_, member)| member.pending);
         let first = pending.min_by_key(|(_, member)| member.deadline).map(|(at, _)| at);
         let first = first.ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
@@ -366,7 +373,7 @@ impl Groups {
         Ok(())
     }
 
-    fn timeouts_set(&mut self, at: MemberAt, ask: &Join<'_>) {
+    pub(super) fn timeouts_set(&mut self, at: MemberAt, ask: &Join<'_>) {
         let member = self.members.get_mut(at);
         member.session_ms = ask.session_ms as u32;
         member.rebalance_ms = ask.rebalance_ms.max(0) as u32;
@@ -375,7 +382,7 @@ impl Groups {
 
     /// Takes over what a member says now. One that is pending has said nothing yet: of it, only the
     /// names are kept.
-    fn texts_set(
+    pub(super) fn texts_set(
         &mut self,
         at: MemberAt,
         id: &str,
@@ -408,6 +415,10 @@ impl Groups {
     ) -> Result<(), ErrorCode> {
         Groups::id_check(group)?;
         let group = self.find(group).ok_or(UNKNOWN)?;
+        #[cfg(feature = "consumer-protocol")]
+        if self.group(group).state == State::Consumer {
+            return self.heartbeat_consumers(group, who, generation, now);
+        }
         let member = self.member_check(group, who)?;
         if generation != self.group(group).generation {
             return Err(ErrorCode::ILLEGAL_GENERATION);
@@ -424,6 +435,12 @@ impl Groups {
     /// A member leaves; one that has an instance id may be named by that alone.
     pub fn leave(&mut self, group: &str, who: Who<'_>, now: Now) -> Result<(), ErrorCode> {
         let group = self.find(group).ok_or(UNKNOWN)?;
+        #[cfg(feature = "consumer-protocol")]
+        if self.group(group).state == State::Consumer {
+            let member = self.leave_consumers(group, who)?;
+            self.member_leave(member, now);
+            return Ok(());
+        }
         let member = match (who.member_id, who.instance_id) {
             ("", instance_id) => {
                 let named = instance_id.and_then(|id| self.member_static(group, id));
@@ -441,17 +458,24 @@ impl Groups {
         Ok(())
     }
 
-    /// Whether offsets may be committed for a group that `has_offsets` or not. A member's session is
-    /// prolonged. None: there is no such group.
+    /// Whether offsets may be committed for a group that `has_offsets` or not. The session of a member
+    /// of the classic protocol is prolonged; one of the consumer protocol, whose generation is its
+    /// epoch, must commit with a version that knows epochs. None: there is no such group.
     pub fn commit(
         &mut self,
         group: &str,
         who: Who<'_>,
         generation: i32,
+        knows_epochs: bool,
         has_offsets: bool,
         now: Now,
     ) -> Option<Result<(), ErrorCode>> {
         let at = self.find(group);
+        #[cfg(feature = "consumer-protocol")]
+        if self.state(group) == State::Consumer {
+            return Some(self.commit_consumers(group, who.member_id, generation, knows_epochs));
+        }
+        let _ = knows_epochs;
         if at.is_none() && !has_offsets {
             return (generation < 0).then_some(Ok(()));
         }

@@ -54,6 +54,67 @@ pub struct Member {
     pub rebalance_ms: u32,
     /// Where it connects from.
     pub remote: IpAddr,
+    /// How far it has come, in a group that the broker assigns to.
+    #[cfg(feature = "consumer-protocol")]
+    pub progress: Progress,
+}
+
+/// How far a member has come with what the broker assigns to it.
+#[cfg(feature = "consumer-protocol")]
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// Its epoch: that of the targets that it has come to. −2: a static member that is away.
+    pub epoch: i32,
+    /// The epoch before that: its client may not have seen that it moved on.
+    pub epoch_before: i32,
+    /// It is gone if it has not given back by then what it is to give back; the end of time: nothing is.
+    pub revoke_due: Mono,
+    /// Partitions in its target: only while targets are made.
+    pub load: u16,
+    /// What it waits for.
+    pub phase: Phase,
+    /// Its assignment changed since it was told last.
+    pub untold: bool,
+    /// It speaks the classic protocol. In a classic group: it is one that the broker assigned to, and what
+    /// it has stands where an assignment would.
+    pub is_classic: bool,
+}
+
+/// What a member of a group that the broker assigns to waits for.
+#[cfg(feature = "consumer-protocol")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It has what it shall have.
+    Stable,
+    /// It is to give partitions back, and say so.
+    Revoking,
+    /// Others are to give back what it shall have.
+    Awaiting,
+}
+
+#[cfg(feature = "consumer-protocol")]
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress {
+            epoch: 0,
+            epoch_before: 0,
+            revoke_due: Mono(u64::MAX),
+            load: 0,
+            phase: Phase::Stable,
+            untold: false,
+            is_classic: false,
+        }
+    }
+}
+
+impl Member {
+    /// When something is to be done about it, if it does nothing itself.
+    pub fn due(&self) -> Mono {
+        #[cfg(feature = "consumer-protocol")]
+        return self.deadline.min(self.progress.revoke_due);
+        #[cfg(not(feature = "consumer-protocol"))]
+        return self.deadline;
+    }
 }
 
 /// The names of a member, and what it says.

@@ -1,4 +1,4 @@
-//! Consumer groups of the classic protocol: who is in them, what they agreed on, and who waits.
+//! Consumer groups: who is in them, what they agreed on or were assigned, and who waits.
 //!
 //! All of it is in memory alone. After a restart, members are told that they are unknown and join
 //! again; what groups committed is in the log. Everything is allocated at the start: groups and
@@ -7,6 +7,8 @@
 
 mod arena;
 mod ask;
+#[cfg(feature = "consumer-protocol")]
+pub mod consumer;
 mod full;
 mod members;
 mod rebalance;
@@ -37,7 +39,7 @@ pub use waits::{Answer, Role, WaitNext, Waiter, WriteAnswer};
 pub type MemberId = heapless::String<{ limits::GROUP_MEMBER_ID_BYTES_MAX }>;
 
 /// The name of a protocol, or of a type of protocols.
-type ProtocolName = heapless::String<{ limits::GROUP_PROTOCOL_BYTES_MAX }>;
+type ProtocolName = heapless::String<{ limits::GROUP_PROTOCOL_BYTES_MAX }, u8>;
 
 /// A group's place in the table; given again after it is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,9 @@ pub struct Groups {
     groups: Vec<Option<Group>>,
     members: Members,
     arena: Arena,
+    /// What the broker needs to assign partitions.
+    #[cfg(feature = "consumer-protocol")]
+    consumers: consumer::Consumers,
     /// By connection.
     waits: Vec<Option<Wait>>,
     woken: Vec<ConnId>,
@@ -74,7 +79,13 @@ struct Terms {
 #[derive(Debug, Clone)]
 struct Group {
     state: State,
+    /// Whether the broker assigns to its members, or did so to the last of them.
+    is_consumer: bool,
+    /// Of a consumer group, its epoch.
     generation: i32,
+    /// Of a consumer group, the epoch for which its targets were made.
+    #[cfg(feature = "consumer-protocol")]
+    target_epoch: i32,
     /// "consumer", or what else its members are; kept when they are gone.
     protocol_type: ProtocolName,
     /// What the members of this generation agreed on; none: nothing yet.
@@ -85,14 +96,11 @@ struct Group {
     /// A member came since that wait began.
     initial_more: bool,
     /// How long the present part of that wait is, and how much may follow.
-    initial_ms: u64,
-    initial_left_ms: u64,
-    /// When the rebalance goes on without those who are missing.
-    join_due: Option<Mono>,
-    /// When those who did not ask for their assignment are removed.
-    sync_due: Option<Mono>,
-    /// When an empty group is forgotten.
-    forget_due: Mono,
+    initial_ms: u32,
+    initial_left_ms: u32,
+    /// What its state waits for is over then: an empty group is forgotten, a rebalance goes on without
+    /// those who are missing, those who did not ask for their assignment are removed.
+    due: Mono,
     /// Grows with all that makes answers on their way untrue; never the same for two groups.
     revision: u32,
 }
@@ -112,9 +120,11 @@ impl Groups {
             groups: vec![None; groups],
             members: Members::new(members),
             arena: Arena::new(config.group_members_bytes, blocks),
+            #[cfg(feature = "consumer-protocol")]
+            consumers: consumer::Consumers::new(config),
             waits: vec![None; config.max_connections],
             woken: Vec::with_capacity(config.max_connections),
-            due: Mono(u64::MAX),
+            due: NEVER,
             changes: 0,
             full_said: None,
             counts: GroupMetrics::default(),
@@ -124,7 +134,12 @@ impl Groups {
     /// The memory that this takes with such a configuration, without the arena's bytes.
     pub fn memory_bytes(config: &Config) -> usize {
         let (groups, members) = (config.groups_max, config.group_members_max);
-        groups * size_of::<Option<Group>>()
+        #[cfg(feature = "consumer-protocol")]
+        let consumers = consumer::Consumers::memory_bytes(config);
+        #[cfg(not(feature = "consumer-protocol"))]
+        let consumers = 0;
+        consumers
+            + groups * size_of::<Option<Group>>()
             + Members::memory_bytes(members)
             + Arena::memory_bytes(0, Members::blocks(members) + groups)
             + config.max_connections * (size_of::<Option<Wait>>() + size_of::<ConnId>())
@@ -202,7 +217,10 @@ impl Groups {
         place.ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?.copy_from_slice(name.as_bytes());
         self.groups[usize::from(at.0)] = Some(Group {
             state: State::Empty,
+            is_consumer: false,
             generation: 0,
+            #[cfg(feature = "consumer-protocol")]
+            target_epoch: 0,
             protocol_type: ProtocolName::new(),
             protocol: None,
             leader: None,
@@ -210,9 +228,7 @@ impl Groups {
             initial_more: false,
             initial_ms: 0,
             initial_left_ms: 0,
-            join_due: None,
-            sync_due: None,
-            forget_due: now.mono.plus_ms(limits::GROUP_EMPTY_MS),
+            due: now.mono.plus_ms(limits::GROUP_EMPTY_MS),
             revision: 0,
         });
         self.revise(at);
@@ -225,7 +241,7 @@ impl Groups {
         let all = (0..).map(GroupAt).zip(&self.groups);
         let idle = all.filter_map(|(at, group)| {
             let group = group.as_ref().filter(|group| group.state == State::Empty)?;
-            Some((group.forget_due, at)).filter(|_| !self.is_expecting(at))
+            Some((group.due, at)).filter(|_| !self.is_expecting(at))
         });
         idle.min_by_key(|(due, _)| *due).map(|(_, at)| at)
     }
@@ -298,5 +314,8 @@ impl Groups {
         self.due = self.due.min(moment);
     }
 }
+
+/// Nothing is due.
+const NEVER: Mono = Mono(u64::MAX);
 
 const UNKNOWN: ErrorCode = ErrorCode::UNKNOWN_MEMBER_ID;

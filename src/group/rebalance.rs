@@ -10,6 +10,8 @@ impl Groups {
             Act::Gather => self.gather(at, now),
             Act::Complete => self.join_timeout(at, now),
             Act::RemoveUnsynced => self.remove_unsynced(at, now),
+            #[cfg(feature = "consumer-protocol")]
+            Act::Reassign => self.consumer_gone(at, now),
             _ => {}
         }
     }
@@ -37,16 +39,15 @@ impl Groups {
         group.initial = group.state == State::Empty;
         group.initial_more = false;
         group.state = State::PreparingRebalance;
-        group.sync_due = None;
         let wait_ms = if group.initial {
-            group.initial_ms = delay_ms;
-            group.initial_left_ms = timeout_ms.saturating_sub(delay_ms);
+            group.initial_ms = delay_ms as u32;
+            group.initial_left_ms = timeout_ms.saturating_sub(delay_ms) as u32;
             delay_ms
         } else {
             timeout_ms
         };
         let due = now.mono.plus_ms(wait_ms);
-        group.join_due = Some(due);
+        group.due = due;
         self.revise(at);
         self.due_by(due);
         if delay_ms == 0 || !self.group(at).initial {
@@ -66,15 +67,15 @@ impl Groups {
     /// The time to join is over. The first rebalance of a group takes as long again, each time that
     /// members came meanwhile, up to their rebalance timeout.
     fn join_timeout(&mut self, at: GroupAt, now: Now) {
-        let delay_ms = self.terms.initial_delay_ms;
+        let delay_ms = self.terms.initial_delay_ms as u32;
         let group = self.group_mut(at);
         if group.initial && group.initial_more && group.initial_left_ms > 0 {
             group.initial_more = false;
             let wait_ms = delay_ms.min(group.initial_left_ms);
             group.initial_left_ms = group.initial_left_ms.saturating_sub(group.initial_ms);
             group.initial_ms = wait_ms;
-            let due = now.mono.plus_ms(wait_ms);
-            group.join_due = Some(due);
+            let due = now.mono.plus_ms(wait_ms.into());
+            group.due = due;
             self.due_by(due);
         } else {
             self.complete(at, now);
@@ -83,14 +84,14 @@ impl Groups {
 
     /// Ends the joining: who is missing is gone, unless it is static.
     fn complete(&mut self, at: GroupAt, now: Now) {
-        self.group_mut(at).join_due = None;
+        self.group_mut(at).due = NEVER;
         while let Some(missing) = self.missing(at) {
             self.member_drop(missing);
         }
         if !self.leader_elect(at) {
             // All who are left are static and away: their sessions will end, or they come.
             let due = now.mono.plus_ms(self.rebalance_ms(at));
-            self.group_mut(at).join_due = Some(due);
+            self.group_mut(at).due = due;
             self.due_by(due);
             return;
         }
@@ -101,7 +102,7 @@ impl Groups {
         group.protocol = protocol;
         if group.leader.is_none() {
             group.state = State::Empty;
-            group.forget_due = now.mono.plus_ms(limits::GROUP_EMPTY_MS);
+            group.due = now.mono.plus_ms(limits::GROUP_EMPTY_MS);
             self.due_by(now.mono.plus_ms(limits::GROUP_EMPTY_MS));
             self.revise(at);
             return;
@@ -115,7 +116,7 @@ impl Groups {
     /// Answers all who joined; they are to ask for their assignments within the rebalance timeout.
     fn complete_answer(&mut self, at: GroupAt, now: Now) {
         let due = now.mono.plus_ms(self.rebalance_ms(at));
-        self.group_mut(at).sync_due = Some(due);
+        self.group_mut(at).due = due;
         self.due_by(due);
         for place in 0..self.members.capacity() {
             let place = MemberAt(place as u16);
@@ -131,7 +132,7 @@ impl Groups {
 
     /// Removes those who did not ask for their assignments in time.
     fn remove_unsynced(&mut self, at: GroupAt, now: Now) {
-        self.group_mut(at).sync_due = None;
+        self.group_mut(at).due = NEVER;
         let unsynced = |groups: &Groups| {
             let mut members = groups.members.of(at);
             members.find(|(_, member)| member.sync_pending).map(|(member, _)| member)
@@ -152,9 +153,18 @@ impl Groups {
         for place in 0..self.members.capacity() {
             let place = MemberAt(place as u16);
             if self.is_member(place, at) {
-                self.arena.free(place.assignment_block());
+                self.assignment_free(place);
                 self.sync_answer(place, code, now);
             }
+        }
+    }
+
+    /// A member has no assignment any more.
+    pub(super) fn assignment_free(&mut self, at: MemberAt) {
+        self.arena.free(at.assignment_block());
+        #[cfg(feature = "consumer-protocol")]
+        {
+            self.members.get_mut(at).progress.is_classic = false;
         }
     }
 

@@ -26,8 +26,8 @@ pub struct Joined<'a> {
 /// A group, for those who look.
 #[derive(Clone, Copy)]
 pub struct GroupShown<'a> {
-    groups: &'a Groups,
-    at: GroupAt,
+    pub(super) groups: &'a Groups,
+    pub(super) at: GroupAt,
 }
 
 /// A member, for those who look.
@@ -100,6 +100,11 @@ impl<'a> GroupShown<'a> {
         self.groups.group(self.at).state
     }
 
+    /// Whether the broker assigns to its members, or did so to the last of them.
+    pub fn is_consumer(&self) -> bool {
+        self.groups.group(self.at).is_consumer
+    }
+
     /// "consumer", or what else its members are.
     pub fn protocol_type(&self) -> &'a str {
         &self.groups.group(self.at).protocol_type
@@ -140,6 +145,10 @@ impl<'a> GroupShown<'a> {
     /// Whether any member is subscribed to a topic. Consumers whose subscription cannot be read, or
     /// that have not agreed on anything yet, may be subscribed to all.
     pub fn is_subscribed(&self, topic: &str) -> bool {
+        #[cfg(feature = "consumer-protocol")]
+        if self.state() == State::Consumer {
+            return self.is_subscribed_by_consumer(topic);
+        }
         let names = |metadata| subscription(metadata).map(|mut topics| topics.any(|t| t == topic));
         self.state() != State::Empty
             && self.has_consumers()

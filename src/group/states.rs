@@ -1,6 +1,6 @@
-//! What happens to a group in each state: the decision table of the classic protocol.
+//! What happens to a group in each state: the decision table of both protocols.
 //!
-//! The checks of who asks (group, member, generation) come first and are not part of it; what an
+//! The checks of who asks (group, member, generation or epoch) come first and are not part of it; what an
 //! [`Act`] means is carried out by [`super::Groups`].
 
 use crate::codec::ErrorCode;
@@ -16,27 +16,30 @@ pub enum State {
     CompletingRebalance,
     /// Everyone has what the leader said.
     Stable,
+    /// It has members of the consumer protocol: each is on its own way to what the broker says.
+    Consumer,
     /// There is no such group.
     Dead,
 }
 
 impl State {
     /// All of them.
-    pub const ALL: [State; 5] = [
+    pub const ALL: [State; 6] = [
         State::Empty,
         State::PreparingRebalance,
         State::CompletingRebalance,
         State::Stable,
+        State::Consumer,
         State::Dead,
     ];
 
-    /// As clients see it.
+    /// As clients see it. A group of the consumer protocol has more to say.
     pub fn name(self) -> &'static str {
         match self {
             State::Empty => "Empty",
             State::PreparingRebalance => "PreparingRebalance",
             State::CompletingRebalance => "CompletingRebalance",
-            State::Stable => "Stable",
+            State::Stable | State::Consumer => "Stable",
             State::Dead => "Dead",
         }
     }
@@ -79,11 +82,15 @@ pub enum Event {
     Delete,
     /// Offsets of it are to be deleted.
     DeleteOffsets,
+    /// A member of the consumer protocol joins, for the first time or again.
+    ConsumerJoin,
+    /// One is alive, or leaves.
+    ConsumerBeat,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Event; 17] = [
+    pub const ALL: [Event; 19] = [
         Event::Enter,
         Event::Rejoin,
         Event::RejoinLeader,
@@ -101,6 +108,8 @@ impl Event {
         Event::SyncTimeout,
         Event::Delete,
         Event::DeleteOffsets,
+        Event::ConsumerJoin,
+        Event::ConsumerBeat,
     ];
 }
 
@@ -131,6 +140,12 @@ pub enum Act {
     AcceptWith(ErrorCode),
     /// It is good for topics to which no member is subscribed.
     AcceptUnsubscribed,
+    /// It becomes a group of the consumer protocol, and who asks its first member.
+    Found,
+    /// It becomes such a group if its members are consumers, which are then its classic members.
+    Upgrade,
+    /// Those who are left are to share what the member had.
+    Reassign,
     /// Nothing.
     Ignore,
 }
@@ -145,67 +160,88 @@ const fn row(event: Event, states: &'static [State], act: Act) -> Row {
     Row { event, states, act }
 }
 
-use State::{CompletingRebalance, Dead, Empty, PreparingRebalance, Stable};
+use State::{CompletingRebalance, Consumer, Dead, Empty, PreparingRebalance, Stable};
 
 /// Each input matches exactly one row.
 #[rustfmt::skip] // A row is a line.
 const TABLE: &[Row] = &[
     row(Event::Enter, &[Empty, CompletingRebalance, Stable, Dead], Act::Rebalance),
     row(Event::Enter, &[PreparingRebalance], Act::Gather),
+    // A classic member of such a group is answered at once, whatever it asks.
+    row(Event::Enter, &[Consumer], Act::Accept),
     row(Event::Rejoin, &[PreparingRebalance], Act::Gather),
     row(Event::Rejoin, &[CompletingRebalance, Stable], Act::AnswerGeneration),
     row(Event::Rejoin, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::Rejoin, &[Consumer], Act::Accept),
     row(Event::RejoinLeader, &[PreparingRebalance], Act::Gather),
     row(Event::RejoinLeader, &[CompletingRebalance], Act::AnswerGeneration),
     // What the leader knows of the topics may have changed.
     row(Event::RejoinLeader, &[Stable], Act::Rebalance),
     row(Event::RejoinLeader, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::RejoinLeader, &[Consumer], Act::Accept),
     row(Event::RejoinChanged, &[PreparingRebalance], Act::Gather),
     row(Event::RejoinChanged, &[CompletingRebalance, Stable], Act::Rebalance),
     row(Event::RejoinChanged, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::RejoinChanged, &[Consumer], Act::Accept),
     row(Event::Replace, &[PreparingRebalance], Act::Gather),
     // The leader may be assigning to the old member id just now.
     row(Event::Replace, &[CompletingRebalance], Act::Rebalance),
     row(Event::Replace, &[Stable], Act::AnswerGeneration),
     row(Event::Replace, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::Replace, &[Consumer], Act::Accept),
     row(Event::ReplaceChanged, &[PreparingRebalance], Act::Gather),
     row(Event::ReplaceChanged, &[CompletingRebalance, Stable], Act::Rebalance),
     row(Event::ReplaceChanged, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::ReplaceChanged, &[Consumer], Act::Accept),
     row(Event::Sync, &[PreparingRebalance], Act::Refuse(ErrorCode::REBALANCE_IN_PROGRESS)),
     row(Event::Sync, &[CompletingRebalance], Act::AwaitAssignment),
     row(Event::Sync, &[Stable], Act::AnswerAssignment),
     row(Event::Sync, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::Sync, &[Consumer], Act::Accept),
     row(Event::SyncLeader, &[PreparingRebalance], Act::Refuse(ErrorCode::REBALANCE_IN_PROGRESS)),
     row(Event::SyncLeader, &[CompletingRebalance], Act::Assign),
     row(Event::SyncLeader, &[Stable], Act::AnswerAssignment),
     row(Event::SyncLeader, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::SyncLeader, &[Consumer], Act::Accept),
     row(Event::Heartbeat, &[PreparingRebalance], Act::AcceptWith(ErrorCode::REBALANCE_IN_PROGRESS)),
     row(Event::Heartbeat, &[CompletingRebalance, Stable], Act::Accept),
     row(Event::Heartbeat, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::Heartbeat, &[Consumer], Act::Accept),
     row(Event::Commit, &[PreparingRebalance, Stable], Act::Accept),
     row(Event::Commit, &[CompletingRebalance], Act::Refuse(ErrorCode::REBALANCE_IN_PROGRESS)),
+    row(Event::Commit, &[Consumer], Act::Accept),
     row(Event::Commit, &[Empty], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
     row(Event::Commit, &[Dead], Act::Refuse(ErrorCode::ILLEGAL_GENERATION)),
     row(Event::CommitSimple, &[Empty, Dead], Act::Accept),
-    row(Event::CommitSimple, &[PreparingRebalance, CompletingRebalance, Stable],
+    row(Event::CommitSimple, &[PreparingRebalance, CompletingRebalance, Stable, Consumer],
         Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
     row(Event::MemberGone, &[PreparingRebalance], Act::Gather),
     row(Event::MemberGone, &[CompletingRebalance, Stable], Act::Rebalance),
+    row(Event::MemberGone, &[Consumer], Act::Reassign),
     row(Event::MemberGone, &[Empty, Dead], Act::Ignore),
     row(Event::PendingGone, &[PreparingRebalance], Act::Gather),
-    row(Event::PendingGone, &[Empty, CompletingRebalance, Stable, Dead], Act::Ignore),
+    row(Event::PendingGone, &[Empty, CompletingRebalance, Stable, Consumer, Dead], Act::Ignore),
     row(Event::JoinTimeout, &[PreparingRebalance], Act::Complete),
-    row(Event::JoinTimeout, &[Empty, CompletingRebalance, Stable, Dead], Act::Ignore),
+    row(Event::JoinTimeout, &[Empty, CompletingRebalance, Stable, Consumer, Dead], Act::Ignore),
     row(Event::SyncTimeout, &[CompletingRebalance, Stable], Act::RemoveUnsynced),
-    row(Event::SyncTimeout, &[Empty, PreparingRebalance, Dead], Act::Ignore),
+    row(Event::SyncTimeout, &[Empty, PreparingRebalance, Consumer, Dead], Act::Ignore),
     row(Event::Delete, &[Empty], Act::Accept),
-    row(Event::Delete, &[PreparingRebalance, CompletingRebalance, Stable],
+    row(Event::Delete, &[PreparingRebalance, CompletingRebalance, Stable, Consumer],
         Act::Refuse(ErrorCode::NON_EMPTY_GROUP)),
     row(Event::Delete, &[Dead], Act::Refuse(ErrorCode::GROUP_ID_NOT_FOUND)),
     row(Event::DeleteOffsets, &[Empty], Act::Accept),
-    row(Event::DeleteOffsets, &[PreparingRebalance, CompletingRebalance, Stable],
+    row(Event::DeleteOffsets, &[PreparingRebalance, CompletingRebalance, Stable, Consumer],
         Act::AcceptUnsubscribed),
     row(Event::DeleteOffsets, &[Dead], Act::Refuse(ErrorCode::GROUP_ID_NOT_FOUND)),
+    row(Event::ConsumerJoin, &[Empty, Dead], Act::Found),
+    row(Event::ConsumerJoin, &[Consumer], Act::Accept),
+    row(Event::ConsumerJoin, &[PreparingRebalance, CompletingRebalance, Stable], Act::Upgrade),
+    // Kafka would know of a group that there was before a restart: its members join again, where
+    // GROUP_ID_NOT_FOUND would end them.
+    row(Event::ConsumerBeat, &[Empty, Dead], Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::ConsumerBeat, &[Consumer], Act::Accept),
+    row(Event::ConsumerBeat, &[PreparingRebalance, CompletingRebalance, Stable],
+        Act::Refuse(ErrorCode::GROUP_ID_NOT_FOUND)),
 ];
 
 /// What is done about an event in a state.
@@ -227,7 +263,7 @@ mod tests {
                 assert_eq!(rows.count(), 1, "{state:?} {event:?}");
             }
         }
-        assert_eq!(TABLE.iter().map(|row| row.states.len()).sum::<usize>(), 5 * 17);
+        assert_eq!(TABLE.iter().map(|row| row.states.len()).sum::<usize>(), 6 * 19);
     }
 
     #[test]
@@ -243,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_group_with_members_is_never_deleted() {
-        for state in [PreparingRebalance, CompletingRebalance, Stable] {
+        for state in [PreparingRebalance, CompletingRebalance, Stable, Consumer] {
             let refusal = Act::Refuse(ErrorCode::NON_EMPTY_GROUP);
             assert_eq!(act(state, Event::Delete), refusal);
         }

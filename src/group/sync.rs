@@ -49,7 +49,7 @@ impl Groups {
     fn synced(&mut self, group: GroupAt, at: MemberAt) {
         self.members.get_mut(at).sync_pending = false;
         if !self.members.of(group).any(|(_, member)| member.sync_pending) {
-            self.group_mut(group).sync_due = None;
+            self.group_mut(group).due = NEVER;
         }
     }
 
@@ -57,7 +57,7 @@ impl Groups {
         for place in 0..self.members.capacity() {
             let place = MemberAt(place as u16);
             if self.is_member(place, at) {
-                self.arena.free(place.assignment_block());
+                self.assignment_free(place);
             }
         }
     }

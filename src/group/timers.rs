@@ -19,13 +19,10 @@ impl Groups {
         for place in 0..self.groups.len() {
             self.tick_group(GroupAt(place as u16), now);
         }
-        let members = self.members.iter().map(|(_, member)| member.deadline);
-        let groups = self.groups.iter().flatten().flat_map(|group| {
-            let forget = (group.state == State::Empty).then_some(group.forget_due);
-            [group.join_due, group.sync_due, forget]
-        });
-        let next = members.chain(groups.flatten()).min();
-        self.due = next.unwrap_or(Mono(u64::MAX));
+        let members = self.members.iter().map(|(_, member)| member.due());
+        let groups = self.groups.iter().flatten().map(|group| group.due);
+        let next = members.chain(groups).min();
+        self.due = next.unwrap_or(NEVER);
     }
 
     /// A member's session goes on from now.
@@ -37,12 +34,12 @@ impl Groups {
     }
 
     fn tick_member(&mut self, at: MemberAt, now: Now) {
-        let Some(member) = self.members.find_mut(at).filter(|m| m.deadline <= now.mono) else {
+        let Some(member) = self.members.find_mut(at).filter(|m| m.due() <= now.mono) else {
             return;
         };
         if member.waits_for != Awaits::Nothing && !member.is_new {
             // It cannot do more than wait: its session goes on when it is answered.
-            member.deadline = Mono(u64::MAX);
+            member.deadline = NEVER;
             return;
         }
         self.counts.expired += u64::from(!member.pending);
@@ -50,24 +47,19 @@ impl Groups {
     }
 
     fn tick_group(&mut self, at: GroupAt, now: Now) {
-        let due = |due: Option<Mono>| due.is_some_and(|due| due <= now.mono);
-        let Some(group) = &self.groups[usize::from(at.0)] else {
+        let Some(group) = self.groups[usize::from(at.0)].as_ref().filter(|g| g.due <= now.mono)
+        else {
             return;
         };
-        let (join, sync) = (due(group.join_due), due(group.sync_due));
-        if join {
-            self.carry_out(at, states::act(self.group(at).state, Event::JoinTimeout), now);
-        }
-        if sync && due(self.group(at).sync_due) {
-            self.carry_out(at, states::act(self.group(at).state, Event::SyncTimeout), now);
-        }
-        let group = self.group(at);
-        if group.state == State::Empty && group.forget_due <= now.mono {
-            if self.is_expecting(at) {
-                self.group_mut(at).forget_due = now.mono.plus_ms(limits::GROUP_EMPTY_MS);
-            } else {
-                self.group_remove(at);
+        match group.state {
+            State::Empty if self.is_expecting(at) => {
+                self.group_mut(at).due = now.mono.plus_ms(limits::GROUP_EMPTY_MS);
             }
+            State::Empty => self.group_remove(at),
+            state @ State::PreparingRebalance => {
+                self.carry_out(at, states::act(state, Event::JoinTimeout), now);
+            }
+            state => self.carry_out(at, states::act(state, Event::SyncTimeout), now),
         }
     }
 }

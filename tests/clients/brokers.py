@@ -38,6 +38,10 @@ TOOLS = {
 # A JVM that lives for a second gains nothing from the second compiler or from parallel collection.
 SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m")
 
+# How long a silent member of the new protocol is missed. A JVM that takes the place of a static
+# member starts within it, also on a machine that is busy with other things.
+CONSUMER_SESSION_MS = 20_000
+
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
 # For something that a case waits for.
@@ -261,6 +265,11 @@ class Kafka(Broker):
             "offsets.topic.replication.factor=1",
             "offsets.topic.num.partitions=1",
             "group.initial.rebalance.delay.ms=0",
+            # Of the new protocol it is the broker that says how long a killed member is missed.
+            f"group.consumer.min.session.timeout.ms={CONSUMER_SESSION_MS}",
+            f"group.consumer.session.timeout.ms={CONSUMER_SESSION_MS}",
+            "group.consumer.min.heartbeat.interval.ms=1000",
+            "group.consumer.heartbeat.interval.ms=1000",
             # Batches are stored as sent, also those that were stamped long ago.
             "log.retention.ms=-1",
             *self.settings,

@@ -35,6 +35,7 @@ TRAITS = {
     "sets_configs",
     "explicit_commit",
     "static_member",
+    "static_leave",
     "consumer_protocol",
     "commits_end",
     "passes_control_batches",

@@ -1,8 +1,8 @@
 """What every client must be able to do in a consumer group; registered beside `features.py`'s.
 
 Members are processes of their own (`client.member`), so that one can be killed. What they hold is
-asked of the broker by a raw DescribeGroups. A client that commits by itself only (no
-`explicit_commit`) may see a record twice when a group changes; no client may miss one.
+asked of the broker by a raw DescribeGroups, or ConsumerGroupDescribe. A client that commits by itself
+only (no `explicit_commit`) may see a record twice when a group changes; no client may miss one.
 """
 
 import rawkafka
@@ -16,16 +16,19 @@ SESSION_MS = 6000
 # A group settles when each member's next heartbeat was answered (every 3 s), and a killed member
 # is missed for a session before that.
 SETTLE_SECONDS = 60
+# The protocol of KIP-848: the broker assigns.
+NEW = "consumer"
 
 
-def settled(t, group, members, partitions):
+def settled(t, group, members, partitions, protocol=None):
     """Waits until the group is stable, has so many members, and each partition is at one of
     them; gives the numbers of partitions they hold."""
     with t.raw() as broker:
         last = []
 
         def done():
-            error, state, held = broker.describe_group(group)
+            describe = broker.describe_consumer_group if protocol else broker.describe_group
+            error, state, held = describe(group)
             shares = [sum(of.values(), []) for of in held.values()]
             last[:] = [(error, state, shares)]
             whole = sorted(sum(shares, [])) == list(range(partitions))
@@ -91,12 +94,7 @@ class Feed:
 def _shares(t, client, **options):
     topic, group = t.topic(partitions=6), t.group_name()
     members, feed = [client.member(group, topic, **options) for _ in range(3)], Feed(t, topic, 6)
-    if options.get("protocol"):
-        held = lambda: [one.assigned or [] for one in members]
-        together = lambda: sorted(sum(held(), [])) == list(range(6)) and all(held())
-        t.wait_until("six partitions at three members", together, SETTLE_SECONDS)
-    else:
-        equal(settled(t, group, 3, 6), [2, 2, 2], "partitions of each member")
+    equal(settled(t, group, 3, 6, **options), [2, 2, 2], "partitions of each member")
     feed.produce(10)
     feed.arrived(members)
     feed.check(members)
@@ -110,21 +108,40 @@ def shares_partitions_in_a_group_of_three(t, client):
     _shares(t, client)
 
 
+def _new(function):
+    """The same by the new protocol, as a feature of its own."""
+
+    def by_the_new_protocol(t, client):
+        with t.raw() as broker:
+            if rawkafka.CONSUMER_GROUP_HEARTBEAT not in broker.api_versions():
+                raise Skip("the broker under test has no ConsumerGroupHeartbeat")
+        function(t, client, protocol=NEW)
+
+    return by_the_new_protocol
+
+
 @feature("member", "consumer_protocol")
 def shares_partitions_by_the_new_protocol(t, client):
-    with t.raw() as broker:
-        if rawkafka.CONSUMER_GROUP_HEARTBEAT not in broker.api_versions():
-            raise Skip("the broker under test has no ConsumerGroupHeartbeat")
-    _shares(t, client, protocol="consumer")
+    _new(_shares)(t, client)
 
 
 @feature("member")
 def goes_on_when_one_joins_and_one_is_killed(t, client):
+    _goes_on(t, client, session_ms=SESSION_MS)
+
+
+@feature("member", "consumer_protocol")
+def goes_on_by_the_new_protocol(t, client):
+    _new(_goes_on)(t, client)
+
+
+def _goes_on(t, client, protocol=None, **options):
     topic, group = t.topic(partitions=6), t.group_name()
     commits = "explicit_commit" not in client.lacks
-    members, feed = [client.member(group, topic, session_ms=SESSION_MS)], Feed(t, topic, 6)
-    members.append(client.member(group, topic, session_ms=SESSION_MS))
-    settled(t, group, 2, 6)
+    join = lambda: client.member(group, topic, protocol=protocol or "", **options)
+    members, feed = [join()], Feed(t, topic, 6)
+    members.append(join())
+    settled(t, group, 2, 6, protocol)
 
     def produced():
         feed.produce(5)
@@ -135,13 +152,13 @@ def goes_on_when_one_joins_and_one_is_killed(t, client):
 
     alive = list(members)
     produced()
-    members.append(client.member(group, topic, session_ms=SESSION_MS))
+    members.append(join())
     alive = list(members)
-    equal(settled(t, group, 3, 6), [2, 2, 2], "partitions of each member")
+    equal(settled(t, group, 3, 6, protocol), [2, 2, 2], "partitions of each member")
     produced()
     killed = members[0]
     killed.kill()
-    equal(settled(t, group, 2, 6), [3, 3], "partitions of each that is left")
+    equal(settled(t, group, 2, 6, protocol), [3, 3], "partitions of each that is left")
     alive = members[1:]
     before = {partition: len(records) for partition, records in feed.sent.items()}
     feed.produce(5)
@@ -152,10 +169,68 @@ def goes_on_when_one_joins_and_one_is_killed(t, client):
         one.leave()
 
 
+@feature("member", "consumer_protocol")
+def shares_a_group_of_both_protocols(t, client):
+    _new(_both)(t, client)
+
+
+def _both(t, client, protocol):
+    """A group goes to the new protocol member by member, and back."""
+    topic, group = t.topic(partitions=6), t.group_name()
+    commits = "explicit_commit" not in client.lacks
+    join = lambda protocol="": client.member(group, topic, protocol=protocol)
+    members, feed = [join(), join()], Feed(t, topic, 6)
+    alive = list(members)
+
+    def produced():
+        feed.produce(5)
+        feed.arrived(members)
+        if commits:
+            for one in alive:
+                one.commit()
+
+    def joins(protocol):
+        alive.append(join(protocol))
+        members.append(alive[-1])
+
+    equal(settled(t, group, 2, 6), [3, 3], "partitions of each of the old protocol")
+    produced()
+    joins(protocol)
+    equal(settled(t, group, 3, 6, protocol), [2, 2, 2], "with one of the new protocol")
+    produced()
+    alive.pop(0).leave()
+    joins(protocol)
+    equal(settled(t, group, 3, 6, protocol), [2, 2, 2], "with one of the old protocol left")
+    produced()
+    alive.pop(0).leave()
+    equal(settled(t, group, 2, 6, protocol), [3, 3], "with the new protocol alone")
+    produced()
+    joins("")
+    equal(settled(t, group, 3, 6, protocol), [2, 2, 2], "with one of the old protocol again")
+    produced()
+    for one in alive[:2]:
+        one.leave()
+    del alive[:2]
+    equal(settled(t, group, 1, 6), [6], "with the old protocol alone")
+    produced()
+    # Everything was committed before each change, and who joins may come before the others gave back.
+    feed.check(members, once=False)
+    alive[0].leave()
+
+
 @feature("member", "explicit_commit")
 def resumes_where_it_committed(t, client):
+    _resumes(t, client)
+
+
+@feature("member", "explicit_commit", "consumer_protocol")
+def resumes_by_the_new_protocol(t, client):
+    _new(_resumes)(t, client)
+
+
+def _resumes(t, client, **options):
     topic, group = t.topic(partitions=2), t.group_name()
-    first, feed = client.member(group, topic), Feed(t, topic, 2)
+    first, feed = client.member(group, topic, **options), Feed(t, topic, 2)
     feed.produce(10)
     feed.arrived([first])
     first.commit()
@@ -166,7 +241,7 @@ def resumes_where_it_committed(t, client):
         for partition in (0, 1):
             equal(broker.committed(group, topic, partition), (0, 10), "committed offset")
     # What was received and not committed comes again, what was committed does not.
-    second = client.member(group, topic)
+    second = client.member(group, topic, **options)
     feed.arrived([second], since={0: 10, 1: 10})
     feed.check([second])
     equal(min(got.offset for got in second.records), 10, "first offset")
@@ -232,10 +307,20 @@ def deletes_a_group(t, client):
 
 @feature("member", "static_member")
 def static_member_comes_back_to_its_partitions(t, client):
+    _comes_back(t, client, session_ms=30_000)
+
+
+@feature("member", "static_member", "consumer_protocol", "static_leave")
+def static_member_comes_back_by_the_new_protocol(t, client):
+    _new(_comes_back)(t, client)
+
+
+def _comes_back(t, client, protocol=None, **options):
     topic, group = t.topic(partitions=4), t.group_name()
-    join = lambda name: client.member(group, topic, instance=name, session_ms=30_000)
+    options["protocol"] = protocol or ""
+    join = lambda name: client.member(group, topic, instance=name, **options)
     members, feed = [join("one"), join("two")], Feed(t, topic, 4)
-    settled(t, group, 2, 4)
+    settled(t, group, 2, 4, protocol)
     # Members learn last, and a cooperative rebalance has two rounds.
     held = lambda: sorted(sum((one.assigned or [] for one in members), []))
     if client.tells_assignment:
@@ -244,9 +329,10 @@ def static_member_comes_back_to_its_partitions(t, client):
     feed.arrived(members)
     mine = lambda one: sorted({got.partition for got in one.records})
     held, changes = mine(members[0]), members[1].changes
-    members[0].kill()
+    # By the new protocol, only who says that it will be back leaves its instance id to another.
+    members[0].leave() if protocol else members[0].kill()
     back = join("one")
-    settled(t, group, 2, 4)
+    settled(t, group, 2, 4, protocol)
     feed.produce(2)
     feed.arrived([members[1], back], since={partition: 2 for partition in range(4)})
     equal(mine(back), held, "partitions of the one that came back")
@@ -257,10 +343,20 @@ def static_member_comes_back_to_its_partitions(t, client):
 
 @feature("member")
 def group_lives_through_a_kill_of_the_broker(t, client):
+    _lives(t, client)
+
+
+@feature("member", "consumer_protocol")
+def group_of_the_new_protocol_lives_through_a_kill(t, client):
+    _new(_lives)(t, client)
+
+
+def _lives(t, client, protocol=None):
     topic, group = t.topic(partitions=4), t.group_name()
     commits = "explicit_commit" not in client.lacks
-    members, feed = [client.member(group, topic) for _ in range(2)], Feed(t, topic, 4)
-    settled(t, group, 2, 4)
+    join = lambda: client.member(group, topic, protocol=protocol or "")
+    members, feed = [join() for _ in range(2)], Feed(t, topic, 4)
+    settled(t, group, 2, 4, protocol)
     feed.produce(5)
     feed.arrived(members)
     if commits:
@@ -269,7 +365,7 @@ def group_lives_through_a_kill_of_the_broker(t, client):
     t.restart("kill")
     feed.produce(5)
     feed.arrived(members)
-    settled(t, group, 2, 4)
+    settled(t, group, 2, 4, protocol)
     feed.produce(5)
     feed.arrived(members)
     # Members that join anew go on where the group committed.

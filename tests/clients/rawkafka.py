@@ -2,8 +2,8 @@
 
 What a client library would hide is what the tests here must see: the codec bits of a stored
 batch, the offset and the CRC it was given, the exact error code, the frame that never came.
-Only the versions named below are spoken, all of them without tagged fields (except
-ApiVersions 3), so that a reader can check each line against Kafka's own message tables.
+Only the versions named below are spoken, all of them without tagged fields (except ApiVersions 3
+and ConsumerGroupDescribe 0), so that a reader can check each line against Kafka's own message tables.
 
     with Connection("127.0.0.1", 9092) as broker:
         broker.create_topic("t", partitions=2)
@@ -26,7 +26,7 @@ OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
 API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, DELETE_RECORDS = 18, 19, 20, 21
 INIT_PRODUCER_ID = 22
 DESCRIBE_GROUPS, LIST_GROUPS, DELETE_GROUPS = 15, 16, 42
-CONSUMER_GROUP_HEARTBEAT = 68
+CONSUMER_GROUP_HEARTBEAT, CONSUMER_GROUP_DESCRIBE = 68, 69
 
 # The codec bits (0-2) of a batch's attributes, by number.
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -169,6 +169,15 @@ class Reader:
             if byte < 0x80:
                 return value
             shift += 7
+
+    def compact_string(self):
+        """A nullable string of the flexible versions."""
+        length = self.unsigned_varint()
+        return None if length == 0 else self.take(length - 1).decode()
+
+    def compact_array(self, item):
+        """A list of what `item()` reads, in the flexible versions."""
+        return [item() for _ in range(self.unsigned_varint() - 1)]
 
     def varint(self):
         """A zigzag variable-length integer."""
@@ -569,6 +578,40 @@ class Connection:
             return error, state, dict(reader.array(member))
 
         return reader.array(one)[0]
+
+    def describe_consumer_group(self, group):
+        """ConsumerGroupDescribe 0: (error, state, {member id: {topic: [partition]}})."""
+        body = b"\x02" + compact_string(group) + b"\0\0"
+        reader = self.request(CONSUMER_GROUP_DESCRIBE, 0, body, flexible=True)
+        # The answer's header ends with tags.
+        reader.unsigned_varint(), reader.unpack("i")
+
+        def topic():
+            reader.take(16)
+            name = reader.compact_string()
+            partitions = reader.compact_array(lambda: reader.unpack("i"))
+            reader.unsigned_varint()
+            return name, partitions
+
+        def assignment():
+            topics = dict(reader.compact_array(topic))
+            reader.unsigned_varint()
+            return topics
+
+        def member():
+            name, _, _ = (reader.compact_string() for _ in range(3))
+            reader.unpack("i"), reader.compact_string(), reader.compact_string()
+            reader.compact_array(reader.compact_string), reader.compact_string()
+            held, _ = assignment(), assignment()
+            reader.unsigned_varint()
+            return name, held
+
+        def one():
+            error, _, _ = reader.unpack("h"), reader.compact_string(), reader.compact_string()
+            state, _, _ = reader.compact_string(), reader.unpack("ii"), reader.compact_string()
+            return error, state, dict(reader.compact_array(member))
+
+        return reader.compact_array(one)[0]
 
     def list_groups(self):
         """ListGroups 0: (error, {group: protocol type})."""

@@ -46,7 +46,11 @@ import tool_cases  # registers its cases with those of `extras`
 # A ring that is zero-filled in a moment, takes what one case produces, and laps during a run.
 BROOKLET_SETTINGS = ("ring.segments=16", "ring.segment_bytes=4 MiB")
 # As the real Kafka is started here: a group of one need not wait for company.
-GROUP_SETTINGS = ("group_initial_rebalance_delay_ms=0",)
+GROUP_SETTINGS = (
+    "group_initial_rebalance_delay_ms=0",
+    f"group_consumer_session_timeout_ms={brokers.CONSUMER_SESSION_MS}",
+    "group_consumer_heartbeat_interval_ms=1000",
+)
 # More than these that fail are no accident.
 SECOND_TRIES_MAX = 10
 

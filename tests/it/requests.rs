@@ -17,7 +17,7 @@ use brooklet::log::{Log, LogConfig};
 use brooklet::storage::sim::{Failing, Op, SimStorage};
 use brooklet::storage::{Storage, WriteJob};
 use brooklet::types::{Settle, Until};
-use kafka_protocol::messages::{JoinGroupResponse, ResponseHeader};
+use kafka_protocol::messages::{ConsumerGroupHeartbeatResponse, JoinGroupResponse, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, HeaderVersion};
 
 use crate::long::stream::{Event, Stream};
@@ -328,22 +328,23 @@ impl World {
         assert_eq!(answer[4..8], frame[4..8], "{}", shown(frame));
         let key = i16::from_be_bytes([frame[0], frame[1]]);
         *self.answered.entry(key).or_default() += 1;
+        let version = i16::from_be_bytes([frame[2], frame[3]]);
         if key == 11 {
-            self.learn(i16::from_be_bytes([frame[2], frame[3]]), &answer[4..]);
+            let joined: JoinGroupResponse = decoded(version, &answer[4..]);
+            self.learn(joined.generation_id, joined.member_id.to_string());
+        }
+        if key == 68 {
+            let told: ConsumerGroupHeartbeatResponse = decoded(version, &answer[4..]);
+            let id = told.member_id.filter(|_| told.error_code == 0).unwrap_or_default();
+            self.learn(told.member_epoch, id.to_string());
         }
     }
 
-    /// What a member is told when it joins.
-    fn learn(&mut self, version: i16, answer: &[u8]) {
-        let mut rest = bytes::Bytes::copy_from_slice(answer);
-        let header = JoinGroupResponse::header_version(version);
-        ResponseHeader::decode(&mut rest, header).unwrap();
-        let joined = JoinGroupResponse::decode(&mut rest, version).unwrap();
-        assert!(rest.is_empty());
-        if joined.generation_id >= 0 {
-            self.known.generation = joined.generation_id;
+    /// What a member is told when it joins: its generation or epoch, and its id.
+    fn learn(&mut self, generation: i32, id: String) {
+        if generation >= 0 {
+            self.known.generation = generation;
         }
-        let id = joined.member_id.to_string();
         if !id.is_empty() && !self.known.members.contains(&id) {
             self.known.members.push(id);
             if self.known.members.len() > 8 {
@@ -456,6 +457,15 @@ impl World {
         (0..CLIENTS).for_each(|conn| self.gone(conn));
         assert!(self.broker.reads.room(self.broker.config.fetch_waits_max), "all of it is back");
     }
+}
+
+/// An answer without its length, read by the oracle.
+fn decoded<T: Decodable + HeaderVersion>(version: i16, answer: &[u8]) -> T {
+    let mut rest = bytes::Bytes::copy_from_slice(answer);
+    ResponseHeader::decode(&mut rest, T::header_version(version)).unwrap();
+    let decoded = T::decode(&mut rest, version).unwrap();
+    assert!(rest.is_empty());
+    decoded
 }
 
 /// A request, as far as it helps.

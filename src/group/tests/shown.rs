@@ -1,5 +1,7 @@
 //! What administrators see of groups, and what they delete.
 
+#[cfg(feature = "consumer-protocol")]
+use kafka_protocol::messages::consumer_group_describe_request::ConsumerGroupDescribeRequest;
 use kafka_protocol::messages::delete_groups_request::DeleteGroupsRequest;
 use kafka_protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use kafka_protocol::messages::list_groups_request::ListGroupsRequest;
@@ -106,6 +108,17 @@ fn groups_are_described_with_their_members() {
     assert_eq!(group.group_state.as_str(), "PreparingRebalance");
     assert!(group.protocol_data.is_empty() && group.members[0].member_metadata.is_empty());
     assert_eq!(group.members[1].member_assignment[..], [1]);
+}
+
+#[cfg(feature = "consumer-protocol")]
+#[test]
+fn a_group_of_offsets_alone_is_there_but_not_for_the_new_protocols_description() {
+    let mut world = world();
+    let names = vec![GroupId(text("old"))];
+    let request = ConsumerGroupDescribeRequest::default().with_group_ids(names);
+    let old = &world.bench.ask(1, &request).groups[0];
+    assert_eq!(old.error_code, 69);
+    assert_eq!(old.error_message.as_deref(), Some("Group old is not a consumer group."));
 }
 
 #[test]

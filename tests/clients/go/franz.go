@@ -166,6 +166,10 @@ func (c *franzClient) join(ctx context.Context, in *input) (member, error) {
 			m.change(got[in.Topic], true)
 		}),
 	}
+	if in.Protocol == "consumer" {
+		// Of its default balancers the broker can do the work of the sticky one.
+		options = append(options, kgo.ServerSideBalancer(), kgo.Balancers(kgo.StickyBalancer()))
+	}
 	if in.Session > 0 {
 		options = append(options, kgo.SessionTimeout(time.Duration(in.Session)*time.Millisecond))
 	}

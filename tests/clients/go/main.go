@@ -51,6 +51,7 @@ type input struct {
 	Session    int64             `json:"session_ms"`
 	AutoCommit bool              `json:"auto_commit"`
 	Instance   string            `json:"instance"`
+	Protocol   string            `json:"protocol"`
 	Pause      int64             `json:"pause_ms"`
 }
 

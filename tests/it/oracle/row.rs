@@ -98,10 +98,30 @@ pub(super) use row;
 /// A structure of ours with the values of theirs.
 macro_rules! ours {
     ($theirs:expr, $name:ident { $($field:ident $(: [$part:ident $parts:tt])?
-        $(? [$null_part:ident $null_parts:tt])? $(?= $one_part:ident $one_parts:tt)?),* $(,)? }) => {
+        $(? [$null_part:ident $null_parts:tt])? $(?= $one_part:ident $one_parts:tt)?
+        $(= $is_part:ident $is_parts:tt)? $(@ [$scalar:ty])?
+        $(=? [$null_one:ident $null_ones:tt])?),* $(,)? }) => {
         $name {
             $($field: ours!(@field $theirs, $field $([$part $parts])?
-                $(? [$null_part $null_parts])? $(?= $one_part $one_parts)?),)*
+                $(? [$null_part $null_parts])? $(?= $one_part $one_parts)?
+                $(= $is_part $is_parts)? $(@ [$scalar])? $(=? [$null_one $null_ones])?),)*
+        }
+    };
+    (@field $theirs:expr, $field:ident = $part:ident $parts:tt) => {
+        ours!($theirs.$field, $part $parts)
+    };
+    // One with arrays in it, which have to outlive the expression.
+    (@field $theirs:expr, $field:ident =? [$part:ident $parts:tt]) => {
+        $theirs.$field.is_some().then_some(
+            ours!($theirs.$field.clone().unwrap_or_default(), $part $parts),
+        )
+    };
+    (@field $theirs:expr, $field:ident @ [$scalar:ty]) => {
+        &mut |list| {
+            for element in &$theirs.$field {
+                let element: $scalar = To::to(element);
+                list.push(element);
+            }
         }
     };
     (@field $theirs:expr, $field:ident ?= $part:ident $parts:tt) => {

@@ -1,5 +1,7 @@
 //! One row per API: its versions, its structures, and how a decoded answer of the oracle becomes
-//! one of ours. `name: [Structure { … }]` is an array, `name? [ … ]` one that may be null.
+//! one of ours. `name: [Structure { … }]` is an array, `name? [ … ]` one that may be null, `name @
+//! [T]` one of scalars; `name = Structure { … }` is a structure, `name ?= …` one that may be null, `name =? [ … ]`
+//! one that may be null and has arrays in it.
 
 use super::row::{Row, row};
 
@@ -43,6 +45,10 @@ pub fn all() -> Vec<Row> {
         describe_quorum::row(),
         describe_cluster::row(),
         describe_producers::row(),
+        #[cfg(feature = "consumer-protocol")]
+        consumer_group_heartbeat::row(),
+        #[cfg(feature = "consumer-protocol")]
+        consumer_group_describe::row(),
         list_config_resources::row(),
         describe_topic_partitions::row(),
     ]
@@ -537,6 +543,44 @@ row! { describe_topic_partitions, "DescribeTopicPartitions", 0..=0,
         next_cursor ?= NextCursor {
             topic_name, partition_index,
         },
+    }
+}
+
+#[cfg(feature = "consumer-protocol")]
+row! { consumer_group_heartbeat, "ConsumerGroupHeartbeat", 0..=1,
+    [ConsumerGroupHeartbeatRequest, OwnedTopicPartitions],
+    [ConsumerGroupHeartbeatResponse, Assignment, TopicPartitions],
+    ConsumerGroupHeartbeatResponse {
+        throttle_time_ms, error_code, error_message, member_id, member_epoch, heartbeat_interval_ms,
+        assignment =? [Assignment {
+            topic_partitions: [TopicPartitions { topic_id, partitions @ [i32] }],
+        }],
+    }
+}
+
+#[cfg(feature = "consumer-protocol")]
+row! { consumer_group_describe, "ConsumerGroupDescribe", 0..=1,
+    [ConsumerGroupDescribeRequest],
+    [ConsumerGroupDescribeResponse, DescribedGroup, Member, Assignment, TopicPartitions],
+    ConsumerGroupDescribeResponse {
+        throttle_time_ms,
+        groups: [DescribedGroup {
+            error_code, error_message, group_id, group_state, group_epoch, assignment_epoch,
+            assignor_name,
+            members: [Member {
+                member_id, instance_id, rack_id, member_epoch, client_id, client_host,
+                subscribed_topic_names @ [&str],
+                subscribed_topic_regex,
+                assignment = Assignment {
+                    topic_partitions: [TopicPartitions { topic_id, topic_name, partitions @ [i32] }],
+                },
+                target_assignment = Assignment {
+                    topic_partitions: [TopicPartitions { topic_id, topic_name, partitions @ [i32] }],
+                },
+                member_type,
+            }],
+            authorized_operations,
+        }],
     }
 }
 

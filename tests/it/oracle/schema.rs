@@ -93,6 +93,11 @@ fn except(name: &str, schema: &mut Value) {
             topics["type"] = json!("[]QuorumTopic");
             topics["fields"][1]["type"] = json!("[]QuorumPartition");
         }
+        "ConsumerGroupHeartbeatRequest" => {
+            let fields = schema["fields"].as_array_mut().unwrap();
+            let owned = fields.iter_mut().find(|field| field["name"] == "TopicPartitions");
+            owned.unwrap()["type"] = json!("[]OwnedTopicPartitions");
+        }
         "FetchResponse" => {
             let partition = schema["fields"][3]["fields"][2]["fields"].as_array_mut().unwrap();
             let records = partition.iter_mut().find(|field| field["name"] == "Records").unwrap();

@@ -40,7 +40,11 @@ fn structure(row: &Row, side: Side, name: &str, fields: &[Field], versions: &[i1
             let what = format!("{what} {}", line.name);
             let nullable = version >= line.nullable_since;
             assert_eq!(nullable, field.nullable.contain(version), "{what}");
-            assert_eq!(kind(line.kind), kind(&kind_expected(field, side)), "{what}");
+            let expected = kind(&kind_expected(field, side));
+            // An answer's array of scalars is a slice, or a list of them.
+            let listed = kind(line.kind).replace("List<i32>", "[i32]");
+            let listed = listed.replace("List<&'static str>", "[str]");
+            assert!(kind(line.kind) == expected || listed == expected, "{what}: {expected}");
         }
     }
     for field in plain() {

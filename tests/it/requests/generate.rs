@@ -183,6 +183,11 @@ impl Message<'_> {
                 lengths::wide(&mut self.out, self.flexible, records.as_ref().map(Vec::len));
                 self.out.extend(records.unwrap_or_default());
             }
+            "bytes" if matches!(name, "metadata" | "assignment") && self.dice.once_in(2) => {
+                let bytes = consumers_bytes(name);
+                lengths::wide(&mut self.out, self.flexible, Some(bytes.len()));
+                self.out.extend(bytes);
+            }
             "bytes" => {
                 let long = if self.dice.once_in(20) { 200_000 } else { 0 };
                 let length = self.dice.pick(&[0, 1, 8, 200, long]);
@@ -207,6 +212,10 @@ impl Message<'_> {
             "rebalance_timeout_ms" => dice.pick(&[-1, 1000, 60_000]),
             "generation_id" | "generation_id_or_member_epoch" => {
                 i64::from(dice.pick(&[-1, self.known.generation, self.known.generation]))
+            }
+            "member_epoch" => {
+                let known = self.known.generation.into();
+                dice.pick(&[0, 0, -1, -2, known, known, known])
             }
             "num_partitions" | "count" => dice.pick(&[-1, 1, 2, 4, 5]),
             "replication_factor" => dice.pick(&[-1, 1, 1, 3]),
@@ -244,7 +253,9 @@ impl Message<'_> {
                 0 => String::new(),
                 at => self.known.members[at - 1].clone(),
             },
-            "group_instance_id" => dice.pick(&["one", "two"]).to_string(),
+            "subscribed_topic_regex" => dice.pick(&["", "", "", "t.*"]).to_string(),
+            "server_assignor" => dice.pick(&["", "uniform", "range", "x"]).to_string(),
+            "group_instance_id" | "instance_id" => dice.pick(&["one", "two"]).to_string(),
             "protocol_type" => {
                 dice.pick(&["consumer", "consumer", "consumer", "", "c"]).to_string()
             }
@@ -291,4 +302,14 @@ impl Message<'_> {
         }
         bytes
     }
+}
+
+/// What consumers tell each other: a subscription to "t", or an assignment of its first partition.
+fn consumers_bytes(name: &str) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 0, 0, 0, 1, 0, 1, b't'];
+    if name == "assignment" {
+        bytes.extend([0, 0, 0, 1, 0, 0, 0, 0]);
+    }
+    bytes.extend((-1_i32).to_be_bytes());
+    bytes
 }

@@ -1,0 +1,37 @@
+//! Groups that the broker assigns to, and the topics that they are about.
+
+use super::Broker;
+use crate::group::consumer::Topics;
+use crate::log::state::State;
+use crate::types::{PartitionHandle, PartitionSlot, TopicSlot};
+
+impl Broker {
+    /// Has the groups look at what became of topics, so that they show what is true now.
+    pub fn groups_look(&mut self) {
+        self.groups.topics_look(self.log.state());
+    }
+}
+
+impl Topics for State {
+    fn changes(&self) -> u64 {
+        self.changes()
+    }
+
+    fn topics(&self) -> impl Iterator<Item = (TopicSlot, &str)> {
+        self.topics().map(|(slot, topic)| (slot, topic.name.as_str()))
+    }
+
+    fn partitions(&self, topic: TopicSlot) -> impl Iterator<Item = PartitionSlot> + Clone {
+        self.partitions_of(topic).map(|(slot, _)| slot)
+    }
+
+    fn partition(&self, slot: PartitionSlot) -> Option<(PartitionHandle, &str)> {
+        let partition = self.partition(slot)?;
+        Some((partition.handle, &self.topic(partition.topic)?.name))
+    }
+
+    fn partition_named(&self, topic: &str, index: i32) -> Option<PartitionSlot> {
+        let (topic, _) = self.topic_named(topic)?;
+        self.partition_of(topic, index.try_into().ok()?)
+    }
+}
