@@ -83,10 +83,10 @@ pub const EPOCHS_PER_PARTITION_MAX: usize = 4;
 
 /// Partition runs (batches, before they are joined) in the larger commit group of a ring. Costs 88
 /// bytes each. Beyond: the group is closed, and the next request waits for its sync.
-pub const RUNS_PER_GROUP_MAX: usize = 2048;
+pub const RUNS_PER_GROUP_MAX: usize = 1536;
 
 /// The same in the smaller one, which is waited for in the same way.
-pub const RUNS_PER_SMALL_GROUP_MAX: usize = 1024;
+pub const RUNS_PER_SMALL_GROUP_MAX: usize = 768;
 
 /// The page of flash: groups start on it (unless `commit_alignment` says 512), and segment anchors
 /// take one each.
@@ -179,7 +179,7 @@ pub const OTHERS_MIN: usize = 2;
 pub const PRODUCER_BYTES: usize = 280;
 
 /// Pages of the program that are resident: at most all of it. Part of the memory plan.
-pub const PROGRAM_BYTES: usize = 1120 * 1024;
+pub const PROGRAM_BYTES: usize = 1200 * 1024;
 
 /// Threads: one thinks, one waits for sockets, one syncs, one reads what is not cached.
 pub const THREADS: usize = 4;

@@ -183,7 +183,7 @@ impl Log {
                 )));
             }
         }
-        recovered.sort_by_key(|recovered| recovered.ring.index);
+        recovered.rotate_left(1);
         let mut gaps = Vec::new();
         for recovered in recovered {
             log.damage.add(&recovered.damage);
@@ -293,9 +293,9 @@ impl<'a> Missing<'a> {
                 (opening.progress)(before + filled, total);
             })?;
             self.filled += bytes;
-            found.push(FoundFile { file, head: Page::Blank, foot: Page::Blank });
+            let at = found.partition_point(|found| found.file < file);
+            found.insert(at, FoundFile { file, head: Page::Blank, foot: Page::Blank });
         }
-        found.sort_by_key(|found| found.file);
         Ok(())
     }
 }

@@ -127,11 +127,14 @@ fn number_unnamed(
 
 /// Drops the files of a ring whose topics are deleted on flash. Those that bear its name go last, so
 /// that a start that is cut short is gone on with by the next one.
-pub(super) fn retire(storage: &dyn Storage, ring: &mut OnFlash) {
+pub(super) fn retire(storage: &dyn Storage, ring: &OnFlash) {
     let number = RingIndex(ring.number.0);
-    ring.found.sort_by_key(|found| found.anchors().any(|anchor| anchor.name == ring.name));
-    let mut files = ring.found.iter().map(|found| FileRef { ring: number, file: found.file });
-    match files.try_for_each(|file| storage.remove(file)) {
+    let is_named = |found: &FoundFile| found.anchors().any(|anchor| anchor.name == ring.name);
+    let mut order = [false, true].into_iter().flat_map(|named| {
+        let files = ring.found.iter().filter(move |found| is_named(found) == named);
+        files.map(|found| FileRef { ring: number, file: found.file })
+    });
+    match order.try_for_each(|file| storage.remove(file)) {
         Ok(()) => log::warn!("ring {}, with its topics, is gone", ring.name.as_str()),
         Err(error) => log::error!("ring {} cannot be removed: {error}", ring.name.as_str()),
     }
