@@ -100,12 +100,10 @@ impl Plan {
     }
 }
 
-/// A segment holds its head, its foot, and then at least two groups of any size.
 fn check_segments(config: &Config) -> Result<(), Refusal> {
     let log = LogConfig::of(config);
-    let group = Staging::memory_bytes(log.groups_of(RingIndex(0))[0]);
     for (ring, place) in config.rings.iter().zip(0..) {
-        let least = 2 * (log.anchor_bytes_max(RingIndex(place)) + group) as u64;
+        let least = log.segment_bytes_least(RingIndex(place));
         if least > ring.segment_bytes {
             return Err(Refusal::new(format!(
                 "ring.{}.segment_bytes = {} is not allowed: with these tables and messages it \

@@ -79,6 +79,9 @@ pub struct RingNumber(pub u8);
 impl RingNumber {
     /// The ring that holds what is of no one partition: topics, groups and what they committed.
     pub const METADATA: RingNumber = RingNumber(crate::limits::RING_NUMBERS_MAX);
+
+    /// Of a ring that has none yet.
+    pub const NEW: RingNumber = RingNumber(u8::MAX);
 }
 
 /// Which of a ring's segment files; says nothing about age.

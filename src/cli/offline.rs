@@ -68,7 +68,8 @@ pub fn open(config: &Config) -> Result<Offline, Failure> {
     let storage = Arc::new(Overlay::new(files));
     let log = Log::open(&LogConfig::of(&config), storage, &mut opening);
     let log = log.map_err(failed)?;
-    Ok(Offline { log, rings: config.rings, _lock: lock })
+    let rings = log.rings().map(|ring| log.ring_config(ring).clone()).collect();
+    Ok(Offline { log, rings, _lock: lock })
 }
 
 fn failed(error: OpenError) -> Failure {

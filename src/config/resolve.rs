@@ -27,7 +27,8 @@ pub fn remarks(config: &Config) -> Vec<String> {
             });
             if let Some((covering, other)) = before.find(|(g, _)| glob::covers(g, glob)) {
                 remarks.push(format!(
-                    "ring.{}.topics: {glob:?} takes no topic, since ring {other} stands before it                      and takes {covering:?}",
+                    "ring.{}.topics: {glob:?} takes no topic, since ring {other} stands before it \
+                     and takes {covering:?}",
                     ring.name
                 ));
             }

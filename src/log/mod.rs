@@ -96,11 +96,17 @@ impl LogConfig {
     /// The size of the buffer in which a ring's anchors are made.
     pub fn anchor_bytes_max(&self, ring: RingIndex) -> usize {
         let config = &self.rings[usize::from(ring.0)];
+        self.anchor_bytes_max_with(ring, usize::from(config.segments) + usize::from(config.spares))
+    }
+
+    /// The same where there are so many files.
+    pub fn anchor_bytes_max_with(&self, ring: RingIndex, files: usize) -> usize {
+        let config = &self.rings[usize::from(ring.0)];
         if self.is_metadata(ring) {
             return self.metadata_anchor_bytes_max(config.segment_bytes);
         }
         anchor::anchor_bytes_max(
-            usize::from(config.segments) + usize::from(config.spares),
+            files,
             config.segment_bytes,
             self.state.partitions_max,
             self.state.snapshot_bytes_max() + missed::snapshot_bytes(config),
@@ -113,6 +119,12 @@ impl LogConfig {
         let files = usize::from(limits::METADATA_SEGMENTS) + 1;
         let snapshot = self.state.shared_snapshot_bytes_max() + mirrored;
         anchor::anchor_bytes_max(files, segment_bytes, 0, snapshot)
+    }
+
+    /// The shortest segment that holds a ring's head, its foot, and then at least two groups of any size.
+    pub fn segment_bytes_least(&self, ring: RingIndex) -> u64 {
+        let [group, _] = self.groups_of(ring).map(Staging::memory_bytes);
+        2 * (self.anchor_bytes_max(ring) + group) as u64
     }
 
     /// Whether a ring holds metadata alone.

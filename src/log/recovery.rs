@@ -27,11 +27,11 @@ use crate::codec::compression::{Decompressor, Shared};
 use crate::error::DiskError;
 use crate::limits::{DECOMPRESSION_WINDOW_BYTES, PAGE_BYTES};
 use crate::log::carry::Carry;
-use crate::log::format::{Anchor, AnchorKind, ListEntry, Piece, RingId};
+use crate::log::format::{Anchor, AnchorKind, ListEntry, Piece, RingId, RingName};
 use crate::log::index::Index;
 use crate::log::record::{MetaRecord, Records};
-use crate::log::ring::{Found, Ring, Segment, Shape};
-use crate::log::state::{State, TableFull};
+use crate::log::ring::{Found, Newest, Ring, Segment, Shape};
+use crate::log::state::{RingNumbers, State, TableFull};
 use crate::log::{Log, LogConfig};
 use crate::storage::{Arranged, Storage};
 use crate::types::{
@@ -140,50 +140,51 @@ impl Log {
         storage: Arc<dyn Storage>,
         opening: &mut Opening<'_>,
     ) -> Result<Log, OpenError> {
-        let mut on_flash = rings::look(&*storage)?;
-        let numbers = rings::number(config, &on_flash)?;
-        let made: Vec<RingNumber> =
-            on_flash.iter().filter(|r| r.id.is_some()).map(|r| r.number).collect();
-        let below = Arc::clone(&storage);
-        let storage: Arc<dyn Storage> = Arc::new(Arranged::over(storage, &numbers.live));
-        let mut missing = Missing::of(config, &*storage)?;
+        let on_flash = rings::look(&*storage)?;
+        let config = &rings::with_metadata_as_made(config, &on_flash)?;
+        let mut numbers = rings::number(config, &on_flash)?;
+        let below = storage;
+        let mut missing = Missing::of(config, &*below, &numbers)?;
+        let arranged = |numbers: &RingNumbers| -> Arc<dyn Storage> {
+            Arc::new(Arranged::over(Arc::clone(&below), &numbers.live))
+        };
+        let mut state = State::of(config.state, &config.rings, numbers.clone());
+        let shared = numbers.shared();
+        // The metadata ring says what there is in the others.
+        let mut recovery =
+            Recovering { config, on_flash: &on_flash, missing: &mut missing, opening };
+        let metadata = recovery.ring(shared, &*arranged(&numbers), &mut state, false)?;
+        let begun = !metadata.ring.segments().is_empty();
+        let moves = !begun && rings::moves(&on_flash, &numbers)?;
+        if !begun {
+            state.records_lost(shared);
+        }
+        rings::number_new(&mut numbers, &on_flash, &state);
+        state.numbers_set(&numbers);
+        let storage = arranged(&numbers);
+        let mut recovered = Vec::with_capacity(config.rings.len());
+        for ring in (0..shared.0).map(RingIndex) {
+            recovered.push(recovery.ring(ring, &*storage, &mut state, !moves)?);
+        }
+        recovered.push(metadata);
+        state.records_found();
+        if let (Some((topic, number)), true) = (state.stray_unexpected(), config.retired.is_empty())
+        {
+            return Err(OpenError::Rings(format!(
+                "ring-{} is not there, and topic {topic:?} is in it: put its folder back, or give a \
+                 [[ring]] of its name `retire = true`, which drops such topics",
+                number.0
+            )));
+        }
         let mut log = Log {
-            state: State::of(config.state, &config.rings, numbers.clone()),
+            state,
             rings: Vec::new(),
             indexes: Vec::new(),
-            storage: Arc::clone(&storage),
+            storage,
             metadata_linger_ms: config.metadata_linger_ms,
             damage: Damage::default(),
             decompressor: Arc::new(Shared::new(Decompressor::new(DECOMPRESSION_WINDOW_BYTES))),
         };
-        let shared = log.shared();
-        let records = (0..shared.0).map(RingIndex);
-        let mut recovered: Vec<Recovered> = Vec::new();
-        let mut moves = false;
-        // The metadata ring says what there is in the others.
-        for ring in [shared].into_iter().chain(records) {
-            let number = numbers.of(ring);
-            let place = on_flash.iter().position(|found| found.number == number);
-            let found = place.map(|place| on_flash.swap_remove(place));
-            let (id, mut found) =
-                found.map_or_else(Default::default, |found| (found.id, found.found));
-            missing.create(ring, id.is_none(), &mut found, opening)?;
-            let mut recovery = RingRecovery::new(config, ring, &*storage, opening);
-            if let Some(metadata) = recovered.first() {
-                let begun = !metadata.ring.segments().is_empty();
-                moves = !begun && rings::moves(&made, &numbers)?;
-                recovery.skips_shared = begun;
-            }
-            let ring = recovery.run(id, &found, &mut log.state);
-            recovered.push(ring.map_err(|error| error.with_number(number))?);
-            if let Some((topic, number)) = log.state.stray_unexpected() {
-                return Err(OpenError::Rings(format!(
-                    "ring-{} is not there, and topic {topic:?} is in it: put its folder back",
-                    number.0
-                )));
-            }
-        }
-        recovered.rotate_left(1);
         let mut gaps = Vec::new();
         for recovered in recovered {
             log.damage.add(&recovered.damage);
@@ -194,10 +195,13 @@ impl Log {
         let boot = log.rings.iter().map(|ring| ring.boot).max().unwrap_or_default();
         log.state.boot = Boot(boot.0 + 1);
         log.recompacted();
+        for ring in log.rings.iter_mut().filter(|ring| ring.id == [0; 16]) {
+            (recovery.opening.entropy)(&mut ring.id);
+        }
         for (place, gaps) in gaps.into_iter().enumerate().rev() {
             // What the start itself has to evict is gone only once a head says so.
             log.log_starts_move(RingIndex(place as u8));
-            log.begin(place, &gaps, opening);
+            log.begin(place, &gaps, recovery.opening);
             if moves && place == usize::from(shared.0) {
                 log.check_moved()?;
             }
@@ -206,8 +210,7 @@ impl Log {
             log.rings[place].carry_set(carry);
         }
         if !log.is_failing(shared) {
-            let retiring =
-                on_flash.iter_mut().filter(|ring| numbers.retiring.contains(&ring.number));
+            let retiring = on_flash.iter().filter(|ring| numbers.retiring.contains(&ring.number));
             retiring.for_each(|ring| rings::retire(&*below, ring));
         }
         Ok(log)
@@ -240,36 +243,73 @@ impl Damage {
     }
 }
 
-/// The rings on flash that something was stored in, by number, with their names; empty: it bears none.
+/// The rings of records on flash that something was stored in, by number, with their names; empty: it bears
+/// none.
 pub fn names(storage: &dyn Storage) -> Result<Vec<(RingNumber, String)>, OpenError> {
-    let rings = rings::look(storage)?.into_iter().filter(|ring| ring.id.is_some());
+    let is_of_records = |ring: &rings::OnFlash| ring.number != RingNumber::METADATA;
+    let made = |ring: &rings::OnFlash| ring.id.is_some() && is_of_records(ring);
+    let rings = rings::look(storage)?.into_iter().filter(made);
     Ok(rings.map(|ring| (ring.number, ring.name.as_str().to_string())).collect())
+}
+
+/// What the recovery of each ring works with.
+struct Recovering<'a, 'o, 'e> {
+    config: &'a LogConfig,
+    on_flash: &'a [rings::OnFlash],
+    missing: &'a mut Missing<'a>,
+    opening: &'o mut Opening<'e>,
+}
+
+impl Recovering<'_, '_, '_> {
+    /// Recovers a ring. `skips_shared`: what is shared does not count in it.
+    fn ring(
+        &mut self,
+        ring: RingIndex,
+        storage: &dyn Storage,
+        state: &mut State,
+        skips_shared: bool,
+    ) -> Result<Recovered, OpenError> {
+        let number = state.numbers().of(ring);
+        let found = self.on_flash.iter().find(|found| found.number == number);
+        let id = found.and_then(|found| found.id);
+        let mut found = found.map_or_else(Vec::new, |found| found.found.clone());
+        self.missing.create(storage, ring, id.is_none(), &mut found, self.opening)?;
+        let mut recovery = RingRecovery::new(self.config, ring, storage, self.opening);
+        recovery.skips_shared = skips_shared;
+        let recovered = recovery.run(id, &found, state);
+        recovered.map_err(|error| error.with_number(number))
+    }
 }
 
 /// The files that the configuration wants and that are not there.
 struct Missing<'a> {
     config: &'a LogConfig,
-    storage: &'a dyn Storage,
     /// Bytes of them that are filled, of how many.
     filled: u64,
     total: u64,
 }
 
 impl<'a> Missing<'a> {
-    fn of(config: &'a LogConfig, storage: &'a dyn Storage) -> Result<Missing<'a>, OpenError> {
+    fn of(
+        config: &'a LogConfig,
+        below: &dyn Storage,
+        numbers: &RingNumbers,
+    ) -> Result<Missing<'a>, OpenError> {
         let mut total = 0;
-        for (ring, place) in config.rings.iter().zip(0..) {
-            let present = storage.files(RingIndex(place))?.len() as u64;
+        for (ring, number) in config.rings.iter().zip(&numbers.live) {
+            let is_new = *number == RingNumber::NEW;
+            let present = if is_new { 0 } else { below.files(RingIndex(number.0))?.len() as u64 };
             let files = u64::from(ring.segments + ring.spares);
             total += files.saturating_sub(present) * ring.segment_bytes;
         }
-        Ok(Missing { config, storage, filled: 0, total })
+        Ok(Missing { config, filled: 0, total })
     }
 
     /// Makes a ring's. `unused`: nothing was ever stored in it, so files of another size, which an
     /// earlier try left, are made anew.
     fn create(
         &mut self,
+        storage: &dyn Storage,
         ring: RingIndex,
         unused: bool,
         found: &mut Vec<FoundFile>,
@@ -277,10 +317,10 @@ impl<'a> Missing<'a> {
     ) -> Result<(), OpenError> {
         let config = &self.config.rings[usize::from(ring.0)];
         let bytes = config.segment_bytes;
-        let mut existing = self.storage.files(ring)?;
+        let mut existing = storage.files(ring)?;
         if unused {
             for (file, _) in existing.extract_if(.., |(_, length)| *length != bytes) {
-                self.storage.remove(FileRef { ring, file })?;
+                storage.remove(FileRef { ring, file })?;
                 found.retain(|found| found.file != file);
             }
         }
@@ -289,7 +329,7 @@ impl<'a> Missing<'a> {
                 continue;
             }
             let (before, total) = (self.filled, self.total.max(self.filled + bytes));
-            self.storage.create(FileRef { ring, file }, bytes, &mut |filled| {
+            storage.create(FileRef { ring, file }, bytes, &mut |filled| {
                 (opening.progress)(before + filled, total);
             })?;
             self.filled += bytes;
@@ -412,7 +452,7 @@ impl<'a> RingRecovery<'a> {
             groups: config.groups_of(ring),
             alignment: config.commit_alignment,
             seal_after_ms: config.seal_after_ms,
-            anchor_bytes_max: config.anchor_bytes_max(ring),
+            anchor_bytes_max: config.anchor_bytes_max_with(ring, count),
             config: ring_config,
         };
         let found =
@@ -458,6 +498,12 @@ impl<'a> RingRecovery<'a> {
         self.index_closed(base.as_ref(), &live, found, state);
         self.index.carried_settle();
         self.found.live.extend(live);
+        let newest = found.iter().flat_map(FoundFile::anchors).max_by_key(|anchor| anchor.seq);
+        let is_named = newest.is_none_or(|anchor| anchor.name != RingName::default());
+        if !is_named && self.found.newest == Newest::Open {
+            // The head of another segment gives it its name, and keeps older releases off it.
+            self.found.newest = Newest::GivenUp;
+        }
         self.found.free.sort_unstable();
         self.check()?;
         self.check_shrinks(base.as_ref())?;

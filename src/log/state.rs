@@ -151,6 +151,8 @@ pub struct State {
     found: Vec<TopicSlot>,
     /// Topics whose ring is not there.
     strays: Vec<Stray>,
+    /// From this handle on a topic's creation may be among what was lost of the metadata ring.
+    lost_from: Option<PartitionHandle>,
     /// Partitions that are compacted since something was asked of [`State::compacted_take`].
     recompacted: Vec<PartitionSlot>,
     groups: Vec<Option<CommitGroup>>,
@@ -190,6 +192,7 @@ impl State {
             cluster_id: [0; 16],
             found: Vec::new(),
             strays: Vec::new(),
+            lost_from: None,
             recompacted: Vec::with_capacity(limits.partitions_max),
             groups: Vec::with_capacity(limits.groups_max),
             offsets: Vec::with_capacity(limits.offsets_max),
@@ -467,7 +470,9 @@ impl State {
         ring: RingIndex,
         handle: PartitionHandle,
     ) -> Result<(), TableFull> {
-        if self.partition_with_handle(handle).is_some() || handle < self.handle_next {
+        let may_be_lost = self.lost_from.is_some_and(|from| handle >= from);
+        let is_known = self.partition_with_handle(handle).is_some();
+        if is_known || (handle < self.handle_next && !may_be_lost) {
             return Ok(());
         }
         let mut name = TopicName::new();
@@ -477,6 +482,18 @@ impl State {
         let slot = self.topic_create(TopicId(id), &name, ring, &[])?;
         self.found.push(slot);
         self.partitions_add(slot, handle, 1)
+    }
+
+    /// Records of a ring are lost. Creations among them would have given handles from the next one on.
+    pub(super) fn records_lost(&mut self, ring: RingIndex) {
+        if ring == self.numbers.shared() {
+            self.lost_from.get_or_insert(self.handle_next);
+        }
+    }
+
+    /// The start is over: whoever is not known by now is deleted.
+    pub(super) fn records_found(&mut self) {
+        self.lost_from = None;
     }
 
     /// The topics that a start found and that are to be stored as such.

@@ -13,7 +13,7 @@ use brooklet::config::{Config, RingConfig};
 use brooklet::log::recovery::OpenError;
 use brooklet::storage::Storage as _;
 use brooklet::storage::sim::{Cut, SimStorage};
-use brooklet::types::{FileIndex, FileRef, RingIndex};
+use brooklet::types::{FileIndex, FileRef, RingIndex, RingNumber};
 
 const NOW: Now = Now { mono: Mono(0), wall_ms: NOON_MS, wall_synchronised: true };
 
@@ -341,14 +341,108 @@ fn files_of_another_size_are_refused_unless_nothing_was_ever_stored_in_them() {
 }
 
 #[test]
-fn a_ring_whose_folder_is_gone_is_made_anew_in_its_place() {
+fn a_ring_whose_folder_is_gone_is_wanted_back_or_given_up() {
     let disk = two_rings();
     for (file, _) in disk.files(RingIndex(1)).unwrap() {
         disk.remove(FileRef { ring: RingIndex(1), file }).unwrap();
     }
-    let error = open(&disk, with_rings(&["alarms"])).err().unwrap().to_string();
-    assert!(error.contains("ring-1 is not there, and topic \"t\" is in it"), "{error}");
+    let writes = disk.counts().writes;
+    for names in [&["alarms"][..], &["alarms", "main"], &["new", "main", "alarms"]] {
+        let error = open(&Arc::new(disk.fork(1)), with_rings(names)).err().unwrap().to_string();
+        assert!(error.contains("ring-1 is not there, and topic \"t\" is in it"), "{error}");
+    }
+    assert_eq!(disk.counts().writes, writes);
+    let mut config = with_rings(&["alarms"]);
+    config.retired.push("main".to_string());
+    let mut host = open(&disk, config).unwrap();
+    check_alarms(&mut host);
+    host.close();
+    // Not even what was committed of it comes back.
     let mut host = open(&disk, with_rings(&["alarms", "main"])).unwrap();
     check_alarms(&mut host);
+    assert_eq!(committed(&mut host, "g"), []);
+    create_topic(&mut host, "t", 1, &[]);
     put(&mut host, "t", b"again");
+}
+
+#[test]
+fn a_lost_metadata_ring_costs_names_and_no_records() {
+    for retired in [false, true] {
+        let disk = two_rings();
+        let mut names = vec!["alarms", "main"];
+        if retired {
+            names.remove(0);
+            let mut config = with_rings(&names);
+            config.retired.push("alarms".to_string());
+            open(&disk, config).unwrap().close();
+        }
+        let metadata = RingIndex(RingNumber::METADATA.0);
+        for (file, _) in disk.files(metadata).unwrap() {
+            disk.remove(FileRef { ring: metadata, file }).unwrap();
+        }
+        for _ in 0..2 {
+            let mut host = open(&disk, with_rings(&names)).unwrap();
+            let lost: Vec<String> = {
+                let topics = host.broker.log.state().topics();
+                topics.map(|(_, topic)| topic.name.to_string()).collect()
+            };
+            assert!(lost.iter().all(|name| name.starts_with("lost-")), "{lost:?}");
+            let all = host.fetch("lost-1", 0, 0);
+            assert!((0..5_u8).all(|at| all.windows(100).any(|w| w == [at; 100])));
+            host.close();
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_nobody_needs_and_nobody_can_read_stops_nothing() {
+    let disk = with_an_old_ring();
+    open(&disk, retiring()).unwrap().close();
+    let file = FileRef { ring: RingIndex(7), file: FileIndex(0) };
+    disk.create(file, 1 << 20, &mut |_| {}).unwrap();
+    disk.fail_reads_at(file, 0, 1 << 20);
+    let mut host = open(&disk, with_rings(&["alarms", "main"])).unwrap();
+    check_t(&mut host);
+    host.close();
+    // It may be the ring that is missing.
+    let error = open(&disk, with_rings(&["alarms", "main", "new"])).err().unwrap();
+    assert!(matches!(error, OpenError::Unreadable(_)), "{error}");
+}
+
+#[test]
+fn what_was_committed_of_a_retired_ring_does_not_come_back() {
+    let disk = with_an_old_ring();
+    let mut host = open(&disk, with_rings(&["alarms", "old", "main"])).unwrap();
+    let mut request = commit("g", &[(0, 1, "old")]);
+    request.topics[0].name = crate::produce::topic_name("old-1");
+    assert_eq!(codes(&mut host, 7, &request), [0]);
+    host.close();
+    for _ in 0..3 {
+        let mut host = open(&disk, retiring()).unwrap();
+        check_t(&mut host);
+        assert_eq!(host.broker.log.state().offsets_len(), 1);
+        host.close();
+    }
+}
+
+#[test]
+fn larger_tables_fit_the_metadata_ring_that_was_made_for_smaller_ones_or_are_refused() {
+    let disk = two_rings();
+    let mut larger = with_rings(&["alarms", "main"]);
+    (larger.offsets_max, larger.topics_max, larger.partitions_max) = (8_000, 400, 900);
+    let fork = Arc::new(disk.fork(1));
+    for _ in 0..2 {
+        let mut host = open(&fork, larger.clone()).unwrap();
+        check_t(&mut host);
+        check_alarms(&mut host);
+        host.close();
+    }
+    // And back.
+    check_t(&mut open(&fork, with_rings(&["alarms", "main"])).unwrap());
+    let writes = disk.counts().writes;
+    larger.offsets_max = 65_536;
+    larger.offset_metadata_bytes = 8 << 20;
+    let error = open(&disk, larger).err().unwrap().to_string();
+    assert!(error.starts_with("the metadata ring was made for smaller tables"), "{error}");
+    assert_eq!(disk.counts().writes, writes);
 }

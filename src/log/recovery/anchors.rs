@@ -24,7 +24,7 @@ pub(super) enum Page {
 }
 
 /// A file and its two anchors.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct FoundFile {
     pub(super) file: FileIndex,
     pub(super) head: Page,

@@ -17,9 +17,6 @@ impl Log {
         let ring = &mut self.rings[place];
         let fresh = ring.segments().is_empty();
         ring.boot = boot;
-        if ring.id == [0; 16] {
-            (opening.entropy)(&mut ring.id);
-        }
         if self.state.cluster_id == [0; 16] {
             self.state.cluster_id = self.cluster_id_new();
         }
@@ -48,11 +45,11 @@ impl Log {
     }
 
     /// A cluster's id that tells nobody a ring's, which only what the broker itself wrote may bear:
-    /// FNV-1a, 64 bits of it, spread over both halves. Before format 5 it was that of the first ring.
+    /// FNV-1a, 64 bits of it, spread over both halves. It is that of the first ring, also should the metadata
+    /// ring be lost.
     fn cluster_id_new(&self) -> [u8; 16] {
         let first = self.rings.iter().find(|ring| self.number_of(ring.index) == RingNumber(0));
-        let first = first.map(|ring| ring.id).filter(|id| *id != [0; 16]);
-        let id = first.unwrap_or_else(|| self.ring_id(self.shared()));
+        let id = first.map_or_else(|| self.ring_id(self.shared()), |ring| ring.id);
         cluster_id_of(id)
     }
 

@@ -183,6 +183,7 @@ impl RingRecovery<'_> {
             file.0
         );
         self.lose(slot.bytes);
+        state.records_lost(self.files.ring);
         state.producers_forget_sequences(self.files.ring);
     }
 
@@ -325,6 +326,7 @@ impl RingRecovery<'_> {
                 slot.at,
                 file.0
             );
+            state.records_lost(self.files.ring);
             return;
         };
         for record in Records::new(meta) {

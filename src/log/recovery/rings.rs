@@ -6,10 +6,10 @@
 use super::anchors::{self, FoundFile};
 use super::{OpenError, RingFiles};
 use crate::config::RingConfig;
-use crate::limits::{PAGE_BYTES, RING_NUMBERS_MAX};
+use crate::limits::{DATA_RINGS_MAX, PAGE_BYTES, RING_NUMBERS_MAX, RINGS_MAX};
 use crate::log::LogConfig;
 use crate::log::format::{RingId, RingName};
-use crate::log::state::RingNumbers;
+use crate::log::state::{RingNumbers, State};
 use crate::storage::Storage;
 use crate::types::{FileRef, RingIndex, RingNumber};
 
@@ -20,7 +20,13 @@ pub(super) struct OnFlash {
     pub(super) id: Option<RingId>,
     /// Empty, if no anchor bears one.
     pub(super) name: RingName,
+    /// The length of its longest file.
+    pub(super) segment_bytes: u64,
+    /// Whether its newest anchor is from before format 5.
+    pub(super) is_old: bool,
     pub(super) found: Vec<FoundFile>,
+    /// Set: it cannot be told what it is.
+    unreadable: Option<OpenError>,
 }
 
 /// Looks at the anchors of all rings on flash.
@@ -32,23 +38,38 @@ pub(super) fn look(storage: &dyn Storage) -> Result<Vec<OnFlash>, OpenError> {
         let Some(longest) = longest else { continue };
         // One that is shorter was cut.
         let segment_bytes = longest.max(PAGE_BYTES as u64);
-        let (id, found) = anchors::read(&RingFiles { storage, ring, segment_bytes })?;
-        let anchors = found.iter().flat_map(FoundFile::anchors);
-        let named = anchors.filter(|anchor| anchor.name != RingName::default());
+        let read = anchors::read(&RingFiles { storage, ring, segment_bytes });
+        let (id, found, unreadable) = match read {
+            Ok((id, found)) => (id, found, None),
+            // Nobody may need it.
+            Err(error @ OpenError::Unreadable(_)) => (None, Vec::new(), Some(error)),
+            Err(error) => return Err(error),
+        };
+        let anchors = || found.iter().flat_map(FoundFile::anchors);
+        let named = anchors().filter(|anchor| anchor.name != RingName::default());
         let newest = named.max_by_key(|anchor| anchor.seq);
         let name = newest.map_or_else(RingName::default, |anchor| anchor.name);
-        rings.push(OnFlash { number: RingNumber(number), id, name, found });
+        let newest = anchors().max_by_key(|anchor| anchor.seq);
+        let is_old = newest.is_some_and(|anchor| anchor.segments == 0);
+        let number = RingNumber(number);
+        rings.push(OnFlash { number, id, name, segment_bytes, is_old, found, unreadable });
     }
     Ok(rings)
 }
 
-/// Finds the number of each ring of the configuration, and of those that it drops.
+/// Finds the number of each ring of the configuration that is on flash, and of those that it drops.
 pub(super) fn number(config: &LogConfig, rings: &[OnFlash]) -> Result<RingNumbers, OpenError> {
+    if config.rings.len() > RINGS_MAX {
+        return Err(OpenError::Rings(format!(
+            "there are {} rings on flash, and there may be {DATA_RINGS_MAX}",
+            config.rings.len() - 1
+        )));
+    }
     let of_records = |ring: &&OnFlash| ring.id.is_some() && ring.number != RingNumber::METADATA;
     let made: Vec<&OnFlash> = rings.iter().filter(of_records).collect();
     let configured = &config.rings[..config.rings.len() - 1];
     let mut numbers: Vec<Option<RingNumber>> = vec![None; configured.len()];
-    let mut retiring = RingNumbers::default().retiring;
+    let mut retiring = heapless::Vec::new();
     let mut unnamed = Vec::new();
     let mut others = Vec::new();
     for ring in &made {
@@ -77,29 +98,74 @@ pub(super) fn number(config: &LogConfig, rings: &[OnFlash]) -> Result<RingNumber
         )));
     }
     number_unnamed(&mut numbers, &unnamed, configured)?;
-    let taken: Vec<RingNumber> = made.iter().map(|ring| ring.number).collect();
-    let mut free = (0..RING_NUMBERS_MAX).map(RingNumber).filter(|number| !taken.contains(number));
-    let mut all = RingNumbers { retiring, ..RingNumbers::default() };
-    for number in numbers {
-        let number = number.or_else(|| free.next());
-        let _ = all.live.push(number.expect("there are more numbers than rings"));
+    let complete = numbers.iter().all(Option::is_some);
+    let needed = |ring: &&OnFlash| !complete || ring.number == RingNumber::METADATA;
+    if let Some(error) = rings.iter().filter(needed).find_map(|ring| ring.unreadable.clone()) {
+        return Err(error);
     }
-    let _ = all.live.push(RingNumber::METADATA);
-    Ok(all)
+    let live = numbers.into_iter().map(|number| number.unwrap_or(RingNumber::NEW));
+    let live = live.chain([RingNumber::METADATA]).collect();
+    Ok(RingNumbers { live, retiring })
 }
 
-/// Whether what all rings share is still in the first one, as before format 5: the metadata ring was never
-/// begun, and others were made.
-pub(super) fn moves(made: &[RingNumber], numbers: &RingNumbers) -> Result<bool, OpenError> {
-    let records = made.iter().any(|number| *number != RingNumber::METADATA);
-    if records && numbers.ring(RingNumber(0)).is_none() {
+/// Gives new rings the lowest numbers that nothing has: neither a folder nor a topic, whose ring may be put
+/// back.
+pub(super) fn number_new(numbers: &mut RingNumbers, rings: &[OnFlash], state: &State) {
+    let has_folder = |number: &RingNumber| {
+        let of_ring = |ring: &&OnFlash| ring.number == *number;
+        let ring = rings.iter().find(of_ring);
+        ring.is_some_and(|ring| ring.id.is_some() || ring.unreadable.is_some())
+    };
+    let taken = |number: &RingNumber| has_folder(number) || state.has_strays_in(*number);
+    let mut free = (0..RING_NUMBERS_MAX).map(RingNumber).filter(|number| !taken(number));
+    for number in numbers.live.iter_mut().filter(|number| **number == RingNumber::NEW) {
+        *number = free.next().expect("there are more numbers than rings");
+    }
+}
+
+/// The configuration with the metadata ring as it was made: its segments are as long as the tables wanted
+/// then. Refuses tables that have become too large for it.
+pub(super) fn with_metadata_as_made(
+    config: &LogConfig,
+    rings: &[OnFlash],
+) -> Result<LogConfig, OpenError> {
+    let mut config = config.clone();
+    let metadata = rings.iter().find(|ring| ring.number == RingNumber::METADATA);
+    let Some(made) = metadata.filter(|ring| ring.id.is_some()) else {
+        return Ok(config);
+    };
+    let last = config.rings.len() - 1;
+    config.rings[last].segment_bytes = made.segment_bytes;
+    let least = config.segment_bytes_least(RingIndex(last as u8));
+    if made.segment_bytes < least {
+        return Err(OpenError::Rings(format!(
+            "the metadata ring was made for smaller tables: its segments have {} bytes, and topics_max, \
+             offsets_max, groups_max, offset_metadata_bytes and partitions_max take {least}",
+            made.segment_bytes
+        )));
+    }
+    Ok(config)
+}
+
+/// Whether what all rings share is still in the first one, as before format 5. The metadata ring was never
+/// begun.
+pub(super) fn moves(rings: &[OnFlash], numbers: &RingNumbers) -> Result<bool, OpenError> {
+    let mut made = rings.iter().filter(|ring| ring.id.is_some());
+    let first = rings.iter().find(|ring| ring.number == RingNumber(0) && ring.is_old);
+    if first.is_some() && numbers.ring(RingNumber(0)).is_none() {
         return Err(OpenError::Rings(
             "ring-0 still holds what all rings share: start once with its [[ring]], and without \
              retire = true"
                 .to_string(),
         ));
     }
-    Ok(records)
+    if first.is_none() && made.any(|ring| ring.number != RingNumber::METADATA) {
+        log::error!(
+            "the metadata ring is lost, and with it topics, groups and committed offsets; records are \
+             in topics lost-N"
+        );
+    }
+    Ok(first.is_some())
 }
 
 /// Rings from before they bore names are what they were then: in the order of the configuration.

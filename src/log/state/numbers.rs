@@ -79,8 +79,29 @@ impl State {
         }
     }
 
+    /// A stray topic is deleted on flash: what was committed of it goes as well.
     pub(super) fn strays_delete(&mut self, id: TopicId) {
-        self.strays.retain(|stray| stray.id != id);
+        let (deleted, others) =
+            std::mem::take(&mut self.strays).into_iter().partition(|s| s.id == id);
+        self.strays = others;
+        self.strays_forget(&deleted);
+    }
+
+    fn strays_forget(&mut self, strays: &Vec<Stray>) {
+        for stray in strays {
+            let handles = stray.first.0..stray.first.0.saturating_add(stray.count);
+            self.offsets_forget(|offset| handles.contains(&offset.handle.0));
+        }
+    }
+
+    /// Whether topics are in a ring of this number, which is not there.
+    pub(in crate::log) fn has_strays_in(&self, number: RingNumber) -> bool {
+        self.strays.iter().any(|stray| stray.ring == number)
+    }
+
+    /// New rings have got their numbers.
+    pub(in crate::log) fn numbers_set(&mut self, numbers: &RingNumbers) {
+        self.numbers = numbers.clone();
     }
 
     fn handles_pass(&mut self, first: PartitionHandle, count: u32) {
@@ -98,10 +119,7 @@ impl State {
     /// forgotten.
     pub(in crate::log) fn strays_take(&mut self) -> Vec<TopicId> {
         let strays = std::mem::take(&mut self.strays);
-        for stray in &strays {
-            let handles = stray.first.0..stray.first.0.saturating_add(stray.count);
-            self.offsets_forget(|offset| handles.contains(&offset.handle.0));
-        }
+        self.strays_forget(&strays);
         let mut ids: Vec<TopicId> = strays.iter().map(|stray| stray.id).collect();
         ids.dedup();
         ids
