@@ -59,6 +59,7 @@ impl Groups {
                 }
                 given.as_str()
             }
+            own if own.len() > limits::GROUP_MEMBER_ID_BYTES_MAX => return Err(UNKNOWN.into()),
             own => own,
         };
         let is_same = known.is_some_and(|at| self.subscribed_same(at, &said));
@@ -72,7 +73,14 @@ impl Groups {
         if !is_same {
             self.epoch_next(group);
         }
-        self.owned_note(&|each| said.owned(topics, each));
+        if ask.who.member_id.is_empty() {
+            // Who comes without an id begins anew, and has nothing yet.
+            let progress = &mut self.members.get_mut(at).progress;
+            (progress.epoch, progress.epoch_before) = (0, 0);
+            self.owned_note(&|_| {});
+        } else {
+            self.owned_note(&|each| said.owned(topics, each));
+        }
         self.beat_done(group, at, true, topics, now);
         let progress = &mut self.members.get_mut(at).progress;
         progress.untold = false;
@@ -178,6 +186,7 @@ impl Groups {
             let all = self.bytes_of(group) - bytes_before + bytes;
             return Err(beat::full(self.full_of(group, all, now)));
         }
+        self.pending_drop(group);
         // Those of an earlier change come first, and what takes more room than before comes last.
         self.consumers.taken.fill(0);
         for (was_changed, grows) in [(true, true), (false, false), (false, true)] {
@@ -190,6 +199,12 @@ impl Groups {
                 {
                     self.upgrade_member(at, topics, now);
                 }
+            }
+        }
+        for place in 0..self.members.capacity() {
+            let at = MemberAt(place as u16);
+            if self.is_member(at, group) {
+                self.upgrade_owned(at, topics);
             }
         }
         let generation = self.group(group).generation;
@@ -236,6 +251,26 @@ impl Groups {
         self.session_renew(at, now);
     }
 
+    /// A member also has what it said that it had when it joined, unless another one was assigned it: a
+    /// cooperative one goes on with that through a rebalance, in which assignments are void.
+    fn upgrade_owned(&mut self, at: MemberAt, topics: &impl Topics) {
+        let mut owned = std::mem::take(&mut self.consumers.owned);
+        owned.fill(0);
+        let said = Subscription::of(self.metadata_first(at)).expect("it was looked at");
+        said.owned(topics, &mut |slot| bits::insert(&mut owned, slot.0));
+        self.consumers.owned = owned;
+        let bytes = self.consumers.set_bytes();
+        let (target, behind) = self.arena.bytes_mut(at.assignment_block()).split_at_mut(bytes);
+        let Consumers { owned, taken, .. } = &mut self.consumers;
+        let sets = target.iter_mut().zip(behind).zip(owned.iter().zip(taken));
+        for ((target, held), (owned, taken)) in sets {
+            let also = owned & !*taken;
+            *target |= also;
+            *held |= also;
+            *taken |= also;
+        }
+    }
+
     /// Makes it a classic group again if it has none but classic members: they are called to join.
     pub(super) fn downgrade(&mut self, group: GroupAt, now: Now) -> bool {
         let first = self.members.of(group).next().map(|(at, _)| at);
@@ -246,7 +281,7 @@ impl Groups {
         // Nobody who is left has come further, and who is not there yet is told so. What they have is
         // remembered, in place of an assignment, until the leader says what they get.
         let epochs = self.members.of(group).map(|(_, member)| member.progress.epoch);
-        let generation = epochs.max().unwrap_or(0);
+        let generation = epochs.max().unwrap_or(0).max(0);
         for place in 0..self.members.capacity() {
             let at = MemberAt(place as u16);
             if self.is_member(at, group) {
@@ -325,15 +360,11 @@ impl Groups {
         }
     }
 
-    /// Whether a member is subscribed to these topics already.
+    /// Whether a member is subscribed to these topics already, and named them in this order.
     fn subscribed_same(&self, at: MemberAt, said: &Subscription<'_>) -> bool {
         let before = Subscription::of(self.metadata_first(at));
         self.is_classic(at)
-            && before.is_ok_and(|before| {
-                let has = |topics: &Array<'_, &str>, name| topics.iter().any(|t| t == name);
-                said.topics.iter().all(|name| has(&before.topics, name))
-                    && before.topics.iter().all(|name| has(&said.topics, name))
-            })
+            && before.is_ok_and(|before| said.topics.iter().eq(before.topics.iter()))
     }
 
     /// Takes a place for a new classic member.

@@ -6,6 +6,7 @@ mod crowd;
 mod mixed;
 mod shown;
 mod statics;
+mod takeovers;
 mod with_classic;
 
 use std::collections::BTreeSet;
