@@ -3,6 +3,7 @@
 mod assigned;
 mod beats;
 mod crowd;
+mod lookups;
 mod mixed;
 mod shown;
 mod statics;
