@@ -2,7 +2,7 @@
 //! to the other, as in a Kafka whose `group.consumer.migration.policy` is `bidirectional`, its default.
 //!
 //! A classic group becomes one of the consumer protocol when the first member of that protocol joins it, and
-//! a classic one again when the last such member is gone. In between its classic members join, sync and
+//! a classic one again when the last such member is gone, or a classic one took its place. In between its classic members join, sync and
 //! beat as before: nobody leads, what each is assigned is its target, and REBALANCE_IN_PROGRESS (27) calls
 //! one to join again when its target changed. Which partitions it has, it says when it joins: all but
 //! cooperative assignors have given back everything by then.
@@ -27,7 +27,8 @@ impl Groups {
     ///
     /// # Errors
     ///
-    /// Those of [`Groups::join`]; nothing has changed then.
+    /// Those of [`Groups::join`]; nothing has changed then. REBALANCE_IN_PROGRESS: it is a classic group
+    /// from now on, and who asks is to join that.
     pub fn join_consumers(
         &mut self,
         ask: &Join<'_>,
@@ -65,7 +66,13 @@ impl Groups {
         let is_same = known.is_some_and(|at| self.subscribed_same(at, &said));
         let at = match known {
             Some(at) => {
+                let was_classic = self.is_classic(at);
                 self.classic_set(at, id, ask, now)?;
+                self.session_renew(at, now);
+                if !was_classic && self.downgrade(group, now) {
+                    // It took the place of the last one of the other protocol.
+                    return Err(ErrorCode::REBALANCE_IN_PROGRESS.into());
+                }
                 at
             }
             None => self.classic_add(group, id, ask, now)?,

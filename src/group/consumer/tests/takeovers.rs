@@ -103,6 +103,31 @@ fn who_takes_over_without_an_id_has_nothing_and_is_of_the_present_epoch() {
 }
 
 #[test]
+fn who_takes_the_place_of_the_last_consumer_makes_it_a_classic_group() {
+    let mut world = World::with(4, at_once);
+    let mut clients = [static_client("a", "one")];
+    assert_eq!(world.join(&mut clients[0]), 0);
+    world.settle(&mut clients);
+    let mut second = classic(2);
+    assert_eq!(world.classic_join(&mut second).unwrap().error_code, 0);
+    let mut old = static_classic("one");
+    assert_eq!(world.classic_join(&mut old).unwrap().error_code, 27);
+    let is_consumer = |world: &World| world.bench.broker.groups.show(GROUP).unwrap().is_consumer();
+    assert!(!is_consumer(&world));
+    assert_eq!(world.bench.broker.groups.members_len(), 2);
+    // Both are called, and one of them leads.
+    assert_eq!(world.classic_beat(&second), 27);
+    assert!(world.classic_join(&mut old).is_none(), "it waits for the other one");
+    let answer = world.classic_join(&mut second).unwrap();
+    let told = world.bench.receive::<JoinGroupRequest>(1, 7).unwrap();
+    assert_eq!((answer.error_code, told.error_code), (0, 0));
+    assert_eq!((&answer.leader, answer.generation_id), (&told.leader, told.generation_id));
+    assert_eq!(answer.members.len() + told.members.len(), 2);
+    assert!(!is_consumer(&world) && answer.generation_id > clients[0].epoch);
+    assert_eq!(world.beat(&mut clients[0].clone()), 69);
+}
+
+#[test]
 fn a_classic_member_with_too_long_an_id_is_unknown() {
     let mut world = World::with(2, at_once);
     world.joined(&["a"]);
