@@ -17,17 +17,20 @@ impl Topics for State {
         self.changes()
     }
 
-    fn topics(&self) -> impl Iterator<Item = (TopicSlot, &str)> {
-        self.topics().map(|(slot, topic)| (slot, topic.name.as_str()))
+    fn topics(&self) -> impl Iterator<Item = TopicSlot> {
+        self.topics().map(|(slot, _)| slot)
+    }
+
+    fn topic_named(&self, name: &str) -> Option<TopicSlot> {
+        self.topic_named(name).map(|(slot, _)| slot)
     }
 
     fn partitions(&self, topic: TopicSlot) -> impl Iterator<Item = PartitionSlot> + Clone {
         self.partitions_of(topic).map(|(slot, _)| slot)
     }
 
-    fn partition(&self, slot: PartitionSlot) -> Option<(PartitionHandle, &str)> {
-        let partition = self.partition(slot)?;
-        Some((partition.handle, &self.topic(partition.topic)?.name))
+    fn partition(&self, slot: PartitionSlot) -> Option<(PartitionHandle, TopicSlot)> {
+        self.partition(slot).map(|partition| (partition.handle, partition.topic))
     }
 
     fn partition_named(&self, topic: &str, index: i32) -> Option<PartitionSlot> {

@@ -264,8 +264,11 @@ impl Groups {
         self.members.iter().any(|(_, member)| member.group == at && member.pending)
     }
 
-    /// A member by id, be it pending or not.
+    /// A member by id, be it pending or not; no id is nobody's.
     fn member_named(&self, at: GroupAt, id: &str) -> Option<MemberAt> {
+        if id.is_empty() {
+            return None;
+        }
         let mut members = self.members.iter().filter(|(_, member)| member.group == at);
         let is = |member: MemberAt| member.id_bytes(&self.arena) == id.as_bytes();
         members.find(|(member, _)| is(*member)).map(|(member, _)| member)
@@ -291,6 +294,18 @@ impl Groups {
             };
         }
         named.ok_or(UNKNOWN)
+    }
+
+    /// Nobody is expected any more.
+    #[cfg(feature = "consumer-protocol")]
+    fn pending_drop(&mut self, at: GroupAt) {
+        let expected = |groups: &Groups| {
+            let mut members = groups.members.iter();
+            members.find(|(_, member)| member.group == at && member.pending).map(|(at, _)| at)
+        };
+        while let Some(pending) = expected(self) {
+            self.member_drop(pending);
+        }
     }
 
     /// Takes a member from its group, and answers whoever waits for it.

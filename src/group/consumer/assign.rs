@@ -1,7 +1,8 @@
 //! Who shall have what: the assignors `uniform` and `range`.
 //!
 //! Both work on tables that were allocated at the start: for each partition the place of the member
-//! that shall have it, and for each topic a list of those who are subscribed to it.
+//! that shall have it, and for each topic a list of those who are subscribed to it. What members are
+//! subscribed to is looked up once, before the first topic.
 
 use super::*;
 
@@ -13,13 +14,14 @@ impl Groups {
         for (_, member) in self.members.of_mut(group) {
             member.progress.load = 0;
         }
+        self.subscriptions_note(group, topics);
         if by_range {
-            for (topic, name) in topics.topics() {
-                self.subscribers_list(group, name);
+            for topic in topics.topics() {
+                self.subscribers_list(topic);
                 self.assign_ranges(topics.partitions(topic));
             }
         } else {
-            self.assign_uniform(group, topics);
+            self.assign_uniform(topics);
         }
         for place in 0..self.members.capacity() {
             let at = MemberAt(place as u16);
@@ -45,20 +47,28 @@ impl Groups {
         if range_more > 0 { RANGE } else { UNIFORM }
     }
 
-    /// Lists the members that are subscribed to a topic, by instance id or member id.
-    fn subscribers_list(&mut self, group: GroupAt, topic: &str) {
-        let mut list = std::mem::take(&mut self.consumers.subscribers);
+    /// Notes what the members are subscribed to, and in which order they come: once for all topics.
+    fn subscriptions_note(&mut self, group: GroupAt, topics: &impl Topics) {
+        let mut list = std::mem::take(&mut self.consumers.by_name);
         list.clear();
-        for (at, _) in self.members.of(group) {
-            if self.subscribes(at, topic) {
-                list.push(at);
-            }
-        }
+        list.extend(self.members.of(group).map(|(at, _)| at));
         let name = |at: &MemberAt| {
             let texts = at.texts(&self.arena);
             if texts.instance_id.is_empty() { texts.id } else { texts.instance_id }
         };
         list.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+        for at in &list {
+            self.subscription_note(*at, topics);
+        }
+        self.consumers.by_name = list;
+    }
+
+    /// Lists the members that are subscribed to a topic, by instance id or member id.
+    fn subscribers_list(&mut self, topic: TopicSlot) {
+        let mut list = std::mem::take(&mut self.consumers.subscribers);
+        list.clear();
+        let members = self.consumers.by_name.iter();
+        list.extend(members.filter(|at| self.consumers.has_noted(**at, topic)));
         self.consumers.subscribers = list;
     }
 
@@ -80,9 +90,9 @@ impl Groups {
 
     /// Everyone keeps what it has; what nobody has goes to those with least; then those with most
     /// give to those with least, until nobody has two more than another that could have one of them.
-    fn assign_uniform(&mut self, group: GroupAt, topics: &impl Topics) {
-        for (topic, name) in topics.topics() {
-            self.subscribers_list(group, name);
+    fn assign_uniform(&mut self, topics: &impl Topics) {
+        for topic in topics.topics() {
+            self.subscribers_list(topic);
             for slot in topics.partitions(topic) {
                 let mut subscribers = self.consumers.subscribers.iter();
                 let keeps = subscribers.find(|at| bits::has(self.target(**at), slot.0)).copied();
@@ -91,8 +101,8 @@ impl Groups {
                 }
             }
         }
-        for (topic, name) in topics.topics() {
-            self.subscribers_list(group, name);
+        for topic in topics.topics() {
+            self.subscribers_list(topic);
             for slot in topics.partitions(topic) {
                 if self.consumers.owners[usize::from(slot.0)] == NOBODY
                     && let Some(at) = self.least_loaded()
@@ -104,8 +114,8 @@ impl Groups {
         // Each move makes the sum of the squares of all loads smaller, so there is an end.
         loop {
             let mut moved = false;
-            for (topic, name) in topics.topics() {
-                self.subscribers_list(group, name);
+            for topic in topics.topics() {
+                self.subscribers_list(topic);
                 while self.level(topics.partitions(topic)) {
                     moved = true;
                 }

@@ -128,10 +128,12 @@ impl Groups {
         let Some(group) = group else {
             return Ok(());
         };
-        let member = self.member_named(group, member_id).ok_or(UNKNOWN)?;
+        let member = self.member_named(group, member_id);
+        let member = member.filter(|at| self.is_member(*at, group)).ok_or(UNKNOWN)?;
         let progress = &self.members.get(member).progress;
         match progress.is_classic {
-            _ if progress.epoch == epoch => Ok(()),
+            // One that is away has an epoch that is none.
+            _ if progress.epoch == epoch && epoch >= 0 => Ok(()),
             true => Err(ErrorCode::ILLEGAL_GENERATION),
             false => Err(ErrorCode::STALE_MEMBER_EPOCH),
         }
@@ -145,7 +147,8 @@ impl Groups {
         epoch: i32,
         knows_epochs: bool,
     ) -> Result<(), ErrorCode> {
-        let at = self.find(group).and_then(|group| self.member_named(group, member_id));
+        let found = self.find(group).ok_or(UNKNOWN)?;
+        let at = self.member_named(found, member_id).filter(|at| self.is_member(*at, found));
         let at = at.ok_or(UNKNOWN)?;
         if !knows_epochs && !self.is_classic(at) {
             return Err(ErrorCode::UNSUPPORTED_VERSION);
@@ -174,21 +177,26 @@ impl Groups {
             (Some(Some(_)), _) if joins => return Err(UNRELEASED),
             (Some(Some(_)), _) => return Err(FENCED_INSTANCE),
         };
+        let given;
+        let id = match ask.member_id {
+            "" => {
+                given = member_id(ask.client_id, ask.random);
+                given.as_str()
+            }
+            own => own,
+        };
         let Some(at) = known else {
-            return self.beat_member_add(group, ask, now);
+            return self.beat_member_add(group, id, ask, now);
         };
         if !joins {
             self.beat_epoch_check(at, ask)?;
         }
-        let is_back = named != Some(at) || self.is_classic(at);
-        if self.is_classic(at) {
-            // One of the other protocol takes its place, and what it had.
-            self.names_set(at, ask.member_id, ask, now).map_err(full)?;
-            let session_ms = self.consumers.session_ms;
-            let member = self.members.get_mut(at);
-            (member.progress.is_classic, member.session_ms) = (false, session_ms);
+        let was_classic = self.is_classic(at);
+        let is_back = named != Some(at) || was_classic;
+        if was_classic {
+            self.classic_replace(at, id, ask, now).map_err(full)?;
         }
-        if self.say(at, ask.member_id, ask, now).map_err(full)? {
+        if self.say(at, id, ask, now).map_err(full)? || was_classic {
             self.epoch_next(group);
         }
         if is_back {
@@ -196,6 +204,27 @@ impl Groups {
             (progress.epoch, progress.epoch_before) = (0, 0);
         }
         Ok(at)
+    }
+
+    /// One of this protocol takes the place of a classic member, and what it had. There must be room for
+    /// all that it says before the other's texts are gone.
+    fn classic_replace(
+        &mut self,
+        at: MemberAt,
+        id: &str,
+        ask: &Beat<'_>,
+        now: Now,
+    ) -> Result<(), ErrorCode> {
+        let (old, new) = (self.arena.len_of(at.texts_block()), beat_bytes(ask, id.len()));
+        if !self.arena.has_room(at.texts_block(), new) {
+            let group = self.members.get(at).group;
+            return Err(self.full_of(group, self.bytes_of(group) - old + new, now));
+        }
+        self.names_set(at, id, ask, now)?;
+        let session_ms = self.consumers.session_ms;
+        let member = self.members.get_mut(at);
+        (member.progress.is_classic, member.session_ms) = (false, session_ms);
+        Ok(())
     }
 
     /// Whether a static member said that it will be back.
@@ -213,20 +242,13 @@ impl Groups {
     fn beat_member_add(
         &mut self,
         group: GroupAt,
+        id: &str,
         ask: &Beat<'_>,
         now: Now,
     ) -> Result<MemberAt, Refusal> {
         if self.members.of(group).count() >= self.terms.size_max {
             return Err(full(ErrorCode::GROUP_MAX_SIZE_REACHED));
         }
-        let given;
-        let id = match ask.member_id {
-            "" => {
-                given = member_id(ask.client_id, ask.random);
-                given.as_str()
-            }
-            own => own,
-        };
         let at = self.member_take(group, ask.instance_id.is_some(), ask.remote, now);
         let at = at.map_err(full)?;
         if let Err(code) = self.beat_texts(at, id, ask, now) {
@@ -251,10 +273,8 @@ impl Groups {
         if !takes_over && is_full && !members.any(|(_, member)| member.pending) {
             return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
         }
-        let texts = [ask.instance_id, ask.assignor, ask.rack].map(|text| text.map_or(0, str::len));
-        let names = limits::GROUP_MEMBER_ID_BYTES_MAX + limits::GROUP_CLIENT_ID_BYTES_MAX;
-        let said = 5 * FIELD_BYTES + names + texts.iter().sum::<usize>();
-        Ok(said + 2 * self.consumers.set_bytes() + ask.topics.map_or(0, names_bytes))
+        let said = beat_bytes(ask, limits::GROUP_MEMBER_ID_BYTES_MAX);
+        Ok(said + 2 * self.consumers.set_bytes())
     }
 
     /// Takes a place in the table for a new member of such a group.
@@ -288,13 +308,7 @@ impl Groups {
     /// The first member decides what kind of group it is; whoever came with an id of the other kind
     /// is not expected any more.
     fn consumer_entered(&mut self, at: GroupAt) {
-        let expected = |groups: &Groups| {
-            let mut members = groups.members.iter();
-            members.find(|(_, member)| member.group == at && member.pending).map(|(at, _)| at)
-        };
-        while let Some(pending) = expected(self) {
-            self.member_drop(pending);
-        }
+        self.pending_drop(at);
         let epoch_base = self.consumers.epoch_base;
         let group = self.group_mut(at);
         if !group.is_consumer {
@@ -355,7 +369,7 @@ impl Groups {
         let texts = at.texts(&self.arena);
         let said = self.said(at);
         let new = [
-            (TEXT_ID, Some(id).filter(|id| !id.is_empty()), texts.id),
+            (TEXT_ID, Some(id), texts.id),
             (TEXT_INSTANCE, ask.instance_id, texts.instance_id),
             (TEXT_ASSIGNOR, ask.assignor, said.assignor),
             (TEXT_RACK, ask.rack, said.rack),
@@ -400,15 +414,12 @@ impl Groups {
         Ok(topics.is_some())
     }
 
-    /// Whether these are the topics that a member named, in whatever order.
+    /// Whether these are the topics that a member named, in the order that it named them: to look for
+    /// each in any place takes too long with many of them, and who takes another order gets an epoch.
     fn names_same(&self, at: MemberAt, names: Names<'_>) -> bool {
-        let (mut count, mut same) = (0, true);
-        let said = topics_in(self.topics_said(at));
-        names(&mut |name| {
-            count += 1;
-            same &= said.clone().any(|other| other == name);
-        });
-        same && count == said.count()
+        let (mut said, mut same) = (topics_in(self.topics_said(at)), true);
+        names(&mut |name| same &= said.next() == Some(name));
+        same && said.next().is_none()
     }
 
     /// What follows from a heartbeat, for the group and for the member.
@@ -437,6 +448,10 @@ impl Groups {
             Some(Some(at)) if named == Some(at) => at,
             Some(Some(_)) => return Err(FENCED_INSTANCE),
         };
+        if self.is_classic(at) {
+            // It leaves by a request of its own protocol.
+            return Err(UNKNOWN_MEMBER);
+        }
         if ask.epoch == EPOCH_AWAY {
             self.release_all(at);
             let progress = &mut self.members.get_mut(at).progress;
@@ -512,6 +527,14 @@ fn epoch_accepted(order: Ordering, is_before: bool, has_no_more: bool) -> Result
             why: "The member's epoch is ahead. It must abandon all its partitions and rejoin.",
         }),
     }
+}
+
+/// The bytes of all that a heartbeat says, with an id of so many.
+fn beat_bytes(ask: &Beat<'_>, id_bytes: usize) -> usize {
+    let client_id = members::cut(ask.client_id, limits::GROUP_CLIENT_ID_BYTES_MAX);
+    let texts = [ask.instance_id, ask.assignor, ask.rack].map(|text| text.map_or(0, str::len));
+    let texts = id_bytes + client_id.len() + texts.iter().sum::<usize>();
+    5 * FIELD_BYTES + texts + ask.topics.map_or(0, names_bytes)
 }
 
 fn names_bytes(names: Names<'_>) -> usize {

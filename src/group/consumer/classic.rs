@@ -2,7 +2,7 @@
 //! to the other, as in a Kafka whose `group.consumer.migration.policy` is `bidirectional`, its default.
 //!
 //! A classic group becomes one of the consumer protocol when the first member of that protocol joins it, and
-//! a classic one again when the last such member is gone. In between its classic members join, sync and
+//! a classic one again when the last such member is gone, or a classic one took its place. In between its classic members join, sync and
 //! beat as before: nobody leads, what each is assigned is its target, and REBALANCE_IN_PROGRESS (27) calls
 //! one to join again when its target changed. Which partitions it has, it says when it joins: all but
 //! cooperative assignors have given back everything by then.
@@ -27,7 +27,8 @@ impl Groups {
     ///
     /// # Errors
     ///
-    /// Those of [`Groups::join`]; nothing has changed then.
+    /// Those of [`Groups::join`]; nothing has changed then. REBALANCE_IN_PROGRESS: it is a classic group
+    /// from now on, and who asks is to join that.
     pub fn join_consumers(
         &mut self,
         ask: &Join<'_>,
@@ -59,12 +60,19 @@ impl Groups {
                 }
                 given.as_str()
             }
+            own if own.len() > limits::GROUP_MEMBER_ID_BYTES_MAX => return Err(UNKNOWN.into()),
             own => own,
         };
         let is_same = known.is_some_and(|at| self.subscribed_same(at, &said));
         let at = match known {
             Some(at) => {
+                let was_classic = self.is_classic(at);
                 self.classic_set(at, id, ask, now)?;
+                self.session_renew(at, now);
+                if !was_classic && self.downgrade(group, now) {
+                    // It took the place of the last one of the other protocol.
+                    return Err(ErrorCode::REBALANCE_IN_PROGRESS.into());
+                }
                 at
             }
             None => self.classic_add(group, id, ask, now)?,
@@ -72,7 +80,14 @@ impl Groups {
         if !is_same {
             self.epoch_next(group);
         }
-        self.owned_note(&|each| said.owned(topics, each));
+        if ask.who.member_id.is_empty() {
+            // Who comes without an id begins anew, and has nothing yet.
+            let progress = &mut self.members.get_mut(at).progress;
+            (progress.epoch, progress.epoch_before) = (0, 0);
+            self.owned_note(&|_| {});
+        } else {
+            self.owned_note(&|each| said.owned(topics, each));
+        }
         self.beat_done(group, at, true, topics, now);
         let progress = &mut self.members.get_mut(at).progress;
         progress.untold = false;
@@ -178,6 +193,7 @@ impl Groups {
             let all = self.bytes_of(group) - bytes_before + bytes;
             return Err(beat::full(self.full_of(group, all, now)));
         }
+        self.pending_drop(group);
         // Those of an earlier change come first, and what takes more room than before comes last.
         self.consumers.taken.fill(0);
         for (was_changed, grows) in [(true, true), (false, false), (false, true)] {
@@ -190,6 +206,12 @@ impl Groups {
                 {
                     self.upgrade_member(at, topics, now);
                 }
+            }
+        }
+        for place in 0..self.members.capacity() {
+            let at = MemberAt(place as u16);
+            if self.is_member(at, group) {
+                self.upgrade_owned(at, topics);
             }
         }
         let generation = self.group(group).generation;
@@ -236,6 +258,26 @@ impl Groups {
         self.session_renew(at, now);
     }
 
+    /// A member also has what it said that it had when it joined, unless another one was assigned it: a
+    /// cooperative one goes on with that through a rebalance, in which assignments are void.
+    fn upgrade_owned(&mut self, at: MemberAt, topics: &impl Topics) {
+        let mut owned = std::mem::take(&mut self.consumers.owned);
+        owned.fill(0);
+        let said = Subscription::of(self.metadata_first(at)).expect("it was looked at");
+        said.owned(topics, &mut |slot| bits::insert(&mut owned, slot.0));
+        self.consumers.owned = owned;
+        let bytes = self.consumers.set_bytes();
+        let (target, behind) = self.arena.bytes_mut(at.assignment_block()).split_at_mut(bytes);
+        let Consumers { owned, taken, .. } = &mut self.consumers;
+        let sets = target.iter_mut().zip(behind).zip(owned.iter().zip(taken));
+        for ((target, held), (owned, taken)) in sets {
+            let also = owned & !*taken;
+            *target |= also;
+            *held |= also;
+            *taken |= also;
+        }
+    }
+
     /// Makes it a classic group again if it has none but classic members: they are called to join.
     pub(super) fn downgrade(&mut self, group: GroupAt, now: Now) -> bool {
         let first = self.members.of(group).next().map(|(at, _)| at);
@@ -246,7 +288,7 @@ impl Groups {
         // Nobody who is left has come further, and who is not there yet is told so. What they have is
         // remembered, in place of an assignment, until the leader says what they get.
         let epochs = self.members.of(group).map(|(_, member)| member.progress.epoch);
-        let generation = epochs.max().unwrap_or(0);
+        let generation = epochs.max().unwrap_or(0).max(0);
         for place in 0..self.members.capacity() {
             let at = MemberAt(place as u16);
             if self.is_member(at, group) {
@@ -325,15 +367,11 @@ impl Groups {
         }
     }
 
-    /// Whether a member is subscribed to these topics already.
+    /// Whether a member is subscribed to these topics already, and named them in this order.
     fn subscribed_same(&self, at: MemberAt, said: &Subscription<'_>) -> bool {
         let before = Subscription::of(self.metadata_first(at));
         self.is_classic(at)
-            && before.is_ok_and(|before| {
-                let has = |topics: &Array<'_, &str>, name| topics.iter().any(|t| t == name);
-                said.topics.iter().all(|name| has(&before.topics, name))
-                    && before.topics.iter().all(|name| has(&said.topics, name))
-            })
+            && before.is_ok_and(|before| said.topics.iter().eq(before.topics.iter()))
     }
 
     /// Takes a place for a new classic member.

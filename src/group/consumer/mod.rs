@@ -39,12 +39,14 @@ pub use show::{ConsumerMemberShown, Partitions};
 pub trait Topics {
     /// What grows with every change of them.
     fn changes(&self) -> u64;
-    /// All topics, with their names, in an order that stays.
-    fn topics(&self) -> impl Iterator<Item = (TopicSlot, &str)>;
+    /// All topics, in an order that stays.
+    fn topics(&self) -> impl Iterator<Item = TopicSlot>;
+    /// The topic with this name, if there is one.
+    fn topic_named(&self, name: &str) -> Option<TopicSlot>;
     /// A topic's partitions, in order of number.
     fn partitions(&self, topic: TopicSlot) -> impl Iterator<Item = PartitionSlot> + Clone;
-    /// The partition in a place, with the name of its topic.
-    fn partition(&self, slot: PartitionSlot) -> Option<(PartitionHandle, &str)>;
+    /// The partition in a place, with its topic.
+    fn partition(&self, slot: PartitionSlot) -> Option<(PartitionHandle, TopicSlot)>;
     /// The partition of a topic with this name, if there is one.
     fn partition_named(&self, topic: &str, index: i32) -> Option<PartitionSlot>;
 }
@@ -61,7 +63,14 @@ pub struct Consumers {
     changes: u64,
     /// By partition, while targets are made: the place of the member that shall have it.
     owners: Box<[u16]>,
-    /// While targets are made: the members that are subscribed to a topic.
+    /// By member, a set of the topics that it is subscribed to. It is noted anew whenever it is wanted:
+    /// to look for a topic among the names that each member says would be done for each topic again.
+    subscriptions: Box<[u8]>,
+    /// The bytes of such a set.
+    subscription_bytes: usize,
+    /// While targets are made: the group's members, by instance id or member id.
+    by_name: Vec<MemberAt>,
+    /// While targets are made: those of them that are subscribed to a topic.
     subscribers: Vec<MemberAt>,
     /// The epoch before a new group's first one.
     epoch_base: i32,
@@ -73,12 +82,16 @@ impl Consumers {
     /// Allocates all that will ever be needed.
     pub(super) fn new(config: &Config) -> Consumers {
         let (members, partitions) = (config.group_members_max, config.partitions_max);
+        let subscription_bytes = bits::bytes(config.topics_max);
         Consumers {
             owned: vec![0; bits::bytes(partitions)].into(),
             taken: vec![0; bits::bytes(partitions)].into(),
             seen: vec![PartitionHandle(0); partitions].into(),
             changes: u64::MAX,
             owners: vec![NOBODY; partitions].into(),
+            subscriptions: vec![0; members * subscription_bytes].into(),
+            subscription_bytes,
+            by_name: Vec::with_capacity(members),
             subscribers: Vec::with_capacity(members),
             epoch_base: 0,
             session_ms: config.group_consumer_session_timeout_ms,
@@ -91,7 +104,13 @@ impl Consumers {
         let (members, partitions) = (config.group_members_max, config.partitions_max);
         2 * bits::bytes(partitions)
             + partitions * (size_of::<PartitionHandle>() + size_of::<u16>())
-            + members * size_of::<MemberAt>()
+            + members * (bits::bytes(config.topics_max) + 2 * size_of::<MemberAt>())
+    }
+
+    /// Whether a member was subscribed to a topic when that was noted.
+    fn has_noted(&self, at: MemberAt, topic: TopicSlot) -> bool {
+        let start = usize::from(at.0) * self.subscription_bytes;
+        bits::has(self.subscriptions.split_at(start).1.split_at(self.subscription_bytes).0, topic.0)
     }
 
     /// The bytes of a set of partitions.
@@ -130,6 +149,7 @@ impl Groups {
             return;
         }
         self.consumers.changes = topics.changes();
+        let mut noted = false;
         for slot in 0..self.consumers.seen.len() {
             let slot = PartitionSlot(slot as u16);
             let found = topics.partition(slot);
@@ -138,10 +158,14 @@ impl Groups {
             if std::mem::replace(seen, handle) == handle {
                 continue;
             }
+            let notes = !std::mem::replace(&mut noted, true);
             for place in 0..self.members.capacity() {
                 let at = MemberAt(place as u16);
                 match self.consumer_group_of(at) {
                     Some(group) => {
+                        if notes {
+                            self.subscription_note(at, topics);
+                        }
                         self.partition_changed(group, at, slot, found.map(|(_, topic)| topic));
                     }
                     None if self.members.find(at).is_some_and(|m| m.progress.is_classic) => {
@@ -159,13 +183,13 @@ impl Groups {
         group: GroupAt,
         at: MemberAt,
         slot: PartitionSlot,
-        topic: Option<&str>,
+        topic: Option<TopicSlot>,
     ) {
         let (target, held) = self.sets_mut(at);
         let was_target = bits::remove(target, slot.0);
         let was_held = bits::remove(held, slot.0);
         self.members.get_mut(at).progress.untold |= was_target && was_held;
-        let is_new = topic.is_some_and(|topic| self.subscribes(at, topic));
+        let is_new = topic.is_some_and(|topic| self.consumers.has_noted(at, topic));
         // Whatever else changes until the targets are made is of the same epoch.
         let known = self.group(group);
         if (was_target || is_new) && known.generation == known.target_epoch {
@@ -214,6 +238,18 @@ impl Groups {
         let classic = self.is_classic(at).then(|| Subscription::of(self.metadata_first(at)));
         let classic = classic.map(|read| read.expect("it was read when it came").topics);
         classic.into_iter().flatten().chain(topics_in(self.topics_said(at)))
+    }
+
+    /// Notes what a member is subscribed to, of the topics that there are: each name is looked up once.
+    fn subscription_note(&mut self, at: MemberAt, topics: &impl Topics) {
+        let mut sets = std::mem::take(&mut self.consumers.subscriptions);
+        let bytes = self.consumers.subscription_bytes;
+        let set = sets.split_at_mut(usize::from(at.0) * bytes).1.split_at_mut(bytes).0;
+        set.fill(0);
+        for topic in self.subscribed(at).filter_map(|name| topics.topic_named(name)) {
+            bits::insert(set, topic.0);
+        }
+        self.consumers.subscriptions = sets;
     }
 
     /// Whether a member is subscribed to a topic.

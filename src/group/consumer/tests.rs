@@ -3,9 +3,11 @@
 mod assigned;
 mod beats;
 mod crowd;
+mod lookups;
 mod mixed;
 mod shown;
 mod statics;
+mod takeovers;
 mod with_classic;
 
 use std::collections::BTreeSet;

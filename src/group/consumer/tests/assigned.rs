@@ -89,7 +89,7 @@ fn more_members_than_partitions_leave_some_without() {
 }
 
 #[test]
-fn a_subscription_that_changes_is_a_new_epoch_and_its_order_is_not() {
+fn a_subscription_that_changes_is_a_new_epoch_and_so_is_its_order() {
     let mut world = World::new(2);
     world.create("u", 2);
     let mut clients = world.joined(&["a"]);
@@ -99,7 +99,13 @@ fn a_subscription_that_changes_is_a_new_epoch_and_its_order_is_not() {
     assert_eq!((clients[0].epoch, clients[0].owned.len()), (epoch + 1, 4));
     clients[0].topics = vec!["t", "u"];
     world.settle(&mut clients);
-    assert_eq!(clients[0].epoch, epoch + 1);
+    assert_eq!((clients[0].epoch, clients[0].owned.len()), (epoch + 2, 4));
+    world.settle(&mut clients);
+    assert_eq!(clients[0].epoch, epoch + 2, "it says the same again");
+    // As many names as before, but one of them twice.
+    clients[0].topics = vec!["t", "t"];
+    world.settle(&mut clients);
+    assert_eq!(clients[0].owned, of_t(0..2));
     clients[0].topics = vec!["u"];
     world.settle(&mut clients);
     assert_eq!(clients[0].owned, [("u", 0), ("u", 1)].into());

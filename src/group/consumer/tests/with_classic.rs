@@ -41,7 +41,7 @@ fn topics_bytes(partitions: &BTreeSet<Owned>) -> Vec<u8> {
     bytes
 }
 
-fn subscription(topics: &[&str], owned: &BTreeSet<Owned>) -> Vec<u8> {
+pub(super) fn subscription(topics: &[&str], owned: &BTreeSet<Owned>) -> Vec<u8> {
     let mut bytes = vec![0, 1];
     bytes.extend((topics.len() as i32).to_be_bytes());
     for topic in topics {
@@ -74,7 +74,7 @@ pub(super) fn assigned(bytes: &[u8]) -> BTreeSet<Owned> {
 }
 
 impl World {
-    fn classic_request(&self, client: &Classic) -> JoinGroupRequest {
+    pub(super) fn classic_request(&self, client: &Classic) -> JoinGroupRequest {
         let owned = if client.cooperative { client.owned.clone() } else { [].into() };
         let protocol = JoinGroupRequestProtocol::default()
             .with_name(text("range"))
@@ -150,7 +150,7 @@ impl World {
     }
 
     /// Does what it is told: joins again when it is called.
-    fn classic_follow(&mut self, client: &mut Classic) {
+    pub(super) fn classic_follow(&mut self, client: &mut Classic) {
         match self.classic_beat(client) {
             0 => {}
             27 => {
@@ -163,7 +163,7 @@ impl World {
     }
 
     /// A classic group of its own: the one member has all.
-    fn classic_group(&mut self, partitions: i32) -> Classic {
+    pub(super) fn classic_group(&mut self, partitions: i32) -> Classic {
         let mut one = classic(1);
         let answer = self.classic_join(&mut one).unwrap();
         assert_eq!((answer.error_code, answer.members.len()), (0, 1));
@@ -181,7 +181,7 @@ impl World {
     }
 }
 
-fn at_once(config: &mut Config) {
+pub(super) fn at_once(config: &mut Config) {
     config.group_initial_rebalance_delay_ms = 0;
 }
 
