@@ -13,6 +13,7 @@
 mod anchors;
 mod begin;
 mod files;
+mod found;
 pub mod groups;
 mod replay;
 mod rings;
@@ -31,14 +32,15 @@ use crate::log::format::{Anchor, AnchorKind, ListEntry, Piece, RingId, RingName}
 use crate::log::index::Index;
 use crate::log::record::{MetaRecord, Records};
 use crate::log::ring::{Found, Newest, Ring, Segment, Shape};
-use crate::log::state::{RingNumbers, State, TableFull};
+use crate::log::state::{State, TableFull};
 use crate::log::{Log, LogConfig};
-use crate::storage::{Arranged, Storage};
+use crate::storage::Storage;
 use crate::types::{
     Boot, FileIndex, FileRef, GroupSeq, Offset, PartitionHandle, RingIndex, RingNumber, SegmentSeq,
 };
 use anchors::{FoundFile, Page};
 use files::FileState;
+use found::FoundRings;
 use groups::{Expect, Reader, Unreadable};
 use verdict::Proof;
 use walk::{End, Start};
@@ -142,51 +144,18 @@ impl Log {
     ) -> Result<Log, OpenError> {
         let on_flash = rings::look(&*storage)?;
         let config = &rings::with_metadata_as_made(config, &on_flash)?;
-        let mut numbers = rings::number(config, &on_flash)?;
-        let below = storage;
-        let mut missing = Missing::of(config, &*below, &numbers)?;
-        let arranged = |numbers: &RingNumbers| -> Arc<dyn Storage> {
-            Arc::new(Arranged::over(Arc::clone(&below), &numbers.live))
-        };
-        let mut state = State::of(config.state, &config.rings, numbers.clone());
-        let shared = numbers.shared();
-        // The metadata ring says what there is in the others.
-        let mut recovery =
-            Recovering { config, on_flash: &on_flash, missing: &mut missing, opening };
-        let metadata = recovery.ring(shared, &*arranged(&numbers), &mut state, false)?;
-        let begun = !metadata.ring.segments().is_empty();
-        let moves = !begun && rings::moves(&on_flash, &numbers)?;
-        if !begun {
-            state.records_lost(shared);
-        }
-        rings::number_new(&mut numbers, &on_flash, &state);
-        state.numbers_set(&numbers);
-        let storage = arranged(&numbers);
-        let mut recovered = Vec::with_capacity(config.rings.len());
-        for ring in (0..shared.0).map(RingIndex) {
-            recovered.push(recovery.ring(ring, &*storage, &mut state, !moves)?);
-        }
-        recovered.push(metadata);
-        state.records_found();
-        if let (Some((topic, number)), true) = (state.stray_unexpected(), config.retired.is_empty())
-        {
-            return Err(OpenError::Rings(format!(
-                "ring-{} is not there, and topic {topic:?} is in it: put its folder back, or give a \
-                 [[ring]] of its name `retire = true`, which drops such topics",
-                number.0
-            )));
-        }
+        let mut found = FoundRings::find(config, &on_flash, &storage, opening)?;
         let mut log = Log {
-            state,
+            state: found.state,
             rings: Vec::new(),
             indexes: Vec::new(),
-            storage,
+            storage: found.storage,
             metadata_linger_ms: config.metadata_linger_ms,
             damage: Damage::default(),
             decompressor: Arc::new(Shared::new(Decompressor::new(DECOMPRESSION_WINDOW_BYTES))),
         };
         let mut gaps = Vec::new();
-        for recovered in recovered {
+        for recovered in found.rings.drain(..) {
             log.damage.add(&recovered.damage);
             log.rings.push(recovered.ring);
             log.indexes.push(recovered.index);
@@ -196,22 +165,25 @@ impl Log {
         log.state.boot = Boot(boot.0 + 1);
         log.recompacted();
         for ring in log.rings.iter_mut().filter(|ring| ring.id == [0; 16]) {
-            (recovery.opening.entropy)(&mut ring.id);
+            (opening.entropy)(&mut ring.id);
         }
+        // The metadata ring, the last, comes first.
         for (place, gaps) in gaps.into_iter().enumerate().rev() {
+            let ring = RingIndex(place as u8);
             // What the start itself has to evict is gone only once a head says so.
-            log.log_starts_move(RingIndex(place as u8));
-            log.begin(place, &gaps, recovery.opening);
-            if moves && place == usize::from(shared.0) {
+            log.log_starts_move(ring);
+            log.begin(place, &gaps, opening);
+            if found.moves && ring == log.shared() {
                 log.check_moved()?;
             }
-            let (_, keys_max) = config.tables_of(RingIndex(place as u8));
+            let (_, keys_max) = config.tables_of(ring);
             let carry = Carry::new(keys_max, Arc::clone(&log.decompressor));
             log.rings[place].carry_set(carry);
         }
-        if !log.is_failing(shared) {
-            let retiring = on_flash.iter().filter(|ring| numbers.retiring.contains(&ring.number));
-            retiring.for_each(|ring| rings::retire(&*below, ring));
+        if !log.is_failing(log.shared()) {
+            let retiring = &log.state.numbers().retiring;
+            let retiring = on_flash.iter().filter(|ring| retiring.contains(&ring.number));
+            retiring.for_each(|ring| rings::retire(&*storage, ring));
         }
         Ok(log)
     }
@@ -250,94 +222,6 @@ pub fn names(storage: &dyn Storage) -> Result<Vec<(RingNumber, String)>, OpenErr
     let made = |ring: &rings::OnFlash| ring.id.is_some() && is_of_records(ring);
     let rings = rings::look(storage)?.into_iter().filter(made);
     Ok(rings.map(|ring| (ring.number, ring.name.as_str().to_string())).collect())
-}
-
-/// What the recovery of each ring works with.
-struct Recovering<'a, 'o, 'e> {
-    config: &'a LogConfig,
-    on_flash: &'a [rings::OnFlash],
-    missing: &'a mut Missing<'a>,
-    opening: &'o mut Opening<'e>,
-}
-
-impl Recovering<'_, '_, '_> {
-    /// Recovers a ring. `skips_shared`: what is shared does not count in it.
-    fn ring(
-        &mut self,
-        ring: RingIndex,
-        storage: &dyn Storage,
-        state: &mut State,
-        skips_shared: bool,
-    ) -> Result<Recovered, OpenError> {
-        let number = state.numbers().of(ring);
-        let found = self.on_flash.iter().find(|found| found.number == number);
-        let id = found.and_then(|found| found.id);
-        let mut found = found.map_or_else(Vec::new, |found| found.found.clone());
-        self.missing.create(storage, ring, id.is_none(), &mut found, self.opening)?;
-        let mut recovery = RingRecovery::new(self.config, ring, storage, self.opening);
-        recovery.skips_shared = skips_shared;
-        let recovered = recovery.run(id, &found, state);
-        recovered.map_err(|error| error.with_number(number))
-    }
-}
-
-/// The files that the configuration wants and that are not there.
-struct Missing<'a> {
-    config: &'a LogConfig,
-    /// Bytes of them that are filled, of how many.
-    filled: u64,
-    total: u64,
-}
-
-impl<'a> Missing<'a> {
-    fn of(
-        config: &'a LogConfig,
-        below: &dyn Storage,
-        numbers: &RingNumbers,
-    ) -> Result<Missing<'a>, OpenError> {
-        let mut total = 0;
-        for (ring, number) in config.rings.iter().zip(&numbers.live) {
-            let is_new = *number == RingNumber::NEW;
-            let present = if is_new { 0 } else { below.files(RingIndex(number.0))?.len() as u64 };
-            let files = u64::from(ring.segments + ring.spares);
-            total += files.saturating_sub(present) * ring.segment_bytes;
-        }
-        Ok(Missing { config, filled: 0, total })
-    }
-
-    /// Makes a ring's. `unused`: nothing was ever stored in it, so files of another size, which an
-    /// earlier try left, are made anew.
-    fn create(
-        &mut self,
-        storage: &dyn Storage,
-        ring: RingIndex,
-        unused: bool,
-        found: &mut Vec<FoundFile>,
-        opening: &mut Opening<'_>,
-    ) -> Result<(), OpenError> {
-        let config = &self.config.rings[usize::from(ring.0)];
-        let bytes = config.segment_bytes;
-        let mut existing = storage.files(ring)?;
-        if unused {
-            for (file, _) in existing.extract_if(.., |(_, length)| *length != bytes) {
-                storage.remove(FileRef { ring, file })?;
-                found.retain(|found| found.file != file);
-            }
-        }
-        for file in (0..config.segments + config.spares).map(FileIndex) {
-            if existing.iter().any(|(other, _)| *other == file) {
-                continue;
-            }
-            let (before, total) = (self.filled, self.total.max(self.filled + bytes));
-            storage.create(FileRef { ring, file }, bytes, &mut |filled| {
-                (opening.progress)(before + filled, total);
-            })?;
-            self.filled += bytes;
-            let at = found.partition_point(|found| found.file < file);
-            found.insert(at, FoundFile { file, head: Page::Blank, foot: Page::Blank });
-        }
-        Ok(())
-    }
 }
 
 impl OpenError {
@@ -500,8 +384,10 @@ impl<'a> RingRecovery<'a> {
         self.found.live.extend(live);
         let newest = found.iter().flat_map(FoundFile::anchors).max_by_key(|anchor| anchor.seq);
         let is_named = newest.is_none_or(|anchor| anchor.name != RingName::default());
-        if !is_named && self.found.newest == Newest::Open {
-            // The head of another segment gives it its name, and keeps older releases off it.
+        let is_full = self.found.live.len() >= usize::from(self.shape.config.segments);
+        if !is_named && !is_full && self.found.newest == Newest::Open {
+            // The head of another segment gives it its name, and keeps older releases off it. A full ring
+            // gets one in its time, and loses nothing before.
             self.found.newest = Newest::GivenUp;
         }
         self.found.free.sort_unstable();

@@ -348,8 +348,11 @@ fn a_ring_whose_folder_is_gone_is_wanted_back_or_given_up() {
     }
     let writes = disk.counts().writes;
     for names in [&["alarms"][..], &["alarms", "main"], &["new", "main", "alarms"]] {
-        let error = open(&Arc::new(disk.fork(1)), with_rings(names)).err().unwrap().to_string();
+        let error = open(&disk, with_rings(names)).err().unwrap().to_string();
         assert!(error.contains("ring-1 is not there, and topic \"t\" is in it"), "{error}");
+        for number in 1..RingNumber::METADATA.0 {
+            assert_eq!(disk.files(RingIndex(number)).unwrap(), [], "nothing is made");
+        }
     }
     assert_eq!(disk.counts().writes, writes);
     let mut config = with_rings(&["alarms"]);

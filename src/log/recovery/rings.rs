@@ -123,6 +123,27 @@ pub(super) fn number_new(numbers: &mut RingNumbers, rings: &[OnFlash], state: &S
     }
 }
 
+/// Refuses topics whose ring has no folder, unless one that is retired has none: then they are dropped.
+pub(super) fn check_strays(
+    config: &LogConfig,
+    rings: &[OnFlash],
+    state: &State,
+) -> Result<(), OpenError> {
+    let Some((topic, number)) = state.stray_unexpected() else {
+        return Ok(());
+    };
+    let is_gone = |name: &String| !rings.iter().any(|ring| ring.name.as_str() == name);
+    if config.retired.iter().any(is_gone) {
+        log::warn!("ring-{} is not there; topic {topic} and others in it are dropped", number.0);
+        return Ok(());
+    }
+    Err(OpenError::Rings(format!(
+        "ring-{} is not there, and topic {topic:?} is in it: put its folder back, or give a [[ring]] of \
+         its name `retire = true`, which drops such topics",
+        number.0
+    )))
+}
+
 /// The configuration with the metadata ring as it was made: its segments are as long as the tables wanted
 /// then. Refuses tables that have become too large for it.
 pub(super) fn with_metadata_as_made(
