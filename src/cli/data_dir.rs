@@ -153,14 +153,6 @@ fn ring_files(directory: &Path) -> impl Iterator<Item = (PathBuf, u64)> {
         .filter_map(|file| Some((file.path(), file.metadata().ok()?.len())))
 }
 
-/// The lengths of a ring's segment files that are complete.
-pub fn segments(ring: &Path) -> Vec<u64> {
-    entries(ring, "segment-")
-        .filter(|file| !file.file_name().to_string_lossy().contains('.'))
-        .filter_map(|file| Some(file.metadata().ok()?.len()))
-        .collect()
-}
-
 fn entries(
     directory: &Path,
     prefix: &'static str,
