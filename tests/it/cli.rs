@@ -349,7 +349,8 @@ fn status_shows_the_running_broker_and_others_are_kept_out() {
     }
     let (code, _) = broker.end(Signal::TERM);
     assert_eq!(code, Some(0));
-    let output = brooklet(&["--data", &data, "--set", "ring.segment_bytes=8MiB"]);
+    let set = ["--data", &data, "--listen", "127.0.0.1:0", "--set", "ring.segment_bytes=8MiB"];
+    let output = brooklet(&set);
     assert_eq!(output.status.code(), Some(2), "{}", err(&output));
     assert!(err(&output).contains("ring.segment_bytes does not fit the ring"), "{}", err(&output));
 }
