@@ -92,9 +92,13 @@ pub const RUNS_PER_SMALL_GROUP_MAX: usize = 768;
 /// take one each.
 pub const PAGE_BYTES: usize = 4096;
 
-/// The unit of the index of a segment: one entry of 16 bytes says where the first group in it starts
-/// and which partitions the groups starting in it hold.
-pub const BLOCK_BYTES: usize = 64 * 1024;
+/// The unit of the index of a segment, at the least: one entry of 12 bytes says where the first group in it
+/// starts and which partitions the groups starting in it hold.
+pub const BLOCK_BYTES_MIN: usize = 64 * 1024;
+
+/// Such blocks of a ring. Costs 12 bytes each. Beyond: blocks are twice as large, so that a reader passes
+/// more groups that have nothing for it.
+pub const BLOCKS_MAX: usize = 8192;
 
 /// Segments of one ring, spares included. Costs an index each. Beyond: the configuration is refused.
 pub const SEGMENTS_MAX: usize = 1024;

@@ -278,7 +278,8 @@ keys! {
     segments: u16 = Kind::int("", 3, limits::SEGMENTS_MAX as i64 - 64, 16);
 
     /// Bytes of a segment: the multiple is the allocation unit of common cards. Start-up after a
-    /// power cut reads about one segment. Fixed when the ring is made.
+    /// power cut reads about one segment. Fixed when the ring is made. A ring of many gibibytes is
+    /// best made of few large segments, for each takes memory.
     segment_bytes: u64 = Kind::bytes(4 << 20, 1 << 30, 4 << 20, 16 << 20);
 
     /// Segments beside those, for failures and for metadata while the ring is full.

@@ -207,7 +207,8 @@ pub fn foot_bytes_max(ring: &Ring, state: &State) -> u64 {
     let partitions =
         if ring.index == state.numbers().shared() { 0 } else { state.limits().partitions_max };
     let list = (ring.segments().len() + 1) * LIST_ENTRY_BYTES;
-    let index = Index::index_bytes_max(ring.config.segment_bytes, partitions);
+    let files = usize::from(ring.config.segments) + usize::from(ring.config.spares);
+    let index = Index::index_bytes_max(files, ring.config.segment_bytes, partitions);
     let body = list + state.snapshot_bytes_bound(ring.index) + index;
     whole_pages(body as u64) + PAGE_BYTES as u64
 }
@@ -220,7 +221,7 @@ pub fn anchor_bytes_max(
     snapshot_bytes_max: usize,
 ) -> usize {
     let list = (files + 1) * LIST_ENTRY_BYTES;
-    let index = Index::index_bytes_max(segment_bytes, partitions_max);
+    let index = Index::index_bytes_max(files, segment_bytes, partitions_max);
     let anchor = whole_pages((list + snapshot_bytes_max + index) as u64) as usize + 2 * PAGE_BYTES;
     // Compaction reads through it, too.
     anchor.max(WINDOW_BYTES_MIN)

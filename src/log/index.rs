@@ -1,19 +1,22 @@
 //! Where in a ring a partition's batches are.
 //!
-//! Kept per segment and partition: the first offset and the newest timestamp. Kept per block of
-//! [`limits::BLOCK_BYTES`]: where the first group that starts in it stands, and a small bitmap of the
+//! Kept per segment and partition: the first offset and, to the second, the newest timestamp. Kept per
+//! [block](blocks): where the first group that starts in it stands, and a small bitmap of the
 //! partitions in the groups that start in it. Kept per partition: its newest run. A reader learns the
 //! rest from the groups' directories. What was carried stands apart, in [`Carried`]. All memory is taken
 //! at the start, but touched only as slots and files come into use; what is known of a segment is written
 //! into its foot ([`foot`]), so that a start reads feet and one open segment.
 
+mod blocks;
 mod foot;
+mod table;
 
 use crate::limits;
 use crate::log::carried::{Carried, Entry};
-use crate::log::format::UNIT_BYTES;
 use crate::log::state::State;
 use crate::types::{FileIndex, Offset, PartitionHandle, PartitionSlot, SegmentSeq};
+use blocks::{Blocks, bit_of};
+use table::Table;
 
 /// One partition's batches in one commit group: contiguous, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub struct Run {
 pub struct InSegment {
     /// The first offset in it.
     pub first: Offset,
-    /// The newest timestamp in it.
+    /// The newest timestamp in it, or one that is newer by less than a second.
     pub newest_ms: i64,
 }
 
@@ -58,17 +61,11 @@ pub struct IndexBroken;
 
 /// The index of one ring.
 pub struct Index {
-    files: usize,
     partitions: usize,
-    blocks: usize,
     /// The live segments, oldest first.
     segments: Vec<(SegmentSeq, FileIndex)>,
-    /// By slot and file: as far as slots were ever in use.
-    in_segments: Vec<InSegment>,
-    /// By file and block.
-    bitmaps: Vec<u64>,
-    /// By file and block, as far as files were ever in use: in units, or [`NO_GROUP`].
-    starts: Vec<u32>,
+    in_segments: Table,
+    blocks: Blocks,
     /// By slot, as far as slots were ever in use; 0: no run of it was seen.
     handles: Vec<PartitionHandle>,
     /// By slot, as `handles`.
@@ -109,15 +106,11 @@ impl Index {
         stretches_max: usize,
     ) -> Index {
         assert!(files <= limits::SEGMENTS_MAX);
-        let blocks = blocks_of(segment_bytes);
         Index {
-            files,
             partitions: partitions_max,
-            blocks,
             segments: Vec::with_capacity(files),
-            in_segments: Vec::with_capacity(files * partitions_max),
-            bitmaps: vec![0; files * blocks],
-            starts: Vec::with_capacity(files * blocks),
+            in_segments: Table::new(files, partitions_max),
+            blocks: Blocks::new(files, segment_bytes),
             handles: Vec::with_capacity(partitions_max),
             newest: Vec::with_capacity(partitions_max),
             fresh_bytes: vec![0; partitions_max],
@@ -135,11 +128,9 @@ impl Index {
         partitions_max: usize,
         stretches_max: usize,
     ) -> usize {
-        let per_file = size_of::<(SegmentSeq, FileIndex)>()
-            + size_of::<u32>()
-            + partitions_max * size_of::<InSegment>()
-            + blocks_of(segment_bytes) * 12;
-        files * per_file
+        files * (size_of::<(SegmentSeq, FileIndex)>() + size_of::<u32>())
+            + Table::memory_bytes(files, partitions_max)
+            + Blocks::memory_bytes(files, segment_bytes)
             + partitions_max * (4 + size_of::<Newest>() + 4 + 2)
             + stretches_max * size_of::<Entry>()
     }
@@ -149,8 +140,7 @@ impl Index {
         self.segment_evicted(file);
         let at = self.segments.partition_point(|(other, _)| *other < seq);
         self.segments.insert(at, (seq, file));
-        let starts = (usize::from(file.0) + 1) * self.blocks;
-        self.starts.resize(self.starts.len().max(starts), NO_GROUP);
+        self.blocks.file_opened(file);
     }
 
     /// A group that starts at `at` of the file is on flash, and holds these runs. Groups of a file
@@ -160,9 +150,9 @@ impl Index {
             debug_assert!(false, "a group in a segment that was not opened");
             return;
         };
-        let block = self.group_note(file, at);
+        let mut bits = 0;
         for run in runs {
-            self.bitmaps[block] |= bit_of(run.handle);
+            bits |= bit_of(run.handle);
             self.run_note(file, &run);
             let newest = &mut self.newest[usize::from(run.slot.0)];
             if run.base_offset >= newest.base {
@@ -171,16 +161,18 @@ impl Index {
             }
             self.fresh_note(run.slot, run.bytes);
         }
+        *self.blocks.note(file, at) |= bits;
     }
 
     /// A group of carried runs that starts at `at` of the file is on flash.
     pub fn group_carried(&mut self, file: FileIndex, at: u64, runs: impl Iterator<Item = Run>) {
-        let block = self.group_note(file, at);
+        let mut bits = 0;
         for run in runs {
-            self.bitmaps[block] |= bit_of(run.handle);
+            bits |= bit_of(run.handle);
             self.slot_open(run.slot, run.handle);
             self.carried.note(Entry::new(file, at, &run));
         }
+        *self.blocks.note(file, at) |= bits;
     }
 
     /// The same for a group that a start finds: it knows the order only when all are found.
@@ -190,21 +182,13 @@ impl Index {
         at: u64,
         runs: impl Iterator<Item = Run>,
     ) {
-        let block = self.group_note(file, at);
+        let mut bits = 0;
         for run in runs {
-            self.bitmaps[block] |= bit_of(run.handle);
+            bits |= bit_of(run.handle);
             self.slot_open(run.slot, run.handle);
             self.carried.found(Entry::new(file, at, &run), false);
         }
-    }
-
-    /// A group starts there; gives its block.
-    fn group_note(&mut self, file: FileIndex, at: u64) -> usize {
-        let block = self.block(file, at);
-        if self.starts[block] == NO_GROUP {
-            self.starts[block] = (at / UNIT_BYTES) as u32;
-        }
-        block
+        *self.blocks.note(file, at) |= bits;
     }
 
     /// The carried records.
@@ -258,9 +242,7 @@ impl Index {
     /// Which partitions may be in the groups that start in a block, and where the first of them
     /// stands; none: no group starts there.
     pub fn block_of(&self, file: FileIndex, block: usize) -> Option<(u64, u64)> {
-        let at = usize::from(file.0) * self.blocks + block;
-        let start = *self.starts.get(at).filter(|_| block < self.blocks)?;
-        (start != NO_GROUP).then(|| (self.bitmaps[at], u64::from(start) * UNIT_BYTES))
+        self.blocks.get(file, block)
     }
 
     /// The bit of a partition in the blocks' bitmaps; others may share it.
@@ -289,17 +271,10 @@ impl Index {
     pub fn segment_evicted(&mut self, file: FileIndex) {
         self.overwriting = Overwriting::Begun;
         self.segments.retain(|(_, other)| *other != file);
-        let file = usize::from(file.0);
-        for row in self.in_segments.chunks_exact_mut(self.files) {
-            row[file] = ABSENT;
-        }
-        // A file that was never in use has no rows yet.
-        if let Some(starts) = self.starts.get_mut(file * self.blocks..(file + 1) * self.blocks) {
-            starts.fill(NO_GROUP);
-            self.bitmaps[file * self.blocks..][..self.blocks].fill(0);
-        }
-        self.carried.file_removed(FileIndex(file as u16));
-        self.dirty_bytes[file] = 0;
+        self.in_segments.file_cleared(file);
+        self.blocks.file_cleared(file);
+        self.carried.file_removed(file);
+        self.dirty_bytes[usize::from(file.0)] = 0;
     }
 
     /// Log starts are behind what was evicted.
@@ -330,11 +305,11 @@ impl Index {
     /// The partition is gone; its slot may be given to another one.
     pub fn partition_removed(&mut self, slot: PartitionSlot) {
         self.carried.partition_removed(slot);
+        self.in_segments.slot_cleared(slot);
         let slot = usize::from(slot.0);
         if slot < self.handles.len() {
             self.handles[slot] = PartitionHandle(0);
             self.newest[slot] = NO_RUN;
-            self.in_segments[slot * self.files..][..self.files].fill(ABSENT);
         }
     }
 
@@ -357,9 +332,7 @@ impl Index {
 
     /// What is known of a partition in a file's segment; none: it is not in it.
     pub fn in_segment(&self, file: FileIndex, slot: PartitionSlot) -> Option<InSegment> {
-        let at = usize::from(slot.0) * self.files + usize::from(file.0);
-        let entry = *self.in_segments.get(at)?;
-        (entry != ABSENT).then_some(entry)
+        self.in_segments.get(file, slot)
     }
 
     /// The segment where a search for `offset` starts: the newest that begins at or below it, else
@@ -434,12 +407,17 @@ impl Index {
 
     /// How many blocks a segment has.
     pub fn blocks(&self) -> usize {
-        self.blocks
+        self.blocks.per_file()
     }
 
     /// The block that a position lies in.
-    pub fn block_at(at: u64) -> usize {
-        (at / limits::BLOCK_BYTES as u64) as usize
+    pub fn block_at(&self, at: u64) -> usize {
+        self.blocks.at(at)
+    }
+
+    /// Where a block ends.
+    pub fn block_end(&self, block: usize) -> u64 {
+        self.blocks.end(block)
     }
 
     /// Where the first group in a block stands, if one starts there and a partition with this handle
@@ -450,64 +428,32 @@ impl Index {
         block: usize,
         handle: PartitionHandle,
     ) -> Option<u64> {
-        if block >= self.blocks {
-            return None;
-        }
-        let at = usize::from(file.0) * self.blocks + block;
-        let start = *self.starts.get(at)?;
-        (start != NO_GROUP && self.bitmaps[at] & bit_of(handle) != 0)
-            .then_some(u64::from(start) * UNIT_BYTES)
+        let (bits, start) = self.blocks.get(file, block)?;
+        (bits & bit_of(handle) != 0).then_some(start)
     }
 
     /// Where the first group stands that starts in a block from `block` on, whatever is in it.
     pub fn group_from(&self, file: FileIndex, block: usize) -> Option<u64> {
-        let from = block.min(self.blocks);
-        let row = usize::from(file.0) * self.blocks;
-        let starts = self.starts.get(row + from..row + self.blocks)?;
-        let start = starts.iter().find(|start| **start != NO_GROUP)?;
-        Some(u64::from(*start) * UNIT_BYTES)
+        self.blocks.group_from(file, block)
     }
 
     fn run_note(&mut self, file: FileIndex, run: &Run) {
         self.slot_open(run.slot, run.handle);
-        let slot = usize::from(run.slot.0);
-        let entry = &mut self.in_segments[slot * self.files + usize::from(file.0)];
-        entry.first = entry.first.min(run.base_offset);
-        entry.newest_ms = entry.newest_ms.max(run.newest_ms);
+        self.in_segments.note(file, run.slot, run.base_offset, run.newest_ms);
     }
 
     /// The slot is in use, by the partition with this handle.
     fn slot_open(&mut self, slot: PartitionSlot, handle: PartitionHandle) {
+        self.in_segments.slot_opened(slot);
         let slot = usize::from(slot.0);
         if slot >= self.handles.len() {
             assert!(slot < self.partitions, "a slot beyond the table of partitions");
             self.handles.resize(slot + 1, PartitionHandle(0));
             self.newest.resize(slot + 1, NO_RUN);
-            self.in_segments.resize((slot + 1) * self.files, ABSENT);
         }
         self.handles[slot] = handle;
     }
-
-    fn block(&self, file: FileIndex, at: u64) -> usize {
-        let block = Index::block_at(at);
-        assert!(block < self.blocks, "a group outside its segment");
-        usize::from(file.0) * self.blocks + block
-    }
 }
-
-fn blocks_of(segment_bytes: u64) -> usize {
-    segment_bytes.div_ceil(limits::BLOCK_BYTES as u64) as usize
-}
-
-/// Handles are given one after the other, so their low bits spread best.
-fn bit_of(handle: PartitionHandle) -> u64 {
-    1 << (handle.0 % u64::BITS)
-}
-
-/// No group starts in the block.
-const NO_GROUP: u32 = u32::MAX;
-
-const ABSENT: InSegment = InSegment { first: Offset(i64::MAX), newest_ms: i64::MIN };
 
 const NO_RUN: Newest =
     Newest { base: Offset::NONE, place: Place { seq: SegmentSeq(u64::MAX), at: 0 } };
@@ -517,7 +463,7 @@ pub(in crate::log) mod tests {
     use super::*;
 
     pub(super) const SEGMENT: u64 = 4 << 20;
-    pub(super) const BLOCK: u64 = limits::BLOCK_BYTES as u64;
+    pub(super) const BLOCK: u64 = limits::BLOCK_BYTES_MIN as u64;
 
     pub(super) fn run(slot: u16, base: i64, records: u32) -> Run {
         Run {

@@ -112,18 +112,19 @@ fn the_plans_in_the_readme_are_those_that_are_made() {
     let readme = std::fs::read_to_string("README.md").unwrap();
     let readme = readme.split_whitespace().collect::<Vec<_>>().join(" ");
     let rings = readme_blocks("toml").remove(0);
+    let large = config_of(None, &["ring.segments=32", "ring.segment_bytes=512MiB"]);
+    let large_bytes = u64::from(large.rings[0].segments) * large.rings[0].segment_bytes;
     let plans = [
         ("by default", config_of(None, &[])),
         ("with `max_connections=1000`", config_of(None, &["max_connections=1000"])),
         ("with the two rings above", config_of(Some(&rings), &[])),
-        ("with `ring.segments=256`", config_of(None, &["ring.segments=256"])),
+        ("with a ring of 16 GiB (`ring.segments=32`, `ring.segment_bytes=512MiB`)", large),
     ];
     for (what, config) in plans {
         let figure = format!("{} {what}", Mib(Plan::of(&config).memory_bytes()));
         assert!(readme.contains(&figure), "README.md should say: {figure}");
     }
-    let ring = &config_of(None, &["ring.segments=256"]).rings[0];
-    assert_eq!(u64::from(ring.segments) * ring.segment_bytes, 4 << 30);
+    assert_eq!(large_bytes, 16 << 30);
 }
 
 fn config_of(file: Option<&str>, sets: &[&str]) -> Config {

@@ -1,6 +1,6 @@
 //! What is known of a segment, as its foot has it.
 
-use super::{Index, IndexBroken, NO_GROUP, Run};
+use super::{Index, IndexBroken, Run, blocks};
 use crate::limits;
 use crate::log::carried::Entry;
 use crate::log::format::UNIT_BYTES;
@@ -8,17 +8,14 @@ use crate::types::{FileIndex, Offset, PartitionHandle, PartitionSlot};
 
 impl Index {
     /// The most bytes that [`Index::index_write`] takes.
-    pub fn index_bytes_max(segment_bytes: u64, partitions_max: usize) -> usize {
-        HEAD_BYTES
-            + partitions_max * ENTRY_BYTES
-            + super::blocks_of(segment_bytes) * BLOCK_ENTRY_BYTES
-            + CARRIED_HEAD_BYTES
-            + limits::CARRIED_PER_FOOT_MAX * CARRIED_BYTES
+    pub fn index_bytes_max(files: usize, segment_bytes: u64, partitions_max: usize) -> usize {
+        let blocks = blocks::per_file(files, segment_bytes);
+        foot_bytes_max(partitions_max, blocks * blocks::ENTRY_BYTES)
     }
 
     /// The same of this one.
     pub fn index_bytes_most(&self) -> usize {
-        Index::index_bytes_max((self.blocks * limits::BLOCK_BYTES) as u64, self.partitions)
+        foot_bytes_max(self.partitions, self.blocks.written_bytes())
     }
 
     /// Writes what is known of the file's segment, for its foot; gives the length. `out` holds at
@@ -37,16 +34,10 @@ impl Index {
                 count += 1;
             }
         }
-        let from = usize::from(file.0) * self.blocks;
-        for block in from..from + self.blocks {
-            let bytes = &mut out[at..at + BLOCK_ENTRY_BYTES];
-            bytes[..8].copy_from_slice(&self.bitmaps[block].to_le_bytes());
-            bytes[8..12].copy_from_slice(&self.starts[block].to_le_bytes());
-            bytes[12..].fill(0);
-            at += BLOCK_ENTRY_BYTES;
-        }
+        self.blocks.write(file, &mut out[at..]);
+        at += self.blocks.written_bytes();
         out[..4].copy_from_slice(&count.to_le_bytes());
-        out[4..8].copy_from_slice(&(self.blocks as u32).to_le_bytes());
+        out[4..8].copy_from_slice(&(self.blocks() as u32).to_le_bytes());
         self.index_write_carried(file, out, at)
     }
 
@@ -91,26 +82,9 @@ impl Index {
         let entries = (entries as usize).checked_mul(ENTRY_BYTES);
         let (entries, rest) =
             rest.split_at_checked(entries.ok_or(IndexBroken)?).ok_or(IndexBroken)?;
-        if blocks as usize != self.blocks {
-            return Err(IndexBroken);
-        }
-        let blocks_bytes = self.blocks * BLOCK_ENTRY_BYTES;
-        let (rest, behind) = rest.split_at_checked(blocks_bytes).ok_or(IndexBroken)?;
+        let (blocks, behind) = self.blocks.split(blocks as usize, rest)?;
         let carried = carried_of(behind)?;
-        let last = (self.blocks * limits::BLOCK_BYTES) as u64 / UNIT_BYTES;
-        for (block, entry) in rest.chunks_exact(BLOCK_ENTRY_BYTES).enumerate() {
-            let start = le_u32(entry, 8);
-            let inside = Index::block_at(u64::from(start) * UNIT_BYTES) == block;
-            if start != NO_GROUP && (u64::from(start) >= last || !inside) {
-                return Err(IndexBroken);
-            }
-        }
-        let row = usize::from(file.0) * self.blocks;
-        let blocks = rest.chunks_exact(BLOCK_ENTRY_BYTES).take(self.blocks);
-        for (block, entry) in blocks.enumerate() {
-            self.bitmaps[row + block] = le_u64(entry, 0);
-            self.starts[row + block] = le_u32(entry, 8);
-        }
+        self.blocks.read(file, &blocks);
         for entry in entries.chunks_exact(ENTRY_BYTES) {
             let handle = PartitionHandle(le_u32(entry, 0));
             if let Some(slot) = slot_of(handle) {
@@ -155,6 +129,14 @@ impl Index {
     }
 }
 
+fn foot_bytes_max(partitions_max: usize, blocks_bytes: usize) -> usize {
+    HEAD_BYTES
+        + partitions_max * ENTRY_BYTES
+        + blocks_bytes
+        + CARRIED_HEAD_BYTES
+        + limits::CARRIED_PER_FOOT_MAX * CARRIED_BYTES
+}
+
 /// The carried stretches behind a foot's blocks. Formats before 4 have none.
 fn carried_of(behind: &[u8]) -> Result<&[u8], IndexBroken> {
     if behind.is_empty() {
@@ -177,7 +159,6 @@ fn le_u64(bytes: &[u8], at: usize) -> u64 {
 
 const HEAD_BYTES: usize = 8;
 const ENTRY_BYTES: usize = 24;
-const BLOCK_ENTRY_BYTES: usize = 16;
 const CARRIED_HEAD_BYTES: usize = 8;
 const CARRIED_BYTES: usize = 40;
 
@@ -190,7 +171,7 @@ mod tests {
     #[test]
     fn a_foot_brings_back_what_was_written() {
         let index = filled();
-        let mut bytes = vec![0xaa; Index::index_bytes_max(SEGMENT, 8)];
+        let mut bytes = vec![0xaa; Index::index_bytes_max(4, SEGMENT, 8)];
         let length = index.index_write(FileIndex(2), &mut bytes);
         assert_eq!(length, 8 + 2 * 24 + 64 * 16 + 8);
         let mut again = Index::new(4, SEGMENT, 8, 8);
@@ -199,7 +180,7 @@ mod tests {
         let slot_of = |handle| (handle == PartitionHandle(11)).then_some(PartitionSlot(6));
         assert_eq!(again.index_read(FileIndex(1), &bytes[..length], &slot_of), Ok(()));
         let entry = again.in_segment(FileIndex(1), PartitionSlot(6)).unwrap();
-        assert_eq!((entry.first, entry.newest_ms), (Offset(7), 70));
+        assert_eq!((entry.first, entry.newest_ms), (Offset(7), 1000));
         assert_eq!(again.block_start(FileIndex(1), 0, PartitionHandle(11)), Some(4096));
         assert_eq!(again.block_start(FileIndex(1), 3, PartitionHandle(11)), None);
         assert_eq!(again.segment_for(PartitionSlot(0), Offset(0)), None);
@@ -208,7 +189,7 @@ mod tests {
     #[test]
     fn a_broken_foot_is_refused_whole() {
         let index = filled();
-        let mut bytes = vec![0; Index::index_bytes_max(SEGMENT, 8)];
+        let mut bytes = vec![0; Index::index_bytes_max(4, SEGMENT, 8)];
         let length = index.index_write(FileIndex(2), &mut bytes);
         let mut again = Index::new(4, SEGMENT, 8, 8);
         again.segment_opened(FileIndex(1), SegmentSeq(5));
@@ -234,7 +215,7 @@ mod tests {
         let mut index = filled();
         let carried = |base, kept| Run { kept, ..run(1, base, 4) };
         index.group_carried(FileIndex(2), BLOCK * 5, [carried(0, 2), carried(20, 3)].into_iter());
-        let mut bytes = vec![0xaa; Index::index_bytes_max(SEGMENT, 8)];
+        let mut bytes = vec![0xaa; Index::index_bytes_max(4, SEGMENT, 8)];
         let length = index.index_write(FileIndex(2), &mut bytes);
         let mut again = Index::new(4, SEGMENT, 8, 8);
         again.segment_opened(FileIndex(1), SegmentSeq(5));

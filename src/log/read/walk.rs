@@ -274,7 +274,7 @@ impl Walk {
     /// Looks for the last block whose first run of the partition begins at or below `want`.
     fn search(&mut self, source: &dyn Source) {
         let index = source.index(self.ring);
-        let high = Index::block_at(self.segment.end.saturating_sub(1)) + 1;
+        let high = index.block_at(self.segment.end.saturating_sub(1)) + 1;
         let Some(low) = self.block_from(index, 0, high) else {
             return self.segment_next(source);
         };
@@ -307,7 +307,9 @@ impl Walk {
     fn probed(&mut self, source: &dyn Source, first: Option<Offset>) {
         if let Some(probe) = &mut self.probe {
             match first {
-                Some(first) if first <= self.want => probe.low = Index::block_at(self.at),
+                Some(first) if first <= self.want => {
+                    probe.low = source.index(self.ring).block_at(self.at)
+                }
                 _ => probe.high = probe.middle,
             }
         }
@@ -371,7 +373,8 @@ impl Walk {
         let next = directory.next;
         let found = directory.found.filter(|(run, _)| run.is_carried() == self.carried.is_some());
         if self.probe.is_some() {
-            let same_block = Index::block_at(next) == Index::block_at(self.at);
+            let index = source.index(self.ring);
+            let same_block = index.block_at(next) == index.block_at(self.at);
             if found.is_none() && next < self.segment.end && same_block {
                 self.group_at(next);
             } else {
@@ -420,7 +423,7 @@ impl Walk {
         }
         let place = self.place();
         let index = source.index(self.ring);
-        let block = Index::block_at(self.at) + 1;
+        let block = index.block_at(self.at) + 1;
         let known = index.group_from(self.segment.file.file, block);
         let until = known.unwrap_or(u64::MAX).min(self.segment.end);
         self.skip = 0;
@@ -457,7 +460,7 @@ impl Walk {
         if at >= self.segment.end {
             return self.segment_next(source);
         }
-        let block = Index::block_at(at);
+        let block = index.block_at(at);
         if index.block_start(file, block, self.handle).is_some() {
             return self.group_at(at);
         }

@@ -2,7 +2,6 @@
 //! something of them.
 
 use super::pass::{Pass, Phase};
-use crate::limits;
 use crate::log::carry::groups::Range;
 use crate::log::carry::{Part, Source};
 use crate::log::index::{Index, Place};
@@ -103,8 +102,8 @@ impl Ring {
                 at = segment.groups_at;
             }
             let file = FileRef { ring, file: segment.file };
-            for block in Index::block_at(at)..index.blocks() {
-                let to = ((block + 1) * limits::BLOCK_BYTES) as u64;
+            for block in index.block_at(at)..index.blocks() {
+                let to = index.block_end(block);
                 let Some((_, start)) =
                     index.block_of(segment.file, block).filter(|(bits, _)| bits & mask != 0)
                 else {
@@ -112,7 +111,9 @@ impl Ring {
                 };
                 let start = start.max(at);
                 match carry.ranges.last_mut() {
-                    Some(last) if last.file == file && last.to == to - BLOCK_BYTES => last.to = to,
+                    Some(last) if last.file == file && index.block_at(last.to) == block => {
+                        last.to = to
+                    }
                     _ => {
                         let (seq, end) = (segment.seq, segment.end);
                         let range = Range { file, seq, from: start, to, end };
@@ -205,5 +206,3 @@ impl Search<'_> {
 /// A stretch is small if so many of it would not reach the bound. There are at most twice as many
 /// stretches, then, and those of small partitions.
 const JOINED_PART: u64 = 64;
-
-const BLOCK_BYTES: u64 = limits::BLOCK_BYTES as u64;
