@@ -5,6 +5,7 @@
 //! folder per ring; the simulator has its own.
 
 mod arranged;
+pub mod medium;
 #[cfg(feature = "sim")]
 pub mod sim;
 
@@ -19,6 +20,7 @@ use crate::error::DiskError;
 use crate::types::{FileIndex, FileRef, RingIndex, RingNumber};
 
 pub use arranged::Arranged;
+use medium::{Medium, SyncCall};
 
 /// The segment files of all rings. A ring is named by its number on flash here, the N of `ring-N`; who
 /// knows rings by their place in the configuration asks through [`Arranged`].
@@ -53,6 +55,11 @@ pub trait Storage: Send + Sync {
 
     /// Returns when everything written to the file before is on the medium.
     fn sync(&self, file: FileRef) -> Result<(), DiskError>;
+
+    /// What the files lie on, as far as that is known.
+    fn medium(&self) -> Option<&Medium> {
+        None
+    }
 }
 
 /// A range of a write job's buffer.
@@ -141,6 +148,7 @@ impl WriteJob {
 /// Segment files in a data directory: `ring-N/segment-NNNN`, and `metadata/segment-NNNN`.
 pub struct FileStorage {
     directory: PathBuf,
+    medium: Medium,
     rings: Vec<RwLock<Vec<Option<Segment>>>>,
 }
 
@@ -150,9 +158,20 @@ type Segment = Result<Arc<File>, DiskError>;
 impl FileStorage {
     /// Opens the files of all rings that exist under `directory`.
     pub fn open(directory: &Path) -> Result<FileStorage, DiskError> {
-        let mut storage = FileStorage { directory: directory.to_path_buf(), rings: Vec::new() };
+        FileStorage::open_with(directory, OpenOptions::new().read(true).write(true))
+    }
+
+    /// The same, only to be read: writes fail.
+    pub fn open_to_read(directory: &Path) -> Result<FileStorage, DiskError> {
+        FileStorage::open_with(directory, OpenOptions::new().read(true))
+    }
+
+    fn open_with(directory: &Path, options: &OpenOptions) -> Result<FileStorage, DiskError> {
+        let medium = Medium::of(directory);
+        let directory = directory.to_path_buf();
+        let mut storage = FileStorage { directory, medium, rings: Vec::new() };
         for number in 0..=RingNumber::METADATA.0 {
-            let files = open_folder(&storage.folder(RingIndex(number)))?;
+            let files = open_folder(&storage.folder(RingIndex(number)), options)?;
             storage.rings.push(RwLock::new(files));
         }
         Ok(storage)
@@ -174,6 +193,21 @@ impl FileStorage {
         let ring = self.rings.get(usize::from(file.ring.0)).ok_or(missing)?;
         let files = ring.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         files.get(usize::from(file.file.0)).and_then(Clone::clone).unwrap_or(Err(missing))
+    }
+
+    /// Behind a file's own sync: what that leaves out.
+    fn sync_rest(&self, handle: &File, call: SyncCall) -> Result<(), DiskError> {
+        match call {
+            SyncCall::File => Ok(()),
+            SyncCall::FileSystem => rustix::fs::syncfs(handle)
+                .map_err(|e| DiskError { doing: "sync", os: e.raw_os_error() }),
+        }
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<(), DiskError> {
+        let folder = File::open(folder).map_err(|e| DiskError::new("open", &e))?;
+        folder.sync_all().map_err(|e| DiskError::new("sync folder", &e))?;
+        self.sync_rest(&folder, self.medium.sync_made)
     }
 
     fn put(&self, file: FileRef, handle: Option<Segment>) {
@@ -213,7 +247,7 @@ impl Storage for FileStorage {
         let folder = self.folder(file.ring);
         if !folder.is_dir() {
             std::fs::create_dir_all(&folder).map_err(|e| DiskError::new("create folder", &e))?;
-            sync_folder(&self.directory)?;
+            self.sync_folder(&self.directory)?;
         }
         let path = self.path(file);
         let unfinished = path.with_extension("new");
@@ -235,16 +269,18 @@ impl Storage for FileStorage {
         }
         handle.set_len(bytes).map_err(|e| DiskError::new("set length", &e))?;
         handle.sync_all().map_err(|e| DiskError::new("sync", &e))?;
+        self.sync_rest(&handle, self.medium.sync_made)?;
         std::fs::rename(&unfinished, &path).map_err(|e| DiskError::new("rename", &e))?;
-        sync_folder(&folder)?;
-        self.put(file, Some(Ok(Arc::new(open_segment(&path)?))));
+        self.sync_folder(&folder)?;
+        let handle = open_segment(&path, OpenOptions::new().read(true).write(true))?;
+        self.put(file, Some(Ok(Arc::new(handle))));
         Ok(())
     }
 
     fn remove(&self, file: FileRef) -> Result<(), DiskError> {
         self.put(file, None);
         std::fs::remove_file(self.path(file)).map_err(|e| DiskError::new("remove", &e))?;
-        sync_folder(&self.folder(file.ring))
+        self.sync_folder(&self.folder(file.ring))
     }
 
     fn read(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
@@ -292,6 +328,7 @@ impl Storage for FileStorage {
         }
         let handle = self.file(file, "read medium")?;
         handle.sync_data().map_err(|e| DiskError::new("read medium", &e))?;
+        self.sync_rest(&handle, self.medium.sync)?;
         let length = std::num::NonZero::new(buf.len() as u64);
         let _ = rustix::fs::fadvise(handle.as_fd(), at, length, rustix::fs::Advice::DontNeed);
         handle.read_exact_at(buf, at).map_err(|e| DiskError::new("read medium", &e))
@@ -314,7 +351,12 @@ impl Storage for FileStorage {
 
     fn sync(&self, file: FileRef) -> Result<(), DiskError> {
         let handle = self.file(file, "sync")?;
-        handle.sync_data().map_err(|e| DiskError::new("sync", &e))
+        handle.sync_data().map_err(|e| DiskError::new("sync", &e))?;
+        self.sync_rest(&handle, self.medium.sync)
+    }
+
+    fn medium(&self) -> Option<&Medium> {
+        Some(&self.medium)
     }
 }
 
@@ -331,13 +373,8 @@ fn write_rest(handle: &File, at: u64, parts: &[IoSlice<'_>], done: usize) -> Res
     Ok(())
 }
 
-fn sync_folder(folder: &Path) -> Result<(), DiskError> {
-    let folder = File::open(folder).map_err(|e| DiskError::new("open", &e))?;
-    folder.sync_all().map_err(|e| DiskError::new("sync folder", &e))
-}
-
 /// A ring's files; none, if there is no such folder.
-fn open_folder(folder: &Path) -> Result<Vec<Option<Segment>>, DiskError> {
+fn open_folder(folder: &Path, options: &OpenOptions) -> Result<Vec<Option<Segment>>, DiskError> {
     let mut files = Vec::new();
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(files),
@@ -348,7 +385,7 @@ fn open_folder(folder: &Path) -> Result<Vec<Option<Segment>>, DiskError> {
         let Some(index) = entry.file_name().to_str().and_then(file_index_of) else {
             continue;
         };
-        let file = open_segment(&entry.path()).map(Arc::new);
+        let file = open_segment(&entry.path(), options).map(Arc::new);
         if let Err(error) = &file
             && REFUSED.iter().any(|refused| refused.raw_os_error() == error.os)
         {
@@ -362,12 +399,8 @@ fn open_folder(folder: &Path) -> Result<Vec<Option<Segment>>, DiskError> {
     Ok(files)
 }
 
-fn open_segment(path: &Path) -> Result<File, DiskError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(|e| DiskError::new("open segment", &e))
+fn open_segment(path: &Path, options: &OpenOptions) -> Result<File, DiskError> {
+    options.open(path).map_err(|e| DiskError::new("open segment", &e))
 }
 
 fn file_index_of(name: &str) -> Option<usize> {

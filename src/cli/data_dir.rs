@@ -19,6 +19,8 @@ pub const LOCK: &str = "LOCK";
 #[derive(Debug)]
 pub struct Lock {
     _file: Option<File>,
+    /// The directory cannot be written to.
+    only_to_read: bool,
 }
 
 /// The space for the rings.
@@ -42,10 +44,19 @@ pub fn open_to_serve(config: &Config, plan: &Plan) -> Result<Lock, Failure> {
     }
     space(config)?.check(config, plan)?;
     std::fs::create_dir_all(directory).map_err(|error| failed(directory, &error))?;
-    lock(directory)
+    let lock = lock(directory)?;
+    if lock.only_to_read {
+        return Err(Failure::Failed(format!(
+            "{} is mounted read-only, as a card is that takes no more writes: nothing can be stored \
+             there, but brooklet check, dump and export read what it has",
+            directory.display()
+        )));
+    }
+    Ok(lock)
 }
 
-/// Locks a directory that must hold a ring, for the commands that work beside no broker.
+/// Locks a directory that must hold a ring, for the commands that work beside no broker. They need not
+/// be able to write there.
 pub fn open_offline(config: &Config) -> Result<Lock, Failure> {
     if !has_ring(&config.data_dir) {
         let directory = config.data_dir.display();
@@ -164,12 +175,13 @@ fn entries(
 fn lock(directory: &Path) -> Result<Lock, Failure> {
     let path = directory.join(LOCK);
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-    let mut file = match opened {
-        Ok(file) => file,
-        // Nobody can serve from a medium that is mounted read-only, and looking at it is fine.
-        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
-            return Ok(Lock { _file: None });
-        }
+    let (mut file, only_to_read) = match opened {
+        Ok(file) => (file, false),
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => match File::open(&path) {
+            Ok(file) => (file, true),
+            // Nobody ever served from there.
+            Err(_) => return Ok(Lock { _file: None, only_to_read: true }),
+        },
         Err(error) => return Err(failed(&path, &error)),
     };
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -187,11 +199,14 @@ fn lock(directory: &Path) -> Result<Lock, Failure> {
         }
         Err(errno) => return Err(failed(&path, &errno.into())),
     }
+    if only_to_read {
+        return Ok(Lock { _file: Some(file), only_to_read });
+    }
     let written = file
         .set_len(0)
         .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
     written.map_err(|error| failed(&path, &error))?;
-    Ok(Lock { _file: Some(file) })
+    Ok(Lock { _file: Some(file), only_to_read })
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Failure {

@@ -25,6 +25,7 @@ use crate::config::{Config, RingConfig};
 use crate::log::recovery::OpenError;
 use crate::net::StartError;
 use crate::plan::{Mib, Plan};
+use crate::storage::medium::{Medium, SyncCall};
 use args::{Args, Command, Common};
 use utc::Utc;
 
@@ -138,6 +139,20 @@ fn serve(config: Config) -> Result<(), Failure> {
     }
     log::info!("memory plan: {}, {}", Mib(plan.memory_bytes()), MemoryMax(config.memory_max));
     let _lock = data_dir::open_to_serve(&config, &plan)?;
+    let medium = Medium::of(&config.data_dir);
+    log::info!("{} lies on {medium}", config.data_dir.display());
+    if let Some(doubt) = medium.doubt {
+        log::warn!(
+            "what is acknowledged may not survive a power cut in {}: {doubt}",
+            config.data_dir.display()
+        );
+    } else if medium.sync == SyncCall::FileSystem {
+        log::warn!(
+            "without a journal, this kernel does not flush the device's cache when a file is synced, so \
+             the whole file system is: slower, and more is written; tune2fs -O has_journal makes one, \
+             and kernels from 6.5 on flush"
+        );
+    }
     log::warn!("anyone who can reach {} may read and write everything", config.listen);
     let mut progress = progress::Progress::new();
     run_broker(config, &mut |done, total| progress.update(done, total))

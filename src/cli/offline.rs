@@ -54,8 +54,8 @@ pub enum Found<'a> {
 pub fn open(config: &Config) -> Result<Offline, Failure> {
     let lock = data_dir::open_offline(config)?;
     let mut config = config.clone();
-    let files =
-        FileStorage::open(&config.data_dir).map_err(|error| Failure::Failed(error.to_string()))?;
+    let files = FileStorage::open_to_read(&config.data_dir);
+    let files = files.map_err(|error| Failure::Failed(error.to_string()))?;
     config.rings = rings_found(&config, &files)?;
     config.retired.clear();
     let mut opening = Opening {

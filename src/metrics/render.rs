@@ -18,6 +18,8 @@ pub struct Status<'a> {
     pub metrics: &'a Metrics,
     /// The rings, in their order.
     pub rings: &'a [RingStatus<'a>],
+    /// What they lie on, as far as that is known.
+    pub storage: Option<StorageStatus<'a>>,
     /// What was broken at the start.
     pub damage: DamageMetrics,
     /// Consumer groups.
@@ -28,6 +30,18 @@ pub struct Status<'a> {
     pub memory_planned: u64,
     /// The name of an API key.
     pub api_name: fn(i16) -> Option<&'static str>,
+}
+
+/// What the data directory lies on.
+pub struct StorageStatus<'a> {
+    /// The file system.
+    pub file_system: &'a str,
+    /// Whether it has a journal; none: it is of a kind that is not asked, or cannot be.
+    pub has_journal: Option<bool>,
+    /// What the device does with writes.
+    pub write_cache: &'a str,
+    /// The system calls that make writes durable.
+    pub synced_by: &'a str,
 }
 
 /// One ring.
@@ -109,6 +123,14 @@ fn walk(status: &Status<'_>, out: &mut Out<'_>) -> fmt::Result {
     out.int("uptime_seconds", status.now.0 / 1_000_000)?;
     out.text("listen", status.listen)?;
     out.int("boot", u64::from(status.boot))?;
+    if let Some(storage) = &status.storage {
+        out.begin(Some("storage"))?;
+        out.text("file_system", &storage.file_system)?;
+        out.maybe("has_journal", storage.has_journal.map(u64::from))?;
+        out.text("write_cache", &storage.write_cache)?;
+        out.text("synced_by", &storage.synced_by)?;
+        out.end()?;
+    }
     out.begin(Some("rings"))?;
     for ring in status.rings {
         out.begin(Some(ring.name))?;
@@ -460,6 +482,12 @@ mod tests {
                     watch: &[WatchStatus { holder: watched, overwritten: 44 }],
                 },
             ],
+            storage: Some(StorageStatus {
+                file_system: "ext4",
+                has_journal: Some(false),
+                write_cache: "write back",
+                synced_by: "fdatasync, syncfs",
+            }),
             damage: DamageMetrics { records: 3, ..DamageMetrics::default() },
             groups: GroupMetrics { rebalances: 9, ..GroupMetrics::default() },
             tables: &[TableStatus { name: "topics", used: 1, max: 128 }],
@@ -477,6 +505,10 @@ mod tests {
         let text = rendered(Form::Text);
         for line in [
             "listen: 0.0.0.0:9092",
+            "  file_system: ext4",
+            "  has_journal: 0",
+            "  write_cache: write back",
+            "  synced_by: fdatasync, syncfs",
             "  main:",
             "    laps: 1.250",
             "    bytes_per_second: 4096",

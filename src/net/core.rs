@@ -11,10 +11,12 @@ use crate::config::Holder;
 use crate::error::DiskError;
 use crate::limits;
 use crate::metrics::render::{
-    Form, HoldStatus, HolderStatus, RingStatus, Status, TableStatus, WatchStatus, render,
+    Form, HoldStatus, HolderStatus, RingStatus, Status, StorageStatus, TableStatus, WatchStatus,
+    render,
 };
 use crate::metrics::{DamageMetrics, Metrics, RingMetrics};
 use crate::plan::Plan;
+use crate::storage::medium::Medium;
 use crate::storage::{Storage, WriteJob};
 use crate::types::{HeldBack, RingIndex, Settle, Until};
 
@@ -256,6 +258,7 @@ impl Core for Broker {
             boot: self.log.state().boot.0,
             metrics: &self.metrics,
             rings: &rings,
+            storage: self.log.storage().medium().map(storage_status),
             damage: damage(self),
             groups: self.groups.counts,
             tables: &tables(self),
@@ -263,6 +266,15 @@ impl Core for Broker {
             api_name: |key| api::api_of(key).map(|api| api.name),
         };
         render(&status, form, buf)
+    }
+}
+
+fn storage_status(medium: &Medium) -> StorageStatus<'_> {
+    StorageStatus {
+        file_system: &medium.file_system,
+        has_journal: medium.journal,
+        write_cache: &medium.write_cache,
+        synced_by: medium.sync.name(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::Storage;
+use super::medium::Medium;
 use crate::error::DiskError;
 use crate::limits::RINGS_MAX;
 use crate::types::{FileIndex, FileRef, RingIndex, RingNumber};
@@ -61,6 +62,10 @@ impl Storage for Arranged {
 
     fn write(&self, file: FileRef, at: u64, parts: &[IoSlice<'_>]) -> Result<(), DiskError> {
         self.below.write(self.file(file), at, parts)
+    }
+
+    fn medium(&self) -> Option<&Medium> {
+        self.below.medium()
     }
 
     fn sync(&self, file: FileRef) -> Result<(), DiskError> {

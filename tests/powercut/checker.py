@@ -38,6 +38,8 @@ TOPICS = (
     ("once", 2, {}),
     ("relaxed", 1, {"flush.ms": "20"}),
 )
+# The producer of `produce_in_turn`.
+IN_TURN = 9
 # How long producers of `Load` let a request wait.
 PRODUCE_MS_MAX = 1000
 VALUE_BYTES = (18, 120, 1000, 6000, 60_000)
@@ -500,6 +502,23 @@ def committed_offset(broker, group, topic, partition):
 
 
 # ---- reading everything back ----
+
+
+def produce_in_turn(host, port, ledger, count):
+    """So many batches, each sent once the one before is acknowledged: so many syncs at the least."""
+    place = TOPICS[0][0], 0
+    with rawkafka.Connection(host, port, timeout=10) as broker:
+        for _ in range(count):
+            with ledger.lock:
+                first = ledger.numbers[IN_TURN]
+                ledger.numbers[IN_TURN] += 1
+            sent = Sent(IN_TURN, place, first, (100,), (-1, -1, -1))
+            data = encode(sent)
+            entry = ledger.sending(sent, len(data))
+            body = broker.produce_body(*place, data, -1, PRODUCE_MS_MAX)
+            error, offset = broker.produce_answer(broker.receive(broker.send(rawkafka.PRODUCE, 3, body)))
+            rawkafka.check(error, "Produce")
+            ledger.acknowledged(sent, offset, entry)
 
 
 def verify(host, port, ledger, said=None):

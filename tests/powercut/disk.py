@@ -33,7 +33,7 @@ class Disk:
         self.random = random.Random(seed)
         # (position, bytes, kinds) in order of arrival, and the newest contents by sector.
         self.pending, self.live = [], {}
-        self.counts = {"reads": 0, "writes": 0, "flushes": 0, "flushes_ignored": 0, "faults": 0}
+        self.counts = {"reads": 0, "writes": 0, "flushes": 0, "fua": 0, "flushes_ignored": 0, "faults": 0}
         # Where the last ring write ended, for pieces of it that follow without a magic.
         self.ring_end, self.ring_kinds = None, frozenset()
         # Where the ring's files lie, as (from, to); empty as long as nobody said.
@@ -68,6 +68,7 @@ class Disk:
         if self._strikes("write", kinds):
             return False
         if fua:
+            self.counts["fua"] += 1
             # A disk may always keep more than it must.
             self._persist_all()
         return True
@@ -98,6 +99,10 @@ class Disk:
             self.faults = order["faults"]
         if "cut" in order and not self.is_cut:
             self.cut(order["cut"], "asked", frozenset(), None)
+        if "settle" in order:
+            # The host was reset, and takes what it finds for durable before it writes again.
+            self._persist_all()
+            return {"settle": True}
         if "counts" in order:
             return {"counts": self.counts}
         return None

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 
-from checker import GONE, Ledger, Load, make_topics, release, verify
+from checker import GONE, Ledger, Load, make_topics, produce_in_turn, release, verify
 from disk import KEEPS
 from stack import CUT_SECONDS_MAX, Cut
 
@@ -33,6 +33,8 @@ HELD_SETTINGS = (*SETTINGS, "ring.main.spares=3", "ring.main.hold_for=group:keep
 # What a ring of that size keeps at the least: all segments but the oldest, and of those not what
 # heads, feet and the notes of starts take.
 CAPACITY_BYTES = (SEGMENTS - 1) * (SEGMENT_BYTES - (1 << 20))
+# Batches that are sent in turn to count what the disk sees of their syncs.
+SYNCS = 20
 CUTS_PER_LIFE, CUTS_PER_HELD_LIFE = 18, 4
 LOAD_SECONDS_MAX, FULL_SECONDS_MAX = 5, 120
 TRIES_MAX = 4
@@ -93,6 +95,9 @@ def show(totals, lives, seconds):
     print("  starts on a failing disk: " + ", ".join(f"{op} {count}" for op, count in starts))
     served = totals["served"]
     print(f"    of these {served} served all the same, {sum(n for _, n in starts) - served} gave up")
+    if totals["syncs"]:
+        each = [f"{name} {totals[name] / totals['syncs']:.2f}" for name in ("flushes", "writes")]
+        print(f"  what the disk sees of each of {totals['syncs']} syncs: " + ", ".join(each))
     for title in ("keep", "fs"):
         named = [(key[1], count) for key, count in totals.items() if key[0] == title]
         print(f"  by {title}: " + ", ".join(f"{name} {count}" for name, count in sorted(named)))
@@ -167,7 +172,7 @@ def life(build, system, seed, cuts, held):
     if found:
         kept = ROOT / "target" / "powercut" / f"{system}-{seed}"
         shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(home, kept, ignore=shutil.ignore_patterns("fuse", "mount"))
+        shutil.copytree(home, kept, ignore=shutil.ignore_patterns("fuse", "mount", "*.sock"))
         found.append(f"image and log are in target/powercut/{kept.name}")
     shutil.rmtree(home, ignore_errors=True)
     return found, counts
@@ -228,9 +233,25 @@ def cycle(made, ledger, chance, kind, first, faults, counts):
     except GONE:
         # The cut came between the start and the first requests.
         return {**made.await_cut(CUT_SECONDS_MAX), "phase": "load"}
+    if not early and kind != "hold":
+        count_flushes(made, ledger, counts)
     if ledger.broken:
         return {**made.await_cut(0), "phase": "load"}
     return {**cut_under_load(made, ledger, chance, kind, keep, early), "phase": "load"}
+
+
+def count_flushes(made, ledger, counts):
+    """What is acknowledged was flushed: the disk sees a flush for each sync."""
+    def flushes():
+        seen = made.disk.ask(counts=True)["counts"]
+        return seen["flushes"] + seen["fua"], seen["writes"]
+
+    before = flushes()
+    produce_in_turn(made.broker.host, made.broker.port, ledger, SYNCS)
+    flushed, written = (after - earlier for after, earlier in zip(flushes(), before))
+    counts.update({"syncs": SYNCS, "flushes": flushed, "writes": written})
+    if flushed < SYNCS:
+        ledger.fail(f"{SYNCS} syncs one after the other, and the disk was flushed {flushed} times")
 
 
 def start_on_failing_disk(made, ledger, chance, faults, counts):

@@ -45,10 +45,7 @@ class Machine:
         """The disk; the machine is switched on by `start`."""
         self.powered += 1
         self.socket.unlink(missing_ok=True)
-        if self.needs_check:
-            check = subprocess.run(["e2fsck", "-fy", self.image], capture_output=True, text=True)
-            if check.returncode > 2:
-                raise RuntimeError(f"e2fsck: {check.returncode}: {check.stdout}{check.stderr}")
+        self.check()
         self.disk = DiskProcess(
             HERE / "nbd.py", self.image, self.socket, self.seed * 1000 + self.powered
         )
@@ -94,6 +91,16 @@ class Machine:
     def kill(self):
         """The machine is reset: what it had not written is gone, the disk keeps its power."""
         self.silence()
+        if self.needs_check:
+            self.disk.ask(settle=True)
+            self.check()
+
+    def check(self):
+        """What a boot does first with a file system that has no journal."""
+        if self.needs_check:
+            check = subprocess.run(["e2fsck", "-fy", self.image], capture_output=True, text=True)
+            if check.returncode > 2:
+                raise RuntimeError(f"e2fsck: {check.returncode}: {check.stdout}{check.stderr}")
 
     def command(self):
         """qemu's command line."""
