@@ -27,6 +27,9 @@ pub trait Source {
     /// The ring's name in its groups.
     fn ring_id(&self, ring: RingIndex) -> RingId;
 
+    /// What people call the ring.
+    fn ring_name(&self, ring: RingIndex) -> &str;
+
     /// A segment, if it is live. Asked again after each read: what was read of a segment that has
     /// gone meanwhile may be its successor's.
     fn segment(&self, ring: RingIndex, seq: SegmentSeq) -> Option<SegmentView>;
@@ -43,6 +46,10 @@ impl Source for Log {
 
     fn ring_id(&self, ring: RingIndex) -> RingId {
         Log::ring_id(self, ring)
+    }
+
+    fn ring_name(&self, ring: RingIndex) -> &str {
+        &self.ring_config(ring).name
     }
 
     fn segment(&self, ring: RingIndex, seq: SegmentSeq) -> Option<SegmentView> {

@@ -48,6 +48,8 @@ pub struct Ring {
     anchor_bytes_max: u64,
     seal_after_ms: u64,
     stamp_newest_ms: i64,
+    /// What the job that is out bears.
+    stamp_out_ms: i64,
     roster: Roster,
     writer: Writer,
     deadlines: Deadlines,
@@ -115,6 +117,7 @@ impl Ring {
             anchor_bytes_max: shape.anchor_bytes_max as u64,
             seal_after_ms: shape.seal_after_ms,
             stamp_newest_ms: found.stamp_newest_ms.unwrap_or(i64::MIN),
+            stamp_out_ms: i64::MIN,
             roster: Roster::new(&found.live, &found.free, next, configured, files),
             writer: Writer::new(mode),
             deadlines: Deadlines::default(),
@@ -398,7 +401,7 @@ impl Ring {
     }
 
     fn succeeded(&mut self, out: Out, sync: bool, index: &mut Index, now: Now) -> Done {
-        self.stamp_newest_ms = self.stamp_newest_ms.max(now.wall_ms);
+        self.stamp_newest_ms = self.stamp_newest_ms.max(self.stamp_out_ms);
         match out {
             Out::Group { bytes, crc } => {
                 self.writer.on(Event::Group);

@@ -134,7 +134,8 @@ async fn carry_out<C: Core>(net: &Net<C>, ring: RingIndex, mut job: WriteJob) {
 
 fn note_failure<C: Core>(net: &Net<C>, ring: RingIndex, result: &Result<(), DiskError>) {
     if let Err(error) = result {
-        let text = format_args!("ring {}: the disk failed: {error}", ring.0);
+        let name = net.setup.rings.get(usize::from(ring.0)).map_or("", String::as_str);
+        let text = format_args!("ring {name}: the disk failed: {error}");
         net.complain(log::Level::Error, text);
     }
 }

@@ -82,7 +82,7 @@ impl<C: Core> Net<C> {
         Ok(Net {
             hub: Rc::new(Hub::new(clock, &setup)),
             core: RefCell::new(core),
-            flusher: Flusher::start(Arc::clone(&storage), clock, setup.rings)?,
+            flusher: Flusher::start(Arc::clone(&storage), clock, setup.rings.len())?,
             reader: Reader::start(Arc::clone(&storage), reads)?,
             setup,
             storage,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::pools::PoolSizes;
-use crate::config::Config;
+use crate::config::{Config, METADATA_NAME};
 
 /// The resolved values.
 #[derive(Debug, Clone)]
@@ -31,8 +31,8 @@ pub struct Setup {
     pub request_bytes_max: usize,
     /// The pools of buffers.
     pub pools: PoolSizes,
-    /// Rings.
-    pub rings: usize,
+    /// What the rings are called, the one of metadata last.
+    pub rings: Vec<String>,
     /// Syncs run on the executor while they take less than this on average.
     pub sync_inline_us_max: u64,
     /// Groups wait for company when syncs take at least this on average.
@@ -53,7 +53,12 @@ impl From<&Config> for Setup {
             in_flight_max: config.requests_in_flight_max,
             request_bytes_max: config.socket_request_max_bytes,
             pools: config.pools(),
-            rings: config.rings.len() + 1,
+            rings: config
+                .rings
+                .iter()
+                .map(|ring| ring.name.clone())
+                .chain([METADATA_NAME.to_string()])
+                .collect(),
             sync_inline_us_max: config.sync_inline_us_max,
             gather_sync_us_min: GATHER_SYNC_US_MIN,
         }

@@ -217,7 +217,7 @@ fn serve_on<C: Core>(
     let net = Rc::new(net);
     let executor = Rc::new(LocalExecutor::new());
     smol::block_on(executor.run(async {
-        let committers = (0..net.setup.rings)
+        let committers = (0..net.setup.rings.len())
             .map(|ring| executor.spawn(committer::commit(Rc::clone(&net), RingIndex(ring as u8))));
         let committers: Vec<Task<()>> = committers.collect();
         let bound = Async::new(listener).map_err(failed("wait for connections"))?;

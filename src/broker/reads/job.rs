@@ -346,7 +346,7 @@ impl Job {
              since the last such line)",
             if unreadable { "unreadable" } else { "damaged" },
             seq.0,
-            ring.0,
+            context.source.ring_name(ring),
         );
     }
 

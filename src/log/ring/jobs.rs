@@ -65,7 +65,14 @@ impl Ring {
     }
 
     /// A header for a group at the end of the current segment; lengths and CRCs are not in it yet.
-    pub(super) fn header(&self, current: Segment, bytes: u64, flags: u16, now: Now) -> GroupHeader {
+    pub(super) fn header(
+        &mut self,
+        current: Segment,
+        bytes: u64,
+        flags: u16,
+        now: Now,
+    ) -> GroupHeader {
+        let wall_ms = self.stamp(now);
         GroupHeader {
             ring_id: self.id,
             segment: current.seq,
@@ -75,7 +82,7 @@ impl Ring {
             flags,
             synced_through: self.group_synced,
             supersedes: GroupSeq(0),
-            wall_ms: now.wall_ms,
+            wall_ms,
             bytes: bytes as u32,
             runs: 0,
             payload_bytes: 0,
@@ -253,7 +260,16 @@ impl Ring {
         })
     }
 
-    fn anchor_fields(&self, kind: AnchorKind, segment: Segment, now: Now) -> anchor::Fields {
+    /// What a group or an anchor that is made now bears: while nobody says that the clock is right, nothing
+    /// older than others do, or a start would take an older one for the newest.
+    fn stamp(&mut self, now: Now) -> i64 {
+        let least_ms = if now.wall_synchronised { i64::MIN } else { self.stamp_newest_ms };
+        self.stamp_out_ms = now.wall_ms.max(least_ms);
+        self.stamp_out_ms
+    }
+
+    fn anchor_fields(&mut self, kind: AnchorKind, segment: Segment, now: Now) -> anchor::Fields {
+        let wall_ms = self.stamp(now);
         anchor::Fields {
             ring_id: self.id,
             kind,
@@ -268,7 +284,7 @@ impl Ring {
             end: segment.end,
             group_next: self.group_next,
             prev_crc: self.prev_crc,
-            wall_ms: now.wall_ms,
+            wall_ms,
         }
     }
 }

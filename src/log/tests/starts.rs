@@ -312,6 +312,30 @@ fn numbers_that_nobody_can_have_written_are_not_believed() {
 }
 
 #[test]
+fn the_newest_stamp_is_one_on_flash_and_stays_while_the_clock_is_behind_it() {
+    let (disk, config) = (Arc::new(SimStorage::new(7)), config(4));
+    let mut log = open_with_topic(&config, &disk, 1);
+    let slot = slot(&log, "t", 0).unwrap();
+    let newest_ms = now(5000).wall_ms;
+    let behind = |ms| Now { wall_ms: 1000, wall_synchronised: false, ..now(ms) };
+    let mut put = |begun: Now, done: Now| {
+        append(&mut log, slot, &batch(1, 30_000, begun.mono.0)).unwrap();
+        while let Some(mut job) = log.next_io(RING, begun) {
+            let result = job.run(&*disk);
+            log.io_done(RING, job, result, done);
+        }
+        assert_eq!(log.stamp_newest_ms(), newest_ms);
+    };
+    put(now(5000), now(5003));
+    // More than a lap.
+    for ms in 6000..6060 {
+        put(behind(ms), behind(ms));
+    }
+    disk.process_kill();
+    assert_eq!(open(&config, &disk).unwrap().stamp_newest_ms(), newest_ms);
+}
+
+#[test]
 fn a_first_start_reads_pages_and_no_files_and_a_later_one_about_a_segment() {
     let disk = Arc::new(SimStorage::new(5));
     let config = config(12);

@@ -34,7 +34,7 @@ impl Local {
         let setup = Setup::from(&broker.config);
         let net = Rc::new(Net::new(broker, setup, Clock::start()).unwrap());
         let executor = Rc::new(LocalExecutor::new());
-        for ring in 0..net.setup.rings {
+        for ring in 0..net.setup.rings.len() {
             let ring = RingIndex(ring as u8);
             executor.spawn(committer::commit(Rc::clone(&net), ring)).detach();
         }
