@@ -27,7 +27,7 @@ use crate::group::{Groups, WaitNext};
 use crate::log::Log;
 use crate::metrics::Metrics;
 pub use crate::types::ConnId;
-use crate::types::{FileRef, Until};
+use crate::types::{Boot, FileRef, Until};
 use unpacker::Unpacker;
 
 /// What a handler may know of the connection that it serves.
@@ -133,8 +133,10 @@ impl Broker {
     /// A broker over an open log; allocates what its jobs will ever need.
     pub fn new(config: Config, log: Log) -> Broker {
         let reads = reads::Reads::new(&config);
-        #[allow(unused_mut)] // Only groups that the broker assigns to have epochs.
         let mut groups = Groups::new(&config);
+        if log.state().boot > Boot(1) {
+            groups.former_begin();
+        }
         #[cfg(feature = "consumer-protocol")]
         groups.epochs_begin(log.state().boot);
         let cluster_id = match config.cluster_id.as_str() {

@@ -73,7 +73,7 @@ pub fn handle(
 ) -> Result<Step, Malformed> {
     let ask = JoinGroupRequest::decode(&mut request.reader(), request.version)?;
     let random = broker.random();
-    let room = broker.group_room(ask.group_id, ask.member_id.is_empty());
+    let room = broker.group_room(ask.group_id, true);
     let join = Join {
         group: ask.group_id,
         who: Who { member_id: ask.member_id, instance_id: ask.group_instance_id },

@@ -7,8 +7,9 @@
 //! - Committed offsets never expire: `retention_time_ms` is ignored.
 //! - Members commit in their generation, and that is a sign of life; others while the group has no
 //!   members. A generation of a group that is not there is ILLEGAL_GENERATION (22), from 9 on
-//!   GROUP_ID_NOT_FOUND, but UNKNOWN_MEMBER_ID (25) for who names a member: clients join again on it
-//!   after a restart, where they would give up on the other.
+//!   GROUP_ID_NOT_FOUND, but UNKNOWN_MEMBER_ID (25) for who names a member: clients join again on it,
+//!   where they would give up on the other.
+//! - After a restart of the broker, members of before commit as before until their group has a generation.
 //! - Members of a group that the broker assigns to commit with their present epoch, else it is
 //!   STALE_MEMBER_EPOCH (113), and with version 9 or above, else UNSUPPORTED_VERSION (35). It is no
 //!   sign of life, as in Kafka.

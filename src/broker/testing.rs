@@ -55,18 +55,16 @@ impl Bench {
         change(&mut config);
         let disk = Arc::new(Memory::default());
         let now = Now { mono: Mono(1), wall_ms: 1_800_000_000_000, wall_synchronised: true };
-        let mut opening = Opening {
-            now,
-            entropy: &mut |buf| buf.fill(7),
-            progress: &mut |_, _| {},
-            unreadable_is_damaged: true,
-        };
-        let storage: Arc<dyn Storage> = Arc::<Memory>::clone(&disk);
-        let log = Log::open(&LogConfig::of(&config), storage, &mut opening).unwrap();
         let address = SocketAddr::from(([10, 0, 0, 7], 9092));
         let peer = Peer::new(ConnId(0), address, SocketAddr::from(([10, 0, 0, 8], 50_000)));
-        let broker = Broker::new(config, log);
+        let broker = opened(config, &disk, now);
         Bench { broker, disk, peer, now }
+    }
+
+    /// The broker is started again, without having been stopped.
+    pub fn restart(&mut self) {
+        self.now.mono = Mono(1);
+        self.broker = opened(self.broker.config.clone(), &self.disk, self.now);
     }
 
     /// Asks, and waits for the answer.
@@ -175,6 +173,18 @@ impl Bench {
         whole.truncate(bytes);
         decoded::<R>(version, whole)
     }
+}
+
+fn opened(config: Config, disk: &Arc<Memory>, now: Now) -> Broker {
+    let mut opening = Opening {
+        now,
+        entropy: &mut |buf| buf.fill(7),
+        progress: &mut |_, _| {},
+        unreadable_is_damaged: true,
+    };
+    let storage: Arc<dyn Storage> = Arc::<Memory>::clone(disk);
+    let log = Log::open(&LogConfig::of(&config), storage, &mut opening).unwrap();
+    Broker::new(config, log)
 }
 
 fn decoded<R: Request>(version: i16, whole: Vec<u8>) -> R::Response {

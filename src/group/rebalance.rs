@@ -37,7 +37,7 @@ impl Groups {
         let delay_ms = self.terms.initial_delay_ms;
         let group = self.group_mut(at);
         group.initial = group.state == State::Empty;
-        group.initial_more = false;
+        group.initial_more = 0;
         group.state = State::PreparingRebalance;
         let wait_ms = if group.initial {
             group.initial_ms = delay_ms as u32;
@@ -65,12 +65,12 @@ impl Groups {
     }
 
     /// The time to join is over. The first rebalance of a group takes as long again, each time that
-    /// members came meanwhile, up to their rebalance timeout.
+    /// members came meanwhile or former ones are alive, up to their rebalance timeout.
     fn join_timeout(&mut self, at: GroupAt, now: Now) {
         let delay_ms = self.terms.initial_delay_ms as u32;
         let group = self.group_mut(at);
-        if group.initial && group.initial_more && group.initial_left_ms > 0 {
-            group.initial_more = false;
+        if group.initial && group.initial_more > 0 && group.initial_left_ms > 0 {
+            group.initial_more -= 1;
             let wait_ms = delay_ms.min(group.initial_left_ms);
             group.initial_left_ms = group.initial_left_ms.saturating_sub(group.initial_ms);
             group.initial_ms = wait_ms;
@@ -108,7 +108,7 @@ impl Groups {
             return;
         }
         assert!(group.protocol.is_some(), "nobody joins without a protocol that all know");
-        group.state = State::CompletingRebalance;
+        (group.state, group.former) = (State::CompletingRebalance, false);
         self.revise(at);
         self.complete_answer(at, now);
     }
