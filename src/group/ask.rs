@@ -108,6 +108,8 @@ impl Groups {
             _ if !ask.who.member_id.is_empty() => match self.member_check(at, ask.who) {
                 Ok(member) => self.rejoin(member, ask, waiter, now),
                 Err(UNKNOWN) if self.is_adopted(at, ask.who.member_id, now) => {
+                    // It was in a generation, whichever.
+                    self.group_mut(at).generation = self.group(at).generation.max(1);
                     self.join_as(at, ask.who.member_id, ask, waiter, now)
                 }
                 Err(code) => Err(code.into()),

@@ -14,7 +14,7 @@ impl Groups {
     }
 
     /// Whether a group, known or not, may have former members.
-    pub(super) fn may_be_former(&self, at: Option<GroupAt>, now: Now) -> bool {
+    pub fn may_be_former(&self, at: Option<GroupAt>, now: Now) -> bool {
         now.mono < self.former_until && at.is_none_or(|at| self.group(at).former)
     }
 
@@ -27,8 +27,11 @@ impl Groups {
         event: Event,
         now: Now,
     ) -> Option<Result<(), ErrorCode>> {
+        if generation < 0 || !self.may_be_former(None, now) {
+            return None;
+        }
         let found = self.find(group);
-        if generation < 0 || !self.may_be_former(found, now) {
+        if !self.may_be_former(found, now) {
             return None;
         }
         let state = found.map_or(State::Dead, |at| self.group(at).state);

@@ -34,10 +34,15 @@ impl Groups {
             member.sync_pending = false;
         }
         let timeout_ms = self.rebalance_ms(at);
-        let delay_ms = self.terms.initial_delay_ms;
+        let mut delay_ms = self.terms.initial_delay_ms;
         let group = self.group_mut(at);
         group.initial = group.state == State::Empty;
         group.initial_more = 0;
+        if group.former && group.generation > 0 {
+            // Others that have not found the broker again yet are about to.
+            delay_ms = delay_ms.max(FORMER_DELAY_MS);
+            group.initial_more = 1;
+        }
         group.state = State::PreparingRebalance;
         let wait_ms = if group.initial {
             group.initial_ms = delay_ms as u32;
@@ -67,11 +72,10 @@ impl Groups {
     /// The time to join is over. The first rebalance of a group takes as long again, each time that
     /// members came meanwhile or former ones are alive, up to their rebalance timeout.
     fn join_timeout(&mut self, at: GroupAt, now: Now) {
-        let delay_ms = self.terms.initial_delay_ms as u32;
         let group = self.group_mut(at);
         if group.initial && group.initial_more > 0 && group.initial_left_ms > 0 {
             group.initial_more -= 1;
-            let wait_ms = delay_ms.min(group.initial_left_ms);
+            let wait_ms = group.initial_ms.min(group.initial_left_ms);
             group.initial_left_ms = group.initial_left_ms.saturating_sub(group.initial_ms);
             group.initial_ms = wait_ms;
             let due = now.mono.plus_ms(wait_ms.into());
@@ -228,3 +232,7 @@ impl Groups {
         self.members.of(at).map(|(_, member)| u64::from(member.rebalance_ms)).max().unwrap_or(0)
     }
 }
+
+/// Half of the time that a group's first rebalance waits for former members: how often clients are heard of, by
+/// their defaults.
+const FORMER_DELAY_MS: u64 = 3000;

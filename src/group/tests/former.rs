@@ -131,6 +131,25 @@ fn a_group_waits_for_former_members_that_are_alive() {
 }
 
 #[test]
+fn a_group_waits_for_former_members_though_it_does_not_for_new_ones() {
+    let mut world = World::with(|config| config.group_initial_rebalance_delay_ms = 0);
+    let mut clients: Vec<Client> = (0..2).map(client).collect();
+    let told = world.join_as(3, &clients[0]).expect("nobody is waited for");
+    clients[0].joined(&told);
+    clients[1].id = "other".to_string();
+    world.bench.restart();
+    assert!(world.join(&mut clients[0]).is_none());
+    world.bench.pass_ms(2 * DELAY_MS - 1);
+    assert!(world.join_answer(&clients[0]).is_none());
+    assert!(world.join(&mut clients[1]).is_none());
+    for _ in 0..3 {
+        world.bench.pass_ms(DELAY_MS);
+    }
+    world.joined(&mut clients);
+    world.synced(&clients);
+}
+
+#[test]
 fn a_first_commit_of_a_former_member_is_taken_whether_or_not_it_knows_epochs() {
     for version in [7, 8, 9] {
         let mut world = world();
