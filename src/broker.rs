@@ -2,6 +2,7 @@
 
 #[cfg(feature = "consumer-protocol")]
 mod consumers;
+mod displace;
 pub mod hold;
 mod mirror;
 pub mod offsets;
@@ -87,6 +88,8 @@ pub struct Broker {
     cluster_id: heapless::String<64>,
     retention_next: Mono,
     holds: hold::Holds,
+    /// When it was last said that a table of groups or offsets is full.
+    full_said: Option<Mono>,
     /// The newest time that was given to arriving records.
     append_time_newest_ms: i64,
 }
@@ -154,6 +157,7 @@ impl Broker {
             groups,
             unpacker,
             holds: hold::Holds::default(),
+            full_said: None,
             append_time_newest_ms: i64::MIN,
         };
         broker.hold_warn_at_start();

@@ -51,6 +51,7 @@ pub mod produce;
 pub mod sync_group;
 
 use std::cell::Cell;
+use std::net::IpAddr;
 
 use crate::broker::refusal::Refusal;
 use crate::broker::{Broker, Partly, Peer};
@@ -346,6 +347,11 @@ impl Api {
 }
 
 impl<'a> Request<'a> {
+    /// Who asks, for people: what it calls itself, and where it connects from.
+    pub fn client(&self) -> (&'a str, IpAddr) {
+        (self.client_id.unwrap_or_default(), self.peer.remote.ip().to_canonical())
+    }
+
     /// A reader at the start of the message.
     pub fn reader(&self) -> Reader<'a> {
         Reader::new(self.body)

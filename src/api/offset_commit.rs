@@ -4,7 +4,8 @@
 //!   members; 8 is flexible; 9 is for the new group protocol and may answer GROUP_ID_NOT_FOUND
 //!   (69).
 //! - The answer waits until the offsets are on flash, unless nothing changed.
-//! - Committed offsets never expire: `retention_time_ms` is ignored.
+//! - Committed offsets never expire: `retention_time_ms` is ignored. Where there is no place for another one,
+//!   a group that was unused for long gives way first.
 //! - Members commit in their generation, and that is a sign of life; others while the group has no
 //!   members. A generation of a group that is not there is ILLEGAL_GENERATION (22), from 9 on
 //!   GROUP_ID_NOT_FOUND, but UNKNOWN_MEMBER_ID (25) for who names a member: clients join again on it,
@@ -20,6 +21,8 @@
 //! - More partitions than one window has answers for, some 8,000, are INVALID_COMMIT_OFFSET_SIZE (28),
 //!   and none is stored.
 //! - More than one commit group holds is stored group by group, and answered when all of it is.
+
+use std::net::IpAddr;
 
 use crate::api::once::OncePartition;
 use crate::api::outcomes::Outcomes;
@@ -106,7 +109,7 @@ pub fn handle(
             Ok(wanted) => wanted,
             Err(until) => return Ok(Step::Again(until)),
         };
-        if let Err(until) = commits.check_room(broker, &wanted) {
+        if let Err(until) = commits.check_room(broker, &wanted, request.client(), now) {
             return Ok(Step::Again(until));
         }
         if let Some(partly) = commits.store(broker, now) {
@@ -268,11 +271,23 @@ impl<'a> Commits<'a> {
 
     /// Whether the tables have room for it, and an open group for all of it or else for some; refuses
     /// what they have no room for.
-    fn check_room(&mut self, broker: &Broker, wanted: &Wanted) -> Result<(), Until> {
+    fn check_room(
+        &mut self,
+        broker: &mut Broker,
+        wanted: &Wanted,
+        client: (&str, IpAddr),
+        now: Now,
+    ) -> Result<(), Until> {
         if wanted.changes == 0 {
             return Ok(());
         }
         if let Err(code) = broker.commit_room(self.ask.group_id, &wanted.growth)? {
+            if code == ErrorCode::COORDINATOR_NOT_AVAILABLE
+                && wanted.growth.offsets <= broker.config.offsets_max
+                && let Busy::Wait(until) = broker.displace(self.ask.group_id, client, now)
+            {
+                return Err(until);
+            }
             self.refuse_changes(broker, code);
             return Ok(());
         }

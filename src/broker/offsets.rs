@@ -218,18 +218,6 @@ impl Broker {
         state.groups().count() + live.count()
     }
 
-    /// Whether a member may join this group, as far as there may be a group at all: one that exists,
-    /// or, for a new member, a new one.
-    pub fn group_room(&self, group: &str, is_new: bool) -> Result<(), ErrorCode> {
-        let state = self.log.state();
-        let exists = state.group_named(group).is_some() || self.groups.show(group).is_some();
-        if !is_new || exists || self.groups_len(group) < state.limits().groups_max {
-            Ok(())
-        } else {
-            Err(ErrorCode::COORDINATOR_NOT_AVAILABLE)
-        }
-    }
-
     /// Whether nothing is on its way of a group for which `concerns` is true. What the disk has in
     /// hand cannot be looked at, so it is waited for whatever it is about.
     pub fn groups_settled(&self, concerns: impl Fn(&str) -> bool) -> Result<(), Busy> {
