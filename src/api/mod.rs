@@ -51,7 +51,6 @@ pub mod produce;
 pub mod sync_group;
 
 use std::cell::Cell;
-use std::net::IpAddr;
 
 use crate::broker::refusal::Refusal;
 use crate::broker::{Broker, Partly, Peer};
@@ -347,9 +346,9 @@ impl Api {
 }
 
 impl<'a> Request<'a> {
-    /// Who asks, for people: what it calls itself, and where it connects from.
-    pub fn client(&self) -> (&'a str, IpAddr) {
-        (self.client_id.unwrap_or_default(), self.peer.remote.ip().to_canonical())
+    /// What the client calls itself, for people.
+    pub fn client(&self) -> &'a str {
+        self.client_id.unwrap_or_default()
     }
 
     /// A reader at the start of the message.

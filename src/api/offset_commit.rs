@@ -22,8 +22,6 @@
 //!   and none is stored.
 //! - More than one commit group holds is stored group by group, and answered when all of it is.
 
-use std::net::IpAddr;
-
 use crate::api::once::OncePartition;
 use crate::api::outcomes::Outcomes;
 use crate::api::{Malformed, Request, Step, Window};
@@ -275,7 +273,7 @@ impl<'a> Commits<'a> {
         &mut self,
         broker: &mut Broker,
         wanted: &Wanted,
-        client: (&str, IpAddr),
+        client: &str,
         now: Now,
     ) -> Result<(), Until> {
         if wanted.changes == 0 {

@@ -8,8 +8,6 @@
 //! [`limits::GROUP_STAMP_MS`] old, whether or not they commit. Ages count only while the clock is right,
 //! and stamps of a clock that was not set yet say nothing.
 
-use std::net::IpAddr;
-
 use super::Broker;
 use super::stamps::WALL_MS_MIN;
 use super::topics::Busy;
@@ -26,12 +24,8 @@ impl Broker {
     /// # Errors
     ///
     /// Those of [`Broker::displace`].
-    pub fn group_room(
-        &mut self,
-        group: &str,
-        client: (&str, IpAddr),
-        now: Now,
-    ) -> Result<(), Busy> {
+    #[inline(never)]
+    pub fn group_room(&mut self, group: &str, client: &str, now: Now) -> Result<(), Busy> {
         let state = self.log.state();
         let exists = state.group_named(group).is_some() || self.group_lives(group);
         if exists || self.groups_len(group) < state.limits().groups_max {
@@ -43,7 +37,7 @@ impl Broker {
 
     /// Has the group that was unused for longest give way to `group` of this client. When that is settled,
     /// it is to be asked for room again; [`Busy::TooMuch`]: none may give way.
-    pub fn displace(&mut self, group: &str, client: (&str, IpAddr), now: Now) -> Busy {
+    pub fn displace(&mut self, group: &str, client: &str, now: Now) -> Busy {
         let state = self.log.state();
         let oldest_ms = now.wall_ms.saturating_sub_unsigned(limits::GROUP_UNUSED_MS);
         let mut victim: Option<(i64, GroupSlot)> = None;
@@ -65,10 +59,17 @@ impl Broker {
         }
         let victim = victim.and_then(|(stamp_ms, slot)| Some((stamp_ms, state.group(slot)?)));
         let Some((stamp_ms, name)) = victim.map(|(ms, group)| (ms, group.name.clone())) else {
-            self.displace_none(group, client, now);
+            // Clients try again and again.
+            if self.full_said.is_none_or(|said| said.plus_ms(FULL_SAY_MS) <= now.mono) {
+                self.full_said = Some(now.mono);
+                log::warn!(
+                    "no room for consumer group '{group}' of client '{client}', and no other is unused \
+                     for long enough to give way: raise groups_max or offsets_max, or delete groups"
+                );
+            }
             return Busy::TooMuch;
         };
-        if let Err(busy) = self.groups_settled(|other| other == name.as_str()) {
+        if let Err(busy) = self.groups_settled(&|other| other == name.as_str()) {
             return busy;
         }
         if let Err(busy) = self.meta_room(self.log.shared(), Broker::group_delete_bytes(&name)) {
@@ -79,36 +80,11 @@ impl Broker {
         };
         self.groups.counts.displaced += 1;
         let days = now.wall_ms.saturating_sub(stamp_ms.max(WALL_MS_MIN)) / DAY_MS;
-        let ((client, remote), key) = (client, self.displace_key(group));
         log::warn!(
             "consumer group '{name}', unused for {days} days, is deleted with its offsets to make room \
-             for '{group}' of client '{client}' at {remote}: raise {key} to keep such groups, or name \
-             them in a ring's hold_for or watch_for"
+             for '{group}' of client '{client}': raise groups_max or offsets_max to keep such groups"
         );
         Busy::Wait(Until::synced(self.log.shared(), ticket))
-    }
-
-    /// Says, now and then, that a table is full for good.
-    fn displace_none(&mut self, group: &str, (client, remote): (&str, IpAddr), now: Now) {
-        if self.full_said.is_none_or(|said| said.plus_ms(FULL_SAY_MS) <= now.mono) {
-            self.full_said = Some(now.mono);
-            let key = self.displace_key(group);
-            log::warn!(
-                "no room for consumer group '{group}' of client '{client}' at {remote}, and no other \
-                 group is unused for long enough to give way: raise {key}, or delete groups"
-            );
-        }
-    }
-
-    /// The key of the table that has no room for what a group wants.
-    fn displace_key(&self, group: &str) -> &'static str {
-        let state = self.log.state();
-        let is_known = state.group_named(group).is_some();
-        if is_known || self.groups_len(group) < state.limits().groups_max {
-            "offsets_max"
-        } else {
-            "groups_max"
-        }
     }
 
     /// Stamps the offsets of groups anew that have members and committed nothing for a day.
@@ -119,9 +95,7 @@ impl Broker {
             let is_old = state.offset_newest(slot).is_some_and(|o| o.timestamp_ms <= due_ms);
             // What is on its way stamps it, too, and must not be taken back.
             let is_due = |name: &str| {
-                self.group_lives(name)
-                    && !self.commits_are_staged(name)
-                    && self.log.staged_out(self.log.shared()).is_none()
+                self.group_lives(name) && self.groups_settled(&|other| other == name).is_ok()
             };
             if is_old
                 && state.group(slot).is_some_and(|group| is_due(&group.name))
@@ -133,6 +107,7 @@ impl Broker {
     }
 
     /// Whether a group has members, or expects some.
+    #[inline(never)]
     fn group_lives(&self, group: &str) -> bool {
         let shown = self.groups.show(group);
         shown.is_some_and(|group| group.state() != State::Empty || group.is_expecting())
@@ -146,7 +121,7 @@ impl Broker {
     }
 }
 
-/// Clients try again and again: that is worth a line a minute.
+/// That there is no room is worth a line a minute.
 const FULL_SAY_MS: u64 = 60_000;
 
 const DAY_MS: i64 = 86_400_000;

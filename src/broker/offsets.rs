@@ -209,6 +209,7 @@ impl Broker {
 
     /// How many groups there are: those with offsets, and those with members or that expect some,
     /// unless only `except` has those.
+    #[inline(never)]
     pub fn groups_len(&self, except: &str) -> usize {
         let state = self.log.state();
         let live = self.groups.shown().filter(|group| {
@@ -220,7 +221,8 @@ impl Broker {
 
     /// Whether nothing is on its way of a group for which `concerns` is true. What the disk has in
     /// hand cannot be looked at, so it is waited for whatever it is about.
-    pub fn groups_settled(&self, concerns: impl Fn(&str) -> bool) -> Result<(), Busy> {
+    #[inline(never)]
+    pub fn groups_settled(&self, concerns: &dyn Fn(&str) -> bool) -> Result<(), Busy> {
         let out = self.log.staged_out(self.log.shared());
         let mut until = out.map(|ticket| Until::synced(self.log.shared(), ticket));
         for (ticket, record) in self.log.staged(self.log.shared()) {
