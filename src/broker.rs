@@ -2,6 +2,7 @@
 
 #[cfg(feature = "consumer-protocol")]
 mod consumers;
+mod displace;
 pub mod hold;
 mod mirror;
 pub mod offsets;
@@ -27,7 +28,7 @@ use crate::group::{Groups, WaitNext};
 use crate::log::Log;
 use crate::metrics::Metrics;
 pub use crate::types::ConnId;
-use crate::types::{FileRef, Until};
+use crate::types::{Boot, FileRef, Until};
 use unpacker::Unpacker;
 
 /// What a handler may know of the connection that it serves.
@@ -87,6 +88,8 @@ pub struct Broker {
     cluster_id: heapless::String<64>,
     retention_next: Mono,
     holds: hold::Holds,
+    /// When it was last said that a table of groups or offsets is full.
+    full_said: Option<Mono>,
     /// The newest time that was given to arriving records.
     append_time_newest_ms: i64,
 }
@@ -133,8 +136,10 @@ impl Broker {
     /// A broker over an open log; allocates what its jobs will ever need.
     pub fn new(config: Config, log: Log) -> Broker {
         let reads = reads::Reads::new(&config);
-        #[allow(unused_mut)] // Only groups that the broker assigns to have epochs.
         let mut groups = Groups::new(&config);
+        if log.state().boot > Boot(1) {
+            groups.former_begin();
+        }
         #[cfg(feature = "consumer-protocol")]
         groups.epochs_begin(log.state().boot);
         let cluster_id = match config.cluster_id.as_str() {
@@ -152,6 +157,7 @@ impl Broker {
             groups,
             unpacker,
             holds: hold::Holds::default(),
+            full_said: None,
             append_time_newest_ms: i64::MIN,
         };
         broker.hold_warn_at_start();

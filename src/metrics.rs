@@ -187,6 +187,8 @@ pub struct GroupMetrics {
     pub rebalances: u64,
     /// Members that were removed because nothing was heard of them in time.
     pub expired: u64,
+    /// Groups that were deleted because others wanted their places.
+    pub displaced: u64,
 }
 
 /// Bytes per second over the last 10 to 20 minutes.

@@ -14,6 +14,7 @@
 
 use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
+use crate::broker::topics::Busy;
 use crate::clock::Now;
 use crate::codec::{Array, Encode, ErrorCode, List, ListWriter, Writer, message};
 use crate::group::consumer::{Beat, Beaten, Partitions, Refusal};
@@ -72,8 +73,15 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = ConsumerGroupHeartbeatRequest::decode(&mut request.reader(), request.version)?;
+    let room = match out.from == 0 && ask.member_epoch == 0 {
+        true => broker.group_room(ask.group_id, request.client(), now),
+        false => Ok(()),
+    };
+    if let Err(Busy::Wait(until)) = room {
+        return Ok(Step::Again(until));
+    }
     let done = if out.from == 0 {
-        beat(broker, request, &ask, now)
+        beat(broker, request, &ask, room.is_ok(), now)
     } else {
         // A long answer, of which a part is sent.
         let again = broker.groups.beat_again(ask.group_id, ask.member_id);
@@ -123,15 +131,17 @@ fn beat(
     broker: &mut Broker,
     request: &Request<'_>,
     ask: &ConsumerGroupHeartbeatRequest<'_>,
+    has_room: bool,
     now: Now,
 ) -> Result<Beaten, Refusal> {
     let invalid = |why| Refusal { code: ErrorCode::INVALID_REQUEST, why };
     if request.version >= OWN_ID_SINCE && ask.member_id.is_empty() {
         return Err(invalid("MemberId can't be empty."));
     }
-    let is_new = ask.member_epoch == 0;
-    let room = broker.group_room(ask.group_id, is_new);
-    room.map_err(|code| Refusal { code, why: "The broker has all the groups it may." })?;
+    if !has_room {
+        let code = ErrorCode::COORDINATOR_NOT_AVAILABLE;
+        return Err(Refusal { code, why: "The broker has all the groups it may." });
+    }
     let random = broker.random();
     let Broker { log, groups, .. } = broker;
     let state = log.state();

@@ -42,7 +42,7 @@ pub fn handle(
 ) -> Result<Step, Malformed> {
     let ask = DeleteGroupsRequest::decode(&mut request.reader(), request.version)?;
     let names = ask.groups_names;
-    let settled = broker.groups_settled(|group| names.iter().any(|name| name == group));
+    let settled = broker.groups_settled(&|group| names.iter().any(|name| name == group));
     let change = Change { request, items: names.len(), validate_only: false };
     Ok(change.carry_out(broker, &ask, out, now, settled))
 }

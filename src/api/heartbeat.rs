@@ -2,6 +2,7 @@
 //!
 //! - 1 adds the throttle time; 3 static members; 4 is flexible.
 //! - REBALANCE_IN_PROGRESS (27) calls the member to join again; it prolongs its session all the same.
+//! - It is the answer to members of before a restart of the broker, too, until their group has a generation.
 
 use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;

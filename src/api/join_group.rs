@@ -10,7 +10,9 @@
 //! - A protocol has a name: one without is INCONSISTENT_GROUP_PROTOCOL (23), as no protocol is.
 //! - Full: too many members in one group, or more to say than there is memory for, are
 //!   GROUP_MAX_SIZE_REACHED (81), which clients show; no room for one more group or member beside the
-//!   others is COORDINATOR_NOT_AVAILABLE (15), which they retry.
+//!   others is COORDINATOR_NOT_AVAILABLE (15), which they retry. A group that was unused for long gives way
+//!   to another one first.
+//! - After a restart of the broker, members of before join under the ids that they had.
 //! - A static leader that comes back to a stable group follows from then on, unless it knows
 //!   version 9: it is told of no leader, where Kafka names its old self.
 //! - A member that asks again on a new connection has the old one closed.
@@ -18,11 +20,12 @@
 
 use crate::api::{Malformed, Request, Step, Window, answer_late};
 use crate::broker::Broker;
+use crate::broker::topics::Busy;
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, Writer, message};
 #[cfg(feature = "consumer-protocol")]
 use crate::group::states::State;
-use crate::group::{Answer, Groups, Join, Refused, Who};
+use crate::group::{Answer, Groups, Join, Who};
 
 message! {
     /// Who enters, and what it can do.
@@ -73,7 +76,15 @@ pub fn handle(
 ) -> Result<Step, Malformed> {
     let ask = JoinGroupRequest::decode(&mut request.reader(), request.version)?;
     let random = broker.random();
-    let room = broker.group_room(ask.group_id, ask.member_id.is_empty());
+    // Who names a member of a group that is not there is refused, unless it is a former one.
+    let makes_group = ask.member_id.is_empty() || broker.groups.may_be_former(None, now);
+    let room = match makes_group {
+        true => broker.group_room(ask.group_id, request.client(), now),
+        false => Ok(()),
+    };
+    if let Err(Busy::Wait(until)) = room {
+        return Ok(Step::Again(until));
+    }
     let join = Join {
         group: ask.group_id,
         who: Who { member_id: ask.member_id, instance_id: ask.group_instance_id },
@@ -97,7 +108,7 @@ pub fn handle(
     let waiter = request.waiter(write);
     let joined = match room {
         Ok(()) => broker.groups.join(&join, &waiter, now),
-        Err(code) => Err(Refused { code, member_id: None }),
+        Err(_) => Err(ErrorCode::COORDINATOR_NOT_AVAILABLE.into()),
     };
     let Err(refused) = joined else {
         return Ok(Step::Job);

@@ -346,6 +346,11 @@ impl Api {
 }
 
 impl<'a> Request<'a> {
+    /// What the client calls itself, for people.
+    pub fn client(&self) -> &'a str {
+        self.client_id.unwrap_or_default()
+    }
+
     /// A reader at the start of the message.
     pub fn reader(&self) -> Reader<'a> {
         Reader::new(self.body)

@@ -4,11 +4,13 @@
 //!   members; 8 is flexible; 9 is for the new group protocol and may answer GROUP_ID_NOT_FOUND
 //!   (69).
 //! - The answer waits until the offsets are on flash, unless nothing changed.
-//! - Committed offsets never expire: `retention_time_ms` is ignored.
+//! - Committed offsets never expire: `retention_time_ms` is ignored. Where there is no place for another one,
+//!   a group that was unused for long gives way first.
 //! - Members commit in their generation, and that is a sign of life; others while the group has no
 //!   members. A generation of a group that is not there is ILLEGAL_GENERATION (22), from 9 on
-//!   GROUP_ID_NOT_FOUND, but UNKNOWN_MEMBER_ID (25) for who names a member: clients join again on it
-//!   after a restart, where they would give up on the other.
+//!   GROUP_ID_NOT_FOUND, but UNKNOWN_MEMBER_ID (25) for who names a member: clients join again on it,
+//!   where they would give up on the other.
+//! - After a restart of the broker, members of before commit as before until their group has a generation.
 //! - Members of a group that the broker assigns to commit with their present epoch, else it is
 //!   STALE_MEMBER_EPOCH (113), and with version 9 or above, else UNSUPPORTED_VERSION (35). It is no
 //!   sign of life, as in Kafka.
@@ -105,7 +107,7 @@ pub fn handle(
             Ok(wanted) => wanted,
             Err(until) => return Ok(Step::Again(until)),
         };
-        if let Err(until) = commits.check_room(broker, &wanted) {
+        if let Err(until) = commits.check_room(broker, &wanted, request.client(), now) {
             return Ok(Step::Again(until));
         }
         if let Some(partly) = commits.store(broker, now) {
@@ -267,11 +269,23 @@ impl<'a> Commits<'a> {
 
     /// Whether the tables have room for it, and an open group for all of it or else for some; refuses
     /// what they have no room for.
-    fn check_room(&mut self, broker: &Broker, wanted: &Wanted) -> Result<(), Until> {
+    fn check_room(
+        &mut self,
+        broker: &mut Broker,
+        wanted: &Wanted,
+        client: &str,
+        now: Now,
+    ) -> Result<(), Until> {
         if wanted.changes == 0 {
             return Ok(());
         }
         if let Err(code) = broker.commit_room(self.ask.group_id, &wanted.growth)? {
+            if code == ErrorCode::COORDINATOR_NOT_AVAILABLE
+                && wanted.growth.offsets <= broker.config.offsets_max
+                && let Busy::Wait(until) = broker.displace(self.ask.group_id, client, now)
+            {
+                return Err(until);
+            }
             self.refuse_changes(broker, code);
             return Ok(());
         }

@@ -61,7 +61,7 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = OffsetDeleteRequest::decode(&mut request.reader(), request.version)?;
-    let settled = broker.groups_settled(|group| group == ask.group_id);
+    let settled = broker.groups_settled(&|group| group == ask.group_id);
     let partitions = ask.topics.iter().map(|topic| topic.partitions.len()).sum();
     let change = Change { request, items: partitions, validate_only: false };
     let refused = broker.offsets_delete_check(ask.group_id).err();

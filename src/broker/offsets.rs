@@ -209,6 +209,7 @@ impl Broker {
 
     /// How many groups there are: those with offsets, and those with members or that expect some,
     /// unless only `except` has those.
+    #[inline(never)]
     pub fn groups_len(&self, except: &str) -> usize {
         let state = self.log.state();
         let live = self.groups.shown().filter(|group| {
@@ -218,21 +219,10 @@ impl Broker {
         state.groups().count() + live.count()
     }
 
-    /// Whether a member may join this group, as far as there may be a group at all: one that exists,
-    /// or, for a new member, a new one.
-    pub fn group_room(&self, group: &str, is_new: bool) -> Result<(), ErrorCode> {
-        let state = self.log.state();
-        let exists = state.group_named(group).is_some() || self.groups.show(group).is_some();
-        if !is_new || exists || self.groups_len(group) < state.limits().groups_max {
-            Ok(())
-        } else {
-            Err(ErrorCode::COORDINATOR_NOT_AVAILABLE)
-        }
-    }
-
     /// Whether nothing is on its way of a group for which `concerns` is true. What the disk has in
     /// hand cannot be looked at, so it is waited for whatever it is about.
-    pub fn groups_settled(&self, concerns: impl Fn(&str) -> bool) -> Result<(), Busy> {
+    #[inline(never)]
+    pub fn groups_settled(&self, concerns: &dyn Fn(&str) -> bool) -> Result<(), Busy> {
         let out = self.log.staged_out(self.log.shared());
         let mut until = out.map(|ticket| Until::synced(self.log.shared(), ticket));
         for (ticket, record) in self.log.staged(self.log.shared()) {

@@ -25,6 +25,7 @@ impl Broker {
         if !self.clock_right(now) {
             return until;
         }
+        self.groups_stamp(now, &mut until);
         for place in 0..self.log.state().limits().partitions_max {
             let slot = PartitionSlot(place as u16);
             let Some(partition) = self.log.state().partition(slot) else {

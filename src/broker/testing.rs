@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::{BufMut, BytesMut};
@@ -39,6 +39,11 @@ pub struct Memory {
     files: Mutex<BTreeMap<(u8, u16), Vec<u8>>>,
     /// Set: writes and syncs fail.
     pub fails: AtomicBool,
+    /// Writes so far.
+    pub writes: AtomicUsize,
+    /// Which write from now on a power cut halves: nothing after it gets there; 0: none, and at the end of
+    /// the numbers when that has happened.
+    pub cut: AtomicUsize,
 }
 
 impl Bench {
@@ -55,18 +60,17 @@ impl Bench {
         change(&mut config);
         let disk = Arc::new(Memory::default());
         let now = Now { mono: Mono(1), wall_ms: 1_800_000_000_000, wall_synchronised: true };
-        let mut opening = Opening {
-            now,
-            entropy: &mut |buf| buf.fill(7),
-            progress: &mut |_, _| {},
-            unreadable_is_damaged: true,
-        };
-        let storage: Arc<dyn Storage> = Arc::<Memory>::clone(&disk);
-        let log = Log::open(&LogConfig::of(&config), storage, &mut opening).unwrap();
         let address = SocketAddr::from(([10, 0, 0, 7], 9092));
         let peer = Peer::new(ConnId(0), address, SocketAddr::from(([10, 0, 0, 8], 50_000)));
-        let broker = Broker::new(config, log);
+        let broker = opened(config, &disk, now);
         Bench { broker, disk, peer, now }
+    }
+
+    /// The broker is started again, without having been stopped.
+    pub fn restart(&mut self) {
+        self.now.mono = Mono(1);
+        self.disk.cut.store(0, Ordering::Relaxed);
+        self.broker = opened(self.broker.config.clone(), &self.disk, self.now);
     }
 
     /// Asks, and waits for the answer.
@@ -112,14 +116,18 @@ impl Bench {
     pub fn send<R: Request>(&mut self, conn: u16, version: i16, ask: &R) -> Option<R::Response> {
         self.peer.conn = ConnId(conn);
         let mut buf = vec![0; 64 * 1024];
-        match self.step_raw(&frame_of(version, ask), &mut buf) {
-            Step::Job => self.receive::<R>(conn, version),
-            Step::Reply { bytes, .. } => {
-                buf.truncate(bytes);
-                Some(decoded::<R>(version, buf))
+        for _ in 0..8 {
+            match self.step_raw(&frame_of(version, ask), &mut buf) {
+                Step::Job => return self.receive::<R>(conn, version),
+                Step::Reply { bytes, .. } => {
+                    buf.truncate(bytes);
+                    return Some(decoded::<R>(version, buf));
+                }
+                Step::Again(_) => self.drive(),
+                step => panic!("{step:?}"),
             }
-            step => panic!("{step:?}"),
         }
+        panic!("the request is dispatched again and again");
     }
 
     /// The answer that a connection waits for, if it is there.
@@ -175,6 +183,18 @@ impl Bench {
         whole.truncate(bytes);
         decoded::<R>(version, whole)
     }
+}
+
+fn opened(config: Config, disk: &Arc<Memory>, now: Now) -> Broker {
+    let mut opening = Opening {
+        now,
+        entropy: &mut |buf| buf.fill(7),
+        progress: &mut |_, _| {},
+        unreadable_is_damaged: true,
+    };
+    let storage: Arc<dyn Storage> = Arc::<Memory>::clone(disk);
+    let log = Log::open(&LogConfig::of(&config), storage, &mut opening).unwrap();
+    Broker::new(config, log)
 }
 
 fn decoded<R: Request>(version: i16, whole: Vec<u8>) -> R::Response {
@@ -254,7 +274,21 @@ impl Storage for Memory {
         let mut files = self.files.lock().unwrap();
         let data = files.get_mut(&(file.ring.0, file.file.0)).unwrap();
         let mut at = at as usize;
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        let mut bytes_left = match self.cut.load(Ordering::Relaxed) {
+            0 => usize::MAX,
+            usize::MAX => 0,
+            writes => {
+                let is_cut = writes == 1;
+                let next = if is_cut { usize::MAX } else { writes - 1 };
+                self.cut.store(next, Ordering::Relaxed);
+                let bytes: usize = parts.iter().map(|part| part.len()).sum();
+                if is_cut { bytes / 2 } else { bytes }
+            }
+        };
         for part in parts {
+            let part = &part[..part.len().min(bytes_left)];
+            bytes_left -= part.len();
             data[at..at + part.len()].copy_from_slice(part);
             at += part.len();
         }

@@ -132,11 +132,12 @@ keys! {
     /// forgotten, and accepted again with any sequence number.
     producers_max: usize = Kind::int("", 1, 65_536, 512);
 
-    /// Consumer groups with members or committed offsets; beyond it new ones get
-    /// COORDINATOR_NOT_AVAILABLE (15), and try again.
+    /// Consumer groups with members or committed offsets; beyond it the one that was unused for longest is
+    /// deleted with its offsets, if that is eight days and no ring's `hold_for` or `watch_for` names it.
+    /// Else new ones get COORDINATOR_NOT_AVAILABLE (15), and try again.
     groups_max: usize = Kind::int("", 1, 4096, 64);
 
-    /// Committed offsets of all groups together; beyond it as with `groups_max`. They never expire.
+    /// Committed offsets of all groups together; beyond it as with `groups_max`.
     offsets_max: usize = Kind::int("", 1, 65_536, 2048);
 
     /// Bytes for the metadata strings of all committed offsets together; a commit with more than is

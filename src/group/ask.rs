@@ -82,7 +82,9 @@ impl Groups {
         self.join_check(ask)?;
         let at = match self.find(ask.group) {
             Some(at) => at,
-            None if ask.who.member_id.is_empty() => self.group_add(ask.group, now)?,
+            None if ask.who.member_id.is_empty() || self.may_be_former(None, now) => {
+                self.group_add(ask.group, now)?
+            }
             None => return Err(UNKNOWN.into()),
         };
         assert_ne!(self.group(at).state, State::Consumer, "who joins those is answered at once");
@@ -103,10 +105,15 @@ impl Groups {
             Some(member) if self.members.get(member).pending => {
                 self.join_pending(member, ask, waiter, now)
             }
-            _ if !ask.who.member_id.is_empty() => {
-                let member = self.member_check(at, ask.who)?;
-                self.rejoin(member, ask, waiter, now)
-            }
+            _ if !ask.who.member_id.is_empty() => match self.member_check(at, ask.who) {
+                Ok(member) => self.rejoin(member, ask, waiter, now),
+                Err(UNKNOWN) if self.is_adopted(at, ask.who.member_id, now) => {
+                    // It was in a generation, whichever.
+                    self.group_mut(at).generation = self.group(at).generation.max(1);
+                    self.join_as(at, ask.who.member_id, ask, waiter, now)
+                }
+                Err(code) => Err(code.into()),
+            },
             _ => self.join_new(at, ask, waiter, now),
         }
     }
@@ -177,22 +184,31 @@ impl Groups {
     ) -> Result<(), Refused> {
         let Some(instance_id) = ask.who.instance_id else {
             let id = member_id(ask.client_id, ask.random);
-            let member = self.member_add(at, &id, ask, ask.id_first, now)?;
             if !ask.id_first {
-                self.enter(member, waiter, now);
-                return Ok(());
+                return self.join_as(at, &id, ask, waiter, now);
             }
+            self.member_add(at, &id, ask, true, now)?;
             return Err(Refused { code: ErrorCode::MEMBER_ID_REQUIRED, member_id: Some(id) });
         };
         let id = member_id(instance_id, ask.random);
         match self.member_static(at, instance_id) {
             Some(member) => self.replace(member, &id, ask, waiter, now),
-            None => {
-                let member = self.member_add(at, &id, ask, false, now)?;
-                self.enter(member, waiter, now);
-                Ok(())
-            }
+            None => self.join_as(at, &id, ask, waiter, now),
         }
+    }
+
+    /// A new member joins, under this id.
+    fn join_as(
+        &mut self,
+        at: GroupAt,
+        id: &str,
+        ask: &Join<'_>,
+        waiter: &Waiter,
+        now: Now,
+    ) -> Result<(), Refused> {
+        let member = self.member_add(at, id, ask, false, now)?;
+        self.enter(member, waiter, now);
+        Ok(())
     }
 
     /// Someone comes with the id that it was given.
@@ -295,7 +311,9 @@ impl Groups {
         let group = self.members.get(at).group;
         self.members.get_mut(at).is_new = true;
         let group = self.group_mut(group);
-        group.initial_more |= group.state == State::PreparingRebalance && group.initial;
+        if group.state == State::PreparingRebalance && group.initial {
+            group.initial_more = 1;
+        }
         let act = states::act(group.state, Event::Enter);
         self.join_act(at, act, waiter, now);
     }
@@ -414,6 +432,9 @@ impl Groups {
         now: Now,
     ) -> Result<(), ErrorCode> {
         Groups::id_check(group)?;
+        if let Some(answer) = self.former(group, who, generation, Event::FormerHeartbeat, now) {
+            return answer;
+        }
         let group = self.find(group).ok_or(UNKNOWN)?;
         #[cfg(feature = "consumer-protocol")]
         if self.group(group).state == State::Consumer {
@@ -476,6 +497,10 @@ impl Groups {
             return Some(self.commit_consumers(group, who.member_id, generation, knows_epochs));
         }
         let _ = knows_epochs;
+        let former = self.former(group, who, generation, Event::FormerCommit, now);
+        if former.is_some() {
+            return former;
+        }
         if at.is_none() && !has_offsets {
             return (generation < 0).then_some(Ok(()));
         }

@@ -1,7 +1,7 @@
 //! Consumer groups: who is in them, what they agreed on or were assigned, and who waits.
 //!
-//! All of it is in memory alone. After a restart, members are told that they are unknown and join
-//! again; what groups committed is in the log. Everything is allocated at the start: groups and
+//! All of it is in memory alone. After a restart, members are called to join again, until the group
+//! has a generation (`former.rs`); what groups committed is in the log. Everything is allocated at the start: groups and
 //! members are tables, what they say is in one arena. Nothing here knows the wire, the log or a
 //! clock: [`Groups::tick`] is called when [`Groups::due`] has come.
 
@@ -9,6 +9,7 @@ mod arena;
 mod ask;
 #[cfg(feature = "consumer-protocol")]
 pub mod consumer;
+mod former;
 mod full;
 mod members;
 mod rebalance;
@@ -60,6 +61,8 @@ pub struct Groups {
     /// Nothing is due before this.
     due: Mono,
     changes: u32,
+    /// Until then there may be members of before the start of the broker.
+    former_until: Mono,
     /// When it was last said that there is no room in the arena.
     full_said: Option<Mono>,
     /// What is counted.
@@ -93,14 +96,16 @@ struct Group {
     leader: Option<MemberAt>,
     /// It had no members before this rebalance, which waits for more of them.
     initial: bool,
-    /// A member came since that wait began.
-    initial_more: bool,
+    /// How many more parts that wait has: one since a member came, two since a former one was heard of.
+    initial_more: u8,
     /// How long the present part of that wait is, and how much may follow.
     initial_ms: u32,
     initial_left_ms: u32,
     /// What its state waits for is over then: an empty group is forgotten, a rebalance goes on without
     /// those who are missing, those who did not ask for their assignment are removed.
     due: Mono,
+    /// It had no generation since the start of the broker: its members of before may be there.
+    former: bool,
     /// Grows with all that makes answers on their way untrue; never the same for two groups.
     revision: u32,
 }
@@ -126,6 +131,7 @@ impl Groups {
             woken: Vec::with_capacity(config.max_connections),
             due: NEVER,
             changes: 0,
+            former_until: Mono(0),
             full_said: None,
             counts: GroupMetrics::default(),
         }
@@ -225,10 +231,11 @@ impl Groups {
             protocol: None,
             leader: None,
             initial: false,
-            initial_more: false,
+            initial_more: 0,
             initial_ms: 0,
             initial_left_ms: 0,
             due: now.mono.plus_ms(limits::GROUP_EMPTY_MS),
+            former: true,
             revision: 0,
         });
         self.revise(at);
@@ -256,6 +263,10 @@ impl Groups {
             self.member_drop(member);
         }
         self.arena.free(self.name_block(at));
+        if !self.group(at).former {
+            // Nothing would tell it from one that had no generation since the start.
+            self.former_until = Mono(0);
+        }
         self.groups[usize::from(at.0)] = None;
     }
 

@@ -34,10 +34,15 @@ impl Groups {
             member.sync_pending = false;
         }
         let timeout_ms = self.rebalance_ms(at);
-        let delay_ms = self.terms.initial_delay_ms;
+        let mut delay_ms = self.terms.initial_delay_ms;
         let group = self.group_mut(at);
         group.initial = group.state == State::Empty;
-        group.initial_more = false;
+        group.initial_more = 0;
+        if group.former && group.generation > 0 {
+            // Others that have not found the broker again yet are about to.
+            delay_ms = delay_ms.max(FORMER_DELAY_MS);
+            group.initial_more = 1;
+        }
         group.state = State::PreparingRebalance;
         let wait_ms = if group.initial {
             group.initial_ms = delay_ms as u32;
@@ -65,13 +70,12 @@ impl Groups {
     }
 
     /// The time to join is over. The first rebalance of a group takes as long again, each time that
-    /// members came meanwhile, up to their rebalance timeout.
+    /// members came meanwhile or former ones are alive, up to their rebalance timeout.
     fn join_timeout(&mut self, at: GroupAt, now: Now) {
-        let delay_ms = self.terms.initial_delay_ms as u32;
         let group = self.group_mut(at);
-        if group.initial && group.initial_more && group.initial_left_ms > 0 {
-            group.initial_more = false;
-            let wait_ms = delay_ms.min(group.initial_left_ms);
+        if group.initial && group.initial_more > 0 && group.initial_left_ms > 0 {
+            group.initial_more -= 1;
+            let wait_ms = group.initial_ms.min(group.initial_left_ms);
             group.initial_left_ms = group.initial_left_ms.saturating_sub(group.initial_ms);
             group.initial_ms = wait_ms;
             let due = now.mono.plus_ms(wait_ms.into());
@@ -108,7 +112,7 @@ impl Groups {
             return;
         }
         assert!(group.protocol.is_some(), "nobody joins without a protocol that all know");
-        group.state = State::CompletingRebalance;
+        (group.state, group.former) = (State::CompletingRebalance, false);
         self.revise(at);
         self.complete_answer(at, now);
     }
@@ -228,3 +232,7 @@ impl Groups {
         self.members.of(at).map(|(_, member)| u64::from(member.rebalance_ms)).max().unwrap_or(0)
     }
 }
+
+/// Half of the time that a group's first rebalance waits for former members: how often clients are heard of, by
+/// their defaults.
+const FORMER_DELAY_MS: u64 = 3000;

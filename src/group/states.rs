@@ -86,11 +86,19 @@ pub enum Event {
     ConsumerJoin,
     /// One is alive, or leaves.
     ConsumerBeat,
+    /// A member of before the start of the broker joins, by the id that it had.
+    FormerJoin,
+    /// One asks for its assignment, or hands them out.
+    FormerSync,
+    /// One is alive.
+    FormerHeartbeat,
+    /// One commits offsets.
+    FormerCommit,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Event; 19] = [
+    pub const ALL: [Event; 23] = [
         Event::Enter,
         Event::Rejoin,
         Event::RejoinLeader,
@@ -110,6 +118,10 @@ impl Event {
         Event::DeleteOffsets,
         Event::ConsumerJoin,
         Event::ConsumerBeat,
+        Event::FormerJoin,
+        Event::FormerSync,
+        Event::FormerHeartbeat,
+        Event::FormerCommit,
     ];
 }
 
@@ -146,6 +158,8 @@ pub enum Act {
     Upgrade,
     /// Those who are left are to share what the member had.
     Reassign,
+    /// It is a member again, under the id that it had.
+    Adopt,
     /// Nothing.
     Ignore,
 }
@@ -242,6 +256,22 @@ const TABLE: &[Row] = &[
     row(Event::ConsumerBeat, &[Consumer], Act::Accept),
     row(Event::ConsumerBeat, &[PreparingRebalance, CompletingRebalance, Stable],
         Act::Refuse(ErrorCode::GROUP_ID_NOT_FOUND)),
+    // Kafka would know these members. They keep what they have until they have committed it and joined;
+    // once a generation is complete, who is not in it may have lost its partitions to others.
+    row(Event::FormerJoin, &[Empty, PreparingRebalance, Dead], Act::Adopt),
+    row(Event::FormerJoin, &[CompletingRebalance, Stable, Consumer],
+        Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::FormerSync, &[Empty, PreparingRebalance, Dead],
+        Act::AcceptWith(ErrorCode::REBALANCE_IN_PROGRESS)),
+    row(Event::FormerSync, &[CompletingRebalance, Stable, Consumer],
+        Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::FormerHeartbeat, &[Empty, PreparingRebalance, Dead],
+        Act::AcceptWith(ErrorCode::REBALANCE_IN_PROGRESS)),
+    row(Event::FormerHeartbeat, &[CompletingRebalance, Stable, Consumer],
+        Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
+    row(Event::FormerCommit, &[Empty, PreparingRebalance, Dead], Act::Accept),
+    row(Event::FormerCommit, &[CompletingRebalance, Stable, Consumer],
+        Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID)),
 ];
 
 /// What is done about an event in a state.
@@ -263,7 +293,7 @@ mod tests {
                 assert_eq!(rows.count(), 1, "{state:?} {event:?}");
             }
         }
-        assert_eq!(TABLE.iter().map(|row| row.states.len()).sum::<usize>(), 6 * 19);
+        assert_eq!(TABLE.iter().map(|row| row.states.len()).sum::<usize>(), 6 * 23);
     }
 
     #[test]
@@ -271,6 +301,17 @@ mod tests {
         use Event::*;
         for state in [Empty, Dead] {
             for event in [Rejoin, RejoinLeader, RejoinChanged, Sync, SyncLeader, Heartbeat] {
+                let refusal = Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID);
+                assert_eq!(act(state, event), refusal, "{state:?} {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_is_a_former_member_of_a_group_that_has_a_generation() {
+        use Event::*;
+        for state in [CompletingRebalance, Stable, Consumer] {
+            for event in [FormerJoin, FormerSync, FormerHeartbeat, FormerCommit] {
                 let refusal = Act::Refuse(ErrorCode::UNKNOWN_MEMBER_ID);
                 assert_eq!(act(state, event), refusal, "{state:?} {event:?}");
             }

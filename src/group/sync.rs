@@ -7,6 +7,11 @@ impl Groups {
     /// said it.
     pub fn sync(&mut self, ask: &Sync<'_>, waiter: &Waiter, now: Now) -> Result<(), ErrorCode> {
         Groups::id_check(ask.group)?;
+        if let Some(answer) =
+            self.former(ask.group, ask.who, ask.generation, Event::FormerSync, now)
+        {
+            return answer;
+        }
         let group = self.find(ask.group).ok_or(UNKNOWN)?;
         if self.group(group).state == State::Empty {
             return Err(UNKNOWN);

@@ -2,6 +2,7 @@
 
 mod churn;
 mod commits;
+mod former;
 mod joins;
 mod limits;
 mod rebalances;

@@ -30,8 +30,8 @@ use crate::error::DiskError;
 use crate::limits;
 use crate::storage::{Storage, WriteJob};
 use crate::types::{
-    FileRef, Offset, PartitionHandle, PartitionSlot, RingIndex, RingNumber, SegmentSeq, Settle,
-    Ticket, Until,
+    FileRef, GroupSlot, Offset, PartitionHandle, PartitionSlot, RingIndex, RingNumber, SegmentSeq,
+    Settle, Ticket, Until,
 };
 use append::{place_batches, stretch_of};
 pub use compaction::Carried;
@@ -392,6 +392,18 @@ impl Log {
         let linger = linger.then(|| now.mono.plus_ms(self.metadata_linger_ms));
         let staging = self.rings[usize::from(ring.0)].stage(true, linger);
         staging.push_meta(record).map_err(|_| StageError::TooLarge)?;
+        Ok(staging.ticket)
+    }
+
+    /// Stages the newest offset of a group once more, as of now; nothing of the group is on its way.
+    pub fn stage_again(&mut self, group: GroupSlot, now: Now) -> Result<Ticket, StageError> {
+        let ring = self.shared();
+        let entry = self.state.offset_newest(group).ok_or(StageError::TooLarge)?;
+        let record = self.state.commit_record(entry, now.wall_ms);
+        self.room_meta(ring, record::bytes_of(&record))?;
+        let linger = Some(now.mono.plus_ms(self.metadata_linger_ms));
+        let staging = self.rings[usize::from(ring.0)].stage(true, linger);
+        staging.push_meta(&record).map_err(|_| StageError::TooLarge)?;
         Ok(staging.ticket)
     }
 

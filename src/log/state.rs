@@ -297,6 +297,11 @@ impl State {
         slots.filter_map(|(i, group)| Some((GroupSlot(i as u16), group.as_ref()?)))
     }
 
+    /// A group with committed offsets, by its place.
+    pub fn group(&self, slot: GroupSlot) -> Option<&CommitGroup> {
+        self.groups.get(usize::from(slot.0))?.as_ref()
+    }
+
     /// A group with committed offsets, by name.
     pub fn group_named(&self, name: &str) -> Option<GroupSlot> {
         self.groups().find(|(_, group)| group.name == name).map(|(slot, _)| slot)
@@ -318,6 +323,27 @@ impl State {
         let from = self.offsets.partition_point(|entry| entry.group < group);
         let to = self.offsets.partition_point(|entry| entry.group <= group);
         &self.offsets[from..to]
+    }
+
+    /// The newest of what a group committed.
+    pub fn offset_newest(&self, group: GroupSlot) -> Option<&CommittedOffset> {
+        self.offsets_of(group).iter().max_by_key(|entry| entry.timestamp_ms)
+    }
+
+    /// The record of a committed offset, with such a stamp.
+    pub(super) fn commit_record<'a>(
+        &'a self,
+        entry: &CommittedOffset,
+        timestamp_ms: i64,
+    ) -> MetaRecord<'a> {
+        MetaRecord::OffsetCommit {
+            group: self.group(entry.group).map_or("", |group| &group.name),
+            handle: entry.handle,
+            offset: entry.offset,
+            leader_epoch: entry.leader_epoch,
+            metadata: self.metadata_of(entry),
+            timestamp_ms,
+        }
     }
 
     /// What a group committed for a partition.

@@ -145,6 +145,7 @@ fn walk(status: &Status<'_>, out: &mut Out<'_>) -> fmt::Result {
     out.int("waiting", status.groups.waiting)?;
     out.int("rebalances", status.groups.rebalances)?;
     out.int("members_expired", status.groups.expired)?;
+    out.int("displaced", status.groups.displaced)?;
     out.end()?;
     out.begin(Some("tables"))?;
     for table in status.tables {

@@ -4,8 +4,9 @@ import struct
 import time
 
 import rawkafka
-from clients import Confluent, KafkaPython, Kcat
+from clients import Confluent, Java, KafkaPython, Kcat
 from features import numbered
+from group_features import Feed, settled
 from harness import background, equal
 
 CASES = []
@@ -268,6 +269,30 @@ def consumer_lives_through_a_kill(t):
     client.produce(topic, numbered(5))
     poll_until(10)
     equal(seen, list(range(10)), "offsets")
+
+
+def _members_go_on(kind):
+    @case(kind.name, need=kind.need)
+    def members_commit_and_join_again_after_a_kill_of_the_broker(t):
+        """They commit by themselves, at the latest before they join: no record comes twice."""
+        topic, group = t.topic(partitions=4), t.group_name()
+        client = kind(t)
+        members, feed = [client.member(group, topic, auto_commit=True) for _ in range(2)], Feed(t, topic, 4)
+        settled(t, group, 2, 4)
+        for _ in range(3):
+            feed.produce(5)
+            feed.arrived(members)
+            t.restart("kill")
+            feed.produce(5)
+            feed.arrived(members)
+            settled(t, group, 2, 4)
+        feed.check(members, once=True)
+        for one in members:
+            one.leave()
+
+
+for _kind in (Confluent, KafkaPython, Java):
+    _members_go_on(_kind)
 
 
 @case("confluent")

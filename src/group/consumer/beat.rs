@@ -318,7 +318,7 @@ impl Groups {
             group.protocol = None;
             group.leader = None;
         }
-        group.state = State::Consumer;
+        (group.state, group.former) = (State::Consumer, false);
         group.due = NEVER;
         self.epoch_next(at);
         self.revise(at);

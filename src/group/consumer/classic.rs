@@ -221,7 +221,7 @@ impl Groups {
         let epoch_base = self.consumers.epoch_base;
         let known = self.group_mut(group);
         (known.state, known.is_consumer, known.due) = (State::Consumer, true, NEVER);
-        (known.protocol, known.leader) = (None, None);
+        (known.protocol, known.leader, known.former) = (None, None, false);
         known.target_epoch = known.generation;
         known.generation = known.generation.max(epoch_base);
         self.revise(group);

@@ -8,7 +8,7 @@ use kafka_protocol::messages::{OffsetCommitRequest, TopicName};
 use super::*;
 use crate::broker::topics::NewTopic;
 
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut world = World::new();
     let new =
         NewTopic { name: "t".try_into().unwrap(), partitions: 3, configs: Default::default() };
@@ -17,7 +17,7 @@ fn world() -> World {
     world
 }
 
-fn commit_as(world: &mut World, version: i16, client: &Client, offset: i64) -> i16 {
+pub(super) fn commit_as(world: &mut World, version: i16, client: &Client, offset: i64) -> i16 {
     let partition = OffsetCommitRequestPartition::default().with_committed_offset(offset);
     let topic = OffsetCommitRequestTopic::default()
         .with_name(TopicName(text("t")))
@@ -32,7 +32,7 @@ fn commit_as(world: &mut World, version: i16, client: &Client, offset: i64) -> i
     answer.topics[0].partitions[0].error_code
 }
 
-fn commit(world: &mut World, client: &Client, offset: i64) -> i16 {
+pub(super) fn commit(world: &mut World, client: &Client, offset: i64) -> i16 {
     commit_as(world, 7, client, offset)
 }
 

@@ -67,16 +67,7 @@ impl State {
             ok = ok && self.snapshot_topic(slot, topic, put);
         }
         for entry in &self.offsets {
-            let group = self.groups.get(usize::from(entry.group.0)).and_then(Option::as_ref);
-            ok = ok
-                && put(&MetaRecord::OffsetCommit {
-                    group: group.map_or("", |group| &group.name),
-                    handle: entry.handle,
-                    offset: entry.offset,
-                    leader_epoch: entry.leader_epoch,
-                    metadata: self.metadata_of(entry),
-                    timestamp_ms: entry.timestamp_ms,
-                });
+            ok = ok && put(&self.commit_record(entry, entry.timestamp_ms));
         }
         for (slot, partition) in self.partitions() {
             let handle = partition.handle;
