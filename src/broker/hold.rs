@@ -51,8 +51,9 @@ impl Broker {
             return;
         }
         hold.told = Some(now.mono);
-        for holder in &self.log.ring_config(ring).hold_for {
-            let lag = self.hold_lag(ring, holder);
+        let hold = self.log.hold(ring);
+        for (at, holder) in hold.holders.iter().enumerate() {
+            let lag = hold.lag(at);
             if lag.records > 0 {
                 log::warn!(
                     "ring {} is full, and producers wait: {}",
@@ -93,7 +94,8 @@ impl Broker {
     pub(super) fn hold_warn_at_start(&self) {
         for (place, ring) in self.config.rings.iter().enumerate() {
             let hold = self.log.hold(RingIndex(place as u8));
-            for holder in ring.hold_for.iter().filter(|holder| !hold.has_reported(holder)) {
+            let silent = hold.holders.iter().enumerate().filter(|(at, _)| !hold.has_reported(*at));
+            for (_, holder) in silent {
                 log::warn!(
                     "ring {} is held for {holder}, which has {} yet: when the ring is full, \
                      producers will wait for it",
@@ -121,8 +123,9 @@ impl Broker {
             return;
         }
         let hold = self.log.hold(ring);
-        for holder in config.hold_for.iter().filter(|holder| !hold.has_reported(holder)) {
-            let lag = self.hold_lag(ring, holder);
+        let silent = hold.holders.iter().enumerate().filter(|(at, _)| !hold.has_reported(*at));
+        for (at, holder) in silent {
+            let lag = hold.lag(at);
             log::warn!(
                 "ring {} is {percent} % full: {}",
                 config.name,
@@ -135,14 +138,14 @@ impl Broker {
     pub fn hold_now(&self, ring: RingIndex, now: Mono) -> HoldNow {
         let place = usize::from(ring.0);
         let config = self.log.ring_config(ring);
-        let hold = self.log.hold(ring);
+        let look = self.log.hold(ring).look();
         let segment_bytes = config.segment_bytes;
         let mut held_bytes = 0;
         let mut segments = self.log.segments(ring).peekable();
         while let Some(segment) = segments.next() {
             let file = segment.file.file;
             let last = segments.peek().is_none();
-            if held_bytes == 0 && (hold.is_free(file) || !last && hold.has_been_had(file)) {
+            if held_bytes == 0 && (!look.kept.has(file) || !last && !look.owed.has(file)) {
                 continue;
             }
             held_bytes += if last { segment.end } else { segment_bytes };
@@ -152,13 +155,6 @@ impl Broker {
             data_bytes: u64::from(config.data_segments()) * segment_bytes,
             waiting_us: self.holds.rings[place].since.map(|since| now.since_us(since)),
         }
-    }
-
-    /// What a holder has not had in a ring.
-    pub fn hold_lag(&self, ring: RingIndex, holder: &Holder) -> Lag {
-        let state = self.log.state();
-        let slots = state.partitions().filter(|(_, partition)| partition.ring == ring);
-        self.log.hold(ring).lag(holder, slots.map(|(slot, _)| slot))
     }
 
     fn hold_text(&self, holder: &Holder, lag: &Lag) -> heapless::String<TEXT_BYTES> {

@@ -56,7 +56,7 @@ pub fn held_back(
     let begin = Beginning::read(frame)?;
     let (_, topic) = broker.log.state().topic_named(begin.topic)?;
     let ring = topic.ring;
-    let stored = broker.log.keeps(ring, begin.topic) && !broker.log.is_failing(ring);
+    let stored = topic.is_kept() && !broker.log.is_failing(ring);
     // A long request is carried out partition by partition, and what is too long for any group is
     // refused.
     let bytes = match frame_bytes {
