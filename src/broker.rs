@@ -7,6 +7,7 @@ mod mirror;
 pub mod offsets;
 pub mod reads;
 pub mod refusal;
+mod released;
 mod retention;
 pub mod stamps;
 #[cfg(test)]
@@ -87,6 +88,7 @@ pub struct Broker {
     cluster_id: heapless::String<64>,
     retention_next: Mono,
     holds: hold::Holds,
+    released: released::Released,
     /// The newest time that was given to arriving records.
     append_time_newest_ms: i64,
 }
@@ -152,6 +154,7 @@ impl Broker {
             groups,
             unpacker,
             holds: hold::Holds::default(),
+            released: released::Released::default(),
             append_time_newest_ms: i64::MIN,
         };
         broker.hold_warn_at_start();
@@ -227,11 +230,12 @@ impl Broker {
     /// Does what is due; see [`Broker::due`].
     pub fn tick(&mut self, now: Now) {
         self.groups.tick(now);
+        self.hold_tick(now);
     }
 
     /// When [`Broker::tick`] is wanted, unless a request changes that.
     pub fn due(&self) -> Mono {
-        self.groups.due()
+        self.groups.due().min(self.holds.due())
     }
 
     /// 16 random bytes.

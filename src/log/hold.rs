@@ -39,6 +39,28 @@ pub struct Lag {
     pub first: Option<(PartitionSlot, Offset)>,
 }
 
+/// What a topic has in a segment that a holder has not had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stands<'a> {
+    /// Its name.
+    pub topic: &'a str,
+    /// So many records, as far as offsets tell.
+    pub records: u64,
+    /// The newest timestamp that any record of it in the segment has.
+    pub newest_ms: i64,
+    /// The holder never reported anything of it.
+    pub never_reported: bool,
+}
+
+/// The topics that hold a segment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Oldest<'a> {
+    /// Some of them.
+    pub topics: [Option<Stands<'a>>; limits::HOLD_TOPICS_SHOWN],
+    /// How many there are beside those.
+    pub more: u64,
+}
+
 /// A set of a ring's files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Files([u64; limits::SEGMENTS_MAX / 64]);
@@ -215,6 +237,44 @@ impl<'a> Hold<'a> {
         (from < end).then(|| (there, end.0.abs_diff(from.0)))
     }
 
+    /// What holds the oldest segment that one of them has not had.
+    pub fn oldest(&self, at: usize) -> Oldest<'a> {
+        let mut oldest = Oldest::default();
+        let alone = Hold {
+            holders: self.holders.get(at..=at).unwrap_or_default(),
+            bit: self.bit + at,
+            groups: [self.groups[at]; limits::HOLDERS_MAX],
+            ..*self
+        };
+        let owed = alone.look().owed;
+        let mut segments = self.index.segments().iter();
+        let Some((_, file)) = segments.find(|(_, file)| owed.has(*file)) else {
+            return oldest;
+        };
+        // What was never reported comes first: that is what nobody may be waiting for.
+        for never_reported in [true, false] {
+            for (slot, topic) in self.state.topics().filter(|(_, topic)| topic.ring == self.ring) {
+                let mut stands =
+                    Stands { topic: &topic.name, newest_ms: i64::MIN, never_reported, records: 0 };
+                let mut never = true;
+                for (slot, partition) in self.state.partitions_of(slot) {
+                    never &= alone.position(0, slot, partition).is_none();
+                    if let Some((there, records)) = alone.not_had_of(0, *file, slot, partition) {
+                        stands.records += records;
+                        stands.newest_ms = stands.newest_ms.max(there.newest_ms);
+                    }
+                }
+                if stands.records > 0 && never == never_reported {
+                    match oldest.topics.iter_mut().find(|place| place.is_none()) {
+                        Some(place) => *place = Some(stands),
+                        None => oldest.more += 1,
+                    }
+                }
+            }
+        }
+        oldest
+    }
+
     /// Whether a holder ever said anything of what is still there.
     pub fn has_reported(&self, at: usize) -> bool {
         match self.holders.get(at) {
@@ -255,7 +315,7 @@ impl<'a> Hold<'a> {
     }
 
     /// Whether a partition is kept for this one.
-    fn keeps(&self, at: usize, partition: &Partition) -> bool {
+    pub fn keeps(&self, at: usize, partition: &Partition) -> bool {
         let topic = self.state.topic(partition.topic);
         topic.is_some_and(|topic| topic.kept_for >> (self.bit + at) & 1 == 1)
     }
@@ -268,7 +328,12 @@ impl<'a> Hold<'a> {
     }
 
     /// The first offset that a holder may not have had, if it ever said.
-    fn position(&self, at: usize, slot: PartitionSlot, partition: &Partition) -> Option<Offset> {
+    pub fn position(
+        &self,
+        at: usize,
+        slot: PartitionSlot,
+        partition: &Partition,
+    ) -> Option<Offset> {
         match self.holders.get(at)? {
             Holder::Group(_) => {
                 Some(self.state.offset_of(self.groups[at]?, partition.handle)?.offset)

@@ -74,6 +74,23 @@ pub struct HolderStatus<'a> {
     pub partitions: u64,
     /// Those of them of which it never said anything.
     pub unreported: u64,
+    /// Of one for whom the ring is held: topics that hold the oldest segment that it has not had.
+    pub oldest: [Option<TopicStatus<'a>>; limits::HOLD_TOPICS_SHOWN],
+    /// How many there are beside those.
+    pub oldest_more: u64,
+}
+
+/// What a topic has in that segment that the holder has not had.
+#[derive(Clone, Copy)]
+pub struct TopicStatus<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// So many records, as far as offsets tell.
+    pub records: u64,
+    /// The newest timestamp that a record of it there has, in seconds.
+    pub newest_seconds: u64,
+    /// The holder never said anything of the topic.
+    pub never_reported: bool,
 }
 
 /// How full a bounded table is.
@@ -206,6 +223,7 @@ fn walk_hold(
     out.begin(Some("for"))?;
     for holder in &hold.holders {
         walk_holder(holder, out)?;
+        walk_oldest(holder, out)?;
         out.end()?;
     }
     out.end()?;
@@ -220,6 +238,28 @@ fn walk_holder(holder: &HolderStatus<'_>, out: &mut Out<'_>) -> fmt::Result {
     out.int("lag_partitions", holder.partitions)?;
     out.int("never_reported_partitions", holder.unreported)
 }
+
+/// The topics that hold a holder's oldest segment; as many as leave room for the rest of the answer.
+fn walk_oldest(holder: &HolderStatus<'_>, out: &mut Out<'_>) -> fmt::Result {
+    let mut more = holder.oldest_more;
+    out.begin(Some("oldest_segment_topics"))?;
+    for topic in holder.oldest.iter().flatten() {
+        if out.buf.len() - out.len < OLDEST_LEAVES {
+            more += 1;
+            continue;
+        }
+        out.begin(Some(topic.name))?;
+        out.int("records", topic.records)?;
+        out.int("newest_timestamp_seconds", topic.newest_seconds)?;
+        out.int("never_reported", u64::from(topic.never_reported))?;
+        out.end()?;
+    }
+    out.end()?;
+    out.int("oldest_segment_more_topics", more)
+}
+
+/// Bytes that are left to what comes behind the names of topics.
+const OLDEST_LEAVES: usize = 16 << 10;
 
 fn walk_damage(damage: &DamageMetrics, out: &mut Out<'_>) -> fmt::Result {
     out.begin(Some("damage"))?;
@@ -436,9 +476,23 @@ mod tests {
             holders: heapless::Vec::new(),
         };
         let name = &"mirror:up";
-        let holder = HolderStatus { name, records: 9, partitions: 3, unreported: 1 };
+        let oldest = [Some(TopicStatus {
+            name: "tpyo",
+            records: 3,
+            newest_seconds: 1_700_000_000,
+            never_reported: true,
+        }); limits::HOLD_TOPICS_SHOWN];
+        let holder =
+            HolderStatus { name, records: 9, partitions: 3, unreported: 1, oldest, oldest_more: 5 };
         assert!(hold.holders.push(holder).is_ok());
-        let watched = HolderStatus { name, records: 2, partitions: 1, unreported: 0 };
+        let watched = HolderStatus {
+            name,
+            records: 2,
+            partitions: 1,
+            unreported: 0,
+            oldest: [None; limits::HOLD_TOPICS_SHOWN],
+            oldest_more: 0,
+        };
         let status = Status {
             now: Mono(3_600_000_000),
             listen: &"0.0.0.0:9092",
@@ -488,6 +542,10 @@ mod tests {
             "      full_seconds: 5",
             "        mirror:up:",
             "          never_reported_partitions: 1",
+            "            tpyo:",
+            "              newest_timestamp_seconds: 1700000000",
+            "              never_reported: 1",
+            "          oldest_segment_more_topics: 5",
             "    watch:",
             "        overwritten_records: 44",
             "  Produce: 1",

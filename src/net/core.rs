@@ -9,9 +9,10 @@ use crate::clock::{Mono, Now};
 use crate::codec::ErrorCode;
 use crate::error::DiskError;
 use crate::limits;
-use crate::log::hold::Hold;
+use crate::log::hold::{Hold, Oldest};
 use crate::metrics::render::{
-    Form, HoldStatus, HolderStatus, RingStatus, Status, TableStatus, WatchStatus, render,
+    Form, HoldStatus, HolderStatus, RingStatus, Status, TableStatus, TopicStatus, WatchStatus,
+    render,
 };
 use crate::metrics::{DamageMetrics, Metrics, RingMetrics};
 use crate::plan::Plan;
@@ -310,7 +311,7 @@ fn hold_status(broker: &Broker, ring: RingIndex, now: Now) -> Option<HoldStatus<
         held_bytes: full.held_bytes,
         waiting_us: full.waiting_us,
         producers: broker.metrics.producers_held_by_ring[usize::from(ring.0)],
-        holders: (0..holders.len()).map(|at| holder_status(&hold, at)).collect(),
+        holders: (0..holders.len()).map(|at| holder_status(&hold, at, hold.oldest(at))).collect(),
     })
 }
 
@@ -321,19 +322,28 @@ fn watch_status(
 ) -> heapless::Vec<WatchStatus<'_>, { limits::HOLDERS_MAX }> {
     let watch = broker.log.watch(ring);
     let status = |(at, holder)| WatchStatus {
-        holder: holder_status(&watch, at),
+        holder: holder_status(&watch, at, Oldest::default()),
         overwritten: broker.log.state().missed.records(ring, holder),
     };
     watch.holders.iter().enumerate().map(status).collect()
 }
 
-fn holder_status<'a>(hold: &Hold<'a>, at: usize) -> HolderStatus<'a> {
+fn holder_status<'a>(hold: &Hold<'a>, at: usize, oldest: Oldest<'a>) -> HolderStatus<'a> {
     let lag = hold.lag(at);
     HolderStatus {
         name: &hold.holders[at],
         records: lag.records,
         partitions: lag.partitions,
         unreported: lag.unreported,
+        oldest: oldest.topics.map(|found| {
+            found.map(|stands| TopicStatus {
+                name: stands.topic,
+                records: stands.records,
+                newest_seconds: u64::try_from(stands.newest_ms / 1000).unwrap_or(0),
+                never_reported: stands.never_reported,
+            })
+        }),
+        oldest_more: oldest.more,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod crash;
 pub mod rig;
+mod said;
 mod unheld;
 mod watch;
 

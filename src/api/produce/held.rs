@@ -63,10 +63,11 @@ pub fn held_back(
         0..=limits::LEASE_BYTES => frame_bytes,
         _ => begin.records_bytes.unwrap_or(limits::LEASE_BYTES),
     };
-    if !stored || broker.log.takes_kept(ring, bytes.min(broker.config.message_max_bytes)) {
+    let bytes = bytes.min(broker.config.message_max_bytes);
+    if !stored || broker.log.takes_kept(ring, bytes) {
         return None;
     }
-    broker.hold_begins(ring, now);
+    broker.hold_begins(ring, bytes, now);
     Some(HeldBack { ring, wait_ms: wait_ms(begin.acks, begin.timeout_ms) })
 }
 
