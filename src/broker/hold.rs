@@ -108,11 +108,11 @@ impl Broker {
             let hold = &mut self.holds.rings[usize::from(ring.0)];
             let name = &self.log.ring_config(ring).name;
             match hold.full {
-                Full::Waits { since, .. } => {
-                    if hold.told.is_none_or(|told| now.mono.since_us(told) >= TELL_US) {
-                        hold.told = Some(now.mono);
-                        self.hold_tell(ring, now.mono.since_us(since));
-                    }
+                Full::Waits { since, .. }
+                    if hold.told.is_none_or(|told| now.mono.since_us(told) >= TELL_US) =>
+                {
+                    hold.told = Some(now.mono);
+                    self.hold_tell(ring, now.mono.since_us(since));
                 }
                 Full::Woken { since, at } if now.mono.since_us(at) >= QUIET_US => {
                     hold.full = Full::No;
