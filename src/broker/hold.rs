@@ -6,7 +6,8 @@ use super::Broker;
 use crate::clock::{Mono, Now};
 use crate::config::Holder;
 use crate::limits;
-use crate::log::hold::{Lag, Oldest, Stands};
+use crate::log::hold::Lag;
+use crate::metrics::render::OldestStatus;
 use crate::types::{PartitionSlot, RingIndex};
 
 /// What is known of the rings' holds.
@@ -215,7 +216,7 @@ impl Broker {
         &self,
         holder: &Holder,
         lag: &Lag,
-        oldest: &Oldest<'_>,
+        oldest: &OldestStatus<'_>,
     ) -> heapless::String<TEXT_BYTES> {
         let mut text = heapless::String::new();
         // What does not fit is left out.
@@ -234,9 +235,8 @@ impl Broker {
         }
         let mut before = "; the oldest segment is held by ";
         for stands in oldest.topics.iter().flatten() {
-            let Stands { topic, records, newest_ms, never_reported } = stands;
-            let never = if *never_reported { verb(holder) } else { "behind" };
-            let newest = newest_ms / 1000;
+            let never = if stands.never_reported { verb(holder) } else { "behind" };
+            let (topic, records, newest) = (stands.name, stands.records, stands.newest_seconds());
             let _ = write!(
                 text,
                 "{before}{topic} ({records} records, newest timestamp {newest} s, {never})"

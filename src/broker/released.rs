@@ -7,6 +7,7 @@ use super::Broker;
 use crate::clock::{Mono, Now};
 use crate::codec::crc;
 use crate::config::Holder;
+use crate::log::state::Topic;
 use crate::types::{Offset, PartitionHandle, PartitionSlot, TopicId};
 
 /// What has become of held records.
@@ -45,11 +46,10 @@ impl Broker {
     /// A topic's deletion is staged.
     pub(super) fn held_topic_deleted(&mut self, id: TopicId) {
         let state = self.log.state();
-        let Some((topic, _)) = state.topic_with_id(id) else { return };
-        let mut tally = Tally::default();
+        let Some((topic, Topic { ring, .. })) = state.topic_with_id(id) else { return };
+        let (hold, mut tally) = (self.log.hold(*ring), Tally::default());
         for (slot, partition) in state.partitions_of(topic) {
-            let floor = self.log.hold(partition.ring).floor(slot, partition);
-            if let Some(from) = floor {
+            if let Some(from) = hold.floor(slot, partition) {
                 tally.add(slot, from, partition.high_watermark);
             }
         }
@@ -112,9 +112,9 @@ impl Broker {
         let state = self.log.state();
         let slot = state.partition_with_handle(handle)?;
         let partition = state.partition(slot)?;
-        let hold = self.log.hold(partition.ring);
         let is = |holder: &Holder| matches!(holder, Holder::Group(name) if name == group);
-        let at = hold.holders.iter().position(is)?;
+        let at = self.log.ring_config(partition.ring).hold_for.iter().position(is)?;
+        let hold = self.log.hold(partition.ring);
         let bounds = (partition.log_start, partition.high_watermark);
         hold.keeps(at, partition).then(|| (slot, hold.position(at, slot, partition), bounds))
     }

@@ -10,6 +10,7 @@ use crate::config::{Holder, RingConfig};
 use crate::limits;
 use crate::log::index::{InSegment, Index};
 use crate::log::state::{Partition, State};
+use crate::metrics::render::{OldestStatus, TopicStatus};
 use crate::types::{FileIndex, GroupSlot, Offset, PartitionSlot, RingIndex};
 
 /// Those that a ring is held or watched for, and where to look.
@@ -37,28 +38,6 @@ pub struct Lag {
     pub partitions: u64,
     /// One of these, and the first offset of it that the holder has not had.
     pub first: Option<(PartitionSlot, Offset)>,
-}
-
-/// What a topic has in a segment that a holder has not had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stands<'a> {
-    /// Its name.
-    pub topic: &'a str,
-    /// So many records, as far as offsets tell.
-    pub records: u64,
-    /// The newest timestamp that any record of it in the segment has.
-    pub newest_ms: i64,
-    /// The holder never reported anything of it.
-    pub never_reported: bool,
-}
-
-/// The topics that hold a segment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Oldest<'a> {
-    /// Some of them.
-    pub topics: [Option<Stands<'a>>; limits::HOLD_TOPICS_SHOWN],
-    /// How many there are beside those.
-    pub more: u64,
 }
 
 /// A set of a ring's files.
@@ -238,8 +217,8 @@ impl<'a> Hold<'a> {
     }
 
     /// What holds the oldest segment that one of them has not had.
-    pub fn oldest(&self, at: usize) -> Oldest<'a> {
-        let mut oldest = Oldest::default();
+    pub fn oldest(&self, at: usize) -> OldestStatus<'a> {
+        let mut oldest = OldestStatus::default();
         let alone = Hold {
             holders: self.holders.get(at..=at).unwrap_or_default(),
             bit: self.bit + at,
@@ -254,8 +233,7 @@ impl<'a> Hold<'a> {
         // What was never reported comes first: that is what nobody may be waiting for.
         for never_reported in [true, false] {
             for (slot, topic) in self.state.topics().filter(|(_, topic)| topic.ring == self.ring) {
-                let mut stands =
-                    Stands { topic: &topic.name, newest_ms: i64::MIN, never_reported, records: 0 };
+                let mut stands = TopicStatus { never_reported, ..TopicStatus::new(&topic.name) };
                 let mut never = true;
                 for (slot, partition) in self.state.partitions_of(slot) {
                     never &= alone.position(0, slot, partition).is_none();

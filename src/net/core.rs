@@ -9,9 +9,9 @@ use crate::clock::{Mono, Now};
 use crate::codec::ErrorCode;
 use crate::error::DiskError;
 use crate::limits;
-use crate::log::hold::{Hold, Oldest};
+use crate::log::hold::Hold;
 use crate::metrics::render::{
-    Form, HoldStatus, HolderStatus, RingStatus, Status, TableStatus, TopicStatus, WatchStatus,
+    Form, HoldStatus, HolderStatus, OldestStatus, RingStatus, Status, TableStatus, WatchStatus,
     render,
 };
 use crate::metrics::{DamageMetrics, Metrics, RingMetrics};
@@ -322,28 +322,20 @@ fn watch_status(
 ) -> heapless::Vec<WatchStatus<'_>, { limits::HOLDERS_MAX }> {
     let watch = broker.log.watch(ring);
     let status = |(at, holder)| WatchStatus {
-        holder: holder_status(&watch, at, Oldest::default()),
+        holder: holder_status(&watch, at, OldestStatus::default()),
         overwritten: broker.log.state().missed.records(ring, holder),
     };
     watch.holders.iter().enumerate().map(status).collect()
 }
 
-fn holder_status<'a>(hold: &Hold<'a>, at: usize, oldest: Oldest<'a>) -> HolderStatus<'a> {
+fn holder_status<'a>(hold: &Hold<'a>, at: usize, oldest: OldestStatus<'a>) -> HolderStatus<'a> {
     let lag = hold.lag(at);
     HolderStatus {
         name: &hold.holders[at],
         records: lag.records,
         partitions: lag.partitions,
         unreported: lag.unreported,
-        oldest: oldest.topics.map(|found| {
-            found.map(|stands| TopicStatus {
-                name: stands.topic,
-                records: stands.records,
-                newest_seconds: u64::try_from(stands.newest_ms / 1000).unwrap_or(0),
-                never_reported: stands.never_reported,
-            })
-        }),
-        oldest_more: oldest.more,
+        oldest,
     }
 }
 

@@ -86,6 +86,7 @@ impl Ring {
 
     /// What the segments of a held ring hold. Looked at anew when holders have come on, when topics or
     /// records were deleted, and when segments have come or gone.
+    #[inline(never)]
     fn look(&self, state: &State, index: &Index) -> Look {
         let changes = state.changes();
         if let Some((look, at)) = self.held.look.get()
@@ -190,6 +191,7 @@ impl Ring {
 
     /// How many of the oldest segments may go so that one more may be begun, and whether those are enough
     /// for it to hold kept records.
+    #[inline(never)]
     fn evictable(&self, state: &State, index: &Index) -> (usize, bool) {
         let look = self.look_if_held(state, index);
         let (mut excess, mut over) = (self.excess(&look), self.over(&look, state, index));
@@ -217,6 +219,7 @@ impl Ring {
         due > 1 && self.roster.live().first().is_some_and(|oldest| self.may_go(oldest, &look))
     }
 
+    #[inline(never)]
     fn look_if_held(&self, state: &State, index: &Index) -> Look {
         if self.is_held() { self.look(state, index) } else { Look::default() }
     }
@@ -232,6 +235,7 @@ impl Ring {
     }
 
     /// How many segments would hold kept records beyond those that may, with one more.
+    #[inline(never)]
     fn excess(&self, look: &Look) -> usize {
         let kept = self.roster.live().iter().filter(|segment| self.is_kept(segment, look)).count();
         // What is staged will be in the current segment, or the next.
@@ -243,6 +247,7 @@ impl Ring {
 
     /// How many segments of a held ring there would be beyond those that may, with one more. Beside those of
     /// kept records one may stay, so that two files are left: for the next head, and for a failure.
+    #[inline(never)]
     fn over(&self, look: &Look, state: &State, index: &Index) -> usize {
         let live = self.roster.live();
         let over = live.len().saturating_sub(usize::from(self.config.data_segments()));

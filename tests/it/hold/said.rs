@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Once;
 
 use brooklet::config::Holder;
-use brooklet::log::hold::Stands;
+use brooklet::metrics::render::TopicStatus;
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
@@ -135,16 +135,16 @@ fn the_topics_that_hold_the_oldest_segment_are_named() {
     }
     assert_eq!(rig.commit("g", "t", 0, sent), 0);
     let oldest = rig.host.broker.log.hold(RING).oldest(0);
-    let found: Vec<_> = oldest.topics.iter().flatten().map(|found| found.topic).collect();
+    let found: Vec<_> = oldest.topics.iter().flatten().map(|found| found.name).collect();
     assert_eq!((found, oldest.more), (vec!["c", "d", "e", "f"], 2));
-    let first = Stands { topic: "c", records: 2, newest_ms: NOON_MS, never_reported: true };
+    let first = TopicStatus { name: "c", records: 2, newest_ms: NOON_MS, never_reported: true };
     assert_eq!(oldest.topics[0], Some(first));
     for topic in ["c", "d", "e"] {
         assert_eq!(rig.commit("g", topic, 0, 2), 0);
     }
     let oldest = rig.host.broker.log.hold(RING).oldest(0);
     let found = oldest.topics.iter().flatten();
-    let found: Vec<_> = found.map(|s| (s.topic, s.records, s.never_reported)).collect();
+    let found: Vec<_> = found.map(|s| (s.name, s.records, s.never_reported)).collect();
     assert_eq!(found, [("f", 2, true), ("a", 1, false), ("b", 1, false)]);
     for topic in ["a", "b", "f"] {
         assert_eq!(rig.commit("g", topic, 0, 2), 0);
