@@ -8,6 +8,7 @@ mod mirror;
 pub mod offsets;
 pub mod reads;
 pub mod refusal;
+mod released;
 mod retention;
 pub mod stamps;
 #[cfg(test)]
@@ -90,6 +91,7 @@ pub struct Broker {
     holds: hold::Holds,
     /// When it was last said that a table of groups or offsets is full.
     full_said: Option<Mono>,
+    released: released::Released,
     /// The newest time that was given to arriving records.
     append_time_newest_ms: i64,
 }
@@ -158,6 +160,7 @@ impl Broker {
             unpacker,
             holds: hold::Holds::default(),
             full_said: None,
+            released: released::Released::default(),
             append_time_newest_ms: i64::MIN,
         };
         broker.hold_warn_at_start();
@@ -233,11 +236,12 @@ impl Broker {
     /// Does what is due; see [`Broker::due`].
     pub fn tick(&mut self, now: Now) {
         self.groups.tick(now);
+        self.hold_tick(now);
     }
 
     /// When [`Broker::tick`] is wanted, unless a request changes that.
     pub fn due(&self) -> Mono {
-        self.groups.due()
+        self.groups.due().min(self.holds.due())
     }
 
     /// 16 random bytes.

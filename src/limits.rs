@@ -18,6 +18,10 @@ pub const RING_NAME_BYTES_MAX: usize = 32;
 /// have to go. Beyond: the configuration is refused.
 pub const HOLDERS_MAX: usize = 4;
 
+/// Topics that are named, for each holder of a ring, as those that hold its oldest segment. Beyond: they are
+/// counted.
+pub const HOLD_TOPICS_SHOWN: usize = 4;
+
 /// Bytes of MirrorMaker's name for a cluster. Costs as much per partition in the first ring's
 /// snapshots, for mirrors that a ring is held or watched for. Beyond: the configuration is refused.
 pub const MIRROR_ALIAS_BYTES_MAX: usize = 64;

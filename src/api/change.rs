@@ -218,6 +218,8 @@ impl Change<'_, '_> {
             Err(_) => made.set(place, Err(())),
         });
         said.made = Some(made);
+        let Request { api, client_id, peer, .. } = self.request;
+        broker.held_tell(api.name, *client_id, peer.remote, now);
         self.reply(broker, items, &said, out, until)
     }
 

@@ -105,7 +105,9 @@ impl<'a> Items for DeleteRecordsRequest<'a> {
         now: Now,
     ) -> Result<(Made, Ticket), StageError> {
         let record = MetaRecord::LogStart { handle, offset };
-        Ok((Made::default(), broker.log.stage(ring, &record, true, now)?))
+        let ticket = broker.log.stage(ring, &record, true, now)?;
+        broker.held_records_deleted(handle, offset);
+        Ok((Made::default(), ticket))
     }
 
     fn answer(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16) {

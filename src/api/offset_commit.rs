@@ -110,7 +110,9 @@ pub fn handle(
         if let Err(until) = commits.check_room(broker, &wanted, request.client(), now) {
             return Ok(Step::Again(until));
         }
-        if let Some(partly) = commits.store(broker, now) {
+        let partly = commits.store(broker, now);
+        broker.held_tell(request.api.name, request.client_id, request.peer.remote, now);
+        if let Some(partly) = partly {
             return Ok(Step::Partly(partly));
         }
     }
@@ -327,9 +329,15 @@ impl<'a> Commits<'a> {
                 continue;
             }
             let commit = commit_of(broker, self.ask.group_id, topic, &asked);
+            let handle = commit.as_ref().ok().map(|commit| commit.handle);
             let staged = commit.map(|commit| broker.commit(&commit, now));
             let code = match staged {
                 Ok(Ok(ticket)) => {
+                    if let Some(handle) = handle {
+                        let offset = Offset(asked.committed_offset);
+                        let by_member = !self.ask.member_id.is_empty();
+                        broker.held_committed(self.ask.group_id, handle, offset, by_member);
+                    }
                     self.until.add(broker.log.shared(), ticket);
                     ErrorCode::NONE
                 }

@@ -278,7 +278,7 @@ impl<'a> Demand<'a> {
         let topic = slot.and_then(|slot| broker.log.state().topic(slot));
         if let (Some(topic), Some(records)) = (topic, asked.records) {
             self.packed |= batch::is_packed(records);
-            self.room.add(broker, topic.ring, name, records.len());
+            self.room.add(topic.ring, topic.is_kept(), records.len());
             self.room.meta_bytes += broker.mirror_meta_bytes(name, records);
         }
     }
@@ -302,11 +302,11 @@ fn only_of<'a>(
 
 impl Room {
     #[inline(always)]
-    fn add(&mut self, broker: &Broker, ring: RingIndex, topic: &str, records_bytes: usize) {
+    fn add(&mut self, ring: RingIndex, kept: bool, records_bytes: usize) {
         let place = usize::from(ring.0);
         self.payload_bytes[place] += records_bytes;
         self.runs[place] += 1;
-        self.kept[place] |= broker.log.keeps(ring, topic);
+        self.kept[place] |= kept;
     }
 }
 

@@ -7,6 +7,7 @@ use crate::clock::{Mono, Now};
 use crate::config::Holder;
 use crate::limits;
 use crate::log::hold::Lag;
+use crate::metrics::render::OldestStatus;
 use crate::types::{PartitionSlot, RingIndex};
 
 /// What is known of the rings' holds.
@@ -17,14 +18,46 @@ pub struct Holds {
 
 #[derive(Debug, Default)]
 struct RingHold {
-    /// Since when producers wait; none: they do not.
-    since: Option<Mono>,
-    /// When it was last said that they do.
+    full: Full,
+    /// When it was last said that producers wait.
     told: Option<Mono>,
     /// Segments begun when it was last looked how full the ring is.
     segments_seen: u64,
     /// The last of [`FULL_PERCENT`] that was warned of.
     warned: usize,
+}
+
+/// Whether a ring is full of what is held.
+#[derive(Debug, Clone, Copy, Default)]
+enum Full {
+    /// It is not, or nobody has found out.
+    #[default]
+    No,
+    /// Producers wait, since then; the shortest records that there was no room for have so many bytes.
+    Waits { since: Mono, bytes_min: usize },
+    /// They were woken then, for there is room for those. Others may have to wait again.
+    Woken { since: Mono, at: Mono },
+}
+
+impl Full {
+    fn since(self) -> Option<Mono> {
+        match self {
+            Full::No => None,
+            Full::Waits { since, .. } | Full::Woken { since, .. } => Some(since),
+        }
+    }
+}
+
+impl Holds {
+    /// When [`Broker::hold_tick`] is wanted.
+    pub(super) fn due(&self) -> Mono {
+        let due = |hold: &RingHold| match hold.full {
+            Full::No => Mono(u64::MAX),
+            Full::Waits { since, .. } => Mono(hold.told.unwrap_or(since).0 + TELL_US),
+            Full::Woken { at, .. } => Mono(at.0 + QUIET_US),
+        };
+        self.rings.iter().map(due).min().unwrap_or(Mono(u64::MAX))
+    }
 }
 
 /// What a ring's hold looks like now.
@@ -39,61 +72,85 @@ pub struct HoldNow {
 }
 
 impl Broker {
-    /// A request found no room for records that are kept.
-    pub fn hold_begins(&mut self, ring: RingIndex, now: Now) {
-        let place = usize::from(ring.0);
-        let hold = &mut self.holds.rings[place];
-        if hold.since.is_some() {
-            return;
-        }
-        hold.since = Some(now.mono);
-        if hold.told.is_some_and(|told| now.mono.since_us(told) < TELL_US) {
-            return;
-        }
-        hold.told = Some(now.mono);
-        for holder in &self.log.ring_config(ring).hold_for {
-            let lag = self.hold_lag(ring, holder);
-            if lag.records > 0 {
-                log::warn!(
-                    "ring {} is full, and producers wait: {}",
-                    self.log.ring_config(ring).name,
-                    self.hold_text(holder, &lag)
-                );
-            }
-        }
+    /// A request found no room for so many bytes of records that are kept.
+    pub fn hold_begins(&mut self, ring: RingIndex, bytes: usize, now: Now) {
+        let hold = &mut self.holds.rings[usize::from(ring.0)];
+        let bytes_min = match hold.full {
+            Full::Waits { bytes_min, .. } => bytes_min.min(bytes),
+            _ => bytes,
+        };
+        hold.full = Full::Waits { since: hold.full.since().unwrap_or(now.mono), bytes_min };
+        self.hold_tick(now);
     }
 
     /// Whether requests may be waiting for room in any ring.
     pub fn is_holding(&self) -> bool {
-        self.holds.rings.iter().any(|hold| hold.since.is_some())
+        self.holds.rings.iter().any(|hold| hold.full.since().is_some())
     }
 
-    /// Whether a ring for which requests were waiting has room again.
+    /// Whether a ring for which requests were waiting has room again, for the shortest of them.
     pub fn hold_ends(&mut self, now: Now) -> bool {
         let mut ended = false;
         for ring in self.log.rings() {
-            let place = usize::from(ring.0);
-            let Some(since) = self.holds.rings[place].since else { continue };
-            if !self.log.takes_kept(ring, 0) {
-                continue;
-            }
-            let hold = &mut self.holds.rings[place];
-            (hold.since, ended) = (None, true);
-            let waited_us = now.mono.since_us(since);
-            if hold.told == Some(since) || waited_us > TELL_US {
-                hold.told = Some(now.mono);
-                let name = &self.log.ring_config(ring).name;
-                log::info!("ring {name} takes records again after {} s", waited_us / 1_000_000);
+            let full = &mut self.holds.rings[usize::from(ring.0)].full;
+            if let Full::Waits { since, bytes_min } = *full
+                && self.log.takes_kept(ring, bytes_min)
+            {
+                (*full, ended) = (Full::Woken { since, at: now.mono }, true);
             }
         }
         ended
+    }
+
+    /// Says that producers wait, now and then while they do, and that they do not any more once none had to
+    /// wait again.
+    pub(super) fn hold_tick(&mut self, now: Now) {
+        for ring in self.log.rings() {
+            let hold = &mut self.holds.rings[usize::from(ring.0)];
+            let name = &self.log.ring_config(ring).name;
+            match hold.full {
+                Full::Waits { since, .. }
+                    if hold.told.is_none_or(|told| now.mono.since_us(told) >= TELL_US) =>
+                {
+                    hold.told = Some(now.mono);
+                    self.hold_tell(ring, now.mono.since_us(since));
+                }
+                Full::Woken { since, at } if now.mono.since_us(at) >= QUIET_US => {
+                    hold.full = Full::No;
+                    if hold.told.is_some_and(|told| told >= since) {
+                        let waited_us = at.since_us(since);
+                        log::info!(
+                            "ring {name} takes records again after {} s",
+                            waited_us / 1_000_000
+                        );
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn hold_tell(&self, ring: RingIndex, waited_us: u64) {
+        let hold = self.log.hold(ring);
+        for (at, holder) in hold.holders.iter().enumerate() {
+            let lag = hold.lag(at);
+            if lag.records > 0 {
+                log::warn!(
+                    "ring {} is full, and producers wait, for {} s: {}",
+                    self.log.ring_config(ring).name,
+                    waited_us / 1_000_000,
+                    self.hold_text(holder, &lag, &hold.oldest(at))
+                );
+            }
+        }
     }
 
     /// Warns of holders that never said anything, at the start.
     pub(super) fn hold_warn_at_start(&self) {
         for (place, ring) in self.config.rings.iter().enumerate() {
             let hold = self.log.hold(RingIndex(place as u8));
-            for holder in ring.hold_for.iter().filter(|holder| !hold.has_reported(holder)) {
+            let silent = hold.holders.iter().enumerate().filter(|(at, _)| !hold.has_reported(*at));
+            for (_, holder) in silent {
                 log::warn!(
                     "ring {} is held for {holder}, which has {} yet: when the ring is full, \
                      producers will wait for it",
@@ -121,12 +178,13 @@ impl Broker {
             return;
         }
         let hold = self.log.hold(ring);
-        for holder in config.hold_for.iter().filter(|holder| !hold.has_reported(holder)) {
-            let lag = self.hold_lag(ring, holder);
+        let silent = hold.holders.iter().enumerate().filter(|(at, _)| !hold.has_reported(*at));
+        for (at, holder) in silent {
+            let lag = hold.lag(at);
             log::warn!(
                 "ring {} is {percent} % full: {}",
                 config.name,
-                self.hold_text(holder, &lag)
+                self.hold_text(holder, &lag, &hold.oldest(at))
             );
         }
     }
@@ -135,14 +193,14 @@ impl Broker {
     pub fn hold_now(&self, ring: RingIndex, now: Mono) -> HoldNow {
         let place = usize::from(ring.0);
         let config = self.log.ring_config(ring);
-        let hold = self.log.hold(ring);
+        let look = self.log.hold(ring).look();
         let segment_bytes = config.segment_bytes;
         let mut held_bytes = 0;
         let mut segments = self.log.segments(ring).peekable();
         while let Some(segment) = segments.next() {
             let file = segment.file.file;
             let last = segments.peek().is_none();
-            if held_bytes == 0 && (hold.is_free(file) || !last && hold.has_been_had(file)) {
+            if held_bytes == 0 && (!look.kept.has(file) || !last && !look.owed.has(file)) {
                 continue;
             }
             held_bytes += if last { segment.end } else { segment_bytes };
@@ -150,18 +208,16 @@ impl Broker {
         HoldNow {
             held_bytes,
             data_bytes: u64::from(config.data_segments()) * segment_bytes,
-            waiting_us: self.holds.rings[place].since.map(|since| now.since_us(since)),
+            waiting_us: self.holds.rings[place].full.since().map(|since| now.since_us(since)),
         }
     }
 
-    /// What a holder has not had in a ring.
-    pub fn hold_lag(&self, ring: RingIndex, holder: &Holder) -> Lag {
-        let state = self.log.state();
-        let slots = state.partitions().filter(|(_, partition)| partition.ring == ring);
-        self.log.hold(ring).lag(holder, slots.map(|(slot, _)| slot))
-    }
-
-    fn hold_text(&self, holder: &Holder, lag: &Lag) -> heapless::String<TEXT_BYTES> {
+    fn hold_text(
+        &self,
+        holder: &Holder,
+        lag: &Lag,
+        oldest: &OldestStatus<'_>,
+    ) -> heapless::String<TEXT_BYTES> {
         let mut text = heapless::String::new();
         // What does not fit is left out.
         let _ = write!(
@@ -177,10 +233,23 @@ impl Broker {
             let verb = verb(holder);
             let _ = write!(text, "; of {} partitions it has {verb} yet", lag.unreported);
         }
+        let mut before = "; the oldest segment is held by ";
+        for stands in oldest.topics.iter().flatten() {
+            let never = if stands.never_reported { verb(holder) } else { "behind" };
+            let (topic, records, newest) = (stands.name, stands.records, stands.newest_seconds());
+            let _ = write!(
+                text,
+                "{before}{topic} ({records} records, newest timestamp {newest} s, {never})"
+            );
+            before = ", ";
+        }
+        if oldest.more > 0 {
+            let _ = write!(text, " and {} more topics", oldest.more);
+        }
         text
     }
 
-    fn partition_name(&self, slot: PartitionSlot) -> heapless::String<TEXT_BYTES> {
+    pub(super) fn partition_name(&self, slot: PartitionSlot) -> heapless::String<TEXT_BYTES> {
         let mut name = heapless::String::new();
         let state = self.log.state();
         if let Some(partition) = state.partition(slot) {
@@ -201,8 +270,11 @@ fn verb(holder: &Holder) -> &'static str {
 
 const FULL_PERCENT: [u64; 3] = [50, 75, 90];
 
-/// Said again no sooner.
-const TELL_US: u64 = 60_000_000;
+/// Said again no sooner, and no later while producers wait.
+const TELL_US: u64 = 180_000_000;
 
-/// A topic's name, a holder's, and some words.
-const TEXT_BYTES: usize = 640;
+/// Nobody had to wait again for so long after room was found: the ring has room.
+const QUIET_US: u64 = 1_000_000;
+
+/// A holder's name, those of a few topics, and some words.
+pub(super) const TEXT_BYTES: usize = 1024;

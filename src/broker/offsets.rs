@@ -272,6 +272,7 @@ impl Broker {
         let record = MetaRecord::GroupDelete { group };
         let ticket = self.log.stage(self.log.shared(), &record, true, now)?;
         self.groups.forget(group);
+        self.held_forgotten(group, None);
         Ok(ticket)
     }
 
@@ -283,7 +284,9 @@ impl Broker {
         now: Now,
     ) -> Result<Ticket, StageError> {
         let record = MetaRecord::OffsetDelete { group, handle };
-        self.log.stage(self.log.shared(), &record, true, now)
+        let ticket = self.log.stage(self.log.shared(), &record, true, now)?;
+        self.held_forgotten(group, Some(handle));
+        Ok(ticket)
     }
 
     /// The most that such a deletion takes in the ring.

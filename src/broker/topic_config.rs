@@ -464,6 +464,7 @@ mod tests {
             id: TopicId::default(),
             name: "t".try_into().unwrap(),
             ring: RingIndex(0),
+            kept_for: 0,
             partitions: 1,
             configs: edit.finish().unwrap(),
         }

@@ -200,6 +200,7 @@ impl Broker {
             let partitions = partitions.map(|(slot, each)| (slot, each.handle, each.index));
             self.reads.topic_leaves(topic, partitions);
         }
+        self.held_topic_deleted(id);
         Ok(ticket)
     }
 

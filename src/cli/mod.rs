@@ -179,8 +179,8 @@ fn log_ring(ring: &RingConfig, config: &Config) {
         topics.join(", ")
     );
     for holder in hold_for {
-        let kept = ring.data_segments();
-        log::info!("ring {name}: {kept} segments of records are kept for {holder}");
+        let (kept, topics) = (ring.data_segments(), ring.hold_topics.join(", "));
+        log::info!("ring {name}: {kept} segments of records are kept for {holder}, of {topics}");
     }
     for holder in watch_for {
         log::info!("ring {name}: it is counted what is overwritten before {holder} had it");

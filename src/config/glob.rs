@@ -39,9 +39,53 @@ pub fn covers(glob: &str, other: &str) -> bool {
         || glob.contains('?') && !other.contains('*') && matches(glob, &other)
 }
 
+/// Whether there is a name that both match. Time is the product of the lengths.
+pub fn meet(glob: &str, other: &str) -> bool {
+    let (glob, other) = (glob.as_bytes(), other.as_bytes());
+    // By a place in `other`: whether what follows there meets what follows a place in `glob`, which moves
+    // from its end to its beginning.
+    let mut rest = vec![false; other.len() + 1];
+    for letter in std::iter::once(None).chain(glob.iter().rev().map(Some)) {
+        let shorter = rest.clone();
+        for at in (0..rest.len()).rev() {
+            let longer = rest.get(at + 1).is_some_and(|rest| *rest);
+            rest[at] = match (letter, other.get(at)) {
+                (Some(b'*'), _) => shorter[at] || longer,
+                (_, Some(b'*')) => longer || letter.is_some() && shorter[at],
+                (Some(one), Some(two)) => {
+                    (one == two || *one == b'?' || *two == b'?') && shorter[at + 1]
+                }
+                (one, two) => one.is_none() && two.is_none(),
+            };
+        }
+    }
+    rest[0]
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{covers, matches};
+    use super::{covers, matches, meet};
+
+    #[test]
+    fn two_globs_meet_where_a_name_matches_both() {
+        for (one, other) in [
+            ("*", "alarms"),
+            ("alarm*", "*.fire"),
+            ("a?c", "ab*"),
+            ("a*b*c", "a*c"),
+            ("t?p", "?a?"),
+            ("**", "x*"),
+            ("tap", "tap"),
+            ("a*", "?"),
+        ] {
+            assert!(meet(one, other) && meet(other, one), "{one} {other}");
+        }
+        for (one, other) in
+            [("alarm*", "sensor*"), ("a?c", "abbc"), ("*x", "*y"), ("tap", "ta"), ("?", "ab*")]
+        {
+            assert!(!meet(one, other) && !meet(other, one), "{one} {other}");
+        }
+    }
 
     #[test]
     fn a_glob_covers_another_whose_names_it_takes() {

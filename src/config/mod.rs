@@ -293,6 +293,11 @@ keys! {
     hold_for: Vec<Holder> =
         Kind::list("at most 4 of group:NAME and mirror:ALIAS", holder::are_holders, &[]);
 
+    /// Of which topics records are kept for those, by name; * stands for anything, ? for one character.
+    /// What is left out is overwritten as in any ring, and nobody waits for it.
+    hold_topics: Vec<String> =
+        Kind::list("topic names with * and ?", value::are_globs, &["*"]);
+
     /// For whom it is counted what is overwritten before they have had it, named as in `hold_for`.
     /// Nobody waits for them. `brooklet status` has the counts, under `watch`; compacted topics are left
     /// out.
@@ -391,6 +396,11 @@ impl RingConfig {
             return self.segments;
         }
         self.segments.min((self.segments + self.spares).saturating_sub(limits::HOLD_SPARES))
+    }
+
+    /// Whether a topic of it is kept for its holders, as far as its name tells.
+    pub fn holds(&self, topic: &str) -> bool {
+        self.hold_topics.iter().any(|glob| glob::matches(glob, topic))
     }
 
     /// The ring for what all others share, which has no table of its own.

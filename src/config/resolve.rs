@@ -122,6 +122,26 @@ fn resolve_names(config: &Config) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn hold_topics_check(ring: &RingConfig, config: &Config) -> Result<(), Refusal> {
+    let refused = |glob: &str, takes: &str| {
+        let name = &ring.name;
+        Err(Refusal::new(format!(
+            "ring.{name}.hold_topics = [{glob:?}] is not allowed: it takes {takes}"
+        )))
+    };
+    let set = ring.hold_topics.iter().find(|glob| *glob != "*");
+    if let (Some(glob), true) = (set, ring.hold_for.is_empty()) {
+        return refused(glob, "a hold_for beside it, for whom these topics are held");
+    }
+    // The last ring takes what no ring matches.
+    let takes_all = config.rings.last().is_some_and(|last| last.name == ring.name);
+    let meets = |glob: &String| ring.topics.iter().any(|topics| glob::meet(glob, topics));
+    match ring.hold_topics.iter().find(|glob| !takes_all && !meets(glob)) {
+        Some(glob) => refused(glob, "names of topics that the ring's topics match"),
+        None => Ok(()),
+    }
+}
+
 fn resolve_rings(config: &Config) -> Result<(), Refusal> {
     if config.rings.len() > limits::DATA_RINGS_MAX {
         return Err(Refusal::new(format!(
@@ -146,6 +166,7 @@ fn resolve_rings(config: &Config) -> Result<(), Refusal> {
                 limits::HOLD_SPARES + 2
             )));
         }
+        hold_topics_check(ring, config)?;
         // A quarter leaves room for head, foot and a few groups whatever their sizes.
         if config.commit_group_max_bytes as u64 > ring.segment_bytes / 2 {
             return Err(Refusal::new(format!(

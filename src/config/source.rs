@@ -355,6 +355,22 @@ mod tests {
             let refusal = from_file(file).unwrap_err();
             assert!(refusal.contains(named), "{refusal}");
         }
+        for (file, why) in [
+            ("[[ring]]\nhold_topics = [\"a*\"]", "a hold_for beside it"),
+            ("[[ring]]\nhold_for = [\"group:g\"]\nhold_topics = []", "hold_topics"),
+            (
+                "[[ring]]\nname = \"a\"\ntopics = [\"alarm*\"]\nhold_for = [\"group:g\"]\n\
+                 hold_topics = [\"alarms.*\", \"sensor*\"]\n[[ring]]",
+                "ring.a.hold_topics = [\"sensor*\"] is not allowed",
+            ),
+        ] {
+            let refusal = from_file(file).unwrap_err();
+            assert!(refusal.contains(why), "{refusal}");
+        }
+        // The last ring takes whatever no other does.
+        let last =
+            "[[ring]]\ntopics = [\"alarm*\"]\nhold_for = [\"group:g\"]\nhold_topics = [\"x\"]";
+        assert_eq!(from_file(last).unwrap().rings[0].hold_topics, ["x"]);
         let five: String = (0..5).map(|i| format!("[[ring]]\nname = \"r{i}\"\n")).collect();
         assert!(from_file(&five).unwrap_err().contains("[[ring]]"));
     }

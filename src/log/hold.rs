@@ -6,20 +6,25 @@
 //! of these partitions. It is free when it has nothing of them at all: then it may go before its
 //! turn, for its metadata is in every snapshot behind it.
 
-use crate::config::Holder;
-use crate::log::index::Index;
+use crate::config::{Holder, RingConfig};
+use crate::limits;
+use crate::log::index::{InSegment, Index};
 use crate::log::state::{Partition, State};
-use crate::types::{FileIndex, GroupSlot, Offset, PartitionSlot};
+use crate::metrics::render::{OldestStatus, TopicStatus};
+use crate::types::{FileIndex, GroupSlot, Offset, PartitionSlot, RingIndex};
 
-/// A ring's holders, and where to look.
+/// Those that a ring is held or watched for, and where to look.
 #[derive(Clone, Copy)]
 pub struct Hold<'a> {
     /// Who they are.
     pub holders: &'a [Holder],
-    /// Where they stand.
-    pub state: &'a State,
-    /// What the ring has.
-    pub index: &'a Index,
+    /// The bit of the first of them in [`crate::log::state::Topic::kept_for`].
+    bit: usize,
+    /// By holder: the group, if it is one that has committed anything.
+    groups: [Option<GroupSlot>; limits::HOLDERS_MAX],
+    ring: RingIndex,
+    state: &'a State,
+    index: &'a Index,
 }
 
 /// What a holder has not had.
@@ -35,9 +40,47 @@ pub struct Lag {
     pub first: Option<(PartitionSlot, Offset)>,
 }
 
-/// Whether a topic is kept for any of them.
-pub fn keeps(holders: &[Holder], topic: &str) -> bool {
-    holders.iter().any(|holder| keeps_for(holder, topic))
+/// A set of a ring's files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Files([u64; limits::SEGMENTS_MAX / 64]);
+
+/// What a ring's segments hold, by their files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Those with any records that can be read, carried ones left out.
+    pub any: Files,
+    /// Those with records that are kept for somebody.
+    pub kept: Files,
+    /// Those with records that somebody they are kept for has not had.
+    pub owed: Files,
+}
+
+impl Files {
+    /// Whether the file is among them.
+    pub fn has(&self, file: FileIndex) -> bool {
+        let (word, bit) = (usize::from(file.0) / 64, file.0 % 64);
+        self.0.get(word).is_some_and(|word| word >> bit & 1 == 1)
+    }
+
+    fn add(&mut self, file: FileIndex) {
+        if let Some(word) = self.0.get_mut(usize::from(file.0) / 64) {
+            *word |= 1 << (file.0 % 64);
+        }
+    }
+}
+
+/// For whom a topic is kept: a bit for each of the ring's holders, and behind those one for each of those
+/// that it is watched for.
+pub fn kept_for(ring: &RingConfig, topic: &str) -> u8 {
+    let mut bits = 0;
+    let held = ring.holds(topic);
+    for (at, holder) in ring.hold_for.iter().enumerate().filter(|_| held) {
+        bits |= u8::from(keeps_for(holder, topic)) << at;
+    }
+    for (at, holder) in ring.watch_for.iter().enumerate() {
+        bits |= u8::from(keeps_for(holder, topic)) << (WATCH_BIT + at);
+    }
+    bits
 }
 
 /// Whether a topic is kept for this one.
@@ -71,39 +114,73 @@ fn came_from(alias: &str, topic: &str) -> bool {
 }
 
 impl<'a> Hold<'a> {
-    /// Whether all have had what the file's segment holds.
-    pub fn has_been_had(&self, file: FileIndex) -> bool {
-        let mut kept = self.kept_in(file);
-        kept.all(|(slot, partition, end)| {
-            let topic = self.topic(partition);
-            let mut holders = self.holders.iter().filter(|holder| keeps_for(holder, topic));
-            holders.all(|holder| self.position(holder, slot, partition).is_some_and(|at| at >= end))
-        })
+    /// For those that a ring is held for.
+    pub fn held(
+        config: &'a RingConfig,
+        ring: RingIndex,
+        state: &'a State,
+        index: &'a Index,
+    ) -> Hold<'a> {
+        Hold::new(&config.hold_for, 0, ring, state, index)
     }
 
-    /// Whether the file's segment holds nothing that is kept for anybody.
-    pub fn is_free(&self, file: FileIndex) -> bool {
-        self.kept_in(file).next().is_none()
+    /// For those that it is watched for.
+    pub fn watched(
+        config: &'a RingConfig,
+        ring: RingIndex,
+        state: &'a State,
+        index: &'a Index,
+    ) -> Hold<'a> {
+        Hold::new(&config.watch_for, WATCH_BIT, ring, state, index)
+    }
+
+    fn new(
+        holders: &'a [Holder],
+        bit: usize,
+        ring: RingIndex,
+        state: &'a State,
+        index: &'a Index,
+    ) -> Hold<'a> {
+        let mut groups = [None; limits::HOLDERS_MAX];
+        for (group, holder) in groups.iter_mut().zip(holders) {
+            if let Holder::Group(name) = holder {
+                *group = state.group_named(name);
+            }
+        }
+        Hold { holders, bit, groups, ring, state, index }
+    }
+
+    /// What all live segments hold: one walk over each partition's.
+    pub fn look(&self) -> Look {
+        let mut look = Look::default();
+        for (slot, partition) in self.partitions() {
+            let had = self.had(slot, partition);
+            self.each_segment(slot, partition, &mut |file, _, end| {
+                if end > partition.log_start {
+                    look.any.add(file);
+                    if let Some(had) = had {
+                        look.kept.add(file);
+                        if had < end {
+                            look.owed.add(file);
+                        }
+                    }
+                }
+            });
+        }
+        look
     }
 
     /// The offset below which all have had a partition's records; none: it is not kept for anybody.
     pub fn floor(&self, slot: PartitionSlot, partition: &Partition) -> Option<Offset> {
-        let topic = self.topic(partition);
-        let holders = self.holders.iter().filter(|holder| keeps_for(holder, topic));
-        let positions = holders.map(|holder| self.position(holder, slot, partition));
-        positions.map(|at| at.unwrap_or(partition.log_start)).min()
+        self.had(slot, partition).map(|had| had.max(partition.log_start))
     }
 
     /// What one of them has not had in this ring.
-    pub fn lag(&self, holder: &Holder, partitions: impl Iterator<Item = PartitionSlot>) -> Lag {
+    pub fn lag(&self, at: usize) -> Lag {
         let mut lag = Lag::default();
-        for slot in partitions {
-            let Some(partition) = self.state.partition(slot) else { continue };
-            if !keeps_for(holder, self.topic(partition)) {
-                continue;
-            }
-            let position = self.position(holder, slot, partition);
-            let from = position.unwrap_or(partition.log_start).max(partition.log_start);
+        for (slot, partition) in self.partitions().filter(|(_, found)| self.keeps(at, found)) {
+            let position = self.position(at, slot, partition);
+            let from = position.unwrap_or_default().max(partition.log_start);
             if from < partition.high_watermark {
                 lag.records += partition.high_watermark.0.abs_diff(from.0);
                 lag.unreported += u64::from(position.is_none());
@@ -116,92 +193,144 @@ impl<'a> Hold<'a> {
 
     /// Records of the file's segment that one of them has not had. Of compacted topics none are counted:
     /// what lives of them is carried.
-    pub fn not_had(&self, holder: &Holder, file: FileIndex) -> u64 {
-        let kept = self.kept_in(file).filter(|(_, partition, _)| !partition.compacted);
-        kept.map(|(slot, partition, end)| {
-            let first = self.index.in_segment(file, slot).map_or(end, |there| there.first);
-            let had = self.position(holder, slot, partition).unwrap_or_default();
-            end.0.saturating_sub(first.max(partition.log_start).max(had).0).max(0).unsigned_abs()
-        })
-        .fold(0, u64::saturating_add)
+    pub fn not_had(&self, at: usize, file: FileIndex) -> u64 {
+        let mut records = 0;
+        for (slot, partition) in self.partitions().filter(|(_, found)| !found.compacted) {
+            records += self.not_had_of(at, file, slot, partition).map_or(0, |(_, records)| records);
+        }
+        records
+    }
+
+    /// What a partition has in the file's segment, and how many records of it one of them has not had.
+    fn not_had_of(
+        &self,
+        at: usize,
+        file: FileIndex,
+        slot: PartitionSlot,
+        partition: &Partition,
+    ) -> Option<(InSegment, u64)> {
+        let there = self.index.in_segment(file, slot).filter(|_| self.keeps(at, partition))?;
+        let end = self.index.end_in(file, slot, there.first).unwrap_or(partition.written);
+        let had = self.position(at, slot, partition).unwrap_or_default();
+        let from = there.first.max(partition.log_start).max(had);
+        (from < end).then(|| (there, end.0.abs_diff(from.0)))
+    }
+
+    /// What holds the oldest segment that one of them has not had.
+    pub fn oldest(&self, at: usize) -> OldestStatus<'a> {
+        let mut oldest = OldestStatus::default();
+        let alone = Hold {
+            holders: self.holders.get(at..=at).unwrap_or_default(),
+            bit: self.bit + at,
+            groups: [self.groups[at]; limits::HOLDERS_MAX],
+            ..*self
+        };
+        let owed = alone.look().owed;
+        let mut segments = self.index.segments().iter();
+        let Some((_, file)) = segments.find(|(_, file)| owed.has(*file)) else {
+            return oldest;
+        };
+        // What was never reported comes first: that is what nobody may be waiting for.
+        for never_reported in [true, false] {
+            for (slot, topic) in self.state.topics().filter(|(_, topic)| topic.ring == self.ring) {
+                let mut stands = TopicStatus { never_reported, ..TopicStatus::new(&topic.name) };
+                let mut never = true;
+                for (slot, partition) in self.state.partitions_of(slot) {
+                    never &= alone.position(0, slot, partition).is_none();
+                    if let Some((there, records)) = alone.not_had_of(0, *file, slot, partition) {
+                        stands.records += records;
+                        stands.newest_ms = stands.newest_ms.max(there.newest_ms);
+                    }
+                }
+                if stands.records > 0 && never == never_reported {
+                    match oldest.topics.iter_mut().find(|place| place.is_none()) {
+                        Some(place) => *place = Some(stands),
+                        None => oldest.more += 1,
+                    }
+                }
+            }
+        }
+        oldest
     }
 
     /// Whether a holder ever said anything of what is still there.
-    pub fn has_reported(&self, holder: &Holder) -> bool {
-        match holder {
-            Holder::Group(name) => {
-                let group = self.state.group_named(name);
-                group.is_some_and(|group| !self.state.offsets_of(group).is_empty())
+    pub fn has_reported(&self, at: usize) -> bool {
+        match self.holders.get(at) {
+            Some(Holder::Group(_)) => {
+                self.groups[at].is_some_and(|group| !self.state.offsets_of(group).is_empty())
             }
-            Holder::Mirror(alias) => self.state.mirrors.has_reported(alias),
+            Some(Holder::Mirror(alias)) => self.state.mirrors.has_reported(alias),
+            None => false,
         }
     }
 
-    /// The partitions in a segment that are kept, each with the offset behind its last record there.
-    fn kept_in(
+    /// The ring's partitions.
+    fn partitions(&self) -> impl Iterator<Item = (PartitionSlot, &'a Partition)> + use<'a> {
+        let ring = self.ring;
+        self.state.partitions().filter(move |(_, partition)| partition.ring == ring)
+    }
+
+    /// Hands out the segments that have anything of a partition, the newest first: the file, what is known of
+    /// it there, and the offset behind its last record there.
+    fn each_segment(
         &self,
-        file: FileIndex,
-    ) -> impl Iterator<Item = (PartitionSlot, &'a Partition, Offset)> + use<'a> {
-        let hold = *self;
-        let slots =
-            (0..hold.state.limits().partitions_max).map(|place| PartitionSlot(place as u16));
-        slots.filter_map(move |slot| {
-            let first = hold.index.in_segment(file, slot)?.first;
-            let partition = hold.state.partition(slot)?;
-            let end = hold.index.end_in(file, slot, first).unwrap_or(partition.written);
-            let kept = end > partition.log_start && keeps(hold.holders, hold.topic(partition));
-            kept.then_some((slot, partition, end))
-        })
+        slot: PartitionSlot,
+        partition: &Partition,
+        take: &mut dyn FnMut(FileIndex, InSegment, Offset),
+    ) {
+        let mut later = None;
+        for (_, file) in self.index.segments().iter().rev() {
+            #[cfg(test)]
+            tests::step();
+            let Some(there) = self.index.in_segment(*file, slot) else { continue };
+            let end = match later {
+                Some(later) if later <= there.first => self.index.end_in(*file, slot, there.first),
+                later => later,
+            };
+            later = Some(there.first);
+            take(*file, there, end.unwrap_or(partition.written));
+        }
+    }
+
+    /// Whether a partition is kept for this one.
+    pub fn keeps(&self, at: usize, partition: &Partition) -> bool {
+        let topic = self.state.topic(partition.topic);
+        topic.is_some_and(|topic| topic.kept_for >> (self.bit + at) & 1 == 1)
+    }
+
+    /// The offset below which all have had a partition's records, 0 where one never said anything of it;
+    /// none: it is not kept for anybody.
+    fn had(&self, slot: PartitionSlot, partition: &Partition) -> Option<Offset> {
+        let holders = (0..self.holders.len()).filter(|at| self.keeps(*at, partition));
+        holders.map(|at| self.position(at, slot, partition).unwrap_or_default()).min()
     }
 
     /// The first offset that a holder may not have had, if it ever said.
-    fn position(
+    pub fn position(
         &self,
-        holder: &Holder,
+        at: usize,
         slot: PartitionSlot,
         partition: &Partition,
     ) -> Option<Offset> {
-        match holder {
-            Holder::Group(name) => {
-                let group: GroupSlot = self.state.group_named(name)?;
-                Some(self.state.offset_of(group, partition.handle)?.offset)
+        match self.holders.get(at)? {
+            Holder::Group(_) => {
+                Some(self.state.offset_of(self.groups[at]?, partition.handle)?.offset)
             }
             Holder::Mirror(alias) => self.state.mirrors.position(alias, slot),
         }
     }
-
-    fn topic(&self, partition: &Partition) -> &'a str {
-        self.state.topic(partition.topic).map_or("", |topic| &topic.name)
-    }
 }
+
+/// The bit of the first one that a ring is watched for.
+const WATCH_BIT: usize = limits::HOLDERS_MAX;
+
+/// The bits of those that it is held for.
+pub const HELD_BITS: u8 = (1 << WATCH_BIT) - 1;
+
+const _: () = assert!(2 * limits::HOLDERS_MAX <= u8::BITS as usize);
 
 /// What MirrorMaker calls the topic in which it shows that it lives.
 const HEARTBEATS: &str = "heartbeats";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn topics_that_a_mirror_does_not_take_are_not_kept_for_it() {
-        let mirror = Holder::Mirror("up".to_string());
-        let group = Holder::Group("g".to_string());
-        for topic in ["sensors", "up", "upper.x", "x.up", "internal", "edge.sensors", "my-replica"]
-        {
-            assert!(keeps_for(&mirror, topic) && keeps_for(&group, topic), "{topic}");
-        }
-        for topic in [
-            "__consumer_offsets",
-            ".hidden",
-            "mm2-offset-syncs.up.internal",
-            "connect-internal",
-            "heartbeats",
-            "edge.heartbeats",
-        ] {
-            assert!(!keeps_for(&mirror, topic) && !keeps_for(&group, topic), "{topic}");
-        }
-        for topic in ["up.sensors", "other.up.sensors", "sensors.replica"] {
-            assert!(!keeps_for(&mirror, topic) && keeps_for(&group, topic), "{topic}");
-        }
-    }
-}
+mod tests;

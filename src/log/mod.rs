@@ -35,13 +35,14 @@ use crate::types::{
 };
 use append::{place_batches, stretch_of};
 pub use compaction::Carried;
+use hold::Hold;
 use index::Index;
 use record::{MetaRecord, ProducerBatch, Records};
 use ring::{Done, Ring, RingStats, Room};
 use staging::{Capacity, Staging, run_of};
 use state::mirrors::Mirrors;
 use state::missed;
-use state::{State, StateLimits};
+use state::{State, StateLimits, Topic};
 
 /// The log's part of the configuration.
 #[derive(Debug, Clone)]
@@ -259,7 +260,7 @@ impl Log {
 
     /// Whether a request with `payload_bytes` in `runs` batches fits the open group of `ring`.
     /// A handler asks this before it stages anything, so that a request is staged whole or not.
-    /// `kept`: some of it is of topics that the ring's holders want kept (see [`Log::keeps`]).
+    /// `kept`: some of it is of topics that the ring's holders want kept (see [`Topic::is_kept`]).
     pub fn room(
         &mut self,
         ring: RingIndex,
@@ -283,11 +284,6 @@ impl Log {
         Ok(())
     }
 
-    /// Whether the ring's holders want a topic's records kept.
-    pub fn keeps(&self, ring: RingIndex, topic: &str) -> bool {
-        hold::keeps(&self.ring(ring).config.hold_for, topic)
-    }
-
     /// Whether a held ring would take so many bytes of kept records, now or soon.
     pub fn takes_kept(&mut self, ring: RingIndex, payload_bytes: usize) -> bool {
         let place = usize::from(ring.0);
@@ -296,9 +292,13 @@ impl Log {
     }
 
     /// The ring's holders, and where they stand.
-    pub fn hold(&self, ring: RingIndex) -> hold::Hold<'_> {
-        let place = usize::from(ring.0);
-        self.rings[place].hold(&self.state, &self.indexes[place])
+    pub fn hold(&self, ring: RingIndex) -> Hold<'_> {
+        Hold::held(self.ring_config(ring), ring, &self.state, self.index(ring))
+    }
+
+    /// Those that it is watched for, and where they stand.
+    pub fn watch(&self, ring: RingIndex) -> Hold<'_> {
+        Hold::watched(self.ring_config(ring), ring, &self.state, self.index(ring))
     }
 
     fn room_in_group(
@@ -489,7 +489,7 @@ impl Log {
             Done::Synced { earlier } => self.all_visible(place, earlier),
             Done::UnsyncedLost => self.written_is_lost(place),
             Done::Head => {
-                self.rings[place].freeing_done(&mut self.indexes[place]);
+                self.rings[place].freeing_done(&mut self.state, &mut self.indexes[place], now);
                 if let Some(current) = self.rings[place].current() {
                     self.indexes[place].segment_opened(current.file, current.seq);
                 }
@@ -564,8 +564,7 @@ impl Log {
         let Some(partition) = self.state.partition(slot) else {
             return false;
         };
-        let topic = self.state.topic(partition.topic);
-        topic.is_some_and(|topic| self.keeps(partition.ring, &topic.name))
+        self.state.topic(partition.topic).is_some_and(Topic::is_kept)
     }
 
     fn ring(&self, ring: RingIndex) -> &Ring {

@@ -441,7 +441,9 @@ impl Ring {
         let closed = self.closed.as_ref().expect("the group that was written");
         let (ticket, sync_by, wants_seal) = (closed.ticket, closed.sync_by, closed.wants_seal);
         self.stats.payload_bytes += closed.payload_bytes() as u64;
-        self.held.current_kept |= closed.kept;
+        if closed.kept {
+            self.held.written(self.roster.current_mut().file);
+        }
         self.stats.groups += 1;
         let first = self.group_next;
         let (file, at) = self.advance(bytes, crc);

@@ -17,6 +17,7 @@ pub use numbers::RingNumbers;
 use crate::bytes::{ByteArena, Span};
 use crate::config::{self, RingConfig};
 use crate::limits;
+use crate::log::hold;
 use crate::log::producers::Producers;
 use crate::log::record::MetaRecord;
 use crate::types::{
@@ -60,6 +61,8 @@ pub struct Topic {
     pub name: TopicName,
     /// The ring that holds its partitions.
     pub ring: RingIndex,
+    /// For whom its records are kept or counted: see [`hold::kept_for`].
+    pub kept_for: u8,
     /// How many partitions it has; their indexes are 0 to this − 1.
     pub partitions: u32,
     /// Its own settings.
@@ -145,6 +148,8 @@ pub struct State {
     by_handle: Vec<(PartitionHandle, PartitionSlot)>,
     by_topic: Vec<(TopicSlot, u32, PartitionSlot)>,
     numbers: RingNumbers,
+    /// For whom these are held and watched decides which topics are kept for whom.
+    rings: Vec<RingConfig>,
     /// The cluster's id, where the configuration sets none; zero: none was given yet.
     pub cluster_id: [u8; 16],
     /// Topics whose creation was lost, and which a start found.
@@ -189,6 +194,7 @@ impl State {
             by_handle: Vec::with_capacity(limits.partitions_max),
             by_topic: Vec::with_capacity(limits.partitions_max),
             numbers,
+            rings: rings.to_vec(),
             cluster_id: [0; 16],
             found: Vec::new(),
             strays: Vec::new(),
@@ -543,7 +549,9 @@ impl State {
         let configs = configs_from(configs);
         let name = string_from(name);
         let by_name = self.topics_by_name.partition_point(|other| self.name_of(*other) < &*name);
-        self.topics[place] = Some(Topic { id, name, ring, partitions: 0, configs });
+        let held = self.rings.get(usize::from(ring.0));
+        let kept_for = held.map_or(0, |held| hold::kept_for(held, &name));
+        self.topics[place] = Some(Topic { id, name, ring, kept_for, partitions: 0, configs });
         self.topics_by_name.insert(by_name, slot);
         Ok(slot)
     }
@@ -668,6 +676,13 @@ fn vacant<T>(table: &mut Vec<Option<T>>, max: usize) -> Option<usize> {
         return Some(table.len() - 1);
     }
     free
+}
+
+impl Topic {
+    /// Whether its records are kept for one of its ring's holders.
+    pub fn is_kept(&self) -> bool {
+        self.kept_for & hold::HELD_BITS != 0
+    }
 }
 
 impl Partition {

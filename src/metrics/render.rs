@@ -88,6 +88,42 @@ pub struct HolderStatus<'a> {
     pub partitions: u64,
     /// Those of them of which it never said anything.
     pub unreported: u64,
+    /// Of one for whom the ring is held: what holds the oldest segment that it has not had.
+    pub oldest: OldestStatus<'a>,
+}
+
+/// The topics that hold a segment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OldestStatus<'a> {
+    /// Some of them.
+    pub topics: [Option<TopicStatus<'a>>; limits::HOLD_TOPICS_SHOWN],
+    /// How many there are beside those.
+    pub more: u64,
+}
+
+/// What a topic has in a segment that a holder has not had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicStatus<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// So many records, as far as offsets tell.
+    pub records: u64,
+    /// The newest timestamp that any record of it in the segment has; below 0: none has one.
+    pub newest_ms: i64,
+    /// The holder never said anything of the topic.
+    pub never_reported: bool,
+}
+
+impl TopicStatus<'_> {
+    /// That of a topic without records.
+    pub fn new(name: &str) -> TopicStatus<'_> {
+        TopicStatus { name, records: 0, newest_ms: -1, never_reported: false }
+    }
+
+    /// The newest timestamp in seconds since 1970; 0: there is none.
+    pub fn newest_seconds(&self) -> u64 {
+        self.newest_ms.max(0).unsigned_abs() / 1000
+    }
 }
 
 /// How full a bounded table is.
@@ -229,6 +265,7 @@ fn walk_hold(
     out.begin(Some("for"))?;
     for holder in &hold.holders {
         walk_holder(holder, out)?;
+        walk_oldest(holder, out)?;
         out.end()?;
     }
     out.end()?;
@@ -243,6 +280,28 @@ fn walk_holder(holder: &HolderStatus<'_>, out: &mut Out<'_>) -> fmt::Result {
     out.int("lag_partitions", holder.partitions)?;
     out.int("never_reported_partitions", holder.unreported)
 }
+
+/// The topics that hold a holder's oldest segment; as many as leave room for the rest of the answer.
+fn walk_oldest(holder: &HolderStatus<'_>, out: &mut Out<'_>) -> fmt::Result {
+    let mut more = holder.oldest.more;
+    out.begin(Some("oldest_segment_topics"))?;
+    for topic in holder.oldest.topics.iter().flatten() {
+        if out.buf.len() - out.len < OLDEST_LEAVES {
+            more += 1;
+            continue;
+        }
+        out.begin(Some(topic.name))?;
+        out.int("records", topic.records)?;
+        out.int("newest_timestamp_seconds", topic.newest_seconds())?;
+        out.int("never_reported", u64::from(topic.never_reported))?;
+        out.end()?;
+    }
+    out.end()?;
+    out.int("oldest_segment_more_topics", more)
+}
+
+/// Bytes that are left to what comes behind the names of topics.
+const OLDEST_LEAVES: usize = 16 << 10;
 
 fn walk_damage(damage: &DamageMetrics, out: &mut Out<'_>) -> fmt::Result {
     out.begin(Some("damage"))?;
@@ -459,9 +518,22 @@ mod tests {
             holders: heapless::Vec::new(),
         };
         let name = &"mirror:up";
-        let holder = HolderStatus { name, records: 9, partitions: 3, unreported: 1 };
+        let topic = TopicStatus {
+            name: "tpyo",
+            records: 3,
+            newest_ms: 1_700_000_000_999,
+            never_reported: true,
+        };
+        let oldest = OldestStatus { topics: [Some(topic); limits::HOLD_TOPICS_SHOWN], more: 5 };
+        let holder = HolderStatus { name, records: 9, partitions: 3, unreported: 1, oldest };
         assert!(hold.holders.push(holder).is_ok());
-        let watched = HolderStatus { name, records: 2, partitions: 1, unreported: 0 };
+        let watched = HolderStatus {
+            name,
+            records: 2,
+            partitions: 1,
+            unreported: 0,
+            oldest: OldestStatus::default(),
+        };
         let status = Status {
             now: Mono(3_600_000_000),
             listen: &"0.0.0.0:9092",
@@ -521,6 +593,10 @@ mod tests {
             "      full_seconds: 5",
             "        mirror:up:",
             "          never_reported_partitions: 1",
+            "            tpyo:",
+            "              newest_timestamp_seconds: 1700000000",
+            "              never_reported: 1",
+            "          oldest_segment_more_topics: 5",
             "    watch:",
             "        overwritten_records: 44",
             "  Produce: 1",

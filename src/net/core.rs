@@ -7,12 +7,12 @@ use crate::api::{self, Pool, Step, Window};
 use crate::broker::{Broker, ConnId, JobNext, Peer};
 use crate::clock::{Mono, Now};
 use crate::codec::ErrorCode;
-use crate::config::Holder;
 use crate::error::DiskError;
 use crate::limits;
+use crate::log::hold::Hold;
 use crate::metrics::render::{
-    Form, HoldStatus, HolderStatus, RingStatus, Status, StorageStatus, TableStatus, WatchStatus,
-    render,
+    Form, HoldStatus, HolderStatus, OldestStatus, RingStatus, Status, StorageStatus, TableStatus,
+    WatchStatus, render,
 };
 use crate::metrics::{DamageMetrics, Metrics, RingMetrics};
 use crate::plan::Plan;
@@ -315,13 +315,14 @@ fn ring_metrics(broker: &Broker) -> heapless::Vec<RingMetrics, { limits::RINGS_M
 
 /// What a ring that is held looks like now.
 fn hold_status(broker: &Broker, ring: RingIndex, now: Now) -> Option<HoldStatus<'_>> {
-    let holders = &broker.log.ring_config(ring).hold_for;
-    let hold = broker.hold_now(ring, now.mono);
+    let hold = broker.log.hold(ring);
+    let holders = hold.holders;
+    let full = broker.hold_now(ring, now.mono);
     (!holders.is_empty()).then(|| HoldStatus {
-        held_bytes: hold.held_bytes,
-        waiting_us: hold.waiting_us,
+        held_bytes: full.held_bytes,
+        waiting_us: full.waiting_us,
         producers: broker.metrics.producers_held_by_ring[usize::from(ring.0)],
-        holders: holders.iter().map(|holder| holder_status(broker, ring, holder)).collect(),
+        holders: (0..holders.len()).map(|at| holder_status(&hold, at, hold.oldest(at))).collect(),
     })
 }
 
@@ -330,21 +331,22 @@ fn watch_status(
     broker: &Broker,
     ring: RingIndex,
 ) -> heapless::Vec<WatchStatus<'_>, { limits::HOLDERS_MAX }> {
-    let watchers = broker.log.ring_config(ring).watch_for.iter();
-    let status = |holder| WatchStatus {
-        holder: holder_status(broker, ring, holder),
+    let watch = broker.log.watch(ring);
+    let status = |(at, holder)| WatchStatus {
+        holder: holder_status(&watch, at, OldestStatus::default()),
         overwritten: broker.log.state().missed.records(ring, holder),
     };
-    watchers.map(status).collect()
+    watch.holders.iter().enumerate().map(status).collect()
 }
 
-fn holder_status<'a>(broker: &Broker, ring: RingIndex, holder: &'a Holder) -> HolderStatus<'a> {
-    let lag = broker.hold_lag(ring, holder);
+fn holder_status<'a>(hold: &Hold<'a>, at: usize, oldest: OldestStatus<'a>) -> HolderStatus<'a> {
+    let lag = hold.lag(at);
     HolderStatus {
-        name: holder,
+        name: &hold.holders[at],
         records: lag.records,
         partitions: lag.partitions,
         unreported: lag.unreported,
+        oldest,
     }
 }
 

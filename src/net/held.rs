@@ -57,7 +57,9 @@ impl<C: Core> Connection<C> {
         let (head, rest) = window.get_mut(..BEGINNING_BYTES)?.split_at_mut(begin);
         head.copy_from_slice(begun);
         let peeked = self.wire.socket.get_ref().peek(rest).unwrap_or(0);
-        core.held_back(&window[..begin + peeked], frame_bytes, net.look_at_clock())
+        let held = core.held_back(&window[..begin + peeked], frame_bytes, net.look_at_clock());
+        net.look_at_due(&core);
+        held
     }
 
     /// Waits until there is room again; false: not in time. The time is that from when the first of
@@ -128,6 +130,7 @@ impl<C: Core> Net<C> {
         if !core.is_holding() || !core.hold_ends(self.hub.clock.now()) {
             return;
         }
+        self.look_at_due(core);
         for slot in self.hub.slots.borrow_mut().iter_mut() {
             if slot.phase == Phase::Held {
                 slot.woken = true;

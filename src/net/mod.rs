@@ -121,6 +121,11 @@ impl<C: Core> Net<C> {
     #[inline(always)]
     fn wake_due(&self, core: &mut C) {
         self.wake_jobs(core);
+        self.look_at_due(core);
+    }
+
+    /// Has what is due done in time, if that is sooner than it was.
+    fn look_at_due(&self, core: &C) {
         if core.due() < self.tick_at.get() {
             self.hub.due_sooner.ring();
         }

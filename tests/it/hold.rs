@@ -2,9 +2,12 @@
 
 mod crash;
 pub mod rig;
+mod said;
+mod unheld;
 mod watch;
 
 use brooklet::api::Step;
+use brooklet::config::Holder;
 use brooklet::storage::sim::{Failing, Op};
 use brooklet::types::{HeldBack, Settle};
 use kafka_protocol::messages::delete_records_request::{
@@ -191,6 +194,40 @@ fn deleted_records_and_topics_release_their_space() {
     rig.check("t", 0);
     rig.reopen();
     rig.check("t", 0);
+}
+
+#[test]
+fn a_topic_by_mistake_is_cured_by_naming_those_that_are_meant() {
+    let mut rig = Rig::new(&["group:g"]);
+    create_topic(&mut rig.host, "tpyo", 1, &[]);
+    rig.send("tpyo", 0);
+    let sent = rig.fill("t", 0);
+    assert_eq!(rig.commit("g", "t", 0, sent), 0);
+    assert_eq!(rig.try_send("t", 0, RECORD_BYTES), None, "the other topic is held");
+    rig.config.rings[0].hold_topics = vec!["t".to_string(), "sensors.*".to_string()];
+    rig.reopen();
+    for _ in 0..2 {
+        let more = rig.fill("t", 0);
+        assert!(more > 10, "{more}");
+        let end = rig.bounds("t", 0).1;
+        assert_eq!(rig.commit("g", "t", 0, end), 0);
+    }
+    rig.check("t", 0);
+    // It is overwritten now like any other.
+    assert!(rig.bounds("tpyo", 0).0 > 0);
+    // Without the key it is held again from then on; deleting it cures that as well.
+    rig.config.rings[0].hold_topics = vec!["*".to_string()];
+    rig.reopen();
+    rig.send("tpyo", 0);
+    rig.fill("t", 0);
+    let end = rig.bounds("t", 0).1;
+    assert_eq!(rig.commit("g", "t", 0, end), 0);
+    assert_eq!(rig.try_send("t", 0, RECORD_BYTES), None);
+    let mut request = DeleteTopicsRequest::default();
+    request.topic_names.push(topic_name("tpyo"));
+    let answer: DeleteTopicsResponse = rig.host.ask(ApiKey::DeleteTopics, 5, &request);
+    assert_eq!(answer.responses[0].error_code, 0);
+    assert!(rig.fill("t", 0) > 10);
 }
 
 #[test]
@@ -427,6 +464,80 @@ fn two_failures_under_the_last_records_that_fit_leave_room_for_metadata() {
 
 #[test]
 fn when_failures_have_used_up_all_files_nothing_that_is_held_goes() {
+    // Nobody held the ring while that happened, else files would be left for what nobody holds.
+    let mut config = config(&[]);
+    config.rings[0].spares = 3;
+    let mut rig = Rig::with(config);
+    while rig.segments() < 4 {
+        rig.send("t", 0);
+    }
+    let mut failures = 0;
+    while rig.segments() < 7 {
+        rig.host.storage.fail(Op::Sync, Failing::Once(0));
+        rig.send("t", 0);
+        failures += 1;
+        assert!(failures < 10, "{:?}", rig.stats());
+    }
+    assert_eq!((rig.bounds("t", 0).0, rig.stats().evicted), (0, 0));
+    rig.config.rings[0].hold_for = vec![Holder::from_text("group:g").unwrap()];
+    create_topic(&mut rig.host, "x.internal", 1, &[]);
+    rig.reopen();
+    let sent = rig.bounds("t", 0).1;
+    rig.fill("t", 0);
+    // What nobody holds goes to the current segment; when that is full, there is no other.
+    for _ in 0..20 {
+        if rig.try_produce("x.internal").is_err() {
+            break;
+        }
+    }
+    assert!(rig.host.broker.log.is_failing(RING));
+    for _ in 0..5 {
+        rig.pass_ms(30_000);
+        rig.host.close();
+        rig.reopen();
+    }
+    assert_eq!((rig.bounds("t", 0), rig.stats().evicted), ((0, sent), 0));
+    rig.check("t", 0);
+    // A group's commits are in a ring of their own.
+    assert_eq!(rig.commit("g", "t", 0, sent), 0);
+    rig.pass_ms(31_000);
+    assert!(rig.fill("t", 0) > 10);
+    assert!(rig.stats().evicted > 3);
+    rig.check("t", 0);
+}
+
+#[test]
+fn however_often_the_disk_fails_a_full_ring_takes_reports_and_gives_up_nothing() {
+    for seed in 0..6 {
+        let mut rig = Rig::new(&["mirror:up"]);
+        rig.send("t", 0);
+        assert_eq!(rig.report("t", 0, 0).map(|(code, _)| code), Some(0));
+        let sent = 1 + rig.fill("t", 0);
+        for round in 0..40 {
+            let op = [Op::Sync, Op::Write][(seed + round) % 2];
+            rig.host
+                .storage
+                .fail(op, Failing::Burst((round / 2 % 4) as u64, (seed as u64 % 3) + 1));
+            for _ in 0..30 {
+                rig.report("t", 0, 0);
+                rig.pass_ms(2000);
+            }
+            rig.pass_ms(60_000);
+            assert_eq!(rig.report("t", 0, 0).map(|(code, _)| code), Some(0), "{seed}, {round}");
+            if round % 13 == 12 {
+                rig.host.storage.process_kill();
+                rig.reopen();
+            }
+        }
+        assert_eq!((rig.stats().evicted, rig.bounds("t", 0)), (0, (0, sent)));
+        rig.check("t", 0);
+        rig.report("t", 0, sent - 1);
+        assert!(rig.fill("t", 0) > 10);
+    }
+}
+
+#[test]
+fn while_the_disk_fails_for_long_nothing_that_is_held_goes() {
     let mut rig = Rig::new(&["group:g"]);
     let sent = rig.fill("t", 0);
     rig.host.storage.fail(Op::Sync, Failing::From(0));

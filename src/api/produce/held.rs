@@ -56,17 +56,18 @@ pub fn held_back(
     let begin = Beginning::read(frame)?;
     let (_, topic) = broker.log.state().topic_named(begin.topic)?;
     let ring = topic.ring;
-    let stored = broker.log.keeps(ring, begin.topic) && !broker.log.is_failing(ring);
+    let stored = topic.is_kept() && !broker.log.is_failing(ring);
     // A long request is carried out partition by partition, and what is too long for any group is
     // refused.
     let bytes = match frame_bytes {
         0..=limits::LEASE_BYTES => frame_bytes,
         _ => begin.records_bytes.unwrap_or(limits::LEASE_BYTES),
     };
-    if !stored || broker.log.takes_kept(ring, bytes.min(broker.config.message_max_bytes)) {
+    let bytes = bytes.min(broker.config.message_max_bytes);
+    if !stored || broker.log.takes_kept(ring, bytes) {
         return None;
     }
-    broker.hold_begins(ring, now);
+    broker.hold_begins(ring, bytes, now);
     Some(HeldBack { ring, wait_ms: wait_ms(begin.acks, begin.timeout_ms) })
 }
 

@@ -341,7 +341,8 @@ impl Long {
         waited_out: bool,
     ) -> Result<(), Step> {
         let mut room = Room { meta_bytes, ..Room::default() };
-        room.add(broker, ring, &self.name, bytes);
+        let topic = broker.log.state().topic_named(&self.name);
+        room.add(ring, topic.is_some_and(|(_, topic)| topic.is_kept()), bytes);
         stage.check_room(broker, &room, waited_out)
     }
 

@@ -87,7 +87,7 @@ impl Stage {
                 Err(StageError::TooLarge) => self.closed[place] = Some(Refusal::GroupTooLarge),
                 Err(StageError::Held) if waited_out => self.closed[place] = Some(Refusal::Held),
                 Err(StageError::Held) => {
-                    broker.hold_begins(ring, self.now);
+                    broker.hold_begins(ring, room.payload_bytes[place], self.now);
                     let wait_ms = held::wait_ms(self.ask.acks, self.ask.timeout_ms);
                     return Err(Step::Held(HeldBack { ring, wait_ms }));
                 }

@@ -246,14 +246,9 @@ impl Ring {
         if self.carries(oldest, state, index) && self.evict_due(state, index).is_some() {
             return Some(oldest.seq);
         }
-        let mut before = before.iter();
-        before
-            .find(|segment| {
-                self.is_held()
-                    && self.carries(segment, state, index)
-                    && self.is_free(**segment, state, index)
-            })
-            .map(|segment| segment.seq)
+        let look = self.frees(state, index)?;
+        let mut freed = before.iter().filter(|segment| !look.kept.has(segment.file));
+        freed.find(|segment| self.carries(segment, state, index)).map(|segment| segment.seq)
     }
 
     /// The segment to go through next, if one has to be.

@@ -214,6 +214,7 @@ impl Ring {
             self.tell_evicted(oldest, state, index, now);
             self.missed_count(oldest, state, index, now);
             self.roster.evict(through, before);
+            self.held.look_again();
             before += 1;
             index.segment_evicted(oldest.file);
             self.stats.evicted += 1;

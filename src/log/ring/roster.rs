@@ -126,7 +126,7 @@ impl Roster {
     }
 
     /// Segments that the head on its way leaves out: nobody needs them once it is on flash.
-    pub fn freeing_set(&mut self, freeing: impl Fn(&Segment) -> bool) {
+    pub fn freeing_set(&mut self, freeing: &mut dyn FnMut(&Segment) -> bool) {
         self.freeing.clear();
         let leaves = self.live.iter().filter(|segment| freeing(segment));
         self.freeing.extend(leaves.map(|segment| segment.seq));
@@ -175,7 +175,7 @@ mod tests {
         roster.begun(segment(seq.0, 0));
         assert_eq!((seq, roster.seq_take()), (SegmentSeq(3), SegmentSeq(4)));
         assert_eq!(roster.current(), Some(&segment(3, 0)));
-        roster.freeing_set(|segment| segment.seq == SegmentSeq(2));
+        roster.freeing_set(&mut |segment| segment.seq == SegmentSeq(2));
         assert_eq!(roster.freeing_take().map(|s| s.file), Some(FileIndex(1)));
         assert_eq!((roster.freeing_take(), roster.free_len()), (None, 3));
     }

@@ -3,20 +3,22 @@
 //!
 //! Records that are kept for somebody are let into a held ring only when they are sure to find room
 //! without anything going that has not been had. Everything else (metadata, and records that are kept
-//! for nobody, such as a mirror's reports) is always let in: it goes to segments beyond those that
-//! may hold kept records, and these alternate, since a segment with nothing kept in it is given back
-//! as soon as the head behind it is on flash.
+//! for nobody, such as a mirror's reports) is always let in. When the ring has as many segments as it may,
+//! the oldest goes if it may; else the oldest in which nothing is kept is given back as soon as the head
+//! behind it is on flash. So while the ring is full of kept records that have not been had, two segments
+//! beyond those alternate.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::fmt::Write;
 
 use super::writer::Mode;
 use super::{Ring, Segment};
 use crate::clock::{Mono, Now};
-use crate::log::hold::Hold;
+use crate::log::hold::{Hold, Look};
 use crate::log::index::Index;
 use crate::log::state::State;
-use crate::types::{Offset, PartitionSlot, SegmentSeq};
+use crate::types::{FileIndex, Offset, PartitionSlot, SegmentSeq};
 
 /// What was said of overwritten segments, and what was left out since.
 #[derive(Debug, Default)]
@@ -38,6 +40,8 @@ pub(super) struct Held {
     full_at: Option<u64>,
     /// How many segments before the current one hold kept records, and when, in the same way.
     behind: Option<(usize, u64)>,
+    /// What the segments hold, and when that was looked at, in the same way.
+    look: Cell<Option<(Look, u64)>>,
 }
 
 /// Whether kept records may join the open group.
@@ -57,6 +61,20 @@ impl Held {
         self.current_kept = false;
         self.full_at = None;
         self.behind = None;
+        self.look_again();
+    }
+
+    /// Kept records were written to the current segment, which is in this file.
+    pub(super) fn written(&mut self, file: FileIndex) {
+        self.current_kept = true;
+        if self.look.get().is_some_and(|(look, _)| !look.kept.has(file)) {
+            self.look_again();
+        }
+    }
+
+    /// There are other segments than there were.
+    pub(super) fn look_again(&mut self) {
+        self.look.set(None);
     }
 }
 
@@ -66,9 +84,19 @@ impl Ring {
         !self.config.hold_for.is_empty()
     }
 
-    /// The ring's holders, and where they stand.
-    pub fn hold<'a>(&'a self, state: &'a State, index: &'a Index) -> Hold<'a> {
-        Hold { holders: &self.config.hold_for, state, index }
+    /// What the segments of a held ring hold. Looked at anew when holders have come on, when topics or
+    /// records were deleted, and when segments have come or gone.
+    #[inline(never)]
+    fn look(&self, state: &State, index: &Index) -> Look {
+        let changes = state.changes();
+        if let Some((look, at)) = self.held.look.get()
+            && at == changes
+        {
+            return look;
+        }
+        let look = Hold::held(&self.config, self.index, state, index).look();
+        self.held.look.set(Some((look, changes)));
+        look
     }
 
     /// Whether kept records of so many bytes in so many runs may join the open group.
@@ -116,9 +144,10 @@ impl Ring {
             // Until another segment is begun there are never more.
             Some((behind, at)) if behind + 1 < enough || at == changes => behind,
             _ => {
+                let look = self.look(state, index);
                 let before = self.roster.live().split_last().map_or(&[][..], |(_, before)| before);
-                let stay = before.iter().skip_while(|s| self.may_go(**s, state, index));
-                stay.filter(|s| !self.is_free(**s, state, index)).count()
+                let stay = before.iter().skip_while(|s| self.may_go(s, &look));
+                stay.filter(|s| look.kept.has(s.file)).count()
             }
         };
         self.held.behind = Some((behind, changes));
@@ -160,19 +189,18 @@ impl Ring {
         !self.is_held() || self.fits(ahead + open + 2 * self.alignment, state)
     }
 
-    /// How many of the oldest segments may go so that one more may hold kept records, and whether
-    /// those are enough.
+    /// How many of the oldest segments may go so that one more may be begun, and whether those are enough
+    /// for it to hold kept records.
+    #[inline(never)]
     fn evictable(&self, state: &State, index: &Index) -> (usize, bool) {
-        let mut excess = self.excess(state, index);
+        let look = self.look_if_held(state, index);
+        let (mut excess, mut over) = (self.excess(&look), self.over(&look, state, index));
         let live = self.roster.live();
         let last = live.len().saturating_sub(1);
         let mut count = 0;
-        while excess > 0 && count < last {
-            let segment = live[count];
-            if !self.may_go(segment, state, index) {
-                break;
-            }
-            excess -= usize::from(!self.is_free(segment, state, index));
+        while (excess > 0 || over > 0) && count < last && self.may_go(&live[count], &look) {
+            excess = excess.saturating_sub(usize::from(self.is_kept(&live[count], &look)));
+            over = over.saturating_sub(1);
             count += 1;
         }
         (count, excess == 0)
@@ -186,52 +214,89 @@ impl Ring {
 
     /// Whether more than one segment has to go, and the oldest may.
     pub(super) fn evict_overdue(&self, state: &State, index: &Index) -> bool {
-        let oldest = self.roster.live().first().copied();
-        self.excess(state, index) > 1 && oldest.is_some_and(|s| self.may_go(s, state, index))
+        let look = self.look_if_held(state, index);
+        let due = self.excess(&look).max(self.over(&look, state, index));
+        due > 1 && self.roster.live().first().is_some_and(|oldest| self.may_go(oldest, &look))
+    }
+
+    #[inline(never)]
+    fn look_if_held(&self, state: &State, index: &Index) -> Look {
+        if self.is_held() { self.look(state, index) } else { Look::default() }
     }
 
     /// Whether a segment's records need not be kept any more.
-    fn may_go(&self, segment: Segment, state: &State, index: &Index) -> bool {
-        let known = segment.seq <= self.held.had_through;
-        known || !self.is_held() || self.hold(state, index).has_been_had(segment.file)
+    fn may_go(&self, segment: &Segment, look: &Look) -> bool {
+        segment.seq <= self.held.had_through || !look.owed.has(segment.file)
+    }
+
+    /// Whether a segment is one of those of which there may be [`RingConfig::data_segments`] only.
+    fn is_kept(&self, segment: &Segment, look: &Look) -> bool {
+        !self.is_held() || look.kept.has(segment.file)
     }
 
     /// How many segments would hold kept records beyond those that may, with one more.
-    fn excess(&self, state: &State, index: &Index) -> usize {
-        let kept = self.kept(state, index);
+    #[inline(never)]
+    fn excess(&self, look: &Look) -> usize {
+        let kept = self.roster.live().iter().filter(|segment| self.is_kept(segment, look)).count();
         // What is staged will be in the current segment, or the next.
         let staged = self.open.kept || self.closed.as_ref().is_some_and(|closed| closed.kept);
-        let current_free = self.current().is_none_or(|s| self.is_free(*s, state, index));
+        let current_free = self.current().is_none_or(|segment| !self.is_kept(segment, look));
         let more = 1 + usize::from(staged && current_free);
         (kept + more).saturating_sub(usize::from(self.config.data_segments()))
     }
 
-    /// How many segments hold kept records.
-    fn kept(&self, state: &State, index: &Index) -> usize {
-        let live = self.roster.live().iter();
-        live.filter(|segment| !self.is_free(**segment, state, index)).count()
+    /// How many segments of a held ring there would be beyond those that may, with one more. Beside those of
+    /// kept records one may stay, so that two files are left: for the next head, and for a failure.
+    #[inline(never)]
+    fn over(&self, look: &Look, state: &State, index: &Index) -> usize {
+        let live = self.roster.live();
+        let over = live.len().saturating_sub(usize::from(self.config.data_segments()));
+        if over == 0 || !self.is_held() {
+            return 0;
+        }
+        let empty = live.iter().filter(|segment| self.is_empty(segment, look, state, index));
+        over.saturating_sub(empty.count())
     }
 
-    pub(super) fn is_free(&self, segment: Segment, state: &State, index: &Index) -> bool {
-        self.is_held() && self.hold(state, index).is_free(segment.file)
+    /// Whether a segment has no records at all: it goes with the next roll, which takes nothing from anybody.
+    fn is_empty(&self, segment: &Segment, look: &Look, state: &State, index: &Index) -> bool {
+        !look.any.has(segment.file) && !self.carries(segment, state, index)
+    }
+
+    /// Whether segments go with the next roll though they are not the oldest: those that have nothing kept.
+    pub(super) fn frees(&self, state: &State, index: &Index) -> Option<Look> {
+        let look = self.look_if_held(state, index);
+        (self.over(&look, state, index) > 0).then_some(look)
     }
 
     /// Finds the segments that the next head need not list.
     pub(super) fn freeing_find(&mut self, state: &State, index: &Index) {
+        if !self.is_held() {
+            return;
+        }
+        let look = self.look(state, index);
+        let mut over = self.over(&look, state, index);
         let mut roster = std::mem::take(&mut self.roster);
-        // What lives of its compacted topics is carried first.
-        roster.freeing_set(|segment| {
-            self.is_free(*segment, state, index) && !self.carries(segment, state, index)
+        roster.freeing_set(&mut |segment| {
+            // What lives of its compacted topics is carried first.
+            if look.kept.has(segment.file) || self.carries(segment, state, index) {
+                return false;
+            }
+            let some = look.any.has(segment.file);
+            let goes = over > 0 || !some;
+            over -= usize::from(some && goes);
+            goes
         });
         self.roster = roster;
     }
 
     /// Once that head is on flash: their files are free.
-    pub fn freeing_done(&mut self, index: &mut Index) {
+    pub fn freeing_done(&mut self, state: &mut State, index: &mut Index, now: Now) {
         while let Some(segment) = self.roster.freeing_take() {
+            self.tell_evicted(segment, state, index, now);
+            self.missed_count(segment, state, index, now);
             index.segment_evicted(segment.file);
             self.stats.freed += 1;
-            log::debug!("ring {}: segment {} is free again", self.config.name, segment.seq.0);
         }
     }
 
@@ -263,6 +328,9 @@ impl Ring {
                 more += 1;
             }
         }
+        if records == 0 {
+            return;
+        }
         let told = &mut self.told;
         if told.at.is_some_and(|at| now.mono.since_us(at) < TELL_US) {
             told.segments += 1;
@@ -288,9 +356,9 @@ impl Ring {
         index: &Index,
         now: Now,
     ) {
-        for holder in &self.config.watch_for {
-            let hold = Hold { holders: std::slice::from_ref(holder), state, index };
-            let records = hold.not_had(holder, segment.file);
+        for (at, holder) in self.config.watch_for.iter().enumerate() {
+            let watch = Hold::watched(&self.config, self.index, state, index);
+            let records = watch.not_had(at, segment.file);
             state.missed.add(self.index, holder, records);
             let told = self.told.missed_at;
             if records > 0 && told.is_none_or(|at| now.mono.since_us(at) >= TELL_US) {
@@ -308,9 +376,10 @@ impl Ring {
 
     /// Whether the current segment holds kept records, as it was found.
     pub fn current_look(&mut self, state: &State, index: &Index) {
-        let current = self.current().copied();
-        self.held.current_kept =
-            current.is_some_and(|current| !self.is_free(current, state, index));
+        self.held.begun();
+        let current = self.current().map(|current| current.file);
+        let kept = current.map(|file| self.look_if_held(state, index).kept.has(file));
+        self.held.current_kept = kept.unwrap_or(false);
     }
 }
 
