@@ -216,12 +216,16 @@ mod tests {
     use crate::config::source::{Sources, load};
 
     #[test]
-    fn the_default_plan_fits_8_mib_with_512_connections_and_messages_of_1_mib() {
+    fn the_default_plan_fits_8_mib_with_512_connections_and_messages_of_1_mib_and_16_gib() {
         let config = Config::default();
         let plan = Plan::of(&config);
         assert!(config.max_connections >= 512 && config.message_max_bytes >= 1 << 20);
         assert!(plan.memory_bytes() <= 8 << 20, "{plan}");
         assert_eq!(plan.check(&config), Ok(()));
+        let mut large = config;
+        (large.rings[0].segments, large.rings[0].segment_bytes) = (32, 512 << 20);
+        let plan = Plan::of(&large);
+        assert!(plan.memory_bytes() <= 8 << 20, "a ring of 16 GiB: {plan}");
     }
 
     #[test]
