@@ -180,7 +180,10 @@ fn lock(directory: &Path) -> Result<Lock, Failure> {
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => match File::open(&path) {
             Ok(file) => (file, true),
             // Nobody ever served from there.
-            Err(_) => return Ok(Lock { _file: None, only_to_read: true }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(Lock { _file: None, only_to_read: true });
+            }
+            Err(error) => return Err(failed(&path, &error)),
         },
         Err(error) => return Err(failed(&path, &error)),
     };

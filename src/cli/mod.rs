@@ -148,9 +148,9 @@ fn serve(config: Config) -> Result<(), Failure> {
         );
     } else if medium.sync == SyncCall::FileSystem {
         log::warn!(
-            "without a journal, this kernel does not flush the device's cache when a file is synced, so \
-             the whole file system is: slower, and more is written; tune2fs -O has_journal makes one, \
-             and kernels from 6.5 on flush"
+            "before Linux 6.5, ext4 without a journal does not flush the device's cache when a file is \
+             synced, so the whole file system is synced here: slower, and more is written; tune2fs -O \
+             has_journal makes a journal"
         );
     }
     log::warn!("anyone who can reach {} may read and write everything", config.listen);

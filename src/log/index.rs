@@ -335,6 +335,11 @@ impl Index {
         self.in_segments.get(file, slot)
     }
 
+    /// A timestamp as [`InSegment::newest_ms`] has it.
+    pub fn rounded_up(newest_ms: i64) -> i64 {
+        table::rounded_up(newest_ms)
+    }
+
     /// The segment where a search for `offset` starts: the newest that begins at or below it, else
     /// the oldest that has anything of the partition.
     pub fn segment_for(&self, slot: PartitionSlot, offset: Offset) -> Option<SegmentSeq> {

@@ -441,8 +441,8 @@ impl Ring {
         let closed = self.closed.as_ref().expect("the group that was written");
         let (ticket, sync_by, wants_seal) = (closed.ticket, closed.sync_by, closed.wants_seal);
         self.stats.payload_bytes += closed.payload_bytes() as u64;
-        if closed.kept {
-            self.held.written(self.roster.current_mut().file);
+        if closed.payload_bytes() > 0 {
+            self.held.written(self.roster.current_mut().file, closed.kept);
         }
         self.stats.groups += 1;
         let first = self.group_next;
@@ -522,6 +522,7 @@ impl Ring {
 
     fn failed(&mut self, out: Out, error: DiskError, index: &mut Index, now: Now) -> Done {
         self.stats.failures += 1;
+        self.stamp_out_ms = i64::MIN;
         let again = self.writer.in_episode();
         self.writer.failed();
         let what = match out {

@@ -10,7 +10,7 @@ use std::os::linux::fs::MetadataExt;
 use std::path::Path;
 
 /// The file system of the data directory.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Medium {
     /// Its name, as the kernel calls it; empty: not known.
     pub file_system: String,
@@ -28,10 +28,9 @@ pub struct Medium {
 }
 
 /// What is called to sync.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncCall {
     /// `fdatasync`.
-    #[default]
     File,
     /// That, and `syncfs`.
     FileSystem,
@@ -50,10 +49,14 @@ impl SyncCall {
 impl Medium {
     /// What the kernel says of a directory that exists.
     pub fn of(directory: &Path) -> Medium {
-        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let Ok(directory) = directory.canonicalize() else { return Medium::default() };
+        // A name of another mount may be of any bytes.
+        let text = |path: &str| {
+            String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+        };
+        let found = directory.canonicalize();
+        let directory = found.as_deref().unwrap_or(directory);
         let mounts = text("/proc/self/mountinfo");
-        let Some(mount) = mount_of(&mounts, &directory) else { return Medium::default() };
+        let mount = mount_of(&mounts, directory).unwrap_or(Mount { file_system: "", options: "" });
         let device = directory.metadata().map(|found| {
             let device = found.st_dev();
             format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device))
@@ -73,13 +76,15 @@ impl Medium {
 
     fn seen(mount: Mount<'_>, release: &str, journal_task: &str, write_cache: &str) -> Medium {
         let is_ext = matches!(mount.file_system, "ext2" | "ext3" | "ext4");
+        // What is below an overlay, or where nothing is known, may be one of these.
+        let may_be_ext = is_ext || matches!(mount.file_system, "overlay" | "");
         let journal = match journal_task {
             "" => None,
             task => Some(task != "<none>"),
         };
         // Where something cannot be told, more is safer.
         let call = |whole| if whole { SyncCall::FileSystem } else { SyncCall::File };
-        let unjournaled = is_ext && journal != Some(true);
+        let unjournaled = may_be_ext && journal != Some(true);
         let flushes = version_of(release).is_some_and(|version| version >= FLUSHES_SINCE);
         Medium {
             file_system: mount.file_system.to_string(),
@@ -145,12 +150,13 @@ struct Mount<'a> {
 fn mount_of<'a>(mounts: &'a str, directory: &Path) -> Option<Mount<'a>> {
     let mut best: Option<(usize, Mount<'_>)> = None;
     for line in mounts.lines() {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let place = unescaped(mount.split(' ').nth(4)?);
+        let Some((mount, file_system)) = line.split_once(" - ") else { continue };
+        let place = unescaped(mount.split(' ').nth(4).unwrap_or_default());
         let mut words = file_system.split(' ');
-        let found = Mount { file_system: words.next()?, options: words.nth(1)? };
+        let mut word = |at| words.nth(at).unwrap_or_default();
+        let found = Mount { file_system: word(0), options: word(1) };
         let longest = best.is_none_or(|(bytes, _)| place.len() >= bytes);
-        if longest && directory.starts_with(&place) {
+        if longest && !place.is_empty() && directory.starts_with(&place) {
             best = Some((place.len(), found));
         }
     }
@@ -193,6 +199,8 @@ mod tests {
         }
         assert_eq!(mount_of("", Path::new("/")), None);
         assert_eq!(mount_of("22 1 179:2 /", Path::new("/")), None);
+        let more = format!("22 1 179:2 / - \n nonsense\n{MOUNTS}");
+        assert_eq!(mount_of(&more, Path::new("/srv")), Some(at("/srv")));
     }
 
     #[test]
@@ -210,6 +218,8 @@ mod tests {
             (ext4, "6.1.0", "", None, (true, true)),
             (ext2, "6.1.0", "<none>", Some(false), (true, true)),
             (tmpfs, "6.1.0", "", None, (false, false)),
+            (Mount { file_system: "overlay", options: "rw" }, "6.1.0", "", None, (true, true)),
+            (Mount { file_system: "", options: "" }, "6.1.0", "", None, (true, true)),
         ] {
             let medium = Medium::seen(mount, release, task, "write back");
             let calls = [medium.sync, medium.sync_made].map(|call| call == SyncCall::FileSystem);
@@ -233,6 +243,7 @@ mod tests {
     fn the_directory_of_this_test_lies_on_something() {
         let medium = Medium::of(&std::env::temp_dir());
         assert!(!medium.file_system.is_empty(), "{medium:?}");
-        assert_eq!(Medium::of(Path::new("/no/such/directory")), Medium::default());
+        let missing = Medium::of(Path::new("/no/such/directory"));
+        assert!(!missing.file_system.is_empty(), "{missing:?}");
     }
 }

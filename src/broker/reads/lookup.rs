@@ -15,6 +15,7 @@ use crate::codec::Reader;
 use crate::codec::batch::{BatchHeader, Unread, Walked};
 use crate::codec::compression::Compression;
 use crate::limits;
+use crate::log::index::Index;
 use crate::log::read::batch::{self, BatchHead, Batches};
 use crate::log::read::walk::{self, Walk};
 use crate::log::read::{Got, Wanted};
@@ -118,15 +119,20 @@ impl Job {
     fn lookup_start(&mut self, context: &mut Context<'_>, target_ms: i64) {
         self.work.lookup.target_ms = target_ms;
         self.work.lookup.best_ms = i64::MIN;
+        let is_newest = context.arena.entry(self.at).lookup_wanted() == NEWEST;
+        let is_first = is_newest && self.work.lookup.restarts == 0;
         let started = context.partition(self.at).and_then(|partition| {
             let super::entries::Target::Known(slot, handle) = context.arena.entry(self.at).target()
             else {
                 return None;
             };
-            let (from, limit) = (partition.log_start, partition.high_watermark);
+            let (from, mut limit) = (partition.log_start, partition.high_watermark);
+            if is_first {
+                limit = newest_limit(context, partition, slot, target_ms);
+            }
             let walk = |from| Walk::new(partition.ring, slot, handle, from, limit);
             let index = context.source.index(partition.ring);
-            let new = |newest_ms: i64| newest_ms >= target_ms;
+            let new = |newest_ms: i64| Index::rounded_up(newest_ms) >= target_ms;
             let mut segments = segments(context, partition, slot);
             let stretches = index.carried().of(slot);
             if stretches.is_empty() {
@@ -311,13 +317,13 @@ impl Job {
         }
     }
 
-    /// The walk came to its end. The newest timestamp may belong to a record that was deleted:
-    /// then the newest that was seen is the one.
+    /// The walk came to its end. What was looked for is the newest timestamp to the second, at first, or may
+    /// belong to a record that was deleted: then the newest that was seen is the one.
     fn lookup_nothing(&mut self, context: &mut Context<'_>) {
         let newest = context.arena.entry(self.at).lookup_wanted() == NEWEST;
         let best_ms = self.work.lookup.best_ms;
         self.work.lookup.restarts += 1;
-        if newest && best_ms > i64::MIN && self.work.lookup.restarts <= RESTARTS_MAX {
+        if newest && best_ms > i64::MIN && self.work.lookup.restarts <= 1 + RESTARTS_MAX {
             self.lookup_start(context, best_ms);
         } else {
             self.lookup_found(context, Offset::NONE, -1);
@@ -347,7 +353,34 @@ fn segments<'a>(
         .filter_map(move |(seq, file)| Some((*seq, index.in_segment(*file, slot)?.newest_ms)))
 }
 
-/// The newest timestamp of a partition.
+/// The offset behind the last record that may have the newest timestamp of a partition, which to the second
+/// is `newest_ms`.
+fn newest_limit(
+    context: &Context<'_>,
+    partition: &Partition,
+    slot: PartitionSlot,
+    newest_ms: i64,
+) -> Offset {
+    let index = context.source.index(partition.ring);
+    let mut limit = None;
+    for (_, file) in index.segments() {
+        let Some(there) =
+            index.in_segment(*file, slot).filter(|there| there.newest_ms == newest_ms)
+        else {
+            continue;
+        };
+        limit = index.end_in(*file, slot, there.first);
+        if there.first < partition.log_start {
+            // The record itself may be deleted, and another one the newest that is left.
+            limit = None;
+            break;
+        }
+    }
+    let limit = limit.filter(|_| !partition.compacted);
+    limit.map_or(partition.high_watermark, |limit| limit.min(partition.high_watermark))
+}
+
+/// The newest timestamp of a partition, rounded up to a second.
 fn newest(
     context: &Context<'_>,
     partition: &Partition,
@@ -358,7 +391,7 @@ fn newest(
     };
     let empty = partition.log_start >= partition.high_watermark;
     let stretches = context.source.index(partition.ring).carried().of(*slot).iter();
-    let carried = stretches.map(|stretch| stretch.newest_ms);
+    let carried = stretches.map(|stretch| Index::rounded_up(stretch.newest_ms));
     let newest = segments(context, partition, *slot).map(|(_, newest_ms)| newest_ms);
     newest.chain(carried).max().filter(|_| !empty)
 }

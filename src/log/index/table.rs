@@ -56,8 +56,7 @@ impl Table {
         let at = usize::from(slot.0) * self.files + usize::from(file.0);
         let entry = &mut self.entries[at];
         let first = first.0.clamp(0, FIRST_MAX);
-        let newest_s = newest_ms.div_euclid(1000) + i64::from(newest_ms.rem_euclid(1000) > 0);
-        let newest_s = newest_s.clamp(0, i64::from(u32::MAX)) as u32;
+        let newest_s = seconds(newest_ms);
         let (first, newest_s) = match *entry {
             ABSENT => (first, newest_s),
             there => (first.min(there.first().0), newest_s.max(u32::from_le_bytes(there.newest_s))),
@@ -73,10 +72,7 @@ impl Table {
         if entry == ABSENT {
             return None;
         }
-        let newest_ms = match u32::from_le_bytes(entry.newest_s) {
-            u32::MAX => i64::MAX,
-            newest_s => i64::from(newest_s) * 1000,
-        };
+        let newest_ms = millis(u32::from_le_bytes(entry.newest_s));
         Some(InSegment { first: entry.first(), newest_ms })
     }
 }
@@ -87,6 +83,20 @@ impl Entry {
         bytes[..FIRST_BYTES].copy_from_slice(&self.first);
         Offset(i64::from_le_bytes(bytes))
     }
+}
+
+/// A timestamp as one that is read back from a [`Table`]: rounded up.
+pub(super) fn rounded_up(newest_ms: i64) -> i64 {
+    millis(seconds(newest_ms))
+}
+
+fn seconds(newest_ms: i64) -> u32 {
+    let newest_s = newest_ms.div_euclid(1000) + i64::from(newest_ms.rem_euclid(1000) > 0);
+    newest_s.clamp(0, i64::from(u32::MAX)) as u32
+}
+
+fn millis(newest_s: u32) -> i64 {
+    if newest_s == u32::MAX { i64::MAX } else { i64::from(newest_s) * 1000 }
 }
 
 const FIRST_BYTES: usize = 6;
@@ -118,6 +128,7 @@ mod tests {
             table.note(FileIndex(1), PartitionSlot(1), Offset(first), newest_ms);
             let expected = InSegment { first: Offset(got_first), newest_ms: got_newest_ms };
             assert_eq!(table.get(FileIndex(1), PartitionSlot(1)), Some(expected));
+            assert_eq!(rounded_up(newest_ms), got_newest_ms);
             assert_eq!(table.get(FileIndex(0), PartitionSlot(1)), None);
             assert_eq!(table.get(FileIndex(1), PartitionSlot(0)), None);
         }

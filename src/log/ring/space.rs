@@ -64,10 +64,11 @@ impl Held {
         self.look_again();
     }
 
-    /// Kept records were written to the current segment, which is in this file.
-    pub(super) fn written(&mut self, file: FileIndex) {
-        self.current_kept = true;
-        if self.look.get().is_some_and(|(look, _)| !look.kept.has(file)) {
+    /// A group with records was written to the current segment, which is in this file. `kept`: some are.
+    pub(super) fn written(&mut self, file: FileIndex, kept: bool) {
+        self.current_kept |= kept;
+        let is_new = |look: Look| !look.any.has(file) || kept && !look.kept.has(file);
+        if self.look.get().is_some_and(|(look, _)| is_new(look)) {
             self.look_again();
         }
     }
@@ -274,6 +275,7 @@ impl Ring {
         if !self.is_held() {
             return;
         }
+        self.held.look_again();
         let look = self.look(state, index);
         let mut over = self.over(&look, state, index);
         let mut roster = std::mem::take(&mut self.roster);

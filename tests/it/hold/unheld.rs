@@ -3,7 +3,8 @@
 use brooklet::codec::batch;
 
 use super::rig::{RECORD_BYTES, Rig, SEGMENT_BYTES, config};
-use crate::produce::create_topic;
+use crate::host::{NOON_MS, PLAIN, keyed_batch};
+use crate::produce::{create_topic, produce};
 
 /// A topic that a mirror does not take.
 const UNHELD: &str = "up.internal";
@@ -123,4 +124,21 @@ fn a_ring_keeps_as_many_segments_with_more_spares() {
     }
     assert_eq!(rig.segments(), 5);
     assert!(left(&mut rig) > 3 * 8, "{}", left(&mut rig));
+}
+
+#[test]
+fn beside_a_compacted_topic_what_nobody_holds_stays_while_the_ring_has_room() {
+    let mut config = config(&["mirror:up"]);
+    config.rings[0].spares = 6;
+    let mut rig = Rig::with(config);
+    create_topic(&mut rig.host, UNHELD, 1, &[]);
+    create_topic(&mut rig.host, "c.internal", 1, &[("cleanup.policy", "compact")]);
+    let keyed = Some(keyed_batch(PLAIN, NOON_MS, &[(Some(b"k"), Some(&[7; 1000]))]));
+    assert_eq!(rig.produce(&produce(-1, "c.internal", &[(0, keyed)])), Some((0, 0)));
+    // Nothing else is stored meanwhile: no commit, and no report.
+    let sent = 4 * 8;
+    for number in 0..sent {
+        rig.send(UNHELD, 0);
+        assert_eq!(left(&mut rig), number + 1, "of {} segments", rig.segments());
+    }
 }

@@ -124,6 +124,29 @@ fn a_timestamp_finds_the_first_record_that_is_not_older() {
 }
 
 #[test]
+fn the_newest_timestamp_is_exact_wherever_in_the_ring_it_is() {
+    let mut dice = Dice(4);
+    for ahead in [0, 5, 40, 4_000_000] {
+        let mut rig = Rig::new(1, 4);
+        let mut records = Vec::new();
+        let mut clock = 10_000;
+        for round in 0..400 {
+            clock += dice.below(900) as i64 - 300;
+            // One device's clock was ahead for a moment.
+            let stamp = if round == 150 { clock + ahead } else { clock };
+            records.push(stamp);
+            rig.append(0, &batch(&[stamp], 2000, 0));
+            rig.commit();
+            if round % 40 == 0 || round == 399 {
+                let newest = records.iter().max().unwrap();
+                let at = records.iter().position(|stamp| stamp == newest).unwrap();
+                assert_eq!(look_up_newest(&mut rig), (*newest, at as i64), "{ahead} {round}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_timestamp_finds_its_record_inside_a_compressed_batch() {
     for codec in [1, 2, 3, 4] {
         let mut rig = Rig::new(1, 4);
