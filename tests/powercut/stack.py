@@ -134,7 +134,7 @@ class Broker(brokers.Brooklet):
 
     def __init__(self, binary, home, data, settings):
         super().__init__(binary, directory=home, settings=settings)
-        self.data = data
+        self.data, self.marks = data, 0
 
     def command(self):
         command = [self.binary, "serve", "--listen", self.bootstrap, "--data", self.data]
@@ -145,6 +145,7 @@ class Broker(brokers.Brooklet):
     def spawn(self):
         """Starts the process without waiting for it."""
         with open(self.log, "ab") as log:
+            self.marks = log.tell()
             self.process = subprocess.Popen(
                 [str(part) for part in self.command()],
                 stdin=subprocess.DEVNULL,
@@ -155,11 +156,10 @@ class Broker(brokers.Brooklet):
             )
 
     def listens(self):
-        """Whether its port is open."""
-        # /proc instead of a connection: a probe would be a client of its own.
-        wanted = f"0100007F:{self.port:04X}"
-        with open("/proc/net/tcp", encoding="ascii") as table:
-            return any(line.split()[1] == wanted and line.split()[3] == "0A" for line in table)
+        """Whether it serves: its port is open before the rings are, and clients wait."""
+        with open(self.log, "rb") as log:
+            log.seek(self.marks)
+            return b"listening on" in log.read()
 
 
 class Stack:
