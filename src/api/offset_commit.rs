@@ -11,8 +11,9 @@
 //!   members. A generation of a group that is not there is ILLEGAL_GENERATION (22), from 9 on
 //!   GROUP_ID_NOT_FOUND, but UNKNOWN_MEMBER_ID (25) for who names a member: clients join again on it,
 //!   where they would give up on the other.
-//! - After a restart of the broker, members of before commit as before until their group has a generation. Where it cannot be said
-//!   whether they were fenced, it is COORDINATOR_LOAD_IN_PROGRESS (14), which is retried.
+//! - After a restart of the broker, members of before commit as before until their group has a generation.
+//!   Where it cannot be said whether they were fenced, it is COORDINATOR_LOAD_IN_PROGRESS (14), which is
+//!   retried.
 //! - Members of a group that the broker assigns to commit with their present epoch, else it is
 //!   STALE_MEMBER_EPOCH (113), and with version 9 or above, else UNSUPPORTED_VERSION (35). It is no
 //!   sign of life, as in Kafka.

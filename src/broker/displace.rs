@@ -94,8 +94,9 @@ impl Broker {
             if self.full_said.is_none_or(|said| said.plus_ms(FULL_SAY_MS) <= now.mono) {
                 self.full_said = Some(now.mono);
                 log::warn!(
-                    "no room for consumer group '{group}' of client '{client:.255}', and none that others \
-                     would make which are known to be unused for long enough: raise groups_max or offsets_max, or delete groups"
+                    "no room for consumer group '{group}' of client '{client:.255}', and those groups \
+                     that are known to be unused for long enough do not make it: raise groups_max or \
+                     offsets_max, or delete groups"
                 );
             }
             return Busy::TooMuch;
@@ -113,7 +114,8 @@ impl Broker {
         let days = now.wall_ms.saturating_sub(stamp_ms.max(WALL_MS_MIN)) / DAY_MS;
         log::warn!(
             "consumer group '{name}', unused for {days} days, is deleted with its offsets to make room \
-             for '{group}' of client '{client:.255}': raise groups_max or offsets_max to keep such groups"
+             for '{group}' of client '{client:.255}': raise groups_max or offsets_max to keep such \
+             groups"
         );
         Busy::Wait(Until::synced(self.log.shared(), ticket))
     }
