@@ -73,13 +73,13 @@ pub const GROUP_JOIN_MS_MAX: u64 = 300_000;
 pub const GROUP_EMPTY_MS: u64 = 600_000;
 
 /// Milliseconds from the start of the broker in which members of groups of before it may go on: as long as a
-/// session and the time that a client may spend on what it has, twice, by the defaults of clients. Costs
-/// nothing. Beyond: UNKNOWN_MEMBER_ID (25). A group that was used since the start is not forgotten before.
+/// session and the time that a client may spend on what it has, twice, by the defaults of clients. No group
+/// with offsets gives way to another until then. Costs nothing. Beyond: UNKNOWN_MEMBER_ID (25). A group that was used since the start is not forgotten before.
 pub const GROUP_FORMER_MS: u64 = 600_000;
 const _: () = assert!(GROUP_FORMER_MS <= GROUP_EMPTY_MS);
 
-/// Milliseconds after which the stamp of a group with members is renewed, whether or not they commit. Costs a
-/// write of one page each.
+/// Milliseconds after which the stamp of a group with members is renewed, whether or not they commit; that of
+/// one without when it commits the same again. Costs a write of one page each.
 pub const GROUP_STAMP_MS: u64 = 86_400_000;
 
 /// Milliseconds that a group must at least have been stamped ago to give way to another: the week in which Kafka

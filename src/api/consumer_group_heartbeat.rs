@@ -17,7 +17,7 @@ use crate::broker::Broker;
 use crate::broker::topics::Busy;
 use crate::clock::Now;
 use crate::codec::{Array, Encode, ErrorCode, List, ListWriter, Writer, message};
-use crate::group::consumer::{Beat, Beaten, Partitions, Refusal};
+use crate::group::consumer::{Beat, Beaten, NO_ROOM, Partitions, Refusal};
 use crate::log::state::State;
 use crate::types::{PartitionSlot, TopicId};
 
@@ -73,21 +73,19 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = ConsumerGroupHeartbeatRequest::decode(&mut request.reader(), request.version)?;
-    let room = match out.from == 0 && ask.member_epoch == 0 {
-        true => broker.group_room(ask.group_id, request.client(), now),
-        false => Ok(()),
-    };
-    if let Err(Busy::Wait(until)) = room {
-        return Ok(Step::Again(until));
-    }
     let done = if out.from == 0 {
-        beat(broker, request, &ask, room.is_ok(), now)
+        beat(broker, request, &ask, now)
     } else {
         // A long answer, of which a part is sent.
         let again = broker.groups.beat_again(ask.group_id, ask.member_id);
         Ok(again.ok_or(Malformed("the member of a long answer is gone"))?)
     };
     let refusal = done.as_ref().err();
+    if refusal == Some(&NO_ROOM)
+        && let Err(Busy::Wait(until)) = broker.group_room(ask.group_id, request.client(), now)
+    {
+        return Ok(Step::Again(until));
+    }
     let beaten = done.as_ref().ok();
     let has_left = beaten.is_some_and(|beaten| beaten.member.is_none());
     let given_id = beaten.and_then(|beaten| broker.groups.beaten_id(beaten));
@@ -131,17 +129,13 @@ fn beat(
     broker: &mut Broker,
     request: &Request<'_>,
     ask: &ConsumerGroupHeartbeatRequest<'_>,
-    has_room: bool,
     now: Now,
 ) -> Result<Beaten, Refusal> {
     let invalid = |why| Refusal { code: ErrorCode::INVALID_REQUEST, why };
     if request.version >= OWN_ID_SINCE && ask.member_id.is_empty() {
         return Err(invalid("MemberId can't be empty."));
     }
-    if !has_room {
-        let code = ErrorCode::COORDINATOR_NOT_AVAILABLE;
-        return Err(Refusal { code, why: "The broker has all the groups it may." });
-    }
+    let has_room = ask.member_epoch != 0 || broker.group_has_room(ask.group_id);
     let random = broker.random();
     let Broker { log, groups, .. } = broker;
     let state = log.state();
@@ -168,6 +162,7 @@ fn beat(
         client_id: request.client_id.unwrap_or_default(),
         remote: request.peer.remote.ip().to_canonical(),
         random,
+        has_room,
     };
     groups.beat(&beat, state, now)
 }

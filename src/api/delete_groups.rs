@@ -82,6 +82,8 @@ impl<'a> Items for DeleteGroupsRequest<'a> {
         group: &'a str,
         now: Now,
     ) -> Result<(Made, Ticket), StageError> {
+        // Members of before the start must not bring it back.
+        broker.groups.former_over();
         if broker.log.state().group_named(group).is_none() {
             broker.groups.forget(group);
             return Ok((Made::default(), Ticket(0)));

@@ -76,15 +76,6 @@ pub fn handle(
 ) -> Result<Step, Malformed> {
     let ask = JoinGroupRequest::decode(&mut request.reader(), request.version)?;
     let random = broker.random();
-    // Who names a member of a group that is not there is refused, unless it is a former one.
-    let makes_group = ask.member_id.is_empty() || broker.groups.may_be_former(None, now);
-    let room = match makes_group {
-        true => broker.group_room(ask.group_id, request.client(), now),
-        false => Ok(()),
-    };
-    if let Err(Busy::Wait(until)) = room {
-        return Ok(Step::Again(until));
-    }
     let join = Join {
         group: ask.group_id,
         who: Who { member_id: ask.member_id, instance_id: ask.group_instance_id },
@@ -101,6 +92,15 @@ pub fn handle(
         may_skip: request.version >= SKIP_SINCE,
         random,
     };
+    // Who names a member of a group that is not there is refused, unless it is a former one.
+    let makes_group = ask.member_id.is_empty() || broker.groups.may_be_former(None, now);
+    let room = match makes_group && broker.groups.join_check(&join).is_ok() {
+        true => broker.group_room(ask.group_id, request.client(), now),
+        false => Ok(()),
+    };
+    if let Err(Busy::Wait(until)) = room {
+        return Ok(Step::Again(until));
+    }
     #[cfg(feature = "consumer-protocol")]
     if broker.groups.state(ask.group_id) == State::Consumer {
         return Ok(join_consumers(broker, request, out, &join, now));

@@ -3,7 +3,8 @@
 //! - 3 adds the throttle time; 5 drops the retention time; 6 adds the leader epoch; 7 static
 //!   members; 8 is flexible; 9 is for the new group protocol and may answer GROUP_ID_NOT_FOUND
 //!   (69).
-//! - The answer waits until the offsets are on flash, unless nothing changed.
+//! - The answer waits until the offsets are on flash, unless nothing changed and the group was stamped
+//!   within a day.
 //! - Committed offsets never expire: `retention_time_ms` is ignored. Where there is no place for another one,
 //!   a group that was unused for long gives way first.
 //! - Members commit in their generation, and that is a sign of life; others while the group has no
@@ -11,6 +12,8 @@
 //!   GROUP_ID_NOT_FOUND, but UNKNOWN_MEMBER_ID (25) for who names a member: clients join again on it,
 //!   where they would give up on the other.
 //! - After a restart of the broker, members of before commit as before until their group has a generation.
+//!   Where it cannot be said whether they were fenced, it is COORDINATOR_LOAD_IN_PROGRESS (14), which is
+//!   retried.
 //! - Members of a group that the broker assigns to commit with their present epoch, else it is
 //!   STALE_MEMBER_EPOCH (113), and with version 9 or above, else UNSUPPORTED_VERSION (35). It is no
 //!   sign of life, as in Kafka.
@@ -103,7 +106,7 @@ pub fn handle(
     if let Some(code) = refusal {
         commits.refuse_all(code);
     } else {
-        let wanted = match commits.look(broker) {
+        let wanted = match commits.look(broker, now) {
             Ok(wanted) => wanted,
             Err(until) => return Ok(Step::Again(until)),
         };
@@ -225,11 +228,12 @@ impl<'a> Commits<'a> {
 
     /// Finds the codes of those that are not to be stored, and notes which are: by [`CHANGED`]. Or
     /// what has to be settled before that can be said.
-    fn look(&mut self, broker: &Broker) -> Result<Wanted, Until> {
+    fn look(&mut self, broker: &Broker, now: Now) -> Result<Wanted, Until> {
         let mut wanted = Wanted::default();
         let mut wait = Until::default();
         let mut once = OncePartition::default();
         let is_staged = broker.commits_are_staged(self.ask.group_id);
+        let is_old = broker.group_stamp_is_old(self.ask.group_id, now);
         for (place, topic, asked) in self.each() {
             let commit = match commit_of(broker, self.ask.group_id, topic, &asked) {
                 Ok(commit) => commit,
@@ -248,9 +252,9 @@ impl<'a> Commits<'a> {
                 _ => CommitCheck::Changed,
             };
             let until = match check {
-                CommitCheck::Unchanged => continue,
+                CommitCheck::Unchanged if !is_old || wanted.changes > 0 => continue,
                 CommitCheck::OnItsWay(until) | CommitCheck::Wait(until) => until,
-                CommitCheck::Changed => {
+                CommitCheck::Changed | CommitCheck::Unchanged => {
                     self.outcomes.set(place, CHANGED);
                     wanted.changes += 1;
                     wanted.growth.add(broker.log.state(), &commit);
@@ -283,8 +287,8 @@ impl<'a> Commits<'a> {
         }
         if let Err(code) = broker.commit_room(self.ask.group_id, &wanted.growth)? {
             if code == ErrorCode::COORDINATOR_NOT_AVAILABLE
-                && wanted.growth.offsets <= broker.config.offsets_max
-                && let Busy::Wait(until) = broker.displace(self.ask.group_id, client, now)
+                && let Busy::Wait(until) =
+                    broker.displace(self.ask.group_id, &wanted.growth, client, now)
             {
                 return Err(until);
             }

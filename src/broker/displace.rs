@@ -5,17 +5,21 @@
 //! way, with its offsets, when another one wants a place: one without members, for which no ring is held
 //! or watched, and whose newest offset was stamped at least [`limits::GROUP_UNUSED_MS`] ago. The stamp is
 //! what is stored with each offset, and that of a group with members is at most
-//! [`limits::GROUP_STAMP_MS`] old, whether or not they commit. Ages count only while the clock is right,
-//! and stamps of a clock that was not set yet say nothing.
+//! [`limits::GROUP_STAMP_MS`] old, whether or not they commit; that of one without is renewed as often when
+//! it commits what it had committed. Ages count only while the clock is right, and not right after a
+//! restart: all were unused while the broker was switched off. Stamps of a clock that was not set yet say
+//! nothing.
 
 use super::Broker;
+use super::offsets::OffsetGrowth;
 use super::stamps::WALL_MS_MIN;
 use super::topics::Busy;
-use crate::clock::Now;
+use crate::clock::{Mono, Now};
 use crate::config::Holder;
 use crate::group::states::State;
 use crate::limits;
-use crate::types::{GroupSlot, Until};
+use crate::log::record::MetaRecord;
+use crate::types::{Boot, GroupSlot, Until};
 
 impl Broker {
     /// Whether a group may get a member, as far as there may be a group at all: one that exists, or a new
@@ -26,19 +30,38 @@ impl Broker {
     /// Those of [`Broker::displace`].
     #[inline(never)]
     pub fn group_room(&mut self, group: &str, client: &str, now: Now) -> Result<(), Busy> {
-        let state = self.log.state();
-        let exists = state.group_named(group).is_some() || self.group_lives(group);
-        if exists || self.groups_len(group) < state.limits().groups_max {
+        if self.group_has_room(group) {
             Ok(())
         } else {
-            Err(self.displace(group, client, now))
+            Err(self.displace(group, &OffsetGrowth::default(), client, now))
         }
     }
 
-    /// Has the group that was unused for longest give way to `group` of this client. When that is settled,
-    /// it is to be asked for room again; [`Busy::TooMuch`]: none may give way.
-    pub fn displace(&mut self, group: &str, client: &str, now: Now) -> Busy {
+    /// The same, as things are.
+    pub fn group_has_room(&self, group: &str) -> bool {
         let state = self.log.state();
+        let exists = state.group_named(group).is_some() || self.group_lives(group);
+        exists || self.groups_len(group) < state.limits().groups_max
+    }
+
+    /// Has the group that was unused for longest give way to `group` of this client, which grows by so
+    /// much. When that is settled, it is to be asked for room again; [`Busy::TooMuch`]: none may give way,
+    /// or all that may are not enough.
+    pub fn displace(&mut self, group: &str, growth: &OffsetGrowth, client: &str, now: Now) -> Busy {
+        // What is deleted already makes room.
+        let ring = self.log.shared();
+        let deleted = self.log.staged(ring).find_map(|(ticket, record)| {
+            let is_deleted = matches!(record, MetaRecord::GroupDelete { .. });
+            is_deleted.then(|| Until::synced(ring, ticket))
+        });
+        if let Err(busy) = self.busy_until(deleted) {
+            return busy;
+        }
+        let state = self.log.state();
+        let is_early = state.boot > Boot(1) && now.mono < Mono(0).plus_ms(limits::GROUP_FORMER_MS);
+        let counts_ages = !is_early && self.clock_right(now);
+        let mut offsets = state.offsets_len() + growth.offsets;
+        let mut metadata_bytes = state.offset_metadata_bytes() + growth.metadata_bytes;
         let oldest_ms = now.wall_ms.saturating_sub_unsigned(limits::GROUP_UNUSED_MS);
         let mut victim: Option<(i64, GroupSlot)> = None;
         for (slot, other) in state.groups() {
@@ -47,24 +70,33 @@ impl Broker {
                 None => i64::MIN,
             };
             let is_unused = stamp_ms == i64::MIN
-                || (self.clock_right(now) && (WALL_MS_MIN..=oldest_ms).contains(&stamp_ms));
+                || (counts_ages && (WALL_MS_MIN..=oldest_ms).contains(&stamp_ms));
             if is_unused
-                && victim.is_none_or(|(before_ms, _)| stamp_ms < before_ms)
                 && other.name != group
                 && !self.group_lives(&other.name)
                 && !self.group_holds(&other.name)
             {
-                victim = Some((stamp_ms, slot));
+                for offset in state.offsets_of(slot) {
+                    offsets -= 1;
+                    metadata_bytes -= state.metadata_of(offset).len();
+                }
+                if victim.is_none_or(|(before_ms, _)| stamp_ms < before_ms) {
+                    victim = Some((stamp_ms, slot));
+                }
             }
         }
+        let max = state.limits();
+        let fits = offsets <= max.offsets_max && metadata_bytes <= max.offset_metadata_bytes;
+        let victim = victim.filter(|_| fits);
         let victim = victim.and_then(|(stamp_ms, slot)| Some((stamp_ms, state.group(slot)?)));
         let Some((stamp_ms, name)) = victim.map(|(ms, group)| (ms, group.name.clone())) else {
             // Clients try again and again.
             if self.full_said.is_none_or(|said| said.plus_ms(FULL_SAY_MS) <= now.mono) {
                 self.full_said = Some(now.mono);
                 log::warn!(
-                    "no room for consumer group '{group}' of client '{client}', and no other is unused \
-                     for long enough to give way: raise groups_max or offsets_max, or delete groups"
+                    "no room for consumer group '{group}' of client '{client:.255}', and those groups \
+                     that are known to be unused for long enough do not make it: raise groups_max or \
+                     offsets_max, or delete groups"
                 );
             }
             return Busy::TooMuch;
@@ -82,9 +114,18 @@ impl Broker {
         let days = now.wall_ms.saturating_sub(stamp_ms.max(WALL_MS_MIN)) / DAY_MS;
         log::warn!(
             "consumer group '{name}', unused for {days} days, is deleted with its offsets to make room \
-             for '{group}' of client '{client}': raise groups_max or offsets_max to keep such groups"
+             for '{group}' of client '{client:.255}': raise groups_max or offsets_max to keep such \
+             groups"
         );
         Busy::Wait(Until::synced(self.log.shared(), ticket))
+    }
+
+    /// Whether a group was not stamped for so long that whoever says what it said before stamps it anew.
+    pub fn group_stamp_is_old(&self, group: &str, now: Now) -> bool {
+        let state = self.log.state();
+        let newest = state.group_named(group).and_then(|slot| state.offset_newest(slot));
+        let due_ms = now.wall_ms.saturating_sub_unsigned(limits::GROUP_STAMP_MS);
+        newest.is_some_and(|newest| newest.timestamp_ms <= due_ms) && self.clock_right(now)
     }
 
     /// Stamps the offsets of groups anew that have members and committed nothing for a day.

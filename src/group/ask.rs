@@ -119,19 +119,20 @@ impl Groups {
     }
 
     /// What can be said without looking at the group.
-    pub(super) fn join_check(&self, ask: &Join<'_>) -> Result<(), Refused> {
+    pub fn join_check(&self, ask: &Join<'_>) -> Result<(), Refused> {
         Groups::id_check(ask.group)?;
         let sessions = self.terms.session_ms_min..=self.terms.session_ms_max;
         if !u32::try_from(ask.session_ms).is_ok_and(|ms| sessions.contains(&ms)) {
             return Err(ErrorCode::INVALID_SESSION_TIMEOUT.into());
         }
         let mut count = 0;
-        let mut fits = ask.protocol_type.len() <= limits::GROUP_PROTOCOL_BYTES_MAX;
+        let lengths = 1..=limits::GROUP_PROTOCOL_BYTES_MAX;
+        let mut fits = lengths.contains(&ask.protocol_type.len());
         (ask.protocols)(&mut |name, _| {
             count += 1;
-            fits &= (1..=limits::GROUP_PROTOCOL_BYTES_MAX).contains(&name.len());
+            fits &= lengths.contains(&name.len());
         });
-        if fits && count <= limits::GROUP_PROTOCOLS_MAX {
+        if fits && (1..=limits::GROUP_PROTOCOLS_MAX).contains(&count) {
             Ok(())
         } else {
             Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL.into())
@@ -159,15 +160,12 @@ impl Groups {
     /// Whether the others know one of its protocols, all of them the same one.
     fn supports(&self, at: GroupAt, ask: &Join<'_>) -> bool {
         let group = self.group(at);
-        let is_empty = group.state == State::Empty;
-        let type_fits = if is_empty {
-            !ask.protocol_type.is_empty()
-        } else {
-            group.protocol_type == ask.protocol_type
-        };
+        if group.state == State::Empty {
+            return true;
+        }
         let mut any = false;
-        (ask.protocols)(&mut |name, _| any |= is_empty || self.is_common(at, name));
-        type_fits && any
+        (ask.protocols)(&mut |name, _| any |= self.is_common(at, name));
+        group.protocol_type == ask.protocol_type && any
     }
 
     /// Whether all members know a protocol.
@@ -501,10 +499,14 @@ impl Groups {
         if former.is_some() {
             return former;
         }
-        if at.is_none() && !has_offsets {
-            return (generation < 0).then_some(Ok(()));
+        let answer = match at {
+            None if !has_offsets => (generation < 0).then_some(Ok(())),
+            _ => Some(self.commit_known(at, who, generation, now)),
+        };
+        if generation < 0 && answer == Some(Ok(())) {
+            self.former_end(group, now);
         }
-        Some(self.commit_known(at, who, generation, now))
+        answer
     }
 
     fn commit_known(

@@ -3,7 +3,8 @@
 //! Kafka would know them. Here, who names a generation of a group that had none since the start is taken
 //! for one of them: it commits, and is called to join, so that it keeps what it has until then. The
 //! newest generation that was named is remembered: those of older ones were fenced before the start. All
-//! of it is over with the group's first generation, and [`limits::GROUP_FORMER_MS`] after the start.
+//! of it is over with the group's first generation, and when others set its offsets or delete it, and
+//! [`limits::GROUP_FORMER_MS`] after the start.
 
 use super::*;
 
@@ -11,6 +12,21 @@ impl Groups {
     /// The broker was stopped and is started again: there may be former members.
     pub fn former_begin(&mut self) {
         self.former_until = Mono(0).plus_ms(limits::GROUP_FORMER_MS);
+    }
+
+    /// Nobody is a former member any more, of any group.
+    pub fn former_over(&mut self) {
+        self.former_until = Mono(0);
+    }
+
+    /// Others than members set a group's offsets: those of before must not undo that.
+    pub(super) fn former_end(&mut self, group: &str, now: Now) {
+        if self.may_be_former(None, now) {
+            match self.find(group).or_else(|| self.group_add(group, now).ok()) {
+                Some(at) => self.group_mut(at).former = false,
+                None => self.former_over(),
+            }
+        }
     }
 
     /// Whether a group, known or not, may have former members.
@@ -27,7 +43,8 @@ impl Groups {
         event: Event,
         now: Now,
     ) -> Option<Result<(), ErrorCode>> {
-        if generation < 0 || !self.may_be_former(None, now) {
+        let is_any = !who.member_id.is_empty() && (0..i32::MAX).contains(&generation);
+        if !is_any || !self.may_be_former(None, now) {
             return None;
         }
         let found = self.find(group);
@@ -50,6 +67,9 @@ impl Groups {
                 return Some(Err(ErrorCode::ILLEGAL_GENERATION));
             }
             (known.generation, known.initial_more) = (generation, 2);
+        } else if answer.is_ok() {
+            // Nothing tells whether it was fenced.
+            return Some(Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
         }
         Some(answer)
     }

@@ -263,9 +263,9 @@ impl Groups {
             self.member_drop(member);
         }
         self.arena.free(self.name_block(at));
-        if !self.group(at).former {
-            // Nothing would tell it from one that had no generation since the start.
-            self.former_until = Mono(0);
+        if !self.group(at).former || self.group(at).generation > 0 {
+            // Nothing would tell it from one that had no generation since the start, or which was named.
+            self.former_over();
         }
         self.groups[usize::from(at.0)] = None;
     }

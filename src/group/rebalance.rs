@@ -101,7 +101,9 @@ impl Groups {
         }
         let protocol = self.vote(at);
         let group = self.group_mut(at);
-        group.generation = group.generation.checked_add(1).unwrap_or(0);
+        if !group.former || group.leader.is_some() {
+            group.generation = group.generation.checked_add(1).unwrap_or(0);
+        }
         group.initial = false;
         group.protocol = protocol;
         if group.leader.is_none() {

@@ -203,6 +203,7 @@ fn a_group_with_members_never_gives_way_and_is_stamped_anew_when_it_commits_noth
     assert_eq!(bench.disk.writes.load(Ordering::Relaxed) - written, 1 + 7, "one a day");
     leave(&mut bench);
     bench.restart();
+    bench.pass_ms(limits::GROUP_FORMER_MS);
     for group in ["d", "e", "f"] {
         assert_eq!(commit(&mut bench, group, 1), 0);
     }
@@ -260,6 +261,108 @@ fn offsets_make_room_for_each_other_as_groups_do() {
 }
 
 #[test]
+fn nobody_gives_way_where_all_that_may_are_not_enough() {
+    let mut bench = bench_with(|config| {
+        (config.offsets_max, config.offset_metadata_bytes) = (5, 100);
+    });
+    let metadata = |group: &str, partitions, bytes| {
+        let mut request = commit_request(group, partitions, 1);
+        for partition in &mut request.topics[0].partitions {
+            partition.committed_metadata = Some(text(&"m".repeat(bytes)));
+        }
+        request
+    };
+    let code = |bench: &mut Bench, request: OffsetCommitRequest| {
+        let answer = bench.ask(7, &request);
+        answer.topics[0].partitions[0].error_code
+    };
+    assert_eq!(commit(&mut bench, "old", 1), 0);
+    pass_days(&mut bench, UNUSED_DAYS);
+    assert_eq!(code(&mut bench, metadata("a", 3, 30)), 0);
+    assert_eq!(commit(&mut bench, "b", 1), 0);
+    assert_eq!(code(&mut bench, commit_request("new", 2, 1)), FULL);
+    assert_eq!(code(&mut bench, metadata("new", 1, 11)), FULL);
+    assert_eq!(committed(&bench, "old"), Some(1));
+    assert_eq!(code(&mut bench, metadata("new", 1, 10)), 0);
+    assert_eq!(names(&bench), ["new", "a", "b"]);
+}
+
+#[test]
+fn a_group_without_members_is_used_when_it_commits_the_same_again() {
+    let mut bench = bench();
+    for group in ["quiet", "a", "b", "c"] {
+        assert_eq!(commit(&mut bench, group, 5), 0);
+    }
+    let stamp_ms = |bench: &Bench| {
+        let state = bench.broker.log.state();
+        let newest = state.offset_newest(state.group_named("quiet").unwrap());
+        newest.unwrap().timestamp_ms
+    };
+    let mut stamps = vec![stamp_ms(&bench)];
+    for _ in 0..4 * UNUSED_DAYS {
+        bench.now.wall_ms += DAY_MS / 4;
+        bench.pass_ms(DAY_MS as u64 / 4);
+        assert_eq!(commit(&mut bench, "quiet", 5), 0);
+        stamps.push(stamp_ms(&bench));
+    }
+    stamps.dedup();
+    assert_eq!(stamps.len() as i64, 1 + UNUSED_DAYS, "one a day");
+    for group in ["d", "e", "f"] {
+        assert_eq!(commit(&mut bench, group, 1), 0);
+    }
+    assert_eq!(commit(&mut bench, "g", 1), FULL);
+    assert_eq!(committed(&bench, "quiet"), Some(5));
+}
+
+#[test]
+fn nobody_gives_way_before_members_can_have_found_the_broker_again() {
+    let mut bench = bench_with(|config| config.groups_max = 1);
+    assert_eq!(commit(&mut bench, "g", 1), 0);
+    bench.now.wall_ms += UNUSED_DAYS * DAY_MS;
+    bench.restart();
+    assert_eq!(commit(&mut bench, "new", 1), FULL);
+    assert_eq!(join(&mut bench, "new"), FULL);
+    bench.pass_ms(limits::GROUP_FORMER_MS);
+    assert_eq!(commit(&mut bench, "new", 1), 0);
+    assert_eq!(names(&bench), ["new"]);
+}
+
+#[test]
+fn nobody_gives_way_to_what_is_refused() {
+    let mut bench = bench_with(|config| config.groups_max = 1);
+    assert_eq!(commit(&mut bench, "g", 1), 0);
+    pass_days(&mut bench, UNUSED_DAYS);
+    assert_eq!(join(&mut bench, &"n".repeat(256)), 24);
+    let nothing = JoinGroupRequest::default()
+        .with_group_id(GroupId(text("new")))
+        .with_session_timeout_ms(10_000)
+        .with_protocol_type(text("consumer"));
+    assert_eq!(bench.send(1, 3, &nothing).unwrap().error_code, 23);
+    let nothing = nothing.with_session_timeout_ms(1);
+    assert_eq!(bench.send(1, 3, &nothing).unwrap().error_code, 26);
+    #[cfg(feature = "consumer-protocol")]
+    {
+        let nothing = ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(GroupId(text("new")))
+            .with_member_id(text("m"));
+        assert_eq!(bench.ask(1, &nothing).error_code, 42);
+    }
+    assert_eq!(committed(&bench, "g"), Some(1));
+}
+
+#[test]
+fn a_deletion_on_its_way_makes_room_before_anybody_gives_way() {
+    let mut bench = bench_with(|config| config.groups_max = 2);
+    for group in ["old", "deleted"] {
+        assert_eq!(commit(&mut bench, group, 1), 0);
+        pass_days(&mut bench, UNUSED_DAYS);
+    }
+    bench.broker.group_delete("deleted", bench.now).unwrap();
+    assert_eq!(commit(&mut bench, "new", 1), 0);
+    assert_eq!(names(&bench), ["old", "new"]);
+}
+
+#[test]
 fn a_group_without_offsets_gives_way_at_once() {
     let mut bench = bench_with(|config| config.groups_max = 1);
     assert_eq!(commit(&mut bench, "g", 1), 0);
@@ -303,6 +406,7 @@ fn a_power_cut_at_any_write_leaves_the_one_or_the_other() {
         assert_eq!(commit(&mut bench, "new", 2), 0);
         let was_cut = bench.disk.cut.load(Ordering::Relaxed) == usize::MAX;
         bench.restart();
+        bench.pass_ms(limits::GROUP_FORMER_MS);
         let found = (committed(&bench, "old"), committed(&bench, "new"));
         match found {
             (Some(1), None) => outcomes[0] += 1,

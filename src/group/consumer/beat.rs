@@ -41,6 +41,8 @@ pub struct Beat<'a> {
     pub remote: IpAddr,
     /// 16 random bytes, for an id.
     pub random: [u8; 16],
+    /// Whether there may be another group.
+    pub has_room: bool,
 }
 
 /// What a member is told.
@@ -80,6 +82,7 @@ impl Groups {
         let group = match (act, found) {
             (Act::Refuse(ErrorCode::GROUP_ID_NOT_FOUND), _) => return Err(NOT_CONSUMER),
             (Act::Refuse(_), _) => return Err(UNKNOWN_MEMBER),
+            (Act::Found, _) if !ask.has_room => return Err(NO_ROOM),
             (Act::Upgrade, Some(at)) => {
                 let more = self.join_room(at, ask).map_err(full)?;
                 self.upgrade(at, more, topics, now)?;
@@ -554,6 +557,11 @@ pub(super) fn full(code: ErrorCode) -> Refusal {
     Refusal { code, why }
 }
 
+/// There may be no other group.
+pub const NO_ROOM: Refusal = Refusal {
+    code: ErrorCode::COORDINATOR_NOT_AVAILABLE,
+    why: "The broker has all the groups it may.",
+};
 const UNKNOWN_MEMBER: Refusal =
     Refusal { code: UNKNOWN, why: "The group has no such member. It must rejoin." };
 pub(super) const NOT_CONSUMER: Refusal = Refusal {

@@ -29,7 +29,7 @@ use super::*;
 use crate::types::{Boot, PartitionHandle, PartitionSlot, TopicSlot};
 use arena::{FIELD_BYTES, Fields, Filler};
 use assign::{NOBODY, RANGE, UNIFORM};
-pub use beat::{Beat, Beaten, Owned, Refusal};
+pub use beat::{Beat, Beaten, NO_ROOM, Owned, Refusal};
 pub use classic::ClassicJoined;
 use classic::Subscription;
 use members::{Phase, Progress};

@@ -1,7 +1,10 @@
 //! Members of before the start of the broker: what they are answered until their group has a generation.
 
+use kafka_protocol::messages::DeleteGroupsRequest;
+
 use super::commits::{commit, commit_as, world};
 use super::*;
+use crate::broker::topics::NewTopic;
 use crate::limits;
 
 /// Two members of before a restart, the second of them static, in generation 1; they have committed.
@@ -187,17 +190,82 @@ fn a_group_that_had_a_generation_and_gave_its_place_away_has_no_former_members()
     assert_ne!(world.join(&mut clients[0]).unwrap().error_code, 0);
 }
 
+fn heartbeat_of(world: &mut World, group: &str, generation: i32) -> i16 {
+    let request = HeartbeatRequest::default()
+        .with_group_id(GroupId(text(group)))
+        .with_generation_id(generation)
+        .with_member_id(text("m"));
+    world.bench.ask(3, &request).error_code
+}
+
 #[test]
 fn names_of_groups_that_nobody_joins_take_no_places() {
     let mut world = World::with(|config| config.groups_max = 2);
     world.bench.restart();
     for group in 0..20 {
-        let request = HeartbeatRequest::default()
-            .with_group_id(GroupId(text(&format!("g{group}"))))
-            .with_generation_id(group)
-            .with_member_id(text("m"));
-        assert_eq!(world.bench.ask(3, &request).error_code, 27);
+        assert_eq!(heartbeat_of(&mut world, &format!("g{group}"), 0), 27);
     }
     assert_eq!(world.bench.broker.groups_len(""), 0);
     world.stable_of(2);
+}
+
+#[test]
+fn who_names_no_member_or_the_last_of_all_generations_is_no_former_member() {
+    let (mut world, clients) = restarted();
+    let none = Client { id: String::new(), ..clients[0].clone() };
+    assert_eq!((world.heartbeat(&none), commit(&mut world, &none, 9)), (25, 25));
+    let last = Client { generation: i32::MAX, ..clients[0].clone() };
+    assert_eq!((world.heartbeat(&last), commit(&mut world, &last, 9)), (25, 25));
+    assert_eq!(commit(&mut world, &clients[0], 9), 0);
+}
+
+#[test]
+fn who_may_have_been_fenced_does_not_commit_where_that_has_no_place() {
+    let small = || {
+        let mut world = World::with(|config| config.groups_max = 1);
+        let new =
+            NewTopic { name: "t".try_into().unwrap(), partitions: 1, configs: Default::default() };
+        world.bench.broker.topic_create(&new, world.bench.now).unwrap();
+        world.bench.drive();
+        world.bench.restart();
+        world
+    };
+    let member = |generation| Client { id: "m".to_string(), generation, ..client(0) };
+    // The only place is that of a group with members.
+    let mut world = small();
+    let other = client(1).join_request().with_group_id(GroupId(text("other")));
+    assert!(world.bench.send(1, 3, &other).is_none());
+    assert_eq!(world.heartbeat(&member(3)), 27);
+    assert_eq!(commit(&mut world, &member(3), 9), 14);
+    // It was given away.
+    let mut world = small();
+    assert_eq!(world.heartbeat(&member(4)), 27);
+    assert_eq!(heartbeat_of(&mut world, "other", 1), 27);
+    assert_eq!(commit(&mut world, &member(3), 9), 22);
+}
+
+#[test]
+fn former_members_undo_nothing_that_others_do_to_the_group() {
+    let (mut world, clients) = restarted();
+    assert_eq!(commit(&mut world, &client(9), 1), 0);
+    for client in &clients {
+        assert_eq!(answers(&mut world, client), [25, 25, 25, 25]);
+    }
+    let (mut world, clients) = restarted();
+    let delete = DeleteGroupsRequest::default().with_groups_names(vec![group()]);
+    assert_eq!(world.bench.ask(2, &delete).results[0].error_code, 0);
+    assert_eq!(commit(&mut world, &clients[0], 9), 22);
+    assert_eq!(world.bench.ask(2, &delete).results[0].error_code, 69);
+}
+
+#[test]
+fn a_group_that_empties_before_its_first_generation_keeps_that_of_before() {
+    let (mut world, clients) = restarted();
+    assert!(world.join(&mut clients[0].clone()).is_none());
+    assert_eq!(world.leave(&clients[0]), 0);
+    for _ in 0..REBALANCE_MS / DELAY_MS {
+        world.bench.pass_ms(DELAY_MS);
+    }
+    assert_eq!(world.state(), "Empty");
+    assert_eq!(commit(&mut world, &clients[1], 9), 0);
 }
