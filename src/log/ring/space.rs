@@ -230,7 +230,7 @@ impl Ring {
         segment.seq <= self.held.had_through || !look.owed.has(segment.file)
     }
 
-    /// Whether a segment is one of those of which there may be [`RingConfig::data_segments`] only.
+    /// Whether a segment is one of those of which there may be `data_segments` only.
     fn is_kept(&self, segment: &Segment, look: &Look) -> bool {
         !self.is_held() || look.kept.has(segment.file)
     }
