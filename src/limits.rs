@@ -74,7 +74,8 @@ pub const GROUP_EMPTY_MS: u64 = 600_000;
 
 /// Milliseconds from the start of the broker in which members of groups of before it may go on: as long as a
 /// session and the time that a client may spend on what it has, twice, by the defaults of clients. No group
-/// with offsets gives way to another until then. Costs nothing. Beyond: UNKNOWN_MEMBER_ID (25). A group that was used since the start is not forgotten before.
+/// with offsets gives way to another until then. Costs nothing. Beyond: UNKNOWN_MEMBER_ID (25). A group that
+/// was used since the start is not forgotten before.
 pub const GROUP_FORMER_MS: u64 = 600_000;
 const _: () = assert!(GROUP_FORMER_MS <= GROUP_EMPTY_MS);
 
@@ -200,7 +201,8 @@ pub const OTHERS_MIN: usize = 2;
 /// What is kept of an idempotent producer in a partition. Part of the memory plan.
 pub const PRODUCER_BYTES: usize = 280;
 
-/// Pages of the program that are resident: at most all of it. Part of the memory plan.
+/// Pages of the program that are resident: at most all of it, built for size for x86-64, AArch64 or ARMv7.
+/// ARMv6 code is 65 KiB larger than this. Part of the memory plan.
 pub const PROGRAM_BYTES: usize = 1188 * 1024;
 
 /// Threads: one thinks, one waits for sockets, one syncs, one reads what is not cached.

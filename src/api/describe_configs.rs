@@ -346,7 +346,7 @@ const FIXED: &[(&str, &str, i8, &str)] = &[
         "offsets.retention.minutes",
         "2147483647",
         topic_config::INT,
-        "Committed offsets never expire.",
+        "Committed offsets give way only where a table is full.",
     ),
     ("offsets.topic.replication.factor", "1", topic_config::INT, "There is one broker."),
     ("process.roles", "broker,controller", topic_config::LIST, "It is both."),

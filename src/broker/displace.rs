@@ -16,7 +16,6 @@ use super::stamps::WALL_MS_MIN;
 use super::topics::Busy;
 use crate::clock::{Mono, Now};
 use crate::config::Holder;
-use crate::group::states::State;
 use crate::limits;
 use crate::log::record::MetaRecord;
 use crate::types::{Boot, GroupSlot, Until};
@@ -94,7 +93,7 @@ impl Broker {
             if self.full_said.is_none_or(|said| said.plus_ms(FULL_SAY_MS) <= now.mono) {
                 self.full_said = Some(now.mono);
                 log::warn!(
-                    "no room for consumer group '{group}' of client '{client:.255}', and those groups \
+                    "no room for consumer group {group:?} of client {client:?}, and those groups \
                      that are known to be unused for long enough do not make it: raise groups_max or \
                      offsets_max, or delete groups"
                 );
@@ -114,7 +113,7 @@ impl Broker {
         let days = now.wall_ms.saturating_sub(stamp_ms.max(WALL_MS_MIN)) / DAY_MS;
         log::warn!(
             "consumer group '{name}', unused for {days} days, is deleted with its offsets to make room \
-             for '{group}' of client '{client:.255}': raise groups_max or offsets_max to keep such \
+             for {group:?} of client {client:?}: raise groups_max or offsets_max to keep such \
              groups"
         );
         Busy::Wait(Until::synced(self.log.shared(), ticket))
@@ -151,7 +150,7 @@ impl Broker {
     #[inline(never)]
     fn group_lives(&self, group: &str) -> bool {
         let shown = self.groups.show(group);
-        shown.is_some_and(|group| group.state() != State::Empty || group.is_expecting())
+        shown.is_some_and(|group| group.is_used())
     }
 
     /// Whether a ring is held or watched for a group.

@@ -21,6 +21,10 @@ struct RingHold {
     full: Full,
     /// When it was last said that producers wait.
     told: Option<Mono>,
+    /// Somebody found no room since then.
+    asked: bool,
+    /// When it was to be said again, nobody waited: there is nothing more to say until somebody does.
+    quiet: bool,
     /// Segments begun when it was last looked how full the ring is.
     segments_seen: u64,
     /// The last of [`FULL_PERCENT`] that was warned of.
@@ -53,6 +57,7 @@ impl Holds {
     pub(super) fn due(&self) -> Mono {
         let due = |hold: &RingHold| match hold.full {
             Full::No => Mono(u64::MAX),
+            Full::Waits { .. } if hold.quiet => Mono(u64::MAX),
             Full::Waits { since, .. } => Mono(hold.told.unwrap_or(since).0 + TELL_US),
             Full::Woken { at, .. } => Mono(at.0 + QUIET_US),
         };
@@ -80,6 +85,7 @@ impl Broker {
             _ => bytes,
         };
         hold.full = Full::Waits { since: hold.full.since().unwrap_or(now.mono), bytes_min };
+        (hold.asked, hold.quiet) = (true, false);
         self.hold_tick(now);
     }
 
@@ -112,8 +118,13 @@ impl Broker {
                 Full::Waits { since, .. }
                     if hold.told.is_none_or(|told| now.mono.since_us(told) >= TELL_US) =>
                 {
-                    hold.told = Some(now.mono);
-                    self.hold_tell(ring, now.mono.since_us(since));
+                    let place = usize::from(ring.0);
+                    let waits = hold.asked || self.metrics.producers_held_by_ring[place] > 0;
+                    (hold.asked, hold.quiet) = (false, !waits);
+                    if waits {
+                        hold.told = Some(now.mono);
+                        self.hold_tell(ring, now.mono.since_us(since));
+                    }
                 }
                 Full::Woken { since, at } if now.mono.since_us(at) >= QUIET_US => {
                     hold.full = Full::No;
@@ -234,17 +245,24 @@ impl Broker {
             let _ = write!(text, "; of {} partitions it has {verb} yet", lag.unreported);
         }
         let mut before = "; the oldest segment is held by ";
+        let mut more = oldest.more;
         for stands in oldest.topics.iter().flatten() {
             let never = if stands.never_reported { verb(holder) } else { "behind" };
             let (topic, records, newest) = (stands.name, stands.records, stands.newest_seconds());
-            let _ = write!(
+            let whole = text.len();
+            if write!(
                 text,
                 "{before}{topic} ({records} records, newest timestamp {newest} s, {never})"
-            );
+            )
+            .is_err()
+            {
+                text.truncate(whole);
+                more += 1;
+            }
             before = ", ";
         }
-        if oldest.more > 0 {
-            let _ = write!(text, " and {} more topics", oldest.more);
+        if more > 0 {
+            let _ = write!(text, " and {more} more topics");
         }
         text
     }

@@ -213,8 +213,7 @@ impl Broker {
     pub fn groups_len(&self, except: &str) -> usize {
         let state = self.log.state();
         let live = self.groups.shown().filter(|group| {
-            let is_used = group.state() != State::Empty || group.is_expecting();
-            is_used && group.name() != except && state.group_named(group.name()).is_none()
+            group.is_used() && group.name() != except && state.group_named(group.name()).is_none()
         });
         state.groups().count() + live.count()
     }

@@ -125,19 +125,22 @@ impl Broker {
         for (place, (level, what)) in EFFECTS.into_iter().enumerate() {
             let tally = &mut self.released.tallies[place];
             let Some(slot) = tally.last else { continue };
-            if place == Effect::Passed as usize {
-                let digest = crc::crc32c(client.as_bytes());
-                let committers = &mut self.released.committers;
-                if committers.contains(&digest) {
-                    // That is how this one commits.
-                    *tally = Tally { told: tally.told, ..Tally::default() };
-                    continue;
-                }
-                committers.rotate_right(1);
-                committers[0] = digest;
+            let is_passed = place == Effect::Passed as usize;
+            let digest = crc::crc32c(client.as_bytes());
+            let committers = &mut self.released.committers;
+            if is_passed && committers.contains(&digest) {
+                // That is how this one commits.
+                *tally = Tally { told: tally.told, ..Tally::default() };
+                continue;
             }
             if tally.told.is_some_and(|told| now.mono.since_us(told) < TELL_US) {
+                // It is counted in with what the next one does, who is not to be named for this alone.
+                tally.last = None;
                 continue;
+            }
+            if is_passed {
+                committers.rotate_right(1);
+                committers[0] = digest;
             }
             let Tally { records, partitions, .. } =
                 std::mem::replace(tally, Tally { told: Some(now.mono), ..Tally::default() });

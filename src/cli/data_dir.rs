@@ -11,6 +11,7 @@ use super::Failure;
 use crate::config::value::Refusal;
 use crate::config::{Config, Create};
 use crate::plan::{Mib, Plan};
+use crate::storage::medium;
 
 /// The name of the file that is locked; it holds the holder's process id.
 pub const LOCK: &str = "LOCK";
@@ -128,13 +129,13 @@ fn unmounted(directory: &Path, fstab: &str, mountinfo: &str) -> Option<PathBuf> 
         .find(|mount| !mounted.contains(mount))
 }
 
-/// A column of paths; spaces in them are written as octal numbers.
+/// A column of paths.
 fn column(table: &str, column: usize) -> impl Iterator<Item = PathBuf> {
     let lines = table.lines().filter(|line| !line.trim_start().starts_with('#'));
     lines.filter_map(move |line| {
         let path = line.split_ascii_whitespace().nth(column)?;
         let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
-        Some(PathBuf::from(path.replace("\\040", " ").replace("\\011", "\t")))
+        Some(PathBuf::from(medium::unescaped(path)))
     })
 }
 

@@ -147,10 +147,15 @@ fn serve(config: Config) -> Result<(), Failure> {
             config.data_dir.display()
         );
     } else if medium.sync == SyncCall::FileSystem {
+        let is_certain = medium.journal == Some(false);
         log::warn!(
             "before Linux 6.5, ext4 without a journal does not flush the device's cache when a file is \
-             synced, so the whole file system is synced here: slower, and more is written; tune2fs -O \
-             has_journal makes a journal"
+             synced, {}, so the whole file system is synced: slower, and more is written",
+            if is_certain {
+                "and tune2fs -O has_journal makes a journal"
+            } else {
+                "and it cannot be told whether this is one"
+            }
         );
     }
     log::warn!("anyone who can reach {} may read and write everything", config.listen);

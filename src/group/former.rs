@@ -3,8 +3,8 @@
 //! Kafka would know them. Here, who names a generation of a group that had none since the start is taken
 //! for one of them: it commits, and is called to join, so that it keeps what it has until then. The
 //! newest generation that was named is remembered: those of older ones were fenced before the start. All
-//! of it is over with the group's first generation, and when others set its offsets or delete it, and
-//! [`limits::GROUP_FORMER_MS`] after the start.
+//! of it is over with the group's first generation and when others set its offsets, for all groups when one is
+//! deleted, and [`limits::GROUP_FORMER_MS`] after the start.
 
 use super::*;
 

@@ -137,6 +137,11 @@ impl<'a> GroupShown<'a> {
         self.groups.is_expecting(self.at)
     }
 
+    /// Whether it has members, or expects some.
+    pub fn is_used(&self) -> bool {
+        self.state() != State::Empty || self.is_expecting()
+    }
+
     /// Whether its members are consumers, whose subscriptions can be read.
     pub fn has_consumers(&self) -> bool {
         self.protocol_type() == CONSUMER

@@ -42,7 +42,7 @@ pub struct Run {
 pub struct InSegment {
     /// The first offset in it.
     pub first: Offset,
-    /// The newest timestamp in it, or one that is newer by less than a second.
+    /// The newest timestamp in it, rounded up to a second, and not before 1970.
     pub newest_ms: i64,
 }
 

@@ -317,8 +317,11 @@ fn ring_metrics(broker: &Broker) -> heapless::Vec<RingMetrics, { limits::RINGS_M
 fn hold_status(broker: &Broker, ring: RingIndex, now: Now) -> Option<HoldStatus<'_>> {
     let hold = broker.log.hold(ring);
     let holders = hold.holders;
+    if holders.is_empty() {
+        return None;
+    }
     let full = broker.hold_now(ring, now.mono);
-    (!holders.is_empty()).then(|| HoldStatus {
+    Some(HoldStatus {
         held_bytes: full.held_bytes,
         waiting_us: full.waiting_us,
         producers: broker.metrics.producers_held_by_ring[usize::from(ring.0)],

@@ -163,8 +163,8 @@ fn mount_of<'a>(mounts: &'a str, directory: &Path) -> Option<Mount<'a>> {
     best.map(|(_, mount)| mount)
 }
 
-/// A path in which a space stands as `\040`.
-fn unescaped(path: &str) -> String {
+/// A path of `mountinfo` or `fstab`, in which a space stands as `\040`.
+pub fn unescaped(path: &str) -> String {
     path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
 }
 

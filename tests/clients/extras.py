@@ -290,6 +290,8 @@ def _members_go_on(kind):
         for one in members:
             one.leave()
 
+    members_commit_and_join_again_after_a_kill_of_the_broker.nightly = kind is not KafkaPython
+
 
 for _kind in (Confluent, KafkaPython, Java):
     _members_go_on(_kind)

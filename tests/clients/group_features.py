@@ -135,6 +135,10 @@ def goes_on_by_the_new_protocol(t, client):
     _new(_goes_on)(t, client)
 
 
+# Slow ones: at every change they are tried with one of the clients that can.
+goes_on_by_the_new_protocol.every_change = ["confluent"]
+
+
 def _goes_on(t, client, protocol=None, **options):
     topic, group = t.topic(partitions=6), t.group_name()
     commits = "explicit_commit" not in client.lacks
@@ -172,6 +176,9 @@ def _goes_on(t, client, protocol=None, **options):
 @feature("member", "consumer_protocol")
 def shares_a_group_of_both_protocols(t, client):
     _new(_both)(t, client)
+
+
+shares_a_group_of_both_protocols.every_change = ["java"]
 
 
 def _both(t, client, protocol):

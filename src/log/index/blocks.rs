@@ -1,7 +1,7 @@
 //! Where groups start in the segments, block by block, and which partitions they have.
 //!
 //! A block is as small as a bounded number of them allows: [`limits::BLOCK_BYTES_MIN`] in a ring of up to
-//! half a gibibyte, 2 MiB in one of 16. A ring that has become smaller keeps the blocks that its feet
+//! half a gibibyte, 4 MiB in one of 16. A ring that has become smaller keeps the blocks that its feet
 //! have: they can be put together, not taken apart.
 
 use super::IndexBroken;

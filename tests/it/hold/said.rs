@@ -83,9 +83,19 @@ fn that_producers_wait_is_said_while_they_do_and_that_they_do_not_when_none_does
     let mut again = 0;
     for _ in 0..60 {
         pass(&mut rig, 10_000);
+        assert_eq!(rig.try_send("t", 0, RECORD_BYTES), None);
         again += said("producers wait").len();
     }
     assert_eq!(again, 3, "every three minutes");
+    // Once nobody has tried for so long, there is nothing more to say, and nothing to wake up for.
+    for _ in 0..60 {
+        pass(&mut rig, 10_000);
+        again += said("producers wait").len();
+    }
+    assert_eq!(again, 4);
+    assert!(rig.host.broker.due().0 - rig.host.now.mono.0 > 3_600_000_000);
+    assert_eq!(rig.try_send("t", 0, RECORD_BYTES), None);
+    assert_eq!(said("producers wait").len(), 1);
     assert_eq!(rig.commit("g", "t", 0, sent), 0);
     assert_eq!(rig.try_send("t", 0, RECORD_BYTES), None, "the other topic is behind");
     let lines = said("producers wait").len();
@@ -182,9 +192,11 @@ fn deletions_of_what_is_held_are_said_with_who_deleted() {
     {
         assert!(lines[0].contains(part), "{part}: {lines:?}");
     }
-    // What comes soon after is said with the next.
+    // What comes soon after is said with the next, and not of somebody who does nothing of the kind.
     assert!(delete("t", 4).is_empty());
     rig.pass_ms(20_000);
+    assert_eq!(rig.commit("other", "t", 0, 1), 0);
+    assert!(said("client").is_empty());
     let mut request = DeleteTopicsRequest::default();
     request.topic_names.push(topic_name("t"));
     let answer: DeleteTopicsResponse = rig.host.ask(ApiKey::DeleteTopics, 5, &request);

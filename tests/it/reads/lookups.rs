@@ -127,7 +127,8 @@ fn a_timestamp_finds_the_first_record_that_is_not_older() {
 fn the_newest_timestamp_is_exact_wherever_in_the_ring_it_is() {
     let mut dice = Dice(4);
     for ahead in [0, 5, 40, 4_000_000] {
-        let mut rig = Rig::new(1, 4);
+        // Some hundred records a segment.
+        let mut rig = Rig::new(1, 8);
         let mut records = Vec::new();
         let mut clock = 10_000;
         for round in 0..400 {
@@ -135,7 +136,7 @@ fn the_newest_timestamp_is_exact_wherever_in_the_ring_it_is() {
             // One device's clock was ahead for a moment.
             let stamp = if round == 150 { clock + ahead } else { clock };
             records.push(stamp);
-            rig.append(0, &batch(&[stamp], 2000, 0));
+            rig.append(0, &batch(&[stamp], 40_000, 0));
             rig.commit();
             if round % 40 == 0 || round == 399 {
                 let newest = records.iter().max().unwrap();
@@ -143,6 +144,12 @@ fn the_newest_timestamp_is_exact_wherever_in_the_ring_it_is() {
                 assert_eq!(look_up_newest(&mut rig), (*newest, at as i64), "{ahead} {round}");
             }
         }
+        let record = MetaRecord::LogStart { handle: PartitionHandle(1), offset: Offset(151) };
+        rig.broker.log.stage(RingIndex(0), &record, false, rig.now).unwrap();
+        rig.commit();
+        let newest = records[151..].iter().max().unwrap();
+        let at = 151 + records[151..].iter().position(|stamp| stamp == newest).unwrap();
+        assert_eq!(look_up_newest(&mut rig), (*newest, at as i64), "{ahead}");
     }
 }
 
