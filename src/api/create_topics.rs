@@ -123,6 +123,7 @@ impl<'a> Items for CreateTopicsRequest<'a> {
             configs: configs_of(topic)?,
             partitions: partitions_of(topic, &broker.config)?,
         };
+        broker.topic_ring_begun(&new.name)?;
         broker.topic_grow(&new, growth)?;
         Ok(Some(Wanted { ring: broker.log.shared(), bytes: new.meta_bytes(), new }))
     }

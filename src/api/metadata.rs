@@ -150,6 +150,10 @@ fn create(broker: &mut Broker, name: &str, until: &mut Until, now: Now) {
     if topics::is_internal(&new.name) || !has_room(broker, &new) {
         return;
     }
+    if broker.topic_ring_begun(&new.name).is_err() {
+        // It may be by the next time.
+        return;
+    }
     match broker.meta_room(broker.log.shared(), new.meta_bytes()) {
         Ok(()) => {
             if let Ok((_, ticket)) = broker.topic_create(&new, now) {

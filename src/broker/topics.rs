@@ -147,6 +147,18 @@ impl Broker {
         Ok(())
     }
 
+    /// Refuses a topic whose ring could never be written to since it is in the configuration: without a head
+    /// on flash, the next start would take the ring for lost, and its topics with it.
+    pub fn topic_ring_begun(&self, name: &str) -> Result<(), Refusal> {
+        let ring = self.config.ring_of(name);
+        if self.log.segments(ring).next().is_some() {
+            return Ok(());
+        }
+        let name = &self.config.rings[usize::from(ring.0)].name;
+        let why = format_args!("Ring {name} is not on flash yet: the broker's storage is failing.");
+        Err(Refusal::new(ErrorCode::KAFKA_STORAGE_ERROR, why))
+    }
+
     /// Counts `more` new partitions, if the table has room for them.
     pub fn partitions_grow(&self, more: u32, growth: &mut Growth) -> Result<(), Refusal> {
         let more = more as usize;

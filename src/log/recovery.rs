@@ -112,7 +112,7 @@ impl From<DiskError> for OpenError {
 
 impl From<TableFull> for OpenError {
     fn from(full: TableFull) -> OpenError {
-        let found = format!("it holds more than {}", full.max);
+        let found = format!("it holds more than {}, or did since its last snapshot", full.max);
         OpenError::Config { key: full.key, found }
     }
 }
@@ -364,7 +364,7 @@ impl<'a> RingRecovery<'a> {
         found: &[FoundFile],
         state: &mut State,
     ) -> Result<Recovered, OpenError> {
-        anchors::check_sizes(&self.files, found)?;
+        anchors::check_sizes(&self.shape.config, found)?;
         let Some(id) = id else {
             self.found.free = found.iter().map(|found| found.file).collect();
             return Ok(self.recovered());

@@ -128,6 +128,7 @@ impl SimStorage {
             bad: Vec::new(),
             torn_bytes: PAGE as u64,
             heads_only: false,
+            ring_fails: None,
             crash_at: None,
             dead: false,
             recording: false,
@@ -171,6 +172,11 @@ impl SimStorage {
     /// Writes fail from now on, but for those at the start of a file; or they work again.
     pub fn fail_behind_heads(&self, fail: bool) {
         self.disk().heads_only = fail;
+    }
+
+    /// Writes to this ring fail from now on; or they work again.
+    pub fn fail_writes_of(&self, ring: Option<RingIndex>) {
+        self.disk().ring_fails = ring;
     }
 
     /// All places can be read again.
@@ -362,6 +368,7 @@ struct Disk {
     bad: Vec<(FileRef, u64, u64)>,
     torn_bytes: u64,
     heads_only: bool,
+    ring_fails: Option<RingIndex>,
     crash_at: Option<u64>,
     dead: bool,
     recording: bool,
@@ -379,6 +386,7 @@ impl Disk {
             bad: self.bad.clone(),
             torn_bytes: self.torn_bytes,
             heads_only: self.heads_only,
+            ring_fails: self.ring_fails,
             crash_at: None,
             dead: false,
             recording: false,
@@ -425,7 +433,8 @@ impl Disk {
         let end = at + bytes.len() as u64;
         self.file(file, end, "write")?;
         self.counts.writes += 1;
-        let fails = self.fails(Op::Write) || self.heads_only && at > 0;
+        let fails = self.ring_fails == Some(file.ring) || self.heads_only && at > 0;
+        let fails = self.fails(Op::Write) || fails;
         let bytes = if fails { &bytes[..bytes.len() / 2] } else { bytes };
         self.counts.written_bytes += bytes.len() as u64;
         if let Some(image) = self.files.get_mut(&file) {

@@ -1,6 +1,8 @@
 //! Images of rings that earlier builds made still open, and newer ones are left alone. How an image
 //! is made is said in CONTRIBUTING.md, what its bytes mean in FORMAT.md.
 
+mod configurations;
+
 use std::collections::BTreeSet;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -18,7 +20,7 @@ use brooklet::log::recovery::{OpenError, Opening};
 use brooklet::log::{Log, LogConfig};
 use brooklet::storage::sim::{Cut, Failing, Op, SimStorage};
 use brooklet::storage::{FileStorage, Storage};
-use brooklet::types::{Boot, FileIndex, FileRef, Offset, RingIndex};
+use brooklet::types::{Boot, FileIndex, FileRef, Offset, RingIndex, RingNumber};
 
 /// Each format's image, and the list of what is in it.
 const IMAGES: [(&str, &str); 5] = [
@@ -30,7 +32,6 @@ const IMAGES: [(&str, &str); 5] = [
 ];
 /// So many of them have what is shared in the first ring.
 const IMAGES_BEFORE_METADATA: usize = 4;
-const RING: RingIndex = RingIndex(0);
 const SEGMENT_BYTES: u64 = 4 << 20;
 
 /// An image as files, removed at the end.
@@ -74,7 +75,10 @@ impl Unpacked {
         for path in self.segments() {
             let name = path.file_name().unwrap().to_str().unwrap();
             let file = FileIndex(name.strip_prefix("segment-").unwrap().parse().unwrap());
-            let file = FileRef { ring: RING, file };
+            let folder = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+            let number = folder.strip_prefix("ring-").map(|number| number.parse().unwrap());
+            let ring = number.map_or(RingIndex(RingNumber::METADATA.0), RingIndex);
+            let file = FileRef { ring, file };
             let bytes = std::fs::read(path).unwrap();
             disk.create(file, bytes.len() as u64, &mut |_| {}).unwrap();
             disk.write(file, 0, &[std::io::IoSlice::new(&bytes)]).unwrap();
@@ -84,8 +88,9 @@ impl Unpacked {
     }
 
     fn segments(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.0.join("ring-0")).unwrap();
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        let of =
+            |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut paths: Vec<PathBuf> = of(&self.0).flat_map(|folder| of(&folder)).collect();
         paths.sort();
         paths
     }

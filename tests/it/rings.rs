@@ -3,11 +3,16 @@
 
 use std::sync::Arc;
 
-use kafka_protocol::messages::{ApiKey, ProduceResponse};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{
+    ApiKey, CreateTopicsRequest, CreateTopicsResponse, MetadataRequest, MetadataResponse,
+    ProduceResponse,
+};
 
 use crate::host::{Host, NOON_MS, PLAIN, batch, config_small};
 use crate::offsets::{codes, commit, committed};
-use crate::produce::{create_topic, produce};
+use crate::produce::{create_topic, produce, topic_name};
 use brooklet::clock::{Mono, Now};
 use brooklet::config::{Config, RingConfig};
 use brooklet::log::recovery::OpenError;
@@ -326,7 +331,7 @@ fn files_of_another_size_are_refused_unless_nothing_was_ever_stored_in_them() {
     let mut config = with_rings(&["alarms", "main"]);
     config.rings[1].segment_bytes = 2 << 20;
     let error = open(&disk, config).err().unwrap().to_string();
-    assert!(error.contains("its segments are of 1048576 bytes, not 2097152"), "{error}");
+    assert!(error.contains("ring \"main\" was made with segments of 1 MiB, not 2 MiB"), "{error}");
     // A start that was cut short before the ring was begun left some of its files.
     let disk = Arc::new(SimStorage::new(1));
     for file in 0..2 {
@@ -448,4 +453,37 @@ fn larger_tables_fit_the_metadata_ring_that_was_made_for_smaller_ones_or_are_ref
     let error = open(&disk, larger).err().unwrap().to_string();
     assert!(error.starts_with("the metadata ring was made for smaller tables"), "{error}");
     assert_eq!(disk.counts().writes, writes);
+}
+
+#[test]
+fn a_topic_waits_until_its_ring_is_on_flash() {
+    let disk = two_rings();
+    let with_new = || with_rings(&["alarms", "new", "main"]);
+    disk.fail_writes_of(Some(RingIndex(2)));
+    let mut host = open(&disk, with_new()).unwrap();
+    let mut topic = CreatableTopic::default();
+    topic.name = topic_name("new-topic");
+    (topic.num_partitions, topic.replication_factor) = (1, 1);
+    let request = CreateTopicsRequest::default().with_topics(vec![topic]);
+    let answer: CreateTopicsResponse = host.ask(ApiKey::CreateTopics, 7, &request);
+    assert_eq!(answer.topics[0].error_code, 56);
+    assert_eq!(unknown_of(&mut host, "new-topic"), 3, "clients ask again");
+    create_topic(&mut host, "t2", 1, &[]);
+    put(&mut host, "t2", b"x");
+    // It is not taken for a ring that is lost with its topics.
+    host.close();
+    disk.fail_writes_of(None);
+    let mut host = open(&disk, with_new()).unwrap();
+    create_topic(&mut host, "new-topic", 1, &[]);
+    put(&mut host, "new-topic", b"x");
+    check_t(&mut host);
+}
+
+/// What Metadata says of a topic that it may create.
+fn unknown_of(host: &mut Host, name: &str) -> i16 {
+    let topic = MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+    let request = MetadataRequest::default().with_topics(Some(vec![topic]));
+    let request = request.with_allow_auto_topic_creation(true);
+    let answer: MetadataResponse = host.ask(ApiKey::Metadata, 9, &request);
+    answer.topics[0].error_code
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::groups::{self, Unreadable};
 use super::{OpenError, RingFiles};
+use crate::config::RingConfig;
 use crate::limits::PAGE_BYTES;
 use crate::log::format::{Anchor, AnchorKind, AnchorPage, ListEntry, RingId};
 use crate::types::{Boot, FileIndex, SegmentSeq};
@@ -146,16 +147,22 @@ fn ring_by_groups(files: &RingFiles<'_>, found: &[FoundFile]) -> Result<Option<R
     Ok(ids.iter().max_by_key(|id| count(id)).copied())
 }
 
-/// Refuses segments of other sizes than the configuration's.
-pub(super) fn check_sizes(files: &RingFiles<'_>, found: &[FoundFile]) -> Result<(), OpenError> {
-    let sizes = found.iter().flat_map(FoundFile::anchors).map(|anchor| anchor.segment_bytes);
-    match sizes.into_iter().find(|bytes| *bytes != files.segment_bytes) {
-        Some(other) => Err(OpenError::Config {
-            key: "ring.segment_bytes",
-            found: format!("its segments are of {other} bytes, not {}", files.segment_bytes),
-        }),
-        None => Ok(()),
-    }
+/// Refuses segments of another size than the configuration's.
+pub(super) fn check_sizes(config: &RingConfig, found: &[FoundFile]) -> Result<(), OpenError> {
+    let mut sizes = found.iter().flat_map(FoundFile::anchors).map(|anchor| anchor.segment_bytes);
+    let Some(other) = sizes.find(|bytes| *bytes != config.segment_bytes) else {
+        return Ok(());
+    };
+    Err(OpenError::Config {
+        key: "ring.segment_bytes",
+        found: format!(
+            "ring {:?} was made with segments of {} MiB, not {} MiB, and keeps them; `segments` makes \
+             it larger or smaller",
+            config.name,
+            other >> 20,
+            config.segment_bytes >> 20
+        ),
+    })
 }
 
 impl FoundFile {
