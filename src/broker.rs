@@ -1,5 +1,6 @@
 //! The state behind the handlers; knows no wire format and no socket.
 
+pub mod allowed;
 #[cfg(feature = "consumer-protocol")]
 mod consumers;
 mod displace;
@@ -92,6 +93,7 @@ pub struct Broker {
     /// When it was last said that a table of groups or offsets is full.
     full_said: Option<Mono>,
     released: released::Released,
+    allowed: allowed::Allowed,
     /// The newest time that was given to arriving records.
     append_time_newest_ms: i64,
 }
@@ -161,6 +163,7 @@ impl Broker {
             holds: hold::Holds::default(),
             full_said: None,
             released: released::Released::default(),
+            allowed: allowed::Allowed::default(),
             append_time_newest_ms: i64::MIN,
         };
         broker.hold_warn_at_start();

@@ -2,7 +2,7 @@
 //!
 //! The layers, top to bottom (imports point down only):
 //! `cli` → `net` → `plan`, `api` → `broker` → `log`, `group` → `storage`, `codec` →
-//! `limits`, `config`, `clock`, `error`, `metrics`, `types`, `bytes`.
+//! `limits`, `config`, `clock`, `error`, `metrics`, `types`, `bytes`, `process`.
 
 pub mod api;
 pub mod broker;
@@ -18,5 +18,6 @@ pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod plan;
+mod process;
 pub mod storage;
 pub mod types;

@@ -9,10 +9,10 @@ pub mod medium;
 #[cfg(feature = "sim")]
 pub mod sim;
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::IoSlice;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
@@ -158,12 +158,12 @@ type Segment = Result<Arc<File>, DiskError>;
 impl FileStorage {
     /// Opens the files of all rings that exist under `directory`.
     pub fn open(directory: &Path) -> Result<FileStorage, DiskError> {
-        FileStorage::open_with(directory, OpenOptions::new().read(true).write(true))
+        FileStorage::open_with(directory, open_options().write(true))
     }
 
     /// The same, only to be read: writes fail.
     pub fn open_to_read(directory: &Path) -> Result<FileStorage, DiskError> {
-        FileStorage::open_with(directory, OpenOptions::new().read(true))
+        FileStorage::open_with(directory, &open_options())
     }
 
     fn open_with(directory: &Path, options: &OpenOptions) -> Result<FileStorage, DiskError> {
@@ -246,12 +246,13 @@ impl Storage for FileStorage {
     ) -> Result<(), DiskError> {
         let folder = self.folder(file.ring);
         if !folder.is_dir() {
-            std::fs::create_dir_all(&folder).map_err(|e| DiskError::new("create folder", &e))?;
+            let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&folder);
+            made.map_err(|e| DiskError::new("create folder", &e))?;
             self.sync_folder(&self.directory)?;
         }
         let path = self.path(file);
         let unfinished = path.with_extension("new");
-        let handle = OpenOptions::new()
+        let handle = open_options()
             .create(true)
             .truncate(false)
             .write(true)
@@ -272,7 +273,7 @@ impl Storage for FileStorage {
         self.sync_rest(&handle, self.medium.sync_made)?;
         std::fs::rename(&unfinished, &path).map_err(|e| DiskError::new("rename", &e))?;
         self.sync_folder(&folder)?;
-        let handle = open_segment(&path, OpenOptions::new().read(true).write(true))?;
+        let handle = open_segment(&path, open_options().write(true))?;
         self.put(file, Some(Ok(Arc::new(handle))));
         Ok(())
     }
@@ -311,10 +312,8 @@ impl Storage for FileStorage {
     }
 
     fn read_medium(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
-        let direct = OpenOptions::new()
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::DIRECT.bits() as i32)
-            .open(self.path(file));
+        let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
+        let direct = open_options().custom_flags(NO_FOLLOW | direct).open(self.path(file));
         // Direct reads want memory aligned to a block of the device; a page is enough everywhere.
         let page = crate::limits::PAGE_BYTES;
         if let (Ok(direct), Ok(_)) = (direct, self.file(file, "read medium")) {
@@ -373,6 +372,13 @@ fn write_rest(handle: &File, at: u64, parts: &[IoSlice<'_>], done: usize) -> Res
     Ok(())
 }
 
+/// How files are opened: only to be read, and not through links.
+fn open_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).mode(FILE_MODE).custom_flags(NO_FOLLOW);
+    options
+}
+
 /// A ring's files; none, if there is no such folder.
 fn open_folder(folder: &Path, options: &OpenOptions) -> Result<Vec<Option<Segment>>, DiskError> {
     let mut files = Vec::new();
@@ -410,8 +416,18 @@ fn file_index_of(name: &str) -> Option<usize> {
 }
 
 /// What stands between this process and the files, and not in the medium.
-const REFUSED: [rustix::io::Errno; 3] =
-    [rustix::io::Errno::ROFS, rustix::io::Errno::ACCESS, rustix::io::Errno::PERM];
+const REFUSED: [rustix::io::Errno; 4] = {
+    use rustix::io::Errno;
+    [Errno::ROFS, Errno::ACCESS, Errno::PERM, Errno::LOOP]
+};
+
+/// What brooklet makes is its own user's: it has what clients stored.
+pub const FOLDER_MODE: u32 = 0o700;
+/// The same of files.
+pub const FILE_MODE: u32 = 0o600;
+
+/// Opening a file fails if it is a symbolic link.
+pub const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 
 /// What most groups have at the most: to make room for many takes longer than to write a few.
 const PARTS_FEW: usize = 8;
@@ -470,6 +486,20 @@ mod tests {
         let error = storage.read_medium(file(1), 0, &mut page).unwrap_err();
         assert_eq!((error.doing, error.is_short()), ("open segment", false));
         assert!(storage.write(file(1), 0, &[IoSlice::new(&page)]).is_err());
+        let _ = std::fs::remove_dir_all(&path);
+    }
+
+    #[test]
+    fn files_are_their_users_own_and_are_not_found_through_links() {
+        use std::os::unix::fs::PermissionsExt;
+        let path = scratch("own");
+        let storage = FileStorage::open(&path).unwrap();
+        storage.create(file(0), 8192, &mut |_| {}).unwrap();
+        let mode = |name: &str| path.join(name).metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("ring-0"), mode("ring-0/segment-0000")), (0o700, 0o600));
+        std::os::unix::fs::symlink("segment-0000", path.join("ring-0/segment-0001")).unwrap();
+        let error = FileStorage::open(&path).err().unwrap();
+        assert_eq!((error.doing, error.os), ("open segment", REFUSED[3].raw_os_error()));
         let _ = std::fs::remove_dir_all(&path);
     }
 

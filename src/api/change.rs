@@ -193,6 +193,10 @@ impl Change<'_, '_> {
         let growth = broker.growth_staged();
         let twins = Twins::default();
         let mut said = Said { brief: false, refusal: None, growth, twins, made: None };
+        said.refusal = broker.admin_refusal(&self.request.caller(), now);
+        if said.refusal.is_some() {
+            return self.reply(broker, items, &said, out, Until::default());
+        }
         let looked = self.check_items().and(settled);
         let looked = looked.and_then(|()| {
             said.twins = Twins::of(items, broker, out.buf);

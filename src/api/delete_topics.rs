@@ -2,6 +2,8 @@
 //!
 //! - 4 is flexible; 5 adds a message; 6 names topics by name or id (`topics`), before it by name
 //!   (`topic_names`).
+//! - With `delete_topic_enable = false` nothing is deleted: TOPIC_DELETION_DISABLED (73), before version
+//!   3 INVALID_REQUEST (42).
 //! - `timeout_ms` is ignored: the answer waits for one sync.
 
 use super::change::{Change, Items, Made, Said, Wanted, identity_of};
@@ -43,6 +45,19 @@ message! {
         error_message: Option<&'a str>, 5+, nullable 5+;
     }
 }
+
+/// The code of an answer of this version.
+fn code_of(refusal: Option<&Refusal>, version: i16) -> ErrorCode {
+    match refusal.map_or(ErrorCode::NONE, |refusal| refusal.code) {
+        ErrorCode::TOPIC_DELETION_DISABLED if version < DISABLED_SINCE => {
+            ErrorCode::INVALID_REQUEST
+        }
+        code => code,
+    }
+}
+
+/// TOPIC_DELETION_DISABLED (73) is answered since this version, as in Kafka.
+const DISABLED_SINCE: i16 = 3;
 
 /// Deletes topics.
 pub fn handle(
@@ -94,6 +109,10 @@ impl<'a> Items for DeleteTopicsRequest<'a> {
             let why = format_args!("{why}");
             Err(Refusal::new(ErrorCode::INVALID_REQUEST, why))
         };
+        if !broker.config.delete_topic_enable {
+            let why = format_args!("delete_topic_enable is false in the broker's configuration.");
+            return Err(Refusal::new(ErrorCode::TOPIC_DELETION_DISABLED, why));
+        }
         let by_id = topic.topic_id != TopicId::default();
         match topic.name {
             Some(_) if by_id => return invalid("A topic may not be given by name and by id."),
@@ -135,7 +154,7 @@ impl<'a> Items for DeleteTopicsRequest<'a> {
                     list.push(DeletableTopicResult {
                         name,
                         topic_id,
-                        error_code: refusal.as_ref().map_or(ErrorCode::NONE, |r| r.code),
+                        error_code: code_of(refusal.as_ref(), version),
                         error_message: refusal.as_ref().and_then(|r| said.message(r)),
                     });
                 }

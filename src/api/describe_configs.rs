@@ -341,7 +341,6 @@ const ADVERTISED: &str = "advertised.listeners";
 /// Settings of Kafka's that are one thing only here, and that tools look for: name, value, type, why.
 const FIXED: &[(&str, &str, i8, &str)] = &[
     ("default.replication.factor", "1", topic_config::INT, "There is one broker."),
-    ("delete.topic.enable", "true", topic_config::BOOLEAN, "Topics can be deleted."),
     (
         "offsets.retention.minutes",
         "2147483647",

@@ -13,8 +13,11 @@
 //!   on that at once, where they would ask for ever on others.
 //! - There is one broker, at the address that the client reached unless the configuration sets one.
 
+use std::net::IpAddr;
+
 use super::{Malformed, Request, Step, Window, once::OnceTopic};
 use crate::broker::Broker;
+use crate::broker::allowed::NotCreated;
 use crate::broker::topics::{self, Busy, NewTopic};
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, message};
@@ -90,7 +93,7 @@ pub fn handle(
     if let Some(named) = ask.topics.filter(|_| may_create && out.from == 0) {
         let mut until = Until::default();
         for name in named.iter().filter_map(|topic| topic.name) {
-            create(broker, name, &mut until, now);
+            create(broker, request, name, &mut until, now);
         }
         if until != Until::default() {
             return Ok(Step::Again(until));
@@ -101,6 +104,7 @@ pub fn handle(
     let node_id = broker.config.node_id;
     let answer = Answer {
         broker,
+        remote: request.peer.remote.ip(),
         version: request.version,
         may_create,
         operations: if ask.include_topic_authorized_operations {
@@ -137,7 +141,7 @@ pub fn handle(
 /// Stages the creation of a topic, if that is missing and possible; `until` then says when to look
 /// again. Topics are staged one by one: what finds no room now is staged when the request is
 /// dispatched again.
-fn create(broker: &mut Broker, name: &str, until: &mut Until, now: Now) {
+fn create(broker: &mut Broker, request: &Request<'_>, name: &str, until: &mut Until, now: Now) {
     match broker.topics_settled(|staged| staged == name) {
         Ok(()) => {}
         Err(Busy::Wait(staged)) => return until.merge(&staged),
@@ -147,8 +151,12 @@ fn create(broker: &mut Broker, name: &str, until: &mut Until, now: Now) {
         return;
     };
     let new = new_topic(broker, name);
-    if topics::is_internal(&new.name) || !has_room(broker, &new) {
+    if topics::is_internal(&new.name) {
         return;
+    }
+    let remote = request.peer.remote.ip();
+    if let Err(why) = may_create(broker, &new, remote) {
+        return broker.auto_create_refused(&new.name, &request.caller(), why, now);
     }
     if broker.topic_ring_begun(&new.name).is_err() {
         // It may be by the next time.
@@ -157,6 +165,7 @@ fn create(broker: &mut Broker, name: &str, until: &mut Until, now: Now) {
     match broker.meta_room(broker.log.shared(), new.meta_bytes()) {
         Ok(()) => {
             if let Ok((_, ticket)) = broker.topic_create(&new, now) {
+                broker.auto_created(remote);
                 until.add(broker.log.shared(), ticket);
             }
         }
@@ -169,16 +178,18 @@ fn new_topic(broker: &Broker, name: TopicName) -> NewTopic {
     NewTopic { partitions: broker.config.num_partitions, configs: TopicConfigs::new(), name }
 }
 
-/// Whether the tables, and the snapshots on flash, have room for one more topic.
-fn has_room(broker: &Broker, new: &NewTopic) -> bool {
+/// Whether a topic may be created because a client at this address uses it.
+fn may_create(broker: &Broker, new: &NewTopic, remote: IpAddr) -> Result<(), NotCreated> {
+    broker.auto_create_check(&new.name, remote)?;
     let tables = broker.topic_grow(new, &mut broker.growth_staged());
     let flash = broker.meta_room(broker.log.shared(), new.meta_bytes());
-    tables.is_ok() && flash != Err(Busy::TooMuch)
+    if tables.is_ok() && flash != Err(Busy::TooMuch) { Ok(()) } else { Err(NotCreated::Full) }
 }
 
 /// The topics of an answer.
 struct Answer<'b> {
     broker: &'b Broker,
+    remote: IpAddr,
     version: i16,
     may_create: bool,
     operations: i32,
@@ -240,14 +251,15 @@ impl Answer<'_> {
     }
 
     fn unknown(&self, name: &str) -> ErrorCode {
-        let impossible = match self.broker.topic_name_free(name) {
-            Err(_) => true,
-            Ok(name) => self.may_create && !has_room(self.broker, &new_topic(self.broker, name)),
+        let Ok(name) = self.broker.topic_name_free(name) else {
+            return ErrorCode::INVALID_TOPIC_EXCEPTION;
         };
-        if impossible {
-            ErrorCode::INVALID_TOPIC_EXCEPTION
-        } else {
-            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        let new = new_topic(self.broker, name);
+        match may_create(self.broker, &new, self.remote) {
+            Err(NotCreated::Full | NotCreated::Share) if self.may_create => {
+                ErrorCode::INVALID_TOPIC_EXCEPTION
+            }
+            _ => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         }
     }
 

@@ -52,6 +52,7 @@ pub mod sync_group;
 
 use std::cell::Cell;
 
+use crate::broker::allowed::Caller;
 use crate::broker::refusal::Refusal;
 use crate::broker::{Broker, Partly, Peer};
 use crate::clock::Now;
@@ -349,6 +350,12 @@ impl<'a> Request<'a> {
     /// What the client calls itself, for people.
     pub fn client(&self) -> &'a str {
         self.client_id.unwrap_or_default()
+    }
+
+    /// Who asks, and for what.
+    pub fn caller(&self) -> Caller<'a> {
+        let (key, request) = (self.api.key, self.api.name);
+        Caller { key, request, client: self.client(), remote: self.peer.remote }
     }
 
     /// A reader at the start of the message.

@@ -1,17 +1,20 @@
 //! The data directory: made or refused, locked, and large enough.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::fs::{FlockOperation, flock, major, minor, statvfs};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::Failure;
 use crate::config::value::Refusal;
 use crate::config::{Config, Create};
 use crate::plan::{Mib, Plan};
-use crate::storage::medium;
+use crate::process;
+use crate::storage::{self, medium};
 
 /// The name of the file that is locked; it holds the holder's process id.
 pub const LOCK: &str = "LOCK";
@@ -44,8 +47,10 @@ pub fn open_to_serve(config: &Config, plan: &Plan) -> Result<Lock, Failure> {
         allow_new_ring(config, unmounted(&absolute(directory), &fstab, &mounts))?;
     }
     space(config)?.check(config, plan)?;
-    std::fs::create_dir_all(directory).map_err(|error| failed(directory, &error))?;
-    let lock = lock(directory)?;
+    let made = DirBuilder::new().recursive(true).mode(storage::FOLDER_MODE).create(directory);
+    made.map_err(|error| failed(directory, &error))?;
+    check_whose(directory)?;
+    let lock = lock(directory, true)?;
     if lock.only_to_read {
         return Err(Failure::Failed(format!(
             "{} is mounted read-only, as a card is that takes no more writes: nothing can be stored \
@@ -63,7 +68,26 @@ pub fn open_offline(config: &Config) -> Result<Lock, Failure> {
         let directory = config.data_dir.display();
         return Err(Failure::Failed(format!("there is no ring in {directory}")));
     }
-    lock(&config.data_dir)
+    lock(&config.data_dir, false)
+}
+
+/// Refuses a directory in which somebody else could put links and files, or would find files that are not
+/// his.
+fn check_whose(directory: &Path) -> Result<(), Failure> {
+    let found = std::fs::metadata(directory).map_err(|error| failed(directory, &error))?;
+    let (owner, own, shown) = (found.uid(), geteuid().as_raw(), directory.display());
+    if owner != own {
+        return Err(Failure::Failed(format!(
+            "{shown} belongs to user {owner}, and this is user {own}: run brooklet as its owner, or \
+             choose a directory below it, which is made then"
+        )));
+    }
+    if found.mode() & WRITABLE_BY_ALL != 0 {
+        return Err(Failure::Failed(format!(
+            "anybody may write to {shown}: chmod o-w {shown}, or mount it with a umask"
+        )));
+    }
+    Ok(())
 }
 
 /// Measures the space that the rings have and need.
@@ -173,12 +197,16 @@ fn entries(
     entries.filter(move |entry| entry.file_name().to_string_lossy().starts_with(prefix))
 }
 
-fn lock(directory: &Path) -> Result<Lock, Failure> {
+/// Locks the directory. `serves`: the file for that is made where there is none; who only reads makes
+/// none, which its owner might not be able to open.
+fn lock(directory: &Path, serves: bool) -> Result<Lock, Failure> {
     let path = directory.join(LOCK);
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut options = OpenOptions::new();
+    options.read(true).mode(storage::FILE_MODE).custom_flags(storage::NO_FOLLOW);
+    let opened = options.clone().write(true).create(serves).truncate(false).open(&path);
     let (mut file, only_to_read) = match opened {
         Ok(file) => (file, false),
-        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => match options.open(&path) {
             Ok(file) => (file, true),
             // Nobody ever served from there.
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -186,19 +214,25 @@ fn lock(directory: &Path) -> Result<Lock, Failure> {
             }
             Err(error) => return Err(failed(&path, &error)),
         },
+        Err(error) if error.kind() == ErrorKind::NotFound && !serves => {
+            return Ok(Lock { _file: None, only_to_read: false });
+        }
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            let shown = path.display();
+            return Err(Failure::Failed(format!(
+                "{shown} is a symbolic link, which is not followed"
+            )));
+        }
         Err(error) => return Err(failed(&path, &error)),
     };
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
-            let mut holder = String::new();
-            let _ = Read::take(&file, 32).read_to_string(&mut holder);
-            let holder = holder.trim();
-            let who = if holder.is_empty() { "another process" } else { "process " };
             return Err(Failure::Failed(format!(
-                "{} is in use by {who}{holder}: one data directory serves one broker, and the \
-                 offline commands want it stopped",
-                directory.display()
+                "{} is in use by {}: one data directory serves one broker, and the offline commands \
+                 want it stopped",
+                directory.display(),
+                holder(&file)
             )));
         }
         Err(errno) => return Err(failed(&path, &errno.into())),
@@ -212,6 +246,31 @@ fn lock(directory: &Path) -> Result<Lock, Failure> {
     written.map_err(|error| failed(&path, &error))?;
     Ok(Lock { _file: Some(file), only_to_read })
 }
+
+/// Who holds the lock: the kernel knows; the file has what brooklet wrote into it.
+fn holder(file: &File) -> String {
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let found = file.metadata().ok().and_then(|file| {
+        let (major, minor, inode) = (major(file.dev()), minor(file.dev()), file.ino());
+        let place = format!("{major:02x}:{minor:02x}:{inode}");
+        let mut fields = locks.lines().map(|line| line.split_ascii_whitespace());
+        let lock = fields.find(|fields| fields.clone().any(|field| field == place))?;
+        // Behind its number: FLOCK, ADVISORY, WRITE. Another container's process is 0.
+        lock.clone().nth(4)?.parse().ok().filter(|pid| *pid > 0)
+    });
+    if let Some(pid) = found {
+        return process::named(pid);
+    }
+    let mut written = String::new();
+    let _ = Read::take(file, 32).read_to_string(&mut written);
+    match written.trim() {
+        "" => "another process".to_string(),
+        pid => format!("process {pid}, as {LOCK} says"),
+    }
+}
+
+/// In a file's mode.
+const WRITABLE_BY_ALL: u32 = 0o002;
 
 fn failed(path: &Path, error: &std::io::Error) -> Failure {
     Failure::Failed(format!("{}: {error}", path.display()))
@@ -262,11 +321,32 @@ mod tests {
     fn a_directory_is_locked_once_and_the_holder_is_named() {
         let path = std::env::temp_dir().join(format!("brooklet-lock-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
-        let held = lock(&path).unwrap();
-        let Err(Failure::Failed(why)) = lock(&path) else { panic!("locked twice") };
-        assert!(why.contains(&format!("in use by process {}", std::process::id())), "{why}");
+        let held = lock(&path, true).unwrap();
+        // It may be somebody else who has it.
+        std::fs::write(path.join(LOCK), "1").unwrap();
+        let Err(Failure::Failed(why)) = lock(&path, false) else { panic!("locked twice") };
+        assert!(why.contains(&format!("in use by process {} (", std::process::id())), "{why}");
         drop(held);
-        assert!(lock(&path).is_ok());
+        assert!(lock(&path, true).is_ok());
+        let _ = std::fs::remove_dir_all(&path);
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_or_where_anybody_may_put_one() {
+        use std::os::unix::fs::PermissionsExt;
+        let path = std::env::temp_dir().join(format!("brooklet-whose-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("victim"), "kept").unwrap();
+        std::os::unix::fs::symlink("victim", path.join(LOCK)).unwrap();
+        let Err(Failure::Failed(why)) = lock(&path, true) else { panic!("a link is followed") };
+        assert!(why.ends_with("is a symbolic link, which is not followed"), "{why}");
+        assert_eq!(std::fs::read_to_string(path.join("victim")).unwrap(), "kept");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        check_whose(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let Err(Failure::Failed(why)) = check_whose(&path) else { panic!("anybody's directory") };
+        assert!(why.starts_with("anybody may write to"), "{why}");
         let _ = std::fs::remove_dir_all(&path);
     }
 

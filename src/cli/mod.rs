@@ -159,6 +159,11 @@ fn serve(config: Config) -> Result<(), Failure> {
         );
     }
     log::warn!("anyone who can reach {} may read and write everything", config.listen);
+    if rustix::process::geteuid().is_root() {
+        log::warn!(
+            "brooklet runs as root and does not need to: any user who owns data_dir will do"
+        );
+    }
     let mut progress = progress::Progress::new();
     run_broker(config, &mut |done, total| progress.update(done, total))
 }

@@ -10,6 +10,7 @@ mod field;
 pub mod file;
 mod glob;
 mod holder;
+mod network;
 mod resolve;
 pub mod source;
 pub mod value;
@@ -22,6 +23,7 @@ use crate::metrics::PoolKind;
 use crate::types::RingIndex;
 use field::{Field, keys};
 pub use holder::{Holder, mirrors};
+pub use network::Network;
 pub use value::{Key, Kind, Refusal};
 
 keys! {
@@ -81,6 +83,24 @@ keys! {
     /// Whether producing to an unknown topic, or asking for its metadata, creates it.
     auto_create_topics_enable: bool = Kind::bool(true);
 
+    /// Which topics are created that way, by name; * stands for anything, ? for one character. Others have
+    /// to be created by somebody who may, so that a misspelt name makes no topic.
+    auto_create_topics: Vec<String> =
+        Kind::list("topic names with * and ?", value::are_globs, &["*"]);
+
+    /// Whether topics can be deleted; otherwise that is TOPIC_DELETION_DISABLED (73). Kafka's default.
+    delete_topic_enable: bool = Kind::bool(true);
+
+    /// From where topics, records, groups and committed offsets may be deleted, and topics created, altered
+    /// and given partitions; to others that is TOPIC_AUTHORIZATION_FAILED (29) or
+    /// GROUP_AUTHORIZATION_FAILED (30). Topics that are created by being used are not meant, nor what
+    /// consumers commit. It keeps mistakes away, and no one who can take another address.
+    admin_from: Vec<Network> = Kind::list(
+        "any, addresses, and networks such as 192.168.1.0/24",
+        network::are_networks,
+        &["any"],
+    );
+
     /// Partitions of a topic whose creator does not say. One broker gains nothing from more;
     /// mirrors and consumer groups may want them.
     num_partitions: u32 = Kind::int("", 1, 1024, 1);
@@ -122,7 +142,9 @@ keys! {
 
     // ---- tables ----
 
-    /// Topics; beyond it their creation is refused with POLICY_VIOLATION (44).
+    /// Topics; beyond it their creation is refused with POLICY_VIOLATION (44), or, where one is created
+    /// by being used, with INVALID_TOPIC_EXCEPTION (17). The last eighth is for those that an address
+    /// uses that has not had as many created yet.
     topics_max: usize = Kind::int("", 1, limits::TOPICS_MAX as i64, 128);
 
     /// Partitions of all topics together; beyond it as with `topics_max`.
@@ -188,7 +210,7 @@ keys! {
     max_connections: usize = Kind::int("", 1, 4096, 512);
 
     /// Connections of one address at a time; beyond it its own longest idle one is closed for the
-    /// new one. 0: seven eighths of `max_connections`, so that no one can take them all.
+    /// new one. 0: half of `max_connections`, so that no one can take them all.
     max_connections_per_ip: usize = Kind::int("", 0, 2_147_483_647, 0);
 
     /// A connection that was silent for this long is closed. Kafka's default.
@@ -355,6 +377,12 @@ impl Config {
         let matches = |ring: &RingConfig| ring.topics.iter().any(|g| glob::matches(g, topic));
         let index = self.rings.iter().position(matches).unwrap_or(self.rings.len() - 1);
         RingIndex(u8::try_from(index).expect("limits::DATA_RINGS_MAX fits a byte"))
+    }
+
+    /// Whether a topic of this name is created by being used.
+    pub fn auto_creates(&self, topic: &str) -> bool {
+        let globs = &self.auto_create_topics;
+        self.auto_create_topics_enable && globs.iter().any(|glob| glob::matches(glob, topic))
     }
 
     /// The payloads of the two commit groups of each ring, the large one first.

@@ -43,8 +43,7 @@ pub fn remarks(config: &Config) -> Vec<String> {
 
 fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
     if config.max_connections_per_ip == 0 {
-        let others = config.max_connections.div_ceil(8);
-        config.max_connections_per_ip = (config.max_connections - others).max(1);
+        config.max_connections_per_ip = config.max_connections.div_ceil(2);
     }
     if config.reply_leases == 0 {
         config.reply_leases = config.max_connections.div_ceil(2).min(REPLY_LEASES_USUAL);

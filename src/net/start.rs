@@ -24,6 +24,7 @@ use crate::config::{Config, RingConfig};
 use crate::log::recovery::{Damage, OpenError, Opening};
 use crate::log::state::Topic;
 use crate::log::{Log, LogConfig};
+use crate::process;
 use crate::storage::FileStorage;
 use crate::types::RingIndex;
 
@@ -54,6 +55,7 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
     let clock = Clock::start();
     let setup = Setup::from(&config);
     allow_files(&config);
+    no_core_dumps();
     // Before the ring is opened, so that a signal while its files are made is not lost.
     let mut signals = Signals::new([Signal::Term, Signal::Int])
         .map_err(|error| StartError::System("wait for signals".to_string(), error))?;
@@ -138,6 +140,14 @@ fn allow_files(config: &Config) {
     }
 }
 
+/// A core dump would have what clients stored, and could fill the card.
+fn no_core_dumps() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        log::debug!("core dumps cannot be switched off: {error}");
+    }
+}
+
 /// What the start waits for.
 enum Waiting {
     /// Files to be made: so many bytes of so many are filled.
@@ -198,7 +208,13 @@ pub fn serve<C: Core>(
 }
 
 fn cannot_listen(address: SocketAddr) -> impl Fn(io::Error) -> StartError {
-    move |error| StartError::System(format!("listen on {address}"), error)
+    move |error| {
+        let in_use = error.kind() == io::ErrorKind::AddrInUse;
+        let other = process::listening_on(address.port()).filter(|_| in_use);
+        let other =
+            other.map_or_else(String::new, |pid| format!(", where {} does", process::named(pid)));
+        StartError::System(format!("listen on {address}{other}"), error)
+    }
 }
 
 fn serve_on<C: Core>(

@@ -2,7 +2,9 @@
 //!
 //! One client at a time, each for a second at most: the next one waits in the socket's backlog.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::rc::Rc;
@@ -15,13 +17,17 @@ use smol::{Async, Timer};
 use super::Net;
 use super::core::Core;
 use crate::limits;
+use crate::storage::FILE_MODE;
 
 /// Makes the socket; one that was left behind is replaced.
 pub fn bind(path: &Path) -> io::Result<Async<UnixListener>> {
     match std::fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Async::<UnixListener>::bind(path),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
     }
+    let listener = Async::<UnixListener>::bind(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(FILE_MODE))?;
+    Ok(listener)
 }
 
 /// Serves clients until the task is dropped.

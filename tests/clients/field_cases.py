@@ -110,7 +110,7 @@ for _client in (Franz, Sarama, KafkaGo):
 @case("confluent")
 def senders_share_fewer_connections_than_they_are(t):
     brooklet_only(t, "a Kafka's max.connections refuses newcomers instead")
-    with t.another_broker("max_connections=8") as own:
+    with t.another_broker("max_connections=8", "max_connections_per_ip=7") as own:
         topic, failed = own.topic(), []
         told = lambda error, _: failed.append(str(error)) if error else None
         producers = [Confluent(own)._producer(acks="all") for _ in range(9)]

@@ -1,5 +1,6 @@
 //! The one integration-test binary; a module per subject.
 
+mod allowed;
 mod cli;
 mod client_rskafka;
 mod compaction;
