@@ -92,10 +92,12 @@ impl Plan {
         largest.sort_by_key(|item| std::cmp::Reverse(item.bytes()));
         let largest: Vec<String> = largest.iter().take(4).map(|item| item.to_string()).collect();
         Err(Refusal::new(format!(
-            "memory_max = {} is not enough: the plan takes {}, most of it for {}",
-            Mib(config.memory_max),
+            "memory_max = {} is not enough: the plan takes {}, most of it for {}; memory_max = \
+             \"{} MiB\" holds it, and 0 sets no bound (brooklet plan shows all of it)",
+            Bytes(config.memory_max.cast_signed()),
             Mib(self.memory_bytes()),
-            largest.join("; ")
+            largest.join("; "),
+            self.memory_bytes().div_ceil(1 << 20)
         )))
     }
 }
@@ -232,8 +234,11 @@ mod tests {
     fn a_plan_beyond_memory_max_is_refused_with_sum_limit_and_the_largest_items() {
         let config = Config { memory_max: 2 << 20, ..Config::default() };
         let refusal = Plan::of(&config).check(&config).unwrap_err().to_string();
-        assert!(refusal.starts_with("memory_max = 2.00 MiB is not enough"), "{refusal}");
+        assert!(refusal.starts_with("memory_max = 2 MiB is not enough"), "{refusal}");
         assert!(refusal.contains("ring main: commit group (1 x"), "{refusal}");
+        let enough = refusal.split("memory_max = \"").nth(1).unwrap().split(' ').next().unwrap();
+        let config = Config { memory_max: enough.parse::<u64>().unwrap() << 20, ..config };
+        assert_eq!(Plan::of(&config).check(&config), Ok(()));
     }
 
     #[test]

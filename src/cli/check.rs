@@ -18,8 +18,8 @@ pub fn run(offline: &Offline) -> Result<(), Failure> {
     let opened = offline.log.damage();
     if opened.torn > 0 || opened.unproven > 0 {
         print(&format!(
-            "the last stop was not clean: groups that may not have reached the flash {}, which the \
-             next start syncs; groups cut short {}, which it drops; neither is a loss\n",
+            "unclean shutdown: {} commit groups that may not be on flash yet, which the next start syncs, \
+             and {} torn ones, which it drops; no acknowledged record is lost\n",
             opened.unproven, opened.torn
         ));
     }

@@ -41,6 +41,12 @@ pub struct Space {
 /// Makes the directory if it may be made, and locks it.
 pub fn open_to_serve(config: &Config, plan: &Plan) -> Result<Lock, Failure> {
     let directory = &config.data_dir;
+    if directory.exists() && !directory.is_dir() {
+        let taken = format!(
+            "data_dir = {directory:?} is not allowed: that is a file; it takes a directory"
+        );
+        return Err(Failure::Usage(Refusal::new(taken)));
+    }
     if !has_ring(directory) {
         let fstab = std::fs::read_to_string("/etc/fstab").unwrap_or_default();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -53,8 +59,8 @@ pub fn open_to_serve(config: &Config, plan: &Plan) -> Result<Lock, Failure> {
     let lock = lock(directory, true)?;
     if lock.only_to_read {
         return Err(Failure::Failed(format!(
-            "{} is mounted read-only, as a card is that takes no more writes: nothing can be stored \
-             there, but brooklet check, dump and export read what it has",
+            "{} is mounted read-only, as a worn-out card is: nothing can be stored there, but brooklet \
+             check, dump and export read what it has",
             directory.display()
         )));
     }
@@ -110,8 +116,19 @@ impl Space {
             return Ok(());
         }
         let rings: Vec<String> = plan.flash.iter().map(ToString::to_string).collect();
+        let fits = match &config.rings[..] {
+            [ring] => {
+                let (free, each) = (self.free_bytes + self.present_bytes, ring.segment_bytes);
+                let metadata = plan.flash_bytes() - u64::from(ring.segments + ring.spares) * each;
+                let segments =
+                    (free.saturating_sub(metadata) / each).checked_sub(ring.spares.into());
+                segments.filter(|segments| *segments >= 3)
+            }
+            _ => None,
+        };
+        let fits = fits.map_or(String::new(), |n| format!("; ring.segments = {n} fits"));
         Err(Refusal::new(format!(
-            "data_dir = {:?} has no room: {} more are needed and {} are free, for {}",
+            "data_dir = {:?} has no room: {} more are needed and {} are free, for {}{fits}",
             config.data_dir,
             Mib(wanted),
             Mib(self.free_bytes),
@@ -136,8 +153,8 @@ fn allow_new_ring(config: &Config, unmounted: Option<PathBuf>) -> Result<(), Fai
         )));
     }
     log::warn!(
-        "there is no ring in {directory}, so one is made; if its medium should have been mounted \
-         there, stop now, and set create = \"never\""
+        "there is no ring in {directory}: one is made; if a card should be mounted there, stop now, mount \
+         it, and set create = \"never\""
     );
     Ok(())
 }
@@ -164,7 +181,7 @@ fn column(table: &str, column: usize) -> impl Iterator<Item = PathBuf> {
 }
 
 /// The path from the root, with what exists of it resolved.
-fn absolute(path: &Path) -> PathBuf {
+pub fn absolute(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let existing = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
     match existing {
@@ -273,7 +290,15 @@ fn holder(file: &File) -> String {
 const WRITABLE_BY_ALL: u32 = 0o002;
 
 fn failed(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Failed(format!("{}: {error}", path.display()))
+    let own = geteuid().as_raw();
+    let mut above = path.ancestors().filter_map(|path| path.metadata().ok());
+    let whose = match above.next().map(|found| found.uid()) {
+        Some(owner) if error.kind() == ErrorKind::PermissionDenied && owner != own => {
+            format!(" (it is user {owner}'s, and this is user {own})")
+        }
+        _ => String::new(),
+    };
+    Failure::Failed(format!("{}: {error}{whose}", path.display()))
 }
 
 #[cfg(test)]

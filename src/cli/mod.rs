@@ -73,7 +73,7 @@ fn exit_early(early: &argh::EarlyExit) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(()) => {
-            complain(&format!("{}; see brooklet --help", early.output.trim_end()));
+            complain(&format!("{}; brooklet --help shows what there is", early.output.trim_end()));
             ExitCode::from(2)
         }
     }
@@ -101,12 +101,13 @@ fn run(mut args: Args) -> Result<(), Failure> {
 
 /// Brings together file, environment and arguments.
 fn configuration(common: Common) -> Result<Config, Failure> {
+    let is_flag = common.config.is_some();
     let name = common.config.or_else(|| std::env::var(CONFIG_VARIABLE).ok());
     let text = match &name {
-        Some(name) => Some(
-            std::fs::read_to_string(name)
-                .map_err(|error| Refusal::new(error.to_string()).at(name.as_str()))?,
-        ),
+        Some(name) => Some(std::fs::read_to_string(name).map_err(|error| {
+            let from = if is_flag { "--config" } else { CONFIG_VARIABLE };
+            Refusal::new(format!("the configuration {name:?} cannot be read: {error}")).at(from)
+        })?),
         None => None,
     };
     let mut flags = Vec::new();
@@ -135,15 +136,15 @@ fn serve(config: Config) -> Result<(), Failure> {
     plan.check(&config)?;
     log::info!("brooklet {}", env!("CARGO_PKG_VERSION"));
     for ring in &config.rings {
-        log_ring(ring, &config);
+        log_ring(ring);
     }
     log::info!("memory plan: {}, {}", Mib(plan.memory_bytes()), MemoryMax(config.memory_max));
     let _lock = data_dir::open_to_serve(&config, &plan)?;
     let medium = Medium::of(&config.data_dir);
-    log::info!("{} lies on {medium}", config.data_dir.display());
+    log::info!("data_dir {} is on {medium}", data_dir::absolute(&config.data_dir).display());
     if let Some(doubt) = medium.doubt {
         log::warn!(
-            "what is acknowledged may not survive a power cut in {}: {doubt}",
+            "acknowledged records in {} may be lost at a power cut: {doubt}",
             config.data_dir.display()
         );
     } else if medium.sync == SyncCall::FileSystem {
@@ -158,7 +159,12 @@ fn serve(config: Config) -> Result<(), Failure> {
             }
         );
     }
-    log::warn!("anyone who can reach {} may read and write everything", config.listen);
+    if !config.listen.ip().is_loopback() {
+        log::warn!(
+            "no passwords: any client that can reach {} can read and write all topics",
+            config.listen
+        );
+    }
     if rustix::process::geteuid().is_root() {
         log::warn!(
             "brooklet runs as root and does not need to: any user who owns data_dir will do"
@@ -171,7 +177,10 @@ fn serve(config: Config) -> Result<(), Failure> {
 fn run_broker(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<(), Failure> {
     match crate::net::run(config, filled) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Failure::Failed("the ring was not sealed".to_string())),
+        Ok(false) => Err(Failure::Failed(
+            "the disk was too slow to seal the rings within 10 s; no acknowledged record is lost"
+                .to_string(),
+        )),
         Err(error @ StartError::Open(OpenError::Config { .. } | OpenError::Rings(_))) => {
             Err(Failure::Usage(Refusal::new(error.to_string())))
         }
@@ -179,21 +188,24 @@ fn run_broker(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<(), Fa
     }
 }
 
-fn log_ring(ring: &RingConfig, config: &Config) {
+fn log_ring(ring: &RingConfig) {
     let RingConfig { name, segments, spares, segment_bytes, topics, hold_for, watch_for, .. } =
         ring;
     log::info!(
-        "ring {name}: {segments} segments of {} and {spares} spares in {}, for topics {}",
+        "ring {name}: {segments} segments of {} and {spares} spare, for topics {}",
         Bytes(*segment_bytes as i64),
-        config.data_dir.display(),
         topics.join(", ")
     );
     for holder in hold_for {
         let (kept, topics) = (ring.data_segments(), ring.hold_topics.join(", "));
-        log::info!("ring {name}: {kept} segments of records are kept for {holder}, of {topics}");
+        log::info!(
+            "ring {name}: up to {kept} segments of topics {topics} are held until {holder} has had them"
+        );
     }
     for holder in watch_for {
-        log::info!("ring {name}: it is counted what is overwritten before {holder} had it");
+        log::info!(
+            "ring {name}: records that are overwritten before {holder} had them are counted"
+        );
     }
 }
 

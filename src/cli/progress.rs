@@ -41,7 +41,7 @@ impl Progress {
         self.shown = Some((percent, now));
         let left = Left { took_us: now.0, done, total };
         if !self.terminal {
-            log::info!("filling the ring with zeroes: {percent} % of {}{left}", Mib(total));
+            log::info!("making segment files: {percent} % of {}{left}", Mib(total));
             return;
         }
         let line = bar(percent, &left);
@@ -72,7 +72,7 @@ fn bar(percent: u64, left: &Left) -> String {
     let filled = (percent * BAR_COLUMNS / 100) as usize;
     let empty = BAR_COLUMNS as usize - filled;
     format!(
-        "filling the ring with zeroes [{}{}] {percent:3} % of {}{left:<14}",
+        "making segment files [{}{}] {percent:3} % of {}{left:<14}",
         "#".repeat(filled),
         ".".repeat(empty),
         Mib(left.total)

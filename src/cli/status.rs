@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::{Failure, print};
+use super::{Failure, data_dir, print};
 use crate::config::Config;
 
 /// The socket's name in the data directory.
@@ -16,11 +16,13 @@ pub const SOCKET: &str = "status.sock";
 pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
     let path = config.data_dir.join(SOCKET);
     let answer = ask(&path, json).map_err(|error| {
+        let path = data_dir::absolute(&path);
         let where_ = path.display();
         Failure::Failed(match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                format!("no broker is running: nothing answers at {where_}")
-            }
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
+                "no broker is running there: nothing answers at {where_}; --data, --config or \
+                 BROOKLET_DATA_DIR name the data directory of another one"
+            ),
             _ => format!("{where_}: {error}"),
         })
     })?;

@@ -46,7 +46,8 @@ pub fn entries(text: &str) -> Result<Vec<Entry>, Refusal> {
     parse_document(&tokens, &mut RecursionGuard::new(&mut walk, DEPTH_MAX), &mut syntax);
     let syntax = syntax.map(|error| {
         let at = error.unexpected().or(error.context()).map_or(text.len(), |s| s.start());
-        (at, format!("this is not TOML: {}", error.description()))
+        let quotes = if lacks_quotes(text, at) { "; text is written in quotes" } else { "" };
+        (at, format!("this is not TOML: {}{quotes}", error.description()))
     });
     // Both may have found something; the one that stands first in the file is the cause.
     match [syntax, walk.wrong].into_iter().flatten().min_by_key(|(at, _)| *at) {
@@ -125,7 +126,9 @@ impl EventReceiver for Walk<'_> {
     }
 
     fn key_sep(&mut self, span: Span, _error: &mut dyn ErrorSink) {
-        self.refuse(span, "a dot in a key is not allowed: the file takes plain keys");
+        let line = line_at(self.source.input(), span.start());
+        let key = line.split('=').next().unwrap_or(line).trim().replace('.', "_");
+        self.refuse(span, format!("a dot in a key is not allowed: keys are written as {key} here"));
     }
 
     fn scalar(&mut self, span: Span, kind: Option<Encoding>, error: &mut dyn ErrorSink) {
@@ -171,6 +174,17 @@ impl EventReceiver for Walk<'_> {
         self.refuse(span, format!("an inline table is not allowed: {TABLES}"));
         false
     }
+}
+
+/// Whether the line has a value and no quotes: an address or a word, most likely.
+fn lacks_quotes(text: &str, at: usize) -> bool {
+    let value = line_at(text, at).split_once('=').map_or("", |(_, value)| value.trim());
+    !value.is_empty() && !value.contains(['"', '\''])
+}
+
+/// The line on which something stands.
+fn line_at(text: &str, at: usize) -> &str {
+    text.lines().nth(line_of(text, at) - 1).unwrap_or_default()
 }
 
 fn line_of(text: &str, at: usize) -> usize {

@@ -43,8 +43,8 @@ keys! {
     /// into one place are easier to tell apart with two ids.
     node_id: i32 = Kind::int("", 0, 2_147_483_647, 1);
 
-    /// The cluster's id, which clients see. Empty: the ring's own, drawn at random when the ring is
-    /// made.
+    /// The cluster's id, which clients see. Empty: one that follows from the first ring's random id, and
+    /// stays.
     cluster_id: String = Kind::text("at most 64 letters, digits, - and _", value::is_id, "");
 
     /// The address that clients connect to; the default stands for all, of IPv6 and IPv4. Anyone who
@@ -69,7 +69,8 @@ keys! {
     // ---- what clients may ask for ----
 
     /// The largest record batch, as it is stored, and the longest request without records. Kafka's
-    /// default; one staging buffer per ring and each large buffer must hold it.
+    /// default; one staging buffer per ring and each large buffer must hold it. With a smaller one producers
+    /// must be told (librdkafka and kcat: batch.size), for a larger batch is MESSAGE_TOO_LARGE (10).
     message_max_bytes: usize = Kind::bytes(1024, 64 << 20, 1, 1_048_588);
 
     /// The longest request; a longer one closes the connection. Kafka's default; it costs no memory,
@@ -316,7 +317,8 @@ keys! {
         Kind::list("at most 4 of group:NAME and mirror:ALIAS", holder::are_holders, &[]);
 
     /// Of which topics records are kept for those, by name; * stands for anything, ? for one character.
-    /// What is left out is overwritten as in any ring, and nobody waits for it.
+    /// What is left out is overwritten before what is held, and nobody waits for it: while the ring is full
+    /// of what is held, it is there until the segment that it is in is full.
     hold_topics: Vec<String> =
         Kind::list("topic names with * and ?", value::are_globs, &["*"]);
 

@@ -27,8 +27,8 @@ pub fn remarks(config: &Config) -> Vec<String> {
             });
             if let Some((covering, other)) = before.find(|(g, _)| glob::covers(g, glob)) {
                 remarks.push(format!(
-                    "ring.{}.topics: {glob:?} takes no topic, since ring {other} stands before it \
-                     and takes {covering:?}",
+                    "ring.{}.topics: {glob:?} takes no topic, since ring {other} stands before it and \
+                     takes {covering:?}; its table belongs above that one",
                     ring.name
                 ));
             }
@@ -106,14 +106,16 @@ const REPLY_LEASES_USUAL: usize = 96;
 fn resolve_names(config: &Config) -> Result<(), Refusal> {
     for (index, ring) in config.rings.iter().enumerate() {
         let name = &ring.name;
-        if config.rings[..index].iter().any(|other| other.name == *name) {
+        if let Some(other) = config.rings[..index].iter().position(|other| other.name == *name) {
+            let (other, this) = (other + 1, index + 1);
             return Err(Refusal::new(format!(
-                "ring.name = {name:?} is not allowed twice: each [[ring]] takes a name of its own"
+                "ring.{name}.name = {name:?} is not allowed twice: [[ring]] tables {other} and {this} \
+                 have it, and each takes a name of its own"
             )));
         }
         if name == METADATA_NAME || RING_KEYS.iter().any(|key| key.name == name.as_str()) {
             return Err(Refusal::new(format!(
-                "ring.name = {name:?} is not allowed: it takes a name that is neither a key's nor \
+                "ring.{name}.name = {name:?} is not allowed: it takes a name that is neither a key's nor \
                  {METADATA_NAME:?}, which is the ring of topics and offsets"
             )));
         }

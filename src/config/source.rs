@@ -30,27 +30,67 @@ pub struct Loaded {
 /// Brings all sources together.
 pub fn load(sources: Sources<'_>) -> Result<Loaded, Refusal> {
     let mut config = Config::unresolved();
+    let mut places = Places::default();
     if let Some((name, text)) = sources.file {
-        load_file(&mut config, name, text)?;
+        load_file(&mut config, &mut places, name, text)?;
     }
-    let warnings = load_environment(&mut config, sources.environment)?;
+    let warnings = load_environment(&mut config, &mut places, sources.environment)?;
     for (flag, key, value) in sources.flags {
         set(&mut config, key, &value).map_err(|refusal| refusal.at(flag))?;
+        places.note(key, flag);
     }
     for setting in sources.sets {
         let split = setting
             .split_once('=')
             .ok_or_else(|| Refusal::new(format!("{setting:?} is not allowed: it takes key=value")));
         split
-            .and_then(|(key, value)| set(&mut config, key.trim(), value))
+            .and_then(|(key, value)| {
+                set(&mut config, key.trim(), value)?;
+                places.note(&full_key(&config, key.trim()), "--set");
+                Ok(())
+            })
             .map_err(|refusal| refusal.at("--set"))?;
     }
-    let config = resolve(config)?;
+    let config = resolve(config).map_err(|refusal| places.add(refusal))?;
     let warnings = warnings.into_iter().chain(remarks(&config)).collect();
     Ok(Loaded { config, warnings })
 }
 
-fn load_file(config: &mut Config, name: &str, text: &str) -> Result<(), Refusal> {
+/// Where each key was set last: what no key can say alone is refused with the place of one.
+#[derive(Default)]
+struct Places(Vec<(String, String)>);
+
+impl Places {
+    fn note(&mut self, key: &str, place: impl Into<String>) {
+        self.0.retain(|(other, _)| other != key);
+        self.0.push((key.to_string(), place.into()));
+    }
+
+    /// A refusal begins with its key.
+    fn add(&self, refusal: Refusal) -> Refusal {
+        let key = refusal.text.split(" = ").next().unwrap_or_default();
+        let place = self.0.iter().find(|(other, _)| other == key).map(|(_, place)| place.clone());
+        match place {
+            Some(place) if refusal.place.is_empty() => refusal.at(place),
+            _ => refusal,
+        }
+    }
+}
+
+/// A key with its ring's name, also where that is the only one and was left out.
+fn full_key(config: &Config, key: &str) -> String {
+    match (key.strip_prefix("ring."), &config.rings[..]) {
+        (Some(path), [ring]) if !path.contains('.') => format!("ring.{}.{path}", ring.name),
+        _ => key.to_string(),
+    }
+}
+
+fn load_file(
+    config: &mut Config,
+    places: &mut Places,
+    name: &str,
+    text: &str,
+) -> Result<(), Refusal> {
     let entries = entries(text).map_err(|refusal| {
         let place = format!("{name}, {}", refusal.place);
         refusal.at(place)
@@ -58,6 +98,7 @@ fn load_file(config: &mut Config, name: &str, text: &str) -> Result<(), Refusal>
     let mut in_ring = false;
     // The keys of the table that is open; TOML allows none twice.
     let mut seen: Vec<String> = Vec::new();
+    let mut of_rings = Vec::new();
     for Entry { line, what } in entries {
         let at = |refusal: Refusal| refusal.at(format!("{name}, line {line}"));
         match what {
@@ -72,21 +113,56 @@ fn load_file(config: &mut Config, name: &str, text: &str) -> Result<(), Refusal>
             What::Key(key, value) => {
                 match config.rings.last_mut() {
                     Some(ring) if in_ring => {
-                        assign(RING_KEYS, ring, &key, "ring.", |kind| kind.check(value))
+                        check_table(RING_KEYS, KEYS, &key, ABOVE_RINGS).map_err(at)?;
+                        let named = seen.iter().any(|key| key == "name");
+                        let prefix = if named {
+                            format!("ring.{}.", ring.name)
+                        } else {
+                            "ring.".to_string()
+                        };
+                        assign(RING_KEYS, ring, &key, &prefix, |kind| kind.check(value))
                     }
-                    _ => assign(KEYS, config, &key, "", |kind| kind.check(value)),
+                    _ => check_table(KEYS, RING_KEYS, &key, BELOW_RING)
+                        .and_then(|()| assign(KEYS, config, &key, "", |kind| kind.check(value))),
                 }
                 .map_err(at)?;
+                let place = format!("{name}, line {line}");
+                if in_ring {
+                    of_rings.push((config.rings.len() - 1, key.clone(), place));
+                } else {
+                    places.note(&key, place);
+                }
                 seen.push(key);
             }
         }
     }
+    for (ring, key, place) in of_rings {
+        places.note(&format!("ring.{}.{key}", config.rings[ring].name), place);
+    }
     Ok(())
 }
+
+/// Refuses a key that stands in the other kind of table.
+fn check_table<C, D>(
+    table: &[Key<C>],
+    other: &[Key<D>],
+    name: &str,
+    belongs: &str,
+) -> Result<(), Refusal> {
+    let is_other = other.iter().any(|key| key.name == name);
+    if is_other && !table.iter().any(|key| key.name == name) {
+        return Err(Refusal::new(format!("key {name:?} is not allowed here: {belongs}")));
+    }
+    Ok(())
+}
+
+const ABOVE_RINGS: &str = "it is the whole broker's, and stands above the first [[ring]]";
+const BELOW_RING: &str = "it is a ring's, and stands below a [[ring]]";
 
 /// `BROOKLET_KEY`, `BROOKLET_RING_KEY` for the only ring, and `BROOKLET_RING_NAME_KEY`.
 fn load_environment(
     config: &mut Config,
+    places: &mut Places,
     mut environment: Vec<(String, String)>,
 ) -> Result<Vec<String>, Refusal> {
     environment.retain(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX));
@@ -96,26 +172,33 @@ fn load_environment(
         let Some(key) = key_of_variable(config, name) else {
             // Not refused: orchestrators invent such names for a service that is called brooklet.
             if name != CONFIG_VARIABLE {
-                warnings
-                    .push(format!("the environment variable {name} is no key and has no effect"));
+                let near = variables(config).map(|key| variable_of_key(&key));
+                let near = nearest(near, name, ENVIRONMENT_PREFIX.len());
+                let near = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
+                warnings.push(format!(
+                    "the environment variable {name} is no key and has no effect{near}"
+                ));
             }
             continue;
         };
         set(config, &key, text).map_err(|refusal| refusal.at(name.as_str()))?;
+        places.note(&full_key(config, &key), name);
     }
     Ok(warnings)
 }
 
 fn key_of_variable(config: &Config, variable: &str) -> Option<String> {
-    let is = |key: &str| variable_of_key(key) == variable;
-    if let Some(key) = KEYS.iter().find(|key| is(key.name)) {
-        return Some(key.name.to_string());
-    }
+    variables(config).find(|key| variable_of_key(key) == variable)
+}
+
+/// All keys that there are variables for.
+fn variables(config: &Config) -> impl Iterator<Item = String> {
+    let of_broker = KEYS.iter().map(|key| key.name.to_string());
     let of_only = RING_KEYS.iter().map(|key| format!("ring.{}", key.name));
     let of_named = config.rings.iter().flat_map(|ring| {
         RING_KEYS.iter().map(move |key| format!("ring.{}.{}", ring.name, key.name))
     });
-    of_only.chain(of_named).find(|key| is(key))
+    of_broker.chain(of_only).chain(of_named)
 }
 
 /// The environment variable of a key.
@@ -177,11 +260,16 @@ fn find<'a, C>(table: &'a [Key<C>], name: &str, prefix: &str) -> Result<&'a Key<
     if let Some(key) = table.iter().find(|key| key.name == name) {
         return Ok(key);
     }
-    let distances = table.iter().map(|key| (distance(key.name, name), key.name));
-    let near = distances.min().filter(|(changes, _)| *changes <= name.len().max(4) / 2);
-    let near =
-        near.map_or(String::new(), |(_, near)| format!("; did you mean \"{prefix}{near}\"?"));
+    let near = nearest(table.iter().map(|key| key.name.to_string()), name, 0);
+    let near = near.map_or(String::new(), |near| format!("; did you mean \"{prefix}{near}\"?"));
     Err(Refusal::new(format!("there is no key \"{prefix}{name}\"{near}")))
+}
+
+/// The word that one is most like, if it is like any; `same`: so many of its letters are any word's.
+fn nearest(words: impl Iterator<Item = String>, word: &str, same: usize) -> Option<String> {
+    let distances = words.map(|other| (distance(&other, word), other));
+    let changes_max = (word.len() - same).max(4) / 2;
+    distances.min().filter(|(changes, _)| *changes <= changes_max).map(|(_, other)| other)
 }
 
 /// How many characters must change to make one word the other (Levenshtein).
@@ -342,14 +430,75 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_says_where_what_and_what_to_write_instead() {
+        for (file, said) in [
+            (
+                "hold_for = [\"group:a\"]",
+                "line 1: key \"hold_for\" is not allowed here: it is a ring's, and stands below a [[ring]]",
+            ),
+            (
+                "[[ring]]\nlisten = \"[::]:1\"",
+                "line 2: key \"listen\" is not allowed here: it is the whole broker's, and stands above the \
+                 first [[ring]]",
+            ),
+            (
+                "memory_max = \"12MB\"",
+                "line 1: memory_max = \"12MB\" is not allowed: it takes a size from 0 bytes to 1 TiB; \
+                 sizes are written as \"12 MiB\", in KiB, MiB, GiB or TiB",
+            ),
+            (
+                "[[ring]]\nname = \"x\"\nsegment_bytes = \"10 MiB\"",
+                "line 3: ring.x.segment_bytes = \"10 MiB\" is not allowed: it takes a size from 4 MiB to \
+                 1 GiB in multiples of 4 MiB",
+            ),
+            (
+                "[[ring]]\ntopics = \"alarm*\"",
+                "line 2: ring.topics = \"alarm*\" is not allowed: it takes a list of topic names with * \
+                 and ?; one is written [\"alarm*\"]",
+            ),
+            (
+                "node_id = 1\nlisten = 0.0.0.0:9092",
+                "line 2: this is not TOML: invalid float; text is written in quotes",
+            ),
+            (
+                "message.max.bytes = 1000",
+                "line 1: a dot in a key is not allowed: keys are written as message_max_bytes here",
+            ),
+            (
+                "[[ring]]\nname = \"a\"\n[[ring]]\nname = \"a\"",
+                "line 4: ring.a.name = \"a\" is not allowed twice: [[ring]] tables 1 and 2 have it, and \
+                 each takes a name of its own",
+            ),
+            (
+                "node_id = 1\ntopics_max = 600",
+                "line 2: topics_max = 600 is not allowed: it takes at most partitions_max (512)",
+            ),
+        ] {
+            assert_eq!(from_file(file).unwrap_err(), format!("b.toml, {said}"));
+        }
+        let refusal =
+            from_sets(&["ring.segment_bytes=4MiB", "message_max_bytes=4MiB"]).unwrap_err();
+        assert!(refusal.starts_with("--set: ring.main.segment_bytes = 4 MiB is"), "{refusal}");
+        let config = from_sets(&["ring.topics=[\"a*\", 'b']"]).unwrap();
+        assert_eq!(config.rings[0].topics, ["a*", "b"], "a list as the file has it");
+        let variables = ["BROOKLET_LISTN", "BROOKLET_RING_MAIN_SPARE", "BROOKLET_SERVICE_PORT"];
+        let environment = variables.map(|name| variable(name, "1")).to_vec();
+        let warnings = load(Sources { environment, ..Sources::default() }).unwrap().warnings;
+        let said = |at: usize, end: &str| assert!(warnings[at].ends_with(end), "{}", warnings[at]);
+        said(0, "no effect; did you mean BROOKLET_LISTEN?");
+        said(1, "no effect; did you mean BROOKLET_RING_SPARES?");
+        said(2, "has no effect");
+    }
+
+    #[test]
     fn keys_that_contradict_each_other_are_refused() {
         for (file, named) in [
             ("socket_request_max_bytes = \"1 MiB\"", "message_max_bytes"),
             ("commit_group_max_bytes = \"1 MiB\"", "message_max_bytes"),
             ("message_max_bytes = \"16 MiB\"", "segment_bytes"),
             ("topics_max = 600", "partitions_max"),
-            ("[[ring]]\n[[ring]]\n", "ring.name"),
-            ("[[ring]]\nname = \"spares\"", "ring.name"),
+            ("[[ring]]\n[[ring]]\n", "ring.main.name"),
+            ("[[ring]]\nname = \"spares\"", "b.toml, line 2: ring.spares.name"),
             ("create = \"auto\"\ncreate = \"auto\"", "create"),
         ] {
             let refusal = from_file(file).unwrap_err();

@@ -111,6 +111,13 @@ impl Refusal {
         Refusal { place: String::new(), text: text.into() }
     }
 
+    /// The same, with more to say.
+    #[must_use]
+    pub fn and(mut self, more: &str) -> Refusal {
+        self.text.push_str(more);
+        self
+    }
+
     /// The same, with its place.
     pub fn at(mut self, place: impl Into<String>) -> Refusal {
         self.place = place.into();
@@ -197,7 +204,11 @@ impl Kind {
             Kind::Bool { .. } => bool::from_str(text).map_or_else(|_| as_text(), Value::Bool),
             Kind::Bytes { .. } | Kind::Choice { .. } | Kind::Text { .. } => as_text(),
             Kind::List { .. } => {
-                let items = text.split(',').map(|item| item.trim().to_string());
+                // As in the file, or the items alone.
+                let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+                let quotes = |c| c == '"' || c == '\'';
+                let items = inner.unwrap_or(text).split(',').map(str::trim);
+                let items = items.map(|item| item.trim_matches(quotes).to_string());
                 Value::List(items.filter(|item| !item.is_empty()).collect())
             }
         })
@@ -207,8 +218,11 @@ impl Kind {
     pub fn check(&self, value: Value) -> Result<Value, Refusal> {
         match (self, value) {
             (Kind::Bytes { .. }, Value::Text(text)) => match bytes_of(&text) {
-                Some(bytes) => self.check(Value::Int(bytes)),
-                None => Err(self.refusal(&Value::Text(text))),
+                // What is refused is shown as it was written.
+                Some(bytes) => {
+                    self.check(Value::Int(bytes)).map_err(|_| self.refusal(&Value::Text(text)))
+                }
+                None => Err(self.refusal(&Value::Text(text)).and(SIZES)),
             },
             (Kind::Int { min, max, .. }, Value::Int(n)) if (*min..=*max).contains(&n) => {
                 Ok(Value::Int(n))
@@ -226,6 +240,10 @@ impl Kind {
             (Kind::Text { check, .. }, Value::Text(text)) if check(&text) => Ok(Value::Text(text)),
             (Kind::List { check, .. }, Value::List(items)) if check(&items) => {
                 Ok(Value::List(items))
+            }
+            (Kind::List { .. }, Value::Text(text)) => {
+                let written = format!("; one is written [{text:?}]");
+                Err(self.refusal(&Value::Text(text)).and(&written))
             }
             (_, value) => Err(self.refusal(&value)),
         }
@@ -357,6 +375,9 @@ pub fn advertised_of(text: &str) -> Option<(String, u16)> {
     good.then(|| (host.to_string(), port))
 }
 
+/// What is said of text that is no size.
+const SIZES: &str = "; sizes are written as \"12 MiB\", in KiB, MiB, GiB or TiB";
+
 /// Binary whatever the spelling: on flash and in memory there are no others.
 const UNITS: &[(&str, u32)] = &[
     ("TiB", 40),
@@ -395,7 +416,7 @@ mod tests {
     fn a_refusal_names_value_and_what_is_allowed() {
         let kind = Kind::bytes(4 << 20, 1 << 30, 4 << 20, 16 << 20);
         let refusal = kind.parse("5 MiB").unwrap_err().to_string();
-        assert!(refusal.contains("5242880"), "{refusal}");
+        assert!(refusal.starts_with("\"5 MiB\" is not allowed"), "as it was written: {refusal}");
         assert!(refusal.contains("4 MiB to 1 GiB in multiples of 4 MiB"), "{refusal}");
         let refusal = Kind::choice(&["auto", "never"], "auto").parse("maybe").unwrap_err();
         assert!(refusal.text.contains("auto or never"), "{refusal}");

@@ -20,7 +20,7 @@ pub enum MetaRecord<'a> {
         /// Which opening this is.
         boot: Boot,
     },
-    /// A topic came to be, with partitions 0 to `partitions` − 1. First ring only.
+    /// A topic came to be, with partitions 0 to `partitions` − 1. Metadata ring only.
     TopicCreate {
         /// Its id.
         id: TopicId,
@@ -35,12 +35,12 @@ pub enum MetaRecord<'a> {
         /// Its own settings, encoded as in [`crate::log::state::TopicConfigs`].
         configs: &'a [u8],
     },
-    /// A topic is gone, and its partitions with it. First ring only.
+    /// A topic is gone, and its partitions with it. Metadata ring only.
     TopicDelete {
         /// Its id.
         id: TopicId,
     },
-    /// A topic has more partitions; they follow those that it had. First ring only.
+    /// A topic has more partitions; they follow those that it had. Metadata ring only.
     PartitionsAdd {
         /// The topic.
         id: TopicId,
@@ -49,7 +49,7 @@ pub enum MetaRecord<'a> {
         /// How many are new.
         partitions: u32,
     },
-    /// A topic's own settings are these now, all of them. First ring only.
+    /// A topic's own settings are these now, all of them. Metadata ring only.
     TopicConfigs {
         /// The topic.
         id: TopicId,
@@ -63,7 +63,7 @@ pub enum MetaRecord<'a> {
         /// Its first offset from now on.
         offset: Offset,
     },
-    /// A group committed an offset. First ring only.
+    /// A group committed an offset. Metadata ring only.
     OffsetCommit {
         /// The group's name.
         group: &'a str,
@@ -78,14 +78,14 @@ pub enum MetaRecord<'a> {
         /// When, by the wall clock.
         timestamp_ms: i64,
     },
-    /// A group's committed offset of a partition is gone. First ring only.
+    /// A group's committed offset of a partition is gone. Metadata ring only.
     OffsetDelete {
         /// The group's name.
         group: &'a str,
         /// The partition.
         handle: PartitionHandle,
     },
-    /// A group and all that it committed is gone. First ring only.
+    /// A group and all that it committed is gone. Metadata ring only.
     GroupDelete {
         /// The group's name.
         group: &'a str,

@@ -364,7 +364,6 @@ impl<'a> RingRecovery<'a> {
         found: &[FoundFile],
         state: &mut State,
     ) -> Result<Recovered, OpenError> {
-        anchors::check_sizes(&self.shape.config, found)?;
         let Some(id) = id else {
             self.found.free = found.iter().map(|found| found.file).collect();
             return Ok(self.recovered());
@@ -645,12 +644,17 @@ impl<'a> RingRecovery<'a> {
     /// Files beyond the configured number are deleted once they hold nothing that lives.
     fn retire_surplus(&mut self) {
         let kept = self.shape.config.segments + self.shape.config.spares;
+        let (name, mut removed) = (self.name(), 0);
         for file in self.found.free.iter().filter(|file| file.0 >= kept) {
-            let name = self.name();
             match self.files.storage.remove(self.files.file(*file)) {
-                Ok(()) => log::info!("ring {name}: segment file {} is retired", file.0),
+                Ok(()) => removed += 1,
                 Err(error) => log::warn!("ring {name}: {error}"),
             }
+        }
+        if removed > 0 {
+            log::info!(
+                "ring {name}: {removed} segment files that are no longer needed are deleted"
+            );
         }
         self.found.free.retain(|file| file.0 < kept);
     }

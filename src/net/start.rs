@@ -33,6 +33,8 @@ use crate::types::RingIndex;
 pub enum StartError {
     /// The ring cannot be opened.
     Open(OpenError),
+    /// The address cannot be listened on; why.
+    Listen(SocketAddr, String),
     /// What was tried, and what came of it.
     System(String, io::Error),
 }
@@ -41,6 +43,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Open(error) => write!(f, "cannot open the ring: {error}"),
+            StartError::Listen(address, why) => write!(f, "cannot listen on {address}: {why}"),
             StartError::System(doing, error) => write!(f, "cannot {doing}: {error}"),
         }
     }
@@ -81,11 +84,11 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
         };
         log::info!("stopping on {name}");
     };
-    let whose = if bound.inherited { ", a socket of the supervisor" } else { "" };
+    let whose = if bound.inherited { ", a socket that systemd made" } else { "" };
     let sealed = serve_on(bound.listener, broker, setup, clock, stop, |address| {
-        log::info!("listening on {address}{whose}; this is start {boot} of the ring");
+        log::info!("listening on {address}{whose}; start {boot} of the ring");
     })?;
-    log::info!("{}", if sealed { "stopped" } else { "stopped without a seal" });
+    log::info!("{}", if sealed { "stopped" } else { "stopped before the rings were sealed" });
     Ok(sealed)
 }
 
@@ -97,14 +100,17 @@ fn log_elsewhere(config: &Config, log: &Log) {
     let count = topics.clone().count();
     for topic in topics.take(ELSEWHERE_NAMED) {
         log::warn!(
-            "topic {} stays in ring {}, where it was created: ring {} takes only new topics of this name",
+            "topic {} stays in ring {}, where it was created, though it would go to ring {} now",
             topic.name,
             name_of(topic.ring),
             name_of(config.ring_of(&topic.name))
         );
     }
     if count > ELSEWHERE_NAMED {
-        log::warn!("so do {} more topics", count - ELSEWHERE_NAMED);
+        log::warn!(
+            "{} more topics are in other rings than they would go to now",
+            count - ELSEWHERE_NAMED
+        );
     }
 }
 
@@ -134,7 +140,8 @@ fn allow_files(config: &Config) {
     let raised = Rlimit { current: Some(current), ..limit };
     if setrlimit(Resource::Nofile, raised).is_err() || current < wanted {
         log::warn!(
-            "only {current} files may be open at a time: too few for max_connections = {}",
+            "only {current} files may be open at a time, too few for max_connections = {} and the segments: \
+             raise the limit (ulimit -n, or LimitNOFILE in a unit) to {wanted}",
             config.max_connections
         );
     }
@@ -209,11 +216,18 @@ pub fn serve<C: Core>(
 
 fn cannot_listen(address: SocketAddr) -> impl Fn(io::Error) -> StartError {
     move |error| {
-        let in_use = error.kind() == io::ErrorKind::AddrInUse;
-        let other = process::listening_on(address.port()).filter(|_| in_use);
-        let other =
-            other.map_or_else(String::new, |pid| format!(", where {} does", process::named(pid)));
-        StartError::System(format!("listen on {address}{other}"), error)
+        let why = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                let other = process::listening_on(address.port()).map(process::named);
+                format!("{} has this port", other.as_deref().unwrap_or("another process"))
+            }
+            io::ErrorKind::AddrNotAvailable => format!(
+                "this machine has no such address; listen = \"[::]:{}\" takes all it has",
+                address.port()
+            ),
+            _ => error.to_string(),
+        };
+        StartError::Listen(address, why)
     }
 }
 
@@ -303,7 +317,7 @@ const END_CHECK: Duration = Duration::from_millis(50);
 fn log_damage(damage: &Damage) {
     if damage.groups + damage.segments > 0 {
         log::warn!(
-            "the medium is damaged: {} groups, {} batches, {} segments; at least {} acknowledged \
+            "the medium is damaged: {} commit groups, {} batches, {} segments; at least {} acknowledged \
              records are lost, named above; see `brooklet check`",
             damage.groups,
             damage.batches,
@@ -313,8 +327,8 @@ fn log_damage(damage: &Damage) {
     }
     if damage.torn + damage.unproven > 0 {
         log::info!(
-            "the last stop was not clean: {} whole groups were synced once more, {} that were cut \
-             short were dropped; nothing acknowledged is lost",
+            "unclean shutdown: {} commit groups were synced again, {} torn ones dropped; no acknowledged \
+             record is lost",
             damage.unproven,
             damage.torn
         );

@@ -141,7 +141,7 @@ fn options_before_and_behind_the_command_and_the_environment_come_together() {
 fn a_plan_that_does_not_fit_exits_2() {
     let output = brooklet(&["plan", "--set", "memory_max=4 MiB"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(err(&output).contains("memory_max = 4.00 MiB is not enough"), "{}", err(&output));
+    assert!(err(&output).contains("memory_max = 4 MiB is not enough"), "{}", err(&output));
     let output = brooklet(&["serve", "--set", "memory_max=4 MiB"]);
     assert_eq!(output.status.code(), Some(2));
 }
@@ -173,6 +173,33 @@ fn no_ring_is_made_where_there_must_be_one() {
         assert_eq!(output.status.code(), Some(1), "{args:?}");
         assert!(err(&output).contains("there is no ring in"), "{}", err(&output));
     }
+}
+
+#[test]
+fn a_start_that_cannot_be_says_what_stands_in_its_way() {
+    let scratch = Scratch::new("in-the-way");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let file = scratch.file("file", "");
+    let data = scratch.path("data");
+    let own = format!("process {} (", std::process::id());
+    for (args, code, said) in [
+        (["--data", &data, "--listen", &address], 1, own.as_str()),
+        (["--data", &data, "--listen", "203.0.113.1:9092"], 1, "this machine has no such address"),
+        (["--data", &file, "--listen", "127.0.0.1:0"], 2, "that is a file; it takes a directory"),
+        (
+            ["--data", &data, "--config", "/no/such.toml"],
+            2,
+            "--config: the configuration \"/no/such.toml\"",
+        ),
+    ] {
+        let output = brooklet(&args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", err(&output));
+        assert!(err(&output).contains(said), "{args:?}: {}", err(&output));
+    }
+    let made = std::fs::read_dir(&data).unwrap().flatten();
+    let made: Vec<_> = made.map(|entry| entry.file_name()).collect();
+    assert_eq!(made, ["LOCK"], "no ring is made for an address that cannot be had");
 }
 
 #[test]
@@ -291,9 +318,9 @@ fn a_start_is_logged_and_a_signal_ends_it_with_exit_0() {
         let broker = Broker::start(&data);
         for wanted in [
             concat!("brooklet ", env!("CARGO_PKG_VERSION")),
-            "ring main: 3 segments of 4 MiB and 1 spares",
+            "ring main: 3 segments of 4 MiB and 1 spare",
             "memory plan: ",
-            "may read and write everything",
+            "data_dir /",
             "listening on 127.0.0.1:",
         ] {
             assert!(broker.started.contains(wanted), "no {wanted:?} in {}", broker.started);

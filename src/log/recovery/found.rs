@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::anchors::{FoundFile, Page};
+use super::anchors::{self, FoundFile, Page};
 use super::rings::{self, OnFlash};
 use super::{OpenError, Opening, Recovered, RingRecovery};
 use crate::log::LogConfig;
@@ -36,6 +36,7 @@ impl FoundRings {
         };
         let mut state = State::of(config.state, &config.rings, numbers.clone());
         let shared = numbers.shared();
+        check_sizes(config, on_flash, &numbers)?;
         let missing = Missing::of(config, &**storage, &numbers)?;
         let mut recovery = Recovering { config, on_flash, missing, opening };
         let metadata = recovery.ring(shared, &*arranged(&numbers), &mut state, false)?;
@@ -58,6 +59,20 @@ impl FoundRings {
         state.records_found();
         Ok(FoundRings { state, rings, storage, moves })
     }
+}
+
+/// Refuses rings of other segments than the configuration's, before any file is made.
+fn check_sizes(
+    config: &LogConfig,
+    on_flash: &[OnFlash],
+    numbers: &RingNumbers,
+) -> Result<(), OpenError> {
+    for (ring, number) in config.rings.iter().zip(&numbers.live) {
+        if let Some(found) = on_flash.iter().find(|found| found.number == *number) {
+            anchors::check_sizes(ring, &found.found)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the recovery of each ring works with.
