@@ -64,7 +64,7 @@ impl State {
     ) -> Option<RingIndex> {
         let found = self.numbers.ring(ring);
         if found.is_none() {
-            let name = super::string_from(name);
+            let name = super::topics::string_from(name);
             self.strays.push(Stray { id, name, ring, first, count });
             self.handles_pass(first, count);
         }
