@@ -20,3 +20,5 @@ pub mod net;
 pub mod plan;
 pub mod storage;
 pub mod types;
+#[cfg(test)]
+mod visits;

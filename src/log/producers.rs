@@ -118,12 +118,12 @@ impl Producers {
         }
     }
 
-    /// Part of the partition's log was damaged: from here on any sequence is accepted in it.
-    pub fn forget_sequences(&mut self, slot: PartitionSlot) {
+    /// Part of these partitions' log was damaged: from here on any sequence is accepted in them.
+    pub fn forget_sequences(&mut self, is_of: &dyn Fn(PartitionSlot) -> bool) {
         let mut place = self.oldest;
         while place != NONE {
             let entry = &mut self.entries[place as usize];
-            if entry.slot == slot {
+            if is_of(entry.slot) {
                 entry.forget();
                 entry.synced_epoch = entry.epoch;
             }
@@ -131,12 +131,12 @@ impl Producers {
         }
     }
 
-    /// The partition is gone.
-    pub fn forget_partition(&mut self, slot: PartitionSlot) {
+    /// These partitions are gone.
+    pub fn forget_partitions(&mut self, is_of: &dyn Fn(PartitionSlot) -> bool) {
         let mut place = self.oldest;
         while place != NONE {
             let entry = &self.entries[place as usize];
-            let (newer, ours) = (entry.newer, entry.slot == slot);
+            let (newer, ours) = (entry.newer, is_of(entry.slot));
             if ours {
                 self.remove(place as usize);
             }

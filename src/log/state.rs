@@ -12,7 +12,10 @@ pub mod missed;
 mod numbers;
 mod offsets;
 mod partitions;
+mod slots;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 pub use cleanup::Cleanup;
@@ -21,7 +24,6 @@ pub use offsets::{CommitGroup, CommittedOffset};
 pub use partitions::Partition;
 pub use topics::{Topic, TopicConfigs, TopicName};
 
-use crate::bytes::ByteArena;
 use crate::config::{self, RingConfig};
 use crate::limits;
 use crate::log::producers::Producers;
@@ -29,6 +31,9 @@ use crate::types::{Boot, PartitionHandle, PartitionSlot, TopicSlot};
 use mirrors::Mirrors;
 use missed::Missed;
 use numbers::Stray;
+use offsets::{CommitGroups, Offsets};
+use partitions::Partitions;
+use topics::Topics;
 
 /// The sizes of the tables.
 #[derive(Debug, Clone, Copy)]
@@ -63,12 +68,8 @@ pub struct State {
     pub boot: Boot,
     /// The next partition handle to give.
     pub handle_next: PartitionHandle,
-    /// As far as places were ever in use, as are the other tables: what never was is not touched.
-    topics: Vec<Option<Topic>>,
-    topics_by_name: Vec<TopicSlot>,
-    partitions: Vec<Option<Partition>>,
-    by_handle: Vec<(PartitionHandle, PartitionSlot)>,
-    by_topic: Vec<(TopicSlot, u32, PartitionSlot)>,
+    topics: Topics,
+    partitions: Partitions,
     numbers: RingNumbers,
     /// For whom these are held and watched decides which topics are kept for whom.
     rings: Vec<RingConfig>,
@@ -82,10 +83,8 @@ pub struct State {
     lost_from: Option<PartitionHandle>,
     /// Partitions that are compacted since something was asked of [`State::compacted_take`].
     recompacted: Vec<PartitionSlot>,
-    groups: Vec<Option<CommitGroup>>,
-    offsets: Vec<CommittedOffset>,
-    /// The strings that came with them.
-    offset_metadata: ByteArena,
+    groups: CommitGroups,
+    offsets: Offsets,
     /// Idempotent producers.
     pub producers: Producers,
     /// How far mirrors have come.
@@ -94,7 +93,6 @@ pub struct State {
     pub missed: Missed,
     /// Partitions with a gap that is not staged yet.
     gaps: usize,
-    shared_bytes: usize,
     changes: u64,
 }
 
@@ -110,11 +108,8 @@ impl State {
             limits,
             boot: Boot(0),
             handle_next: PartitionHandle(1),
-            topics: Vec::with_capacity(limits.topics_max),
-            topics_by_name: Vec::with_capacity(limits.topics_max),
-            partitions: Vec::with_capacity(limits.partitions_max),
-            by_handle: Vec::with_capacity(limits.partitions_max),
-            by_topic: Vec::with_capacity(limits.partitions_max),
+            topics: Topics::new(limits.topics_max),
+            partitions: Partitions::new(limits.partitions_max),
             numbers,
             rings: rings.to_vec(),
             cluster_id: [0; 16],
@@ -122,14 +117,12 @@ impl State {
             strays: Vec::new(),
             lost_from: None,
             recompacted: Vec::with_capacity(limits.partitions_max),
-            groups: Vec::with_capacity(limits.groups_max),
-            offsets: Vec::with_capacity(limits.offsets_max),
-            offset_metadata: ByteArena::new(limits.offset_metadata_bytes),
+            groups: CommitGroups::new(limits.groups_max),
+            offsets: Offsets::new(limits.offsets_max, limits.offset_metadata_bytes),
             producers: Producers::new(limits.producers_max),
             mirrors: Mirrors::new(config::mirrors(rings), limits.partitions_max),
             missed: Missed::new(rings),
             gaps: 0,
-            shared_bytes: 0,
             changes: 0,
         }
     }
@@ -144,14 +137,4 @@ impl State {
     pub fn limits(&self) -> &StateLimits {
         &self.limits
     }
-}
-
-/// The first free place of a table with at most `max`.
-fn vacant<T>(table: &mut Vec<Option<T>>, max: usize) -> Option<usize> {
-    let free = table.iter().position(Option::is_none);
-    if free.is_none() && table.len() < max {
-        table.push(None);
-        return Some(table.len() - 1);
-    }
-    free
 }

@@ -172,7 +172,7 @@ fn a_replayed_gap_leaves_what_follows_it() {
 fn after_damage_any_sequence_is_accepted_but_no_older_epoch() {
     let mut table = Producers::new(4);
     produce(&mut table, 9, 2, 0, 1, 1);
-    table.forget_sequences(P);
+    table.forget_sequences(&|slot| slot == P);
     assert_eq!(snapshot(&table, 1), [(9, 2, vec![])]);
     assert_eq!(produce(&mut table, 9, 1, 4, 1, 2), Check::EpochOld);
     assert_eq!(produce(&mut table, 9, 2, 4, 1, 2), Check::Append);
@@ -191,7 +191,7 @@ fn the_producer_that_wrote_longest_ago_is_forgotten_and_accepted_again() {
     assert_eq!(produce(&mut table, 2, 0, 9, 1, 1), Check::Append);
     assert_eq!(produce(&mut table, 3, 0, 5, 1, 1), Check::Append);
     assert_eq!(table.of_partition(P).map(|view| view.id).collect::<Vec<_>>(), [4, 2, 3]);
-    table.forget_partition(P);
+    table.forget_partitions(&|slot| slot == P);
     assert!(table.is_empty());
     assert_eq!(produce(&mut table, 4, 0, 3, 1, 1), Check::Append);
 }
@@ -215,7 +215,7 @@ fn the_index_finds_what_is_there_and_nothing_else() {
         seed ^= seed << 17;
         let (id, slot) = ((seed % 20) as i64, (seed >> 8) as u16 % 3);
         if seed >> 20 & 63 == 0 {
-            table.forget_partition(PartitionSlot(slot));
+            table.forget_partitions(&|of| of.0 == slot);
             known.retain(|key| key.1 != slot);
         } else {
             let batch =

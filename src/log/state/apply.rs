@@ -15,7 +15,6 @@ impl State {
     ) -> Result<(), TableFull> {
         let done = self.apply_one(ring, record, removed);
         self.changes += 1;
-        self.shared_bytes = self.shared_bytes_count();
         done
     }
 
@@ -106,22 +105,12 @@ impl State {
                 metadata,
                 timestamp_ms,
             } => {
-                let group = self.group_slot(group)?;
                 let (offset, stamp_ms) = (*offset, *timestamp_ms);
-                let entry = CommittedOffset::new(group, *handle, offset, *leader_epoch, stamp_ms);
-                self.offset_commit(entry, metadata)?;
+                let entry = CommittedOffset::new(*handle, offset, *leader_epoch, stamp_ms);
+                return self.offset_commit(group, entry, metadata);
             }
-            MetaRecord::OffsetDelete { group, handle } => {
-                if let Some(group) = self.group_named(group) {
-                    self.offsets_forget(|e| e.group == group && e.handle == *handle);
-                }
-            }
-            MetaRecord::GroupDelete { group } => {
-                if let Some(group) = self.group_named(group) {
-                    self.offsets_forget(|entry| entry.group == group);
-                    self.groups[usize::from(group.0)] = None;
-                }
-            }
+            MetaRecord::OffsetDelete { group, handle } => self.offset_delete(group, *handle),
+            MetaRecord::GroupDelete { group } => self.group_delete(group),
             _ => {}
         }
         Ok(())

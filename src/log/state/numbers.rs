@@ -90,7 +90,7 @@ impl State {
     fn strays_forget(&mut self, strays: &Vec<Stray>) {
         for stray in strays {
             let handles = stray.first.0..stray.first.0.saturating_add(stray.count);
-            self.offsets_forget(|offset| handles.contains(&offset.handle.0));
+            self.offsets.forget(&|offset| handles.contains(&offset.handle.0));
         }
     }
 

@@ -1,8 +1,9 @@
 //! Committed offsets, and the groups that committed them.
 
+use super::slots::Slots;
 use super::topics::string_from;
-use super::{State, TableFull, vacant};
-use crate::bytes::Span;
+use super::{State, TableFull};
+use crate::bytes::{ByteArena, Span};
 use crate::limits;
 use crate::log::record::MetaRecord;
 use crate::types::{GroupSlot, Offset, PartitionHandle};
@@ -32,16 +33,15 @@ pub struct CommittedOffset {
 }
 
 impl CommittedOffset {
-    /// Without the string that comes with it.
+    /// Without the group, and without the string that comes with it.
     pub(super) fn new(
-        group: GroupSlot,
         handle: PartitionHandle,
         offset: Offset,
         leader_epoch: i32,
         timestamp_ms: i64,
     ) -> CommittedOffset {
         CommittedOffset {
-            group,
+            group: GroupSlot(0),
             handle,
             offset,
             leader_epoch,
@@ -51,44 +51,183 @@ impl CommittedOffset {
     }
 }
 
+/// The table of groups.
+pub(super) struct CommitGroups {
+    slots: Slots<CommitGroup>,
+    /// In order of name.
+    by_name: Vec<GroupSlot>,
+    /// Bytes of their names.
+    text_bytes: usize,
+}
+
+impl CommitGroups {
+    /// An empty table for so many; allocates all it will ever need.
+    pub fn new(max: usize) -> CommitGroups {
+        CommitGroups { slots: Slots::new(max), by_name: Vec::with_capacity(max), text_bytes: 0 }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Bytes of their names.
+    pub fn text_bytes(&self) -> usize {
+        self.text_bytes
+    }
+
+    /// Where in the order of names this one is, or would be.
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        let name_of = |slot: &GroupSlot| self.slots.get(slot.0).map_or("", |group| &*group.name);
+        self.by_name.binary_search_by(|slot| name_of(slot).cmp(name))
+    }
+
+    /// The group of this name, found or made; none: the table is full.
+    fn take(&mut self, name: &str) -> Option<GroupSlot> {
+        let at = match self.place(name) {
+            Ok(at) => return Some(self.by_name[at]),
+            Err(at) => at,
+        };
+        let group = CommitGroup { name: string_from(name) };
+        let text_bytes = group.name.len();
+        let slot = GroupSlot(self.slots.add(group)?);
+        self.by_name.insert(at, slot);
+        self.text_bytes += text_bytes;
+        Some(slot)
+    }
+
+    fn remove(&mut self, slot: GroupSlot) {
+        if let Some(group) = self.slots.remove(slot.0) {
+            self.by_name.retain(|other| *other != slot);
+            self.text_bytes -= group.name.len();
+        }
+    }
+}
+
+/// The table of committed offsets.
+pub(super) struct Offsets {
+    /// In order of group, then of handle.
+    entries: Vec<CommittedOffset>,
+    max: usize,
+    /// The strings that came with them.
+    texts: ByteArena,
+}
+
+impl Offsets {
+    /// An empty table for so many with so many bytes of strings; allocates all it will ever need.
+    pub fn new(max: usize, text_bytes: usize) -> Offsets {
+        Offsets { entries: Vec::with_capacity(max), max, texts: ByteArena::new(text_bytes) }
+    }
+
+    /// All, in order of group, then of handle.
+    pub fn entries(&self) -> &[CommittedOffset] {
+        &self.entries
+    }
+
+    /// Bytes of the strings that came with them.
+    pub fn text_bytes(&self) -> usize {
+        self.texts.used()
+    }
+
+    fn place(&self, group: GroupSlot, handle: PartitionHandle) -> Result<usize, usize> {
+        self.entries.binary_search_by_key(&(group, handle), |e| (e.group, e.handle))
+    }
+
+    fn of(&self, group: GroupSlot) -> std::ops::Range<usize> {
+        let from = self.entries.partition_point(|entry| entry.group < group);
+        from..self.entries.partition_point(|entry| entry.group <= group)
+    }
+
+    fn commit(&mut self, entry: CommittedOffset, text: &str) -> Result<(), TableFull> {
+        let at = match self.place(entry.group, entry.handle) {
+            // Most programs commit strings of one length: then none of the others moves.
+            Ok(at) if self.entries[at].metadata.len() == text.len() => {
+                let span = self.entries[at].metadata;
+                self.texts.bytes_mut(span).copy_from_slice(text.as_bytes());
+                self.entries[at] = CommittedOffset { metadata: span, ..entry };
+                return Ok(());
+            }
+            Ok(at) => {
+                self.text_free(at);
+                self.entries[at] = entry;
+                at
+            }
+            Err(at) if self.entries.len() < self.max => {
+                self.entries.insert(at, entry);
+                at
+            }
+            Err(_) => return Err(TableFull { key: "offsets_max", max: self.max }),
+        };
+        let max = self.texts.capacity();
+        let full = TableFull { key: "offset_metadata_bytes", max };
+        let (span, window) = self.texts.take(text.len()).ok_or(full)?;
+        window.copy_from_slice(text.as_bytes());
+        self.entries[at].metadata = span;
+        Ok(())
+    }
+
+    /// Those at these places are gone.
+    fn remove(&mut self, places: std::ops::Range<usize>) {
+        places.clone().for_each(|at| self.text_free(at));
+        self.entries.drain(places);
+    }
+
+    /// Those for which `is_gone` is true are gone.
+    pub fn forget(&mut self, is_gone: &dyn Fn(&CommittedOffset) -> bool) {
+        for at in 0..self.entries.len() {
+            if is_gone(&self.entries[at]) {
+                self.text_free(at);
+            }
+        }
+        self.entries.retain(|offset| !is_gone(offset));
+    }
+
+    fn text_free(&mut self, at: usize) {
+        let span = std::mem::take(&mut self.entries[at].metadata);
+        let others = self.entries.iter_mut().map(|offset| {
+            #[cfg(test)]
+            crate::visits::visit();
+            &mut offset.metadata
+        });
+        self.texts.free(span, others);
+    }
+}
+
 impl State {
     /// How many committed offsets there are.
     pub fn offsets_len(&self) -> usize {
-        self.offsets.len()
+        self.offsets.entries.len()
     }
 
     /// All groups with committed offsets.
     pub fn groups(&self) -> impl Iterator<Item = (GroupSlot, &CommitGroup)> {
-        let slots = self.groups.iter().enumerate();
-        slots.filter_map(|(i, group)| Some((GroupSlot(i as u16), group.as_ref()?)))
+        self.groups.slots.iter().map(|(place, group)| (GroupSlot(place), group))
     }
 
     /// A group with committed offsets, by its place.
     pub fn group(&self, slot: GroupSlot) -> Option<&CommitGroup> {
-        self.groups.get(usize::from(slot.0))?.as_ref()
+        self.groups.slots.get(slot.0)
     }
 
     /// A group with committed offsets, by name.
     pub fn group_named(&self, name: &str) -> Option<GroupSlot> {
-        self.groups().find(|(_, group)| group.name == name).map(|(slot, _)| slot)
+        self.groups.place(name).ok().map(|at| self.groups.by_name[at])
     }
 
     /// The bytes of metadata that go with all committed offsets.
     pub fn offset_metadata_bytes(&self) -> usize {
-        self.offset_metadata.used()
+        self.offsets.text_bytes()
     }
 
     /// The string that came with a committed offset.
     pub fn metadata_of(&self, offset: &CommittedOffset) -> &str {
-        let text = std::str::from_utf8(self.offset_metadata.bytes(offset.metadata));
+        let text = std::str::from_utf8(self.offsets.texts.bytes(offset.metadata));
         text.expect("it was a string when it was stored")
     }
 
     /// What a group committed, in order of handle.
     pub fn offsets_of(&self, group: GroupSlot) -> &[CommittedOffset] {
-        let from = self.offsets.partition_point(|entry| entry.group < group);
-        let to = self.offsets.partition_point(|entry| entry.group <= group);
-        &self.offsets[from..to]
+        &self.offsets.entries[self.offsets.of(group)]
     }
 
     /// The newest of what a group committed.
@@ -114,60 +253,31 @@ impl State {
 
     /// What a group committed for a partition.
     pub fn offset_of(&self, group: GroupSlot, handle: PartitionHandle) -> Option<&CommittedOffset> {
-        let offsets = self.offsets_of(group);
-        offsets.get(offsets.binary_search_by_key(&handle, |entry| entry.handle).ok()?)
-    }
-
-    pub(super) fn group_slot(&mut self, name: &str) -> Result<GroupSlot, TableFull> {
-        if let Some(slot) = self.group_named(name) {
-            return Ok(slot);
-        }
-        let full = TableFull { key: "groups_max", max: self.limits.groups_max };
-        let place = vacant(&mut self.groups, full.max).ok_or(full)?;
-        self.groups[place] = Some(CommitGroup { name: string_from(name) });
-        Ok(GroupSlot(place as u16))
+        self.offsets.entries.get(self.offsets.place(group, handle).ok()?)
     }
 
     pub(super) fn offset_commit(
         &mut self,
+        group: &str,
         entry: CommittedOffset,
         metadata: &str,
     ) -> Result<(), TableFull> {
-        let key = (entry.group, entry.handle);
-        let at = match self.offsets.binary_search_by_key(&key, |e| (e.group, e.handle)) {
-            Ok(at) => {
-                self.offset_metadata_free(at);
-                self.offsets[at] = entry;
-                at
-            }
-            Err(at) if self.offsets.len() < self.limits.offsets_max => {
-                self.offsets.insert(at, entry);
-                at
-            }
-            Err(_) => {
-                return Err(TableFull { key: "offsets_max", max: self.limits.offsets_max });
-            }
-        };
-        let max = self.offset_metadata.capacity();
-        let full = TableFull { key: "offset_metadata_bytes", max };
-        let (span, window) = self.offset_metadata.take(metadata.len()).ok_or(full)?;
-        window.copy_from_slice(metadata.as_bytes());
-        self.offsets[at].metadata = span;
-        Ok(())
+        let full = TableFull { key: "groups_max", max: self.limits.groups_max };
+        let group = self.groups.take(group).ok_or(full)?;
+        self.offsets.commit(CommittedOffset { group, ..entry }, metadata)
     }
 
-    /// Committed offsets for which `is_gone` is true are gone.
-    pub(super) fn offsets_forget(&mut self, is_gone: impl Fn(&CommittedOffset) -> bool) {
-        for at in 0..self.offsets.len() {
-            if is_gone(&self.offsets[at]) {
-                self.offset_metadata_free(at);
-            }
+    pub(super) fn offset_delete(&mut self, group: &str, handle: PartitionHandle) {
+        let group = self.group_named(group);
+        if let Some(Ok(at)) = group.map(|group| self.offsets.place(group, handle)) {
+            self.offsets.remove(at..at + 1);
         }
-        self.offsets.retain(|offset| !is_gone(offset));
     }
 
-    fn offset_metadata_free(&mut self, at: usize) {
-        let span = std::mem::take(&mut self.offsets[at].metadata);
-        self.offset_metadata.free(span, self.offsets.iter_mut().map(|offset| &mut offset.metadata));
+    pub(super) fn group_delete(&mut self, group: &str) {
+        if let Some(group) = self.group_named(group) {
+            self.offsets.remove(self.offsets.of(group));
+            self.groups.remove(group);
+        }
     }
 }

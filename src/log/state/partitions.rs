@@ -1,6 +1,7 @@
 //! Partitions: by place, by handle and by topic; how they come.
 
-use super::{State, TableFull, vacant};
+use super::slots::Slots;
+use super::{State, TableFull};
 use crate::limits;
 use crate::types::{Boot, Offset, PartitionHandle, PartitionSlot, RingIndex, Ticket, TopicSlot};
 
@@ -36,16 +37,118 @@ pub struct Partition {
     pub bytes: u64,
 }
 
+/// The table of partitions.
+pub(super) struct Partitions {
+    slots: Slots<Partition>,
+    by_handle: Vec<(PartitionHandle, PartitionSlot)>,
+    by_topic: Vec<(TopicSlot, u32, PartitionSlot)>,
+}
+
+impl Partitions {
+    /// An empty table for so many; allocates all it will ever need.
+    pub fn new(max: usize) -> Partitions {
+        let (by_handle, by_topic) = (Vec::with_capacity(max), Vec::with_capacity(max));
+        Partitions { slots: Slots::new(max), by_handle, by_topic }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_handle.len()
+    }
+
+    /// A partition by its place.
+    pub fn get(&self, slot: PartitionSlot) -> Option<&Partition> {
+        self.slots.get(slot.0)
+    }
+
+    /// All, in order of place, to change them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (PartitionSlot, &mut Partition)> {
+        self.slots.iter_mut().map(|(place, partition)| (PartitionSlot(place), partition))
+    }
+
+    /// Those of a topic, to change them.
+    pub fn each_of(
+        &mut self,
+        topic: TopicSlot,
+        each: &mut dyn FnMut(PartitionSlot, &mut Partition),
+    ) {
+        let from = self.by_topic.partition_point(|entry| entry.0 < topic);
+        for (_, _, slot) in self.by_topic[from..].iter().take_while(|entry| entry.0 == topic) {
+            if let Some(partition) = self.slots.get_mut(slot.0) {
+                each(*slot, partition);
+            }
+        }
+    }
+
+    /// A partition by handle.
+    pub fn with_handle(&self, handle: PartitionHandle) -> Option<PartitionSlot> {
+        let place = self.by_handle.binary_search_by_key(&handle, |entry| entry.0).ok()?;
+        Some(self.by_handle[place].1)
+    }
+
+    /// The partitions of a topic with their numbers, in order of these.
+    pub fn of(&self, topic: TopicSlot) -> &[(TopicSlot, u32, PartitionSlot)] {
+        let from = self.by_topic.partition_point(|entry| entry.0 < topic);
+        let to = self.by_topic.partition_point(|entry| entry.0 <= topic);
+        &self.by_topic[from..to]
+    }
+
+    /// How many handles from this one on, below `end`, are not known.
+    fn unknown(&self, from: PartitionHandle, end: PartitionHandle) -> u32 {
+        let at = self.by_handle.partition_point(|entry| entry.0 < from);
+        let known = self.by_handle.get(at).map_or(end, |entry| entry.0);
+        known.min(end).0 - from.0
+    }
+
+    /// Takes in `first`, and those that follow it in its topic, `count` in all: there is room for them,
+    /// and none has such a handle.
+    fn add(&mut self, first: &Partition, count: u32) {
+        let (topic, index) = (first.topic, first.index);
+        let by_handle = self.by_handle.partition_point(|entry| entry.0 < first.handle);
+        let by_topic = self.by_topic.partition_point(|e| (e.0, e.1) < (topic, index));
+        widen(&mut self.by_handle, by_handle, count as usize, (first.handle, PartitionSlot(0)));
+        widen(&mut self.by_topic, by_topic, count as usize, (topic, index, PartitionSlot(0)));
+        for i in 0..count {
+            let (handle, index) = (PartitionHandle(first.handle.0 + i), index + i);
+            let slot = self.slots.add(Partition { handle, index, ..first.clone() });
+            let slot = PartitionSlot(slot.expect("the room is asked for first"));
+            self.by_handle[by_handle + i as usize] = (handle, slot);
+            self.by_topic[by_topic + i as usize] = (topic, index, slot);
+        }
+    }
+
+    /// Takes out those of a topic.
+    pub fn remove_of(&mut self, topic: TopicSlot) {
+        let slots = &mut self.slots;
+        self.by_topic.retain(|(of, _, slot)| {
+            if *of == topic {
+                slots.remove(slot.0);
+            }
+            *of != topic
+        });
+        self.by_handle.retain(|(_, slot)| slots.get(slot.0).is_some());
+    }
+}
+
+/// Makes room for `count` entries at `at`, with one move of those behind.
+fn widen<T: Copy>(table: &mut Vec<T>, at: usize, count: usize, filler: T) {
+    let end = table.len();
+    #[cfg(test)]
+    crate::visits::visit();
+    table.resize(end + count, filler);
+    table.copy_within(at..end, at + count);
+}
+
 impl State {
     /// How many partitions there are.
     pub fn partitions_len(&self) -> usize {
-        self.by_handle.len()
+        self.partitions.len()
     }
 
     /// A partition by its topic and number.
     pub fn partition_of(&self, topic: TopicSlot, index: u32) -> Option<PartitionSlot> {
-        let place = self.by_topic.binary_search_by_key(&(topic, index), |e| (e.0, e.1)).ok()?;
-        Some(self.by_topic.get(place)?.2)
+        let of = self.partitions.of(topic);
+        Some(of[of.binary_search_by_key(&index, |entry| entry.1).ok()?].2)
     }
 
     /// The partitions of a topic, in order of number.
@@ -53,30 +156,30 @@ impl State {
         &self,
         topic: TopicSlot,
     ) -> impl Iterator<Item = (PartitionSlot, &Partition)> + Clone {
-        let from = self.by_topic.partition_point(|entry| entry.0 < topic);
-        let to = self.by_topic.partition_point(|entry| entry.0 <= topic);
-        self.by_topic[from..to].iter().filter_map(|e| Some((e.2, self.partition(e.2)?)))
+        self.partitions.of(topic).iter().filter_map(|e| Some((e.2, self.partition(e.2)?)))
     }
 
     /// All partitions, in order of handle.
     pub fn partitions(&self) -> impl Iterator<Item = (PartitionSlot, &Partition)> {
-        self.by_handle.iter().filter_map(|(_, slot)| Some((*slot, self.partition(*slot)?)))
+        self.partitions
+            .by_handle
+            .iter()
+            .filter_map(|(_, slot)| Some((*slot, self.partition(*slot)?)))
     }
 
     /// A partition by its place.
     pub fn partition(&self, slot: PartitionSlot) -> Option<&Partition> {
-        self.partitions.get(usize::from(slot.0))?.as_ref()
+        self.partitions.get(slot)
     }
 
     /// A partition by its place, to change it: the log's business only.
     pub(in crate::log) fn partition_mut(&mut self, slot: PartitionSlot) -> Option<&mut Partition> {
-        self.partitions.get_mut(usize::from(slot.0))?.as_mut()
+        self.partitions.slots.get_mut(slot.0)
     }
 
     /// A partition by handle.
     pub fn partition_with_handle(&self, handle: PartitionHandle) -> Option<PartitionSlot> {
-        let place = self.by_handle.binary_search_by_key(&handle, |entry| entry.0).ok()?;
-        Some(self.by_handle.get(place)?.1)
+        self.partitions.with_handle(handle)
     }
 
     /// Whether so many more partitions still fit, `staged` being those on their way.
@@ -96,26 +199,29 @@ impl State {
         count: u32,
     ) -> Result<(), TableFull> {
         let full = TableFull { key: "partitions_max", max: self.limits.partitions_max };
-        for i in 0..count {
-            let handle = PartitionHandle(handle_first.0.saturating_add(i));
-            if self.partition_with_handle(handle).is_some() {
+        let Some(entry) = self.topics.get(topic) else {
+            return Ok(());
+        };
+        let (ring, compacted) = (entry.ring, entry.cleanup().compact);
+        let mut index = entry.partitions;
+        let end = PartitionHandle(handle_first.0.saturating_add(count));
+        let mut handle = handle_first;
+        while handle < end {
+            let unknown = self.partitions.unknown(handle, end);
+            if unknown == 0 {
+                handle.0 += 1;
                 continue;
             }
-            let place = vacant(&mut self.partitions, full.max).ok_or(full)?;
-            let slot = PartitionSlot(place as u16);
-            let Some(Some(entry)) = self.topics.get_mut(usize::from(topic.0)) else {
-                return Ok(());
-            };
-            let index = entry.partitions;
-            entry.partitions += 1;
-            let (ring, compacted) = (entry.ring, entry.cleanup().compact);
-            let partition = Partition { compacted, ..Partition::new(handle, topic, index, ring) };
-            self.partitions[place] = Some(partition);
-            let at = self.by_handle.partition_point(|entry| entry.0 < handle);
-            self.by_handle.insert(at, (handle, slot));
-            let at = self.by_topic.partition_point(|e| (e.0, e.1) < (topic, index));
-            self.by_topic.insert(at, (topic, index, slot));
-            self.handle_next = self.handle_next.max(PartitionHandle(handle.0.saturating_add(1)));
+            let more = unknown.min((full.max - self.partitions.len()) as u32);
+            let first = Partition { compacted, ..Partition::new(handle, topic, index, ring) };
+            self.partitions.add(&first, more);
+            self.topics.partitions_added(topic, more);
+            index += more;
+            handle.0 += more;
+            self.handle_next = self.handle_next.max(handle);
+            if more < unknown {
+                return Err(full);
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Topics: by place, by name and by id; how they come and go.
 
-use super::{State, TableFull, vacant};
+use super::slots::Slots;
+use super::{State, TableFull};
 use crate::limits;
 use crate::log::hold;
 use crate::types::{PartitionHandle, PartitionSlot, RingIndex, TopicId, TopicSlot};
@@ -34,34 +35,125 @@ impl Topic {
     pub fn is_kept(&self) -> bool {
         self.kept_for & hold::HELD_BITS != 0
     }
+
+    fn text_bytes(&self) -> usize {
+        self.name.len() + self.configs.len()
+    }
+}
+
+/// The table of topics.
+pub(super) struct Topics {
+    slots: Slots<Topic>,
+    /// In order of name.
+    by_name: Vec<TopicSlot>,
+    /// In order of id.
+    by_id: Vec<TopicSlot>,
+    /// Bytes of their names and settings.
+    text_bytes: usize,
+}
+
+impl Topics {
+    /// An empty table for so many; allocates all it will ever need.
+    pub fn new(max: usize) -> Topics {
+        let (by_name, by_id) = (Vec::with_capacity(max), Vec::with_capacity(max));
+        Topics { slots: Slots::new(max), by_name, by_id, text_bytes: 0 }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Bytes of their names and settings.
+    pub fn text_bytes(&self) -> usize {
+        self.text_bytes
+    }
+
+    /// A topic by its place.
+    pub fn get(&self, slot: TopicSlot) -> Option<&Topic> {
+        self.slots.get(slot.0)
+    }
+
+    fn named(&self, name: &str) -> Option<TopicSlot> {
+        let place = self.by_name.binary_search_by(|slot| self.name_of(*slot).cmp(name)).ok()?;
+        Some(self.by_name[place])
+    }
+
+    fn with_id(&self, id: TopicId) -> Option<TopicSlot> {
+        let place = self.by_id.binary_search_by(|slot| self.id_of(*slot).cmp(&id)).ok()?;
+        Some(self.by_id[place])
+    }
+
+    /// Takes one in; none: the table is full.
+    fn add(&mut self, topic: Topic) -> Option<TopicSlot> {
+        let text_bytes = topic.text_bytes();
+        let by_name = self.by_name.partition_point(|slot| *self.name_of(*slot) < *topic.name);
+        let by_id = self.by_id.partition_point(|slot| self.id_of(*slot) < topic.id);
+        let slot = TopicSlot(self.slots.add(topic)?);
+        self.by_name.insert(by_name, slot);
+        self.by_id.insert(by_id, slot);
+        self.text_bytes += text_bytes;
+        Some(slot)
+    }
+
+    fn remove(&mut self, slot: TopicSlot) {
+        if let Some(topic) = self.slots.remove(slot.0) {
+            self.by_name.retain(|other| *other != slot);
+            self.by_id.retain(|other| *other != slot);
+            self.text_bytes -= topic.text_bytes();
+        }
+    }
+
+    fn configs_set(&mut self, slot: TopicSlot, configs: TopicConfigs) {
+        if let Some(topic) = self.slots.get_mut(slot.0) {
+            self.text_bytes += configs.len();
+            self.text_bytes -= topic.configs.len();
+            topic.configs = configs;
+        }
+    }
+
+    /// A topic has so many more partitions.
+    pub fn partitions_added(&mut self, slot: TopicSlot, more: u32) {
+        if let Some(topic) = self.slots.get_mut(slot.0) {
+            topic.partitions += more;
+        }
+    }
+
+    fn name_of(&self, slot: TopicSlot) -> &str {
+        self.get(slot).map_or("", |topic| &topic.name)
+    }
+
+    fn id_of(&self, slot: TopicSlot) -> TopicId {
+        self.get(slot).map_or(TopicId::default(), |topic| topic.id)
+    }
 }
 
 impl State {
     /// All topics, in order of name.
     pub fn topics(&self) -> impl Iterator<Item = (TopicSlot, &Topic)> + Clone {
-        self.topics_by_name.iter().filter_map(|slot| Some((*slot, self.topic(*slot)?)))
+        self.topics.by_name.iter().filter_map(|slot| Some((*slot, self.topic(*slot)?)))
     }
 
     /// How many topics there are.
     pub fn topics_len(&self) -> usize {
-        self.topics_by_name.len()
+        self.topics.len()
     }
 
     /// A topic by its place.
     pub fn topic(&self, slot: TopicSlot) -> Option<&Topic> {
-        self.topics.get(usize::from(slot.0))?.as_ref()
+        self.topics.get(slot)
     }
 
     /// A topic by name.
     pub fn topic_named(&self, name: &str) -> Option<(TopicSlot, &Topic)> {
-        let place = self.topics_by_name.binary_search_by(|slot| self.name_of(*slot).cmp(name));
-        let slot = *self.topics_by_name.get(place.ok()?)?;
+        let slot = self.topics.named(name)?;
         Some((slot, self.topic(slot)?))
     }
 
     /// A topic by id.
     pub fn topic_with_id(&self, id: TopicId) -> Option<(TopicSlot, &Topic)> {
-        self.topics().find(|(_, topic)| topic.id == id)
+        let slot = self.topics.with_id(id)?;
+        Some((slot, self.topic(slot)?))
     }
 
     /// Whether a topic with so many partitions still fits, `staged_*` being those on their way.
@@ -126,53 +218,37 @@ impl State {
         if let Some((slot, _)) = self.topic_named(name) {
             return Ok(slot);
         }
-        let full = TableFull { key: "topics_max", max: self.limits.topics_max };
-        let place = vacant(&mut self.topics, full.max).ok_or(full)?;
-        let slot = TopicSlot(place as u16);
-        let configs = configs_from(configs);
         let name = string_from(name);
-        let by_name = self.topics_by_name.partition_point(|other| self.name_of(*other) < &*name);
         let held = self.rings.get(usize::from(ring.0));
         let kept_for = held.map_or(0, |held| hold::kept_for(held, &name));
-        self.topics[place] = Some(Topic { id, name, ring, kept_for, partitions: 0, configs });
-        self.topics_by_name.insert(by_name, slot);
-        Ok(slot)
+        let configs = configs_from(configs);
+        let topic = Topic { id, name, ring, kept_for, partitions: 0, configs };
+        let full = TableFull { key: "topics_max", max: self.limits.topics_max };
+        self.topics.add(topic).ok_or(full)
     }
 
     pub(super) fn topic_delete(&mut self, id: TopicId, removed: &mut dyn FnMut(PartitionSlot)) {
         let Some((topic, _)) = self.topic_with_id(id) else {
             return;
         };
-        for place in 0..self.by_topic.len() {
-            let (of, _, slot) = self.by_topic[place];
-            if of == topic {
-                let handle = self.partition(slot).map(|partition| partition.handle);
-                self.offsets_forget(|offset| Some(offset.handle) == handle);
-                self.producers.forget_partition(slot);
-                self.mirrors.forget_partition(slot);
-                self.partitions[usize::from(slot.0)] = None;
-                removed(slot);
-            }
-        }
-        self.by_topic.retain(|entry| entry.0 != topic);
         let partitions = &self.partitions;
-        self.by_handle.retain(|entry| partitions[usize::from(entry.1.0)].is_some());
-        self.topics_by_name.retain(|slot| *slot != topic);
-        self.topics[usize::from(topic.0)] = None;
+        let is_of = |slot| partitions.get(slot).is_some_and(|found| found.topic == topic);
+        self.offsets.forget(&|offset| partitions.with_handle(offset.handle).is_some_and(is_of));
+        self.producers.forget_partitions(&is_of);
+        for (_, _, slot) in self.partitions.of(topic) {
+            self.mirrors.forget_partition(*slot);
+            removed(*slot);
+        }
+        self.partitions.remove_of(topic);
+        self.topics.remove(topic);
     }
 
     /// A topic has these settings from now on.
     pub(super) fn topic_configure(&mut self, id: TopicId, configs: &[u8]) {
-        if let Some((slot, _)) = self.topic_with_id(id)
-            && let Some(Some(topic)) = self.topics.get_mut(usize::from(slot.0))
-        {
-            topic.configs = configs_from(configs);
+        if let Some(slot) = self.topics.with_id(id) {
+            self.topics.configs_set(slot, configs_from(configs));
             self.cleanup_changed(slot);
         }
-    }
-
-    fn name_of(&self, slot: TopicSlot) -> &str {
-        self.topic(slot).map_or("", |topic| &topic.name)
     }
 }
 
