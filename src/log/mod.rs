@@ -419,8 +419,13 @@ impl Log {
     pub fn staged(&self, ring: RingIndex) -> impl Iterator<Item = (Ticket, MetaRecord<'_>)> {
         let ring = self.ring(ring);
         let groups = ring.closed().into_iter().chain([ring.open()]);
-        groups
-            .flat_map(|staging| Records::new(staging.meta()).map(|record| (staging.ticket, record)))
+        groups.flat_map(|staging| {
+            Records::new(staging.meta()).map(|record| {
+                #[cfg(test)]
+                crate::visits::visit();
+                (staging.ticket, record)
+            })
+        })
     }
 
     /// The newest moment, by the wall clock, at which any ring was ever written, as far as is known.

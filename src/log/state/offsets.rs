@@ -232,7 +232,11 @@ impl State {
 
     /// The newest of what a group committed.
     pub fn offset_newest(&self, group: GroupSlot) -> Option<&CommittedOffset> {
-        self.offsets_of(group).iter().max_by_key(|entry| entry.timestamp_ms)
+        self.offsets_of(group).iter().max_by_key(|entry| {
+            #[cfg(test)]
+            crate::visits::visit();
+            entry.timestamp_ms
+        })
     }
 
     /// The record of a committed offset, with such a stamp.
