@@ -38,7 +38,7 @@ pub use compaction::Carried;
 use hold::Hold;
 use index::Index;
 use record::{MetaRecord, ProducerBatch, Records};
-use ring::{Done, Ring, RingStats, Room};
+use ring::{Done, Ring, RingStats, Room, Segment};
 use staging::{Capacity, Staging, run_of};
 use state::mirrors::Mirrors;
 use state::missed;
@@ -199,6 +199,17 @@ pub struct SegmentView {
     pub groups_at: u64,
     /// Where its written groups end.
     pub end: u64,
+}
+
+impl SegmentView {
+    fn of(ring: RingIndex, segment: &Segment) -> SegmentView {
+        SegmentView {
+            seq: segment.seq,
+            file: FileRef { ring, file: segment.file },
+            groups_at: segment.groups_at,
+            end: segment.end,
+        }
+    }
 }
 
 /// The log of all rings.
@@ -534,12 +545,13 @@ impl Log {
 
     /// The live segments of a ring, oldest first.
     pub fn segments(&self, ring: RingIndex) -> impl DoubleEndedIterator<Item = SegmentView> + '_ {
-        self.ring(ring).segments().iter().map(move |segment| SegmentView {
-            seq: segment.seq,
-            file: FileRef { ring, file: segment.file },
-            groups_at: segment.groups_at,
-            end: segment.end,
-        })
+        let view = move |segment: &Segment| SegmentView::of(ring, segment);
+        self.ring(ring).segments().iter().map(view)
+    }
+
+    /// The live segment of a ring with this sequence.
+    pub fn segment(&self, ring: RingIndex, seq: SegmentSeq) -> Option<SegmentView> {
+        self.ring(ring).segment(seq).map(|segment| SegmentView::of(ring, segment))
     }
 
     /// Where the batches of a ring are.
@@ -561,7 +573,7 @@ impl Log {
 
     /// Whether this segment is still there: to be asked after reading from its file.
     pub fn is_live(&self, ring: RingIndex, seq: SegmentSeq) -> bool {
-        self.ring(ring).segments().iter().any(|segment| segment.seq == seq)
+        self.ring(ring).segment(seq).is_some()
     }
 
     /// Whether a partition's records are kept for somebody.

@@ -133,25 +133,36 @@ impl Entry {
 
     /// Brings `synced` up to date with what is synced up to this ticket.
     pub(super) fn promote(&mut self, synced: Ticket) {
-        if self.lost != Ticket(0) && self.lost <= synced {
-            self.synced.clear();
-            self.synced_epoch = self.lost_epoch;
+        (self.synced_epoch, self.synced) = self.synced_at(synced);
+        if self.lost <= synced {
             self.lost = Ticket(0);
         }
-        for known in &mut self.newest {
-            if known.ticket == Ticket(0) || known.ticket > synced {
-                continue;
-            }
-            if self.synced_epoch != self.epoch {
-                self.synced.clear();
-                self.synced_epoch = self.epoch;
-            }
-            if self.synced.is_full() {
-                self.synced.remove(0);
-            }
-            let _ = self.synced.push(known.batch);
+        for known in self.newest.iter_mut().filter(|known| known.ticket <= synced) {
             known.ticket = Ticket(0);
         }
+    }
+
+    /// What `synced` would be then, and the epoch of that.
+    pub(super) fn synced_at(&self, synced: Ticket) -> (i16, ProducerBatches) {
+        #[cfg(test)]
+        crate::visits::visit();
+        let is_due = |ticket| ticket != Ticket(0) && ticket <= synced;
+        let (mut epoch, mut batches) = if is_due(self.lost) {
+            (self.lost_epoch, ProducerBatches::new())
+        } else {
+            (self.synced_epoch, self.synced.clone())
+        };
+        for known in self.newest.iter().filter(|known| is_due(known.ticket)) {
+            if epoch != self.epoch {
+                batches.clear();
+                epoch = self.epoch;
+            }
+            if batches.is_full() {
+                batches.remove(0);
+            }
+            let _ = batches.push(known.batch);
+        }
+        (epoch, batches)
     }
 
     /// Forgets all sequences, not the epoch.

@@ -1,28 +1,32 @@
 //! What snapshots hold of producers, and what a start makes of that and of the batches behind it.
 
 use super::check::{NO_EPOCH, Remembered, batch_of, sequence_next};
-use super::{NONE, ProducerBatches, Producers};
+use super::{ProducerBatches, Producers};
 use crate::codec::batch::BatchHeader;
-use crate::types::{Offset, PartitionSlot, Ticket};
+use crate::log::record::MetaRecord;
+use crate::types::{Offset, PartitionHandle, PartitionSlot, Ticket};
 
 impl Producers {
-    /// Everything that is synced, for a snapshot, those used longest ago first: never a batch whose
-    /// ticket is above `synced`. Producers of other rings are given too, and are not to be used.
+    /// Writes everything that is synced of the partitions that have a handle here, those used longest ago
+    /// first: never a batch whose ticket is above `synced`. False when `put` said that there is no room.
     pub fn snapshot(
         &self,
         synced: Ticket,
-        put: &mut dyn FnMut(PartitionSlot, i64, i16, i64, &ProducerBatches),
-    ) {
-        let mut place = self.oldest;
-        while place != NONE {
-            let mut entry = self.entries[place as usize].clone();
-            entry.promote(synced);
-            if entry.synced_epoch != NO_EPOCH {
-                let (epoch, batches) = (entry.synced_epoch, &entry.synced);
-                put(entry.slot, entry.id, epoch, entry.timestamp_ms, batches);
+        handle_of: &dyn Fn(PartitionSlot) -> Option<PartitionHandle>,
+        put: &mut dyn FnMut(&MetaRecord<'_>) -> bool,
+    ) -> bool {
+        let mut next = self.oldest;
+        while let Some(entry) = self.entries.get(next as usize) {
+            next = entry.newer;
+            let Some(handle) = handle_of(entry.slot) else { continue };
+            let (epoch, batches) = entry.synced_at(synced);
+            let (id, timestamp_ms) = (entry.id, entry.timestamp_ms);
+            let record = MetaRecord::Producer { id, epoch, handle, timestamp_ms, batches };
+            if epoch != NO_EPOCH && !put(&record) {
+                return false;
             }
-            place = entry.newer;
         }
+        true
     }
 
     /// Takes one entry of a snapshot.

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::codec::batch::BatchHeader;
-use crate::types::Offset;
+use crate::log::record::MetaRecord;
+use crate::types::{Offset, PartitionHandle};
+use crate::visits::visits;
 
 const P: PartitionSlot = PartitionSlot(3);
 const RING: RingIndex = RingIndex(0);
@@ -32,9 +34,14 @@ fn duplicate(first: i32, ticket: u64) -> Check {
 
 fn snapshot(table: &Producers, synced: u64) -> Vec<(i64, i16, Vec<i32>)> {
     let mut entries = Vec::new();
-    table.snapshot(Ticket(synced), &mut |_, id, epoch, _, batches| {
-        entries.push((id, epoch, batches.iter().map(|b| b.sequence_first).collect()));
-    });
+    let handle_of = |_| Some(PartitionHandle(1));
+    assert!(table.snapshot(Ticket(synced), &handle_of, &mut |record| {
+        let MetaRecord::Producer { id, epoch, batches, .. } = record else {
+            panic!("{record:?}");
+        };
+        entries.push((*id, *epoch, batches.iter().map(|b| b.sequence_first).collect()));
+        true
+    }));
     entries
 }
 
@@ -121,6 +128,26 @@ fn a_snapshot_never_has_a_batch_that_is_not_synced() {
 }
 
 #[test]
+fn a_snapshot_copies_nothing_of_other_rings_and_nothing_that_has_no_room() {
+    let mut table = Producers::new(64);
+    for id in 0..64 {
+        let batch = ProducerBatch { sequence_first: 0, sequence_last: 0, offset_first: Offset(0) };
+        table.staged(id, 0, PartitionSlot(id as u16 % 8), RING, batch, 0, Ticket(1));
+    }
+    let handle_of = |slot: PartitionSlot| (slot.0 == 3).then_some(PartitionHandle(1));
+    for (room, expected) in [(8, (true, 8)), (2, (false, 3))] {
+        let (mut left, mut whole) = (room, false);
+        let copies = visits(&mut || {
+            whole = table.snapshot(Ticket(1), &handle_of, &mut |_| {
+                left -= 1;
+                left >= 0
+            });
+        });
+        assert_eq!((whole, copies), expected);
+    }
+}
+
+#[test]
 fn a_synced_batch_that_was_forgotten_makes_the_snapshot_say_unknown() {
     let mut table = Producers::new(4);
     produce(&mut table, 9, 0, 0, 1, 1);
@@ -142,8 +169,12 @@ fn a_restored_producer_goes_on_where_it_was() {
         produce(&mut table, 9, 2, batch, 1, 1);
     }
     let mut other = Producers::new(4);
-    table.snapshot(Ticket(1), &mut |slot, id, epoch, timestamp_ms, batches| {
-        other.restore(id, epoch, slot, timestamp_ms, batches);
+    table.snapshot(Ticket(1), &|_| Some(PartitionHandle(1)), &mut |record| {
+        let MetaRecord::Producer { id, epoch, timestamp_ms, batches, .. } = record else {
+            panic!("{record:?}");
+        };
+        other.restore(*id, *epoch, P, *timestamp_ms, batches);
+        true
     });
     assert_eq!(snapshot(&other, 0), [(9, 2, vec![1, 2, 3, 4, 5])]);
     assert_eq!(produce(&mut other, 9, 2, 5, 1, 1), duplicate(5, 0));

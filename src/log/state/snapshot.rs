@@ -1,6 +1,6 @@
 //! What a snapshot holds, and how large it can get.
 
-use super::{Partition, State, StateLimits, Topic};
+use super::{State, StateLimits, Topic};
 use crate::limits;
 use crate::log::record::MetaRecord;
 use crate::types::{PartitionHandle, RingIndex, Ticket, TopicSlot};
@@ -51,13 +51,11 @@ impl State {
                     epochs: partition.epochs.clone(),
                 });
         }
-        self.producers.snapshot(synced, &mut |slot, id, epoch, timestamp_ms, batches| {
+        let handle_of = |slot| {
             let partition = self.partition(slot).filter(|partition| partition.ring == ring);
-            if let Some(Partition { handle, .. }) = partition {
-                let (handle, batches) = (*handle, batches.clone());
-                ok = ok && put(&MetaRecord::Producer { id, epoch, handle, timestamp_ms, batches });
-            }
-        });
+            partition.map(|partition| partition.handle)
+        };
+        ok = ok && self.producers.snapshot(synced, &handle_of, put);
         ok && self.missed.snapshot(ring, put)
     }
 
