@@ -370,6 +370,18 @@ impl Index {
         later.map(|there| there.first).find(|other| *other > first)
     }
 
+    /// What is known of a partition in a file's segment, and the offset behind its last record there: `written`
+    /// where no later segment has anything of it.
+    pub fn span_in(
+        &self,
+        file: FileIndex,
+        slot: PartitionSlot,
+        written: Offset,
+    ) -> Option<(InSegment, Offset)> {
+        let there = self.in_segment(file, slot)?;
+        Some((there, self.end_in(file, slot, there.first).unwrap_or(written)))
+    }
+
     /// The next segment after `seq` that has anything of the partition.
     pub fn segment_after(&self, slot: PartitionSlot, seq: SegmentSeq) -> Option<SegmentSeq> {
         let from = self.segments.partition_point(|(other, _)| *other <= seq);

@@ -401,9 +401,7 @@ impl Log {
     ) -> Result<Ticket, StageError> {
         self.room_meta(ring, record::bytes_of(record))?;
         let linger = linger.then(|| now.mono.plus_ms(self.metadata_linger_ms));
-        let staging = self.rings[usize::from(ring.0)].stage(true, linger);
-        staging.push_meta(record).map_err(|_| StageError::TooLarge)?;
-        Ok(staging.ticket)
+        stage_meta(&mut self.rings[usize::from(ring.0)], record, linger)
     }
 
     /// Stages the newest offset of a group once more, as of now; nothing of the group is on its way.
@@ -413,9 +411,7 @@ impl Log {
         let record = self.state.commit_record(entry, now.wall_ms);
         self.room_meta(ring, record::bytes_of(&record))?;
         let linger = Some(now.mono.plus_ms(self.metadata_linger_ms));
-        let staging = self.rings[usize::from(ring.0)].stage(true, linger);
-        staging.push_meta(&record).map_err(|_| StageError::TooLarge)?;
-        Ok(staging.ticket)
+        stage_meta(&mut self.rings[usize::from(ring.0)], &record, linger)
     }
 
     /// The ticket of the metadata records of `ring` that are on their way to the disk just now, and
@@ -681,6 +677,17 @@ impl Log {
 
 /// Segments of the metadata ring are as long as this, or several times that.
 const SEGMENT_BYTES_LEAST: u64 = 4 << 20;
+
+/// Puts a metadata record into the open group; the room was asked for.
+fn stage_meta(
+    ring: &mut Ring,
+    record: &MetaRecord<'_>,
+    linger: Option<Mono>,
+) -> Result<Ticket, StageError> {
+    let staging = ring.stage(true, linger);
+    staging.push_meta(record).map_err(|_| StageError::TooLarge)?;
+    Ok(staging.ticket)
+}
 
 /// The group that must be settled before there is room again. One that was failed already is tried
 /// again, but nobody can wait for it.

@@ -20,7 +20,7 @@ mod topics;
 
 pub use cleanup::Cleanup;
 pub use numbers::RingNumbers;
-pub use offsets::{CommitGroup, CommittedOffset};
+pub use offsets::{CommitGroup, CommittedOffset, GroupName};
 pub use partitions::Partition;
 pub use topics::{Topic, TopicConfigs, TopicName};
 

@@ -8,11 +8,14 @@ use crate::limits;
 use crate::log::record::MetaRecord;
 use crate::types::{GroupSlot, Offset, PartitionHandle};
 
+/// A group's name.
+pub type GroupName = heapless::String<{ limits::GROUP_ID_BYTES_MAX }>;
+
 /// A consumer group that has committed something.
 #[derive(Debug, Clone)]
 pub struct CommitGroup {
     /// Its name.
-    pub name: heapless::String<{ limits::GROUP_ID_BYTES_MAX }>,
+    pub name: GroupName,
 }
 
 /// A committed offset.
