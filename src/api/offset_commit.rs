@@ -306,6 +306,7 @@ impl<'a> Commits<'a> {
     }
 
     /// One is to be stored.
+    #[inline(never)]
     fn want(&mut self, broker: &Broker, place: usize, commit: &Commit<'_>, wanted: &mut Wanted) {
         self.outcomes.set(place, CHANGED);
         wanted.changes += 1;

@@ -91,7 +91,7 @@ impl<'a> Together<'a> {
     pub fn add(&mut self, place: usize, commit: Commit<'a>) {
         let at = self.asked.partition_point(|other| other.commit.handle < commit.handle);
         let added = self.asked.insert(at, Asked { place, commit, staged: Staged::Nothing });
-        added.expect("there is room for it");
+        assert!(added.is_ok(), "there is room for it");
     }
 
     /// Whether there is no more room.
