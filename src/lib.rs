@@ -21,3 +21,5 @@ pub mod plan;
 mod process;
 pub mod storage;
 pub mod types;
+#[cfg(test)]
+mod visits;

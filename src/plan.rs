@@ -145,10 +145,11 @@ fn plan_ring(memory: &mut Vec<Item>, log: &LogConfig, ring: RingIndex) {
 }
 
 fn plan_tables(memory: &mut Vec<Item>, config: &Config) {
-    memory.push(item("topics", config.topics_max, size_of::<Option<state::Topic>>() + 2));
-    let partition = size_of::<Option<state::Partition>>() + 8 + 12 + 2;
+    // With their places in the tables that are in order of name, of id, of handle, and of topic.
+    memory.push(item("topics", config.topics_max, size_of::<Option<state::Topic>>() + 2 + 2));
+    let partition = size_of::<Option<state::Partition>>() + 8 + 8 + 2;
     memory.push(item("partitions", config.partitions_max, partition));
-    memory.push(item("groups", config.groups_max, size_of::<Option<state::CommitGroup>>()));
+    memory.push(item("groups", config.groups_max, size_of::<Option<state::CommitGroup>>() + 2));
     memory.push(item("members of groups", 1, Groups::memory_bytes(config)));
     memory.push(item("what members say", 1, config.group_members_bytes));
     memory.push(item("committed offsets", config.offsets_max, size_of::<state::CommittedOffset>()));

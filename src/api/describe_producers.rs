@@ -10,9 +10,8 @@ use crate::broker::topics;
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, message};
 use crate::limits;
-use crate::log::producers::ProducerBatches;
 use crate::log::state::State;
-use crate::types::{PartitionSlot, Ticket};
+use crate::types::PartitionSlot;
 
 message! {
     /// Which partitions.
@@ -122,18 +121,14 @@ fn producers(
     partition: PartitionSlot,
     list: &mut ListWriter<'_, '_, ProducerState>,
 ) {
-    let everything = Ticket(u64::MAX);
-    let mut put = |slot, id, epoch: i16, timestamp_ms, batches: &ProducerBatches| {
-        if slot == partition {
-            list.push(ProducerState {
-                producer_id: id,
-                producer_epoch: epoch.into(),
-                last_sequence: batches.last().map_or(-1, |batch| batch.sequence_last),
-                last_timestamp: timestamp_ms,
-                coordinator_epoch: -1,
-                current_txn_start_offset: -1,
-            });
-        }
-    };
-    state.producers.snapshot(everything, &mut put);
+    for producer in state.producers.of_partition(partition) {
+        list.push(ProducerState {
+            producer_id: producer.id,
+            producer_epoch: producer.epoch.into(),
+            last_sequence: producer.sequence_last,
+            last_timestamp: producer.timestamp_ms,
+            coordinator_epoch: -1,
+            current_txn_start_offset: -1,
+        });
+    }
 }

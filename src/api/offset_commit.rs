@@ -28,7 +28,7 @@
 use crate::api::once::OncePartition;
 use crate::api::outcomes::Outcomes;
 use crate::api::{Malformed, Request, Step, Window};
-use crate::broker::offsets::{Commit, CommitCheck, OffsetGrowth};
+use crate::broker::offsets::{Commit, CommitCheck, OffsetGrowth, Together};
 use crate::broker::topics::Busy;
 use crate::broker::{Broker, Partly};
 use crate::clock::Now;
@@ -202,6 +202,18 @@ struct Wanted {
     meta_bytes: usize,
 }
 
+/// What is found while it is looked at what is asked.
+#[derive(Default)]
+struct Looking {
+    wanted: Wanted,
+    /// What has to be settled first.
+    wait: Until,
+    /// Nothing of the group is on its way.
+    none_staged: bool,
+    /// Whether the group was not stamped for long, once that was asked.
+    is_old: Option<bool>,
+}
+
 impl<'a> Commits<'a> {
     /// The partitions with their places in the request.
     fn each(
@@ -229,11 +241,9 @@ impl<'a> Commits<'a> {
     /// Finds the codes of those that are not to be stored, and notes which are: by [`CHANGED`]. Or
     /// what has to be settled before that can be said.
     fn look(&mut self, broker: &Broker, now: Now) -> Result<Wanted, Until> {
-        let mut wanted = Wanted::default();
-        let mut wait = Until::default();
+        let mut looking = Looking::default();
+        let mut together = Together::default();
         let mut once = OncePartition::default();
-        let is_staged = broker.commits_are_staged(self.ask.group_id);
-        let is_old = broker.group_stamp_is_old(self.ask.group_id, now);
         for (place, topic, asked) in self.each() {
             let commit = match commit_of(broker, self.ask.group_id, topic, &asked) {
                 Ok(commit) => commit,
@@ -247,30 +257,61 @@ impl<'a> Commits<'a> {
             }
             // What is said twice depends on what was said first, which is not staged yet.
             let slot = broker.log.state().partition_with_handle(commit.handle);
-            let check = match slot {
-                Some(slot) if once.first(slot.0) => broker.commit_check(&commit, is_staged),
-                _ => CommitCheck::Changed,
-            };
+            if !slot.is_some_and(|slot| once.first(slot.0)) {
+                self.want(broker, place, &commit, &mut looking.wanted);
+                continue;
+            }
+            together.add(place, commit);
+            if together.is_full() {
+                self.look_together(broker, &mut together, &mut looking, now);
+                together = Together::default();
+            }
+        }
+        self.look_together(broker, &mut together, &mut looking, now);
+        let Looking { wanted, wait, .. } = looking;
+        if wait == Until::default() { Ok(wanted) } else { Err(wait) }
+    }
+
+    /// The same for some of them.
+    fn look_together(
+        &mut self,
+        broker: &Broker,
+        together: &mut Together<'a>,
+        looking: &mut Looking,
+        now: Now,
+    ) {
+        let group = self.ask.group_id;
+        looking.none_staged = looking.none_staged || !broker.commits_find(group, together);
+        for asked in together.asked() {
+            let is_old = &mut looking.is_old;
+            let mut is_old =
+                || *is_old.get_or_insert_with(|| broker.group_stamp_is_old(group, now));
+            let check = broker.commit_check(asked);
             let until = match check {
-                CommitCheck::Unchanged if !is_old || wanted.changes > 0 => continue,
+                CommitCheck::Unchanged if looking.wanted.changes > 0 || !is_old() => continue,
                 CommitCheck::OnItsWay(until) | CommitCheck::Wait(until) => until,
                 CommitCheck::Changed | CommitCheck::Unchanged => {
-                    self.outcomes.set(place, CHANGED);
-                    wanted.changes += 1;
-                    wanted.growth.add(broker.log.state(), &commit);
-                    wanted.meta_bytes += commit.meta_bytes();
+                    self.want(broker, asked.place, &asked.commit, &mut looking.wanted);
                     continue;
                 }
             };
             match check {
                 _ if broker.log.settled(&until) == Settle::Failed => {
-                    self.outcomes.set(place, ErrorCode::NOT_COORDINATOR);
+                    self.outcomes.set(asked.place, ErrorCode::NOT_COORDINATOR);
                 }
-                CommitCheck::Wait(_) => wait.merge(&until),
+                CommitCheck::Wait(_) => looking.wait.merge(&until),
                 _ => self.until.merge(&until),
             }
         }
-        if wait == Until::default() { Ok(wanted) } else { Err(wait) }
+    }
+
+    /// One is to be stored.
+    #[inline(never)]
+    fn want(&mut self, broker: &Broker, place: usize, commit: &Commit<'_>, wanted: &mut Wanted) {
+        self.outcomes.set(place, CHANGED);
+        wanted.changes += 1;
+        wanted.growth.add(broker.log.state(), commit);
+        wanted.meta_bytes += commit.meta_bytes();
     }
 
     /// Whether the tables have room for it, and an open group for all of it or else for some; refuses

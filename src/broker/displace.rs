@@ -18,6 +18,7 @@ use crate::clock::{Mono, Now};
 use crate::config::Holder;
 use crate::limits;
 use crate::log::record::MetaRecord;
+use crate::log::state::GroupName;
 use crate::types::{Boot, GroupSlot, Until};
 
 impl Broker {
@@ -56,6 +57,40 @@ impl Broker {
         if let Err(busy) = self.busy_until(deleted) {
             return busy;
         }
+        let Some((stamp_ms, name)) = self.displaced(group, growth, now) else {
+            // Clients try again and again.
+            if self.full_said.is_none_or(|said| said.plus_ms(limits::FULL_SAY_MS) <= now.mono) {
+                self.full_said = Some(now.mono);
+                log::warn!(
+                    "no room for consumer group {group:?} of client {client:?}, and those groups \
+                     that are known to be unused for long enough do not make it: raise groups_max or \
+                     offsets_max, or delete groups"
+                );
+            }
+            return Busy::TooMuch;
+        };
+        if let Err(busy) = self.groups_settled(&|other| other == name.as_str()) {
+            return busy;
+        }
+        if let Err(busy) = self.meta_room(self.log.shared(), Broker::group_delete_bytes(&name)) {
+            return busy;
+        }
+        let Ok(ticket) = self.group_delete(&name, now) else {
+            return Busy::Storage;
+        };
+        self.groups.counts.displaced += 1;
+        let days = now.wall_ms.saturating_sub(stamp_ms.max(WALL_MS_MIN)) / DAY_MS;
+        log::warn!(
+            "consumer group '{name}', unused for {days} days, is deleted with its offsets to make room \
+             for {group:?} of client {client:?}: raise groups_max or offsets_max to keep such \
+             groups"
+        );
+        Busy::Wait(Until::synced(self.log.shared(), ticket))
+    }
+
+    /// The group that gives way, and when it was last stamped; none, where even all that may give way
+    /// are not enough.
+    fn displaced(&self, group: &str, growth: &OffsetGrowth, now: Now) -> Option<(i64, GroupName)> {
         let state = self.log.state();
         let is_early = state.boot > Boot(1) && now.mono < Mono(0).plus_ms(limits::GROUP_FORMER_MS);
         let counts_ages = !is_early && self.clock_right(now);
@@ -86,37 +121,8 @@ impl Broker {
         }
         let max = state.limits();
         let fits = offsets <= max.offsets_max && metadata_bytes <= max.offset_metadata_bytes;
-        let victim = victim.filter(|_| fits);
-        let victim = victim.and_then(|(stamp_ms, slot)| Some((stamp_ms, state.group(slot)?)));
-        let Some((stamp_ms, name)) = victim.map(|(ms, group)| (ms, group.name.clone())) else {
-            // Clients try again and again.
-            if self.full_said.is_none_or(|said| said.plus_ms(FULL_SAY_MS) <= now.mono) {
-                self.full_said = Some(now.mono);
-                log::warn!(
-                    "no room for consumer group {group:?} of client {client:?}, and those groups \
-                     that are known to be unused for long enough do not make it: raise groups_max or \
-                     offsets_max, or delete groups"
-                );
-            }
-            return Busy::TooMuch;
-        };
-        if let Err(busy) = self.groups_settled(&|other| other == name.as_str()) {
-            return busy;
-        }
-        if let Err(busy) = self.meta_room(self.log.shared(), Broker::group_delete_bytes(&name)) {
-            return busy;
-        }
-        let Ok(ticket) = self.group_delete(&name, now) else {
-            return Busy::Storage;
-        };
-        self.groups.counts.displaced += 1;
-        let days = now.wall_ms.saturating_sub(stamp_ms.max(WALL_MS_MIN)) / DAY_MS;
-        log::warn!(
-            "consumer group '{name}', unused for {days} days, is deleted with its offsets to make room \
-             for {group:?} of client {client:?}: raise groups_max or offsets_max to keep such \
-             groups"
-        );
-        Busy::Wait(Until::synced(self.log.shared(), ticket))
+        let (stamp_ms, slot) = victim.filter(|_| fits)?;
+        Some((stamp_ms, state.group(slot)?.name.clone()))
     }
 
     /// Whether a group was not stamped for so long that whoever says what it said before stamps it anew.
@@ -160,9 +166,6 @@ impl Broker {
         rings.iter().any(|ring| ring.hold_for.iter().any(is) || ring.watch_for.iter().any(is))
     }
 }
-
-/// That there is no room is worth a line a minute.
-const FULL_SAY_MS: u64 = 60_000;
 
 const DAY_MS: i64 = 86_400_000;
 

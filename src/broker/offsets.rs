@@ -26,6 +26,33 @@ pub struct Commit<'a> {
     pub metadata: &'a str,
 }
 
+/// Commits of one group, of different partitions, that are looked at together.
+#[derive(Debug, Default)]
+pub struct Together<'a> {
+    /// In order of handle.
+    asked: heapless::Vec<Asked<'a>, COMMITS_TOGETHER>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Its place in the request.
+    pub place: usize,
+    /// What the group says.
+    pub commit: Commit<'a>,
+    staged: Staged,
+}
+
+/// What of a partition's commits is on its way, and can be looked at.
+#[derive(Debug, Clone, Copy)]
+enum Staged {
+    Nothing,
+    /// The same, under this ticket.
+    Same(Ticket),
+    /// Another one, or a deletion.
+    Other,
+}
+
 /// What commits add to the tables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OffsetGrowth {
@@ -59,6 +86,30 @@ impl Commit<'_> {
     }
 }
 
+impl<'a> Together<'a> {
+    /// Takes one in; there is room for it, and none of its partition yet.
+    pub fn add(&mut self, place: usize, commit: Commit<'a>) {
+        let at = self.asked.partition_point(|other| other.commit.handle < commit.handle);
+        let added = self.asked.insert(at, Asked { place, commit, staged: Staged::Nothing });
+        assert!(added.is_ok(), "there is room for it");
+    }
+
+    /// Whether there is no more room.
+    pub fn is_full(&self) -> bool {
+        self.asked.is_full()
+    }
+
+    /// All of them.
+    pub fn asked(&self) -> &[Asked<'a>] {
+        &self.asked
+    }
+
+    fn of(&mut self, handle: PartitionHandle) -> Option<&mut Asked<'a>> {
+        let at = self.asked.binary_search_by_key(&handle, |asked| asked.commit.handle).ok()?;
+        self.asked.get_mut(at)
+    }
+}
+
 impl OffsetGrowth {
     /// Adds what a commit adds.
     pub fn add(&mut self, state: &log::state::State, commit: &Commit<'_>) {
@@ -81,43 +132,50 @@ impl OffsetGrowth {
 }
 
 impl Broker {
-    /// Whether anything is on its way, and can be looked at, of what this group commits.
-    pub fn commits_are_staged(&self, group: &str) -> bool {
-        self.log.staged(self.log.shared()).any(|(_, record)| match record {
-            MetaRecord::OffsetCommit { group: other, .. }
-            | MetaRecord::OffsetDelete { group: other, .. }
-            | MetaRecord::GroupDelete { group: other } => other == group,
-            _ => false,
-        })
-    }
-
-    /// Whether this is what the group committed last, be it synced or on its way. `is_staged`: what
-    /// [`Broker::commits_are_staged`] says of its group.
-    pub fn commit_check(&self, commit: &Commit<'_>, is_staged: bool) -> CommitCheck {
-        let mut staged = None;
-        for (ticket, record) in self.log.staged(self.log.shared()).take_while(|_| is_staged) {
+    /// Looks at what is on its way of these commits of a group, with one walk for all of them. False:
+    /// nothing of the group is.
+    pub fn commits_find(&self, group: &str, together: &mut Together<'_>) -> bool {
+        let mut found = false;
+        for (ticket, record) in self.log.staged(self.log.shared()) {
             match record {
                 MetaRecord::OffsetCommit {
-                    group, handle, offset, leader_epoch, metadata, ..
-                } if (group, handle) == (commit.group, commit.handle) => {
-                    let is_same = commit.is(offset, leader_epoch, metadata);
-                    staged = Some(is_same.then_some(ticket));
+                    group: of,
+                    handle,
+                    offset,
+                    leader_epoch,
+                    metadata,
+                    ..
+                } if of == group => {
+                    found = true;
+                    if let Some(asked) = together.of(handle) {
+                        let is_same = asked.commit.is(offset, leader_epoch, metadata);
+                        asked.staged = if is_same { Staged::Same(ticket) } else { Staged::Other };
+                    }
                 }
-                MetaRecord::OffsetDelete { group, handle }
-                    if (group, handle) == (commit.group, commit.handle) =>
-                {
-                    staged = Some(None);
+                MetaRecord::OffsetDelete { group: of, handle } if of == group => {
+                    found = true;
+                    if let Some(asked) = together.of(handle) {
+                        asked.staged = Staged::Other;
+                    }
                 }
-                MetaRecord::GroupDelete { group } if group == commit.group => staged = Some(None),
+                MetaRecord::GroupDelete { group: of } if of == group => {
+                    found = true;
+                    together.asked.iter_mut().for_each(|asked| asked.staged = Staged::Other);
+                }
                 _ => {}
             }
         }
+        found
+    }
+
+    /// Whether this is what the group committed last, be it synced or on its way; that was looked at.
+    pub fn commit_check(&self, Asked { commit, staged, .. }: &Asked<'_>) -> CommitCheck {
         match staged {
-            Some(Some(ticket)) => {
-                return CommitCheck::OnItsWay(Until::synced(self.log.shared(), ticket));
+            Staged::Same(ticket) => {
+                return CommitCheck::OnItsWay(Until::synced(self.log.shared(), *ticket));
             }
-            Some(None) => return CommitCheck::Changed,
-            None => {}
+            Staged::Other => return CommitCheck::Changed,
+            Staged::Nothing => {}
         }
         let state = self.log.state();
         let group = state.group_named(commit.group);
@@ -305,13 +363,80 @@ impl Broker {
     }
 }
 
+/// How many commits are looked at together. Each costs 72 bytes of stack.
+const COMMITS_TOGETHER: usize = 64;
+
 /// The record's kind, lengths and numbers, at the most.
 const RECORD_BYTES: usize = 40;
 
 #[cfg(test)]
 mod tests {
+    use kafka_protocol::messages::offset_commit_request::{
+        OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    };
+    use kafka_protocol::messages::{GroupId, OffsetCommitRequest, TopicName};
+    use kafka_protocol::protocol::StrBytes;
+
     use super::*;
+    use crate::api::Step;
+    use crate::broker::testing::Bench;
+    use crate::broker::topics::NewTopic;
     use crate::log::record::Appender;
+    use crate::visits::visits;
+
+    /// A broker with a topic of so many partitions.
+    fn bench(partitions: u32) -> Bench {
+        let mut bench = Bench::new();
+        let name = "t".try_into().unwrap();
+        let new = NewTopic { name, partitions, configs: Default::default() };
+        bench.broker.topic_create(&new, bench.now).unwrap();
+        bench.drive();
+        bench
+    }
+
+    fn commit_of(indexes: impl Iterator<Item = i32>, offset: i64) -> OffsetCommitRequest {
+        let partition = |index| {
+            let partition = OffsetCommitRequestPartition::default().with_partition_index(index);
+            partition.with_committed_offset(offset)
+        };
+        let topic = OffsetCommitRequestTopic::default()
+            .with_name(TopicName(StrBytes::from_static_str("t")))
+            .with_partitions(indexes.map(partition).collect());
+        let request = OffsetCommitRequest::default().with_topics(vec![topic]);
+        request.with_group_id(GroupId(StrBytes::from_static_str("g")))
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_not_looked_at_for_each_partition_of_a_commit() {
+        for partitions in [64, 512] {
+            let mut bench = bench(partitions as u32);
+            for offset in [1, 2, 2] {
+                let commit = commit_of((0..partitions).rev(), offset);
+                let mut step = None;
+                let looks = visits(&mut || step = Some(bench.step(7, &commit)));
+                assert!(matches!(step, Some(Step::ReplyAfter { .. })), "{step:?}");
+                let each = looks / partitions as usize;
+                assert!(each <= 40, "{each} for each of {partitions}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_age_of_a_groups_offsets_is_not_looked_at_where_it_decides_nothing() {
+        let mut bench = bench(512);
+        bench.ask(7, &commit_of(0..512, 1));
+        let looks = |bench: &mut Bench, offset| {
+            let mut step = None;
+            let looks = visits(&mut || step = Some(bench.step(7, &commit_of(3..5, offset))));
+            (looks, step.unwrap())
+        };
+        let (same, step) = looks(&mut bench, 1);
+        assert!(matches!(step, Step::Reply { .. }), "{step:?}");
+        assert!((512..600).contains(&same), "{same}: once for both of them");
+        let (other, step) = looks(&mut bench, 2);
+        assert!(matches!(step, Step::ReplyAfter { .. }), "{step:?}");
+        assert!(other <= 100, "{other}");
+    }
 
     #[test]
     fn a_commit_takes_no_more_than_was_counted() {

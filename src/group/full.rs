@@ -14,7 +14,7 @@ impl Groups {
     /// that it is worth trying again; a group that is too much by itself is told for good.
     pub(super) fn full_of(&mut self, at: GroupAt, bytes: usize, now: Now) -> ErrorCode {
         let max = self.arena.capacity();
-        if self.full_said.is_none_or(|said| said.plus_ms(FULL_SAY_MS) <= now.mono) {
+        if self.full_said.is_none_or(|said| said.plus_ms(limits::FULL_SAY_MS) <= now.mono) {
             self.full_said = Some(now.mono);
             let (name, used) = (self.name(at), self.arena.used());
             log::warn!(
@@ -39,6 +39,3 @@ impl Groups {
         members + self.arena.len_of(self.name_block(at))
     }
 }
-
-/// Clients try again and again: that is worth a line a minute.
-const FULL_SAY_MS: u64 = 60_000;

@@ -209,8 +209,10 @@ impl<'a> Hold<'a> {
         slot: PartitionSlot,
         partition: &Partition,
     ) -> Option<(InSegment, u64)> {
-        let there = self.index.in_segment(file, slot).filter(|_| self.keeps(at, partition))?;
-        let end = self.index.end_in(file, slot, there.first).unwrap_or(partition.written);
+        if !self.keeps(at, partition) {
+            return None;
+        }
+        let (there, end) = self.index.span_in(file, slot, partition.written)?;
         let had = self.position(at, slot, partition).unwrap_or_default();
         let from = there.first.max(partition.log_start).max(had);
         (from < end).then(|| (there, end.0.abs_diff(from.0)))
@@ -281,7 +283,7 @@ impl<'a> Hold<'a> {
         let mut later = None;
         for (_, file) in self.index.segments().iter().rev() {
             #[cfg(test)]
-            tests::step();
+            crate::visits::visit();
             let Some(there) = self.index.in_segment(*file, slot) else { continue };
             let end = match later {
                 Some(later) if later <= there.first => self.index.end_in(*file, slot, there.first),

@@ -64,6 +64,8 @@ pub struct Index {
     partitions: usize,
     /// The live segments, oldest first.
     segments: Vec<(SegmentSeq, FileIndex)>,
+    /// By file: the live segment that it holds, or [`NO_SEGMENT`].
+    seqs: Vec<SegmentSeq>,
     in_segments: Table,
     blocks: Blocks,
     /// By slot, as far as slots were ever in use; 0: no run of it was seen.
@@ -109,6 +111,7 @@ impl Index {
         Index {
             partitions: partitions_max,
             segments: Vec::with_capacity(files),
+            seqs: vec![NO_SEGMENT; files],
             in_segments: Table::new(files, partitions_max),
             blocks: Blocks::new(files, segment_bytes),
             handles: Vec::with_capacity(partitions_max),
@@ -128,7 +131,7 @@ impl Index {
         partitions_max: usize,
         stretches_max: usize,
     ) -> usize {
-        files * (size_of::<(SegmentSeq, FileIndex)>() + size_of::<u32>())
+        files * (size_of::<(SegmentSeq, FileIndex)>() + size_of::<SegmentSeq>() + size_of::<u32>())
             + Table::memory_bytes(files, partitions_max)
             + Blocks::memory_bytes(files, segment_bytes)
             + partitions_max * (4 + size_of::<Newest>() + 4 + 2)
@@ -140,6 +143,7 @@ impl Index {
         self.segment_evicted(file);
         let at = self.segments.partition_point(|(other, _)| *other < seq);
         self.segments.insert(at, (seq, file));
+        self.seqs[usize::from(file.0)] = seq;
         self.blocks.file_opened(file);
     }
 
@@ -198,9 +202,9 @@ impl Index {
 
     /// All that a start found is there: puts the carried stretches in order.
     pub(super) fn carried_settle(&mut self) {
-        let segments = &self.segments;
-        let seq_of = |file| segments.iter().rev().find(|entry| entry.1 == file);
-        self.carried.settle(&|entry| (seq_of(entry.file).map_or(0, |seq| seq.0.0), entry.at()));
+        let seqs = &self.seqs;
+        let seq_of = |file: FileIndex| seqs.get(usize::from(file.0)).filter(|s| **s != NO_SEGMENT);
+        self.carried.settle(&|entry| (seq_of(entry.file).map_or(0, |seq| seq.0), entry.at()));
     }
 
     /// Bytes of compacted partitions in a file that compaction has not looked at.
@@ -271,6 +275,7 @@ impl Index {
     pub fn segment_evicted(&mut self, file: FileIndex) {
         self.overwriting = Overwriting::Begun;
         self.segments.retain(|(_, other)| *other != file);
+        self.seqs[usize::from(file.0)] = NO_SEGMENT;
         self.in_segments.file_cleared(file);
         self.blocks.file_cleared(file);
         self.carried.file_removed(file);
@@ -326,8 +331,7 @@ impl Index {
 
     /// The segment that a file holds.
     pub fn seq_of(&self, file: FileIndex) -> Option<SegmentSeq> {
-        let entry = self.segments.iter().rev().find(|entry| entry.1 == file);
-        entry.map(|(seq, _)| *seq)
+        self.seqs.get(usize::from(file.0)).copied().filter(|seq| *seq != NO_SEGMENT)
     }
 
     /// What is known of a partition in a file's segment; none: it is not in it.
@@ -364,6 +368,18 @@ impl Index {
             self.segments[from..].iter().filter_map(|(_, file)| self.in_segment(*file, slot));
         // A copy of what is older says nothing.
         later.map(|there| there.first).find(|other| *other > first)
+    }
+
+    /// What is known of a partition in a file's segment, and the offset behind its last record there: `written`
+    /// where no later segment has anything of it.
+    pub fn span_in(
+        &self,
+        file: FileIndex,
+        slot: PartitionSlot,
+        written: Offset,
+    ) -> Option<(InSegment, Offset)> {
+        let there = self.in_segment(file, slot)?;
+        Some((there, self.end_in(file, slot, there.first).unwrap_or(written)))
     }
 
     /// The next segment after `seq` that has anything of the partition.
@@ -460,8 +476,10 @@ impl Index {
     }
 }
 
-const NO_RUN: Newest =
-    Newest { base: Offset::NONE, place: Place { seq: SegmentSeq(u64::MAX), at: 0 } };
+/// In place of a segment: none.
+const NO_SEGMENT: SegmentSeq = SegmentSeq(u64::MAX);
+
+const NO_RUN: Newest = Newest { base: Offset::NONE, place: Place { seq: NO_SEGMENT, at: 0 } };
 
 #[cfg(test)]
 pub(in crate::log) mod tests {
@@ -535,6 +553,17 @@ pub(in crate::log) mod tests {
         index.partition_removed(PartitionSlot(1));
         assert_eq!(index.newest_run(PartitionSlot(1)), None);
         assert_eq!(index.segment_for(PartitionSlot(1), Offset(7)), None);
+    }
+
+    #[test]
+    fn a_file_holds_the_segment_that_was_last_opened_in_it() {
+        let mut index = filled();
+        let seqs = |index: &Index| [0, 1, 2, 9].map(|file| index.seq_of(FileIndex(file)));
+        assert_eq!(seqs(&index), [Some(SegmentSeq(6)), None, Some(SegmentSeq(5)), None]);
+        index.segment_opened(FileIndex(2), SegmentSeq(7));
+        index.segment_evicted(FileIndex(0));
+        assert_eq!(seqs(&index), [None, None, Some(SegmentSeq(7)), None]);
+        assert_eq!(index.segments(), [(SegmentSeq(7), FileIndex(2))]);
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use compaction::Carried;
 use hold::Hold;
 use index::Index;
 use record::{MetaRecord, ProducerBatch, Records};
-use ring::{Done, Ring, RingStats, Room};
+use ring::{Done, Ring, RingStats, Room, Segment};
 use staging::{Capacity, Staging, run_of};
 use state::mirrors::Mirrors;
 use state::missed;
@@ -199,6 +199,17 @@ pub struct SegmentView {
     pub groups_at: u64,
     /// Where its written groups end.
     pub end: u64,
+}
+
+impl SegmentView {
+    fn of(ring: RingIndex, segment: &Segment) -> SegmentView {
+        SegmentView {
+            seq: segment.seq,
+            file: FileRef { ring, file: segment.file },
+            groups_at: segment.groups_at,
+            end: segment.end,
+        }
+    }
 }
 
 /// The log of all rings.
@@ -390,9 +401,7 @@ impl Log {
     ) -> Result<Ticket, StageError> {
         self.room_meta(ring, record::bytes_of(record))?;
         let linger = linger.then(|| now.mono.plus_ms(self.metadata_linger_ms));
-        let staging = self.rings[usize::from(ring.0)].stage(true, linger);
-        staging.push_meta(record).map_err(|_| StageError::TooLarge)?;
-        Ok(staging.ticket)
+        stage_meta(&mut self.rings[usize::from(ring.0)], record, linger)
     }
 
     /// Stages the newest offset of a group once more, as of now; nothing of the group is on its way.
@@ -402,9 +411,7 @@ impl Log {
         let record = self.state.commit_record(entry, now.wall_ms);
         self.room_meta(ring, record::bytes_of(&record))?;
         let linger = Some(now.mono.plus_ms(self.metadata_linger_ms));
-        let staging = self.rings[usize::from(ring.0)].stage(true, linger);
-        staging.push_meta(&record).map_err(|_| StageError::TooLarge)?;
-        Ok(staging.ticket)
+        stage_meta(&mut self.rings[usize::from(ring.0)], &record, linger)
     }
 
     /// The ticket of the metadata records of `ring` that are on their way to the disk just now, and
@@ -419,8 +426,13 @@ impl Log {
     pub fn staged(&self, ring: RingIndex) -> impl Iterator<Item = (Ticket, MetaRecord<'_>)> {
         let ring = self.ring(ring);
         let groups = ring.closed().into_iter().chain([ring.open()]);
-        groups
-            .flat_map(|staging| Records::new(staging.meta()).map(|record| (staging.ticket, record)))
+        groups.flat_map(|staging| {
+            Records::new(staging.meta()).map(|record| {
+                #[cfg(test)]
+                crate::visits::visit();
+                (staging.ticket, record)
+            })
+        })
     }
 
     /// The newest moment, by the wall clock, at which any ring was ever written, as far as is known.
@@ -529,12 +541,13 @@ impl Log {
 
     /// The live segments of a ring, oldest first.
     pub fn segments(&self, ring: RingIndex) -> impl DoubleEndedIterator<Item = SegmentView> + '_ {
-        self.ring(ring).segments().iter().map(move |segment| SegmentView {
-            seq: segment.seq,
-            file: FileRef { ring, file: segment.file },
-            groups_at: segment.groups_at,
-            end: segment.end,
-        })
+        let view = move |segment: &Segment| SegmentView::of(ring, segment);
+        self.ring(ring).segments().iter().map(view)
+    }
+
+    /// The live segment of a ring with this sequence.
+    pub fn segment(&self, ring: RingIndex, seq: SegmentSeq) -> Option<SegmentView> {
+        self.ring(ring).segment(seq).map(|segment| SegmentView::of(ring, segment))
     }
 
     /// Where the batches of a ring are.
@@ -556,7 +569,7 @@ impl Log {
 
     /// Whether this segment is still there: to be asked after reading from its file.
     pub fn is_live(&self, ring: RingIndex, seq: SegmentSeq) -> bool {
-        self.ring(ring).segments().iter().any(|segment| segment.seq == seq)
+        self.ring(ring).segment(seq).is_some()
     }
 
     /// Whether a partition's records are kept for somebody.
@@ -664,6 +677,17 @@ impl Log {
 
 /// Segments of the metadata ring are as long as this, or several times that.
 const SEGMENT_BYTES_LEAST: u64 = 4 << 20;
+
+/// Puts a metadata record into the open group; the room was asked for.
+fn stage_meta(
+    ring: &mut Ring,
+    record: &MetaRecord<'_>,
+    linger: Option<Mono>,
+) -> Result<Ticket, StageError> {
+    let staging = ring.stage(true, linger);
+    staging.push_meta(record).map_err(|_| StageError::TooLarge)?;
+    Ok(staging.ticket)
+}
 
 /// The group that must be settled before there is room again. One that was failed already is tried
 /// again, but nobody can wait for it.

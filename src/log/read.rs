@@ -53,7 +53,7 @@ impl Source for Log {
     }
 
     fn segment(&self, ring: RingIndex, seq: SegmentSeq) -> Option<SegmentView> {
-        self.segments(ring).find(|view| view.seq == seq)
+        Log::segment(self, ring, seq)
     }
 }
 

@@ -159,6 +159,11 @@ impl Ring {
         self.roster.live()
     }
 
+    /// The live segment with this sequence.
+    pub fn segment(&self, seq: SegmentSeq) -> Option<&Segment> {
+        self.roster.segment(seq)
+    }
+
     /// The newest moment, by the wall clock, that a group or an anchor bears.
     pub fn stamp_newest_ms(&self) -> i64 {
         self.stamp_newest_ms

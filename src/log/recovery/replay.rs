@@ -275,7 +275,7 @@ impl RingRecovery<'_> {
         if let Some(slot) = fresh {
             state.run_replay(slot, epoch, run);
             if bad.batches > bad_before {
-                state.producers.forget_sequences(slot);
+                state.producers.forget_sequences(&|of| of == slot);
             }
         }
     }

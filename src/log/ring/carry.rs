@@ -214,7 +214,7 @@ impl Ring {
     /// Room that is left in the current segment for what has to be carried while it is the current one.
     fn carry_room(&self, state: &State, index: &Index) -> u64 {
         let seq = self.pass_pressing(state, index);
-        let segment = seq.and_then(|seq| self.segment_of(seq));
+        let segment = seq.and_then(|seq| self.segment(seq).copied());
         segment.map_or(0, |segment| self.carried_of(index, segment.file))
     }
 
@@ -309,10 +309,6 @@ impl Ring {
     /// The oldest segment was noted as gone in the middle of another one.
     pub(in crate::log) fn cleared(&mut self, state: &mut State, index: &mut Index, now: Now) {
         self.forget_evicted(state, index, now);
-    }
-
-    fn segment_of(&self, seq: SegmentSeq) -> Option<Segment> {
-        self.roster.live().iter().find(|segment| segment.seq == seq).copied()
     }
 }
 

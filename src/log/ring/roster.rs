@@ -70,6 +70,20 @@ impl Roster {
         &self.live
     }
 
+    /// The live segment with this sequence.
+    pub fn segment(&self, seq: SegmentSeq) -> Option<&Segment> {
+        self.live.get(self.place(seq)?)
+    }
+
+    fn place(&self, seq: SegmentSeq) -> Option<usize> {
+        let place = self.live.binary_search_by_key(&seq, |segment| {
+            #[cfg(test)]
+            crate::visits::visit();
+            segment.seq
+        });
+        place.ok()
+    }
+
     /// The segment that groups go to.
     pub fn current(&self) -> Option<&Segment> {
         self.live.last()
@@ -119,7 +133,7 @@ impl Roster {
 
     /// Takes out one that nobody needs; its file is written to after the other free ones.
     pub fn free(&mut self, seq: SegmentSeq) -> Option<Segment> {
-        let place = self.live.iter().position(|segment| segment.seq == seq)?;
+        let place = self.place(seq)?;
         let segment = self.live.remove(place);
         self.free.push(segment.file);
         Some(segment)
@@ -153,6 +167,7 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::visits::visits;
 
     fn segment(seq: u64, file: u16) -> Segment {
         let group_last = GroupSeq(seq);
@@ -194,6 +209,18 @@ mod tests {
             roster.begun(segment(seq.0, file.0));
         }
         assert_eq!(order, [3, 1, 2]);
+    }
+
+    #[test]
+    fn a_segment_is_found_without_a_walk() {
+        let live: Vec<Segment> = (0..1000).map(|at| segment(2 * at + 1, at as u16)).collect();
+        let roster = Roster::new(&live, &[], SegmentSeq(3000), 1000, 1000);
+        for seq in [1, 2, 1001, 1998, 1999] {
+            let mut found = None;
+            let looks = visits(&mut || found = roster.segment(SegmentSeq(seq)));
+            assert_eq!(found.map(|found| found.seq.0), (seq % 2 == 1).then_some(seq));
+            assert!(looks <= 12, "{looks}");
+        }
     }
 
     #[test]

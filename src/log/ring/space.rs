@@ -18,7 +18,7 @@ use crate::clock::{Mono, Now};
 use crate::log::hold::{Hold, Look};
 use crate::log::index::Index;
 use crate::log::state::State;
-use crate::types::{FileIndex, Offset, PartitionSlot, SegmentSeq};
+use crate::types::{FileIndex, SegmentSeq};
 
 /// What was said of overwritten segments, and what was left out since.
 #[derive(Debug, Default)]
@@ -314,10 +314,10 @@ impl Ring {
         let mut named: heapless::String<NAMED_BYTES> = heapless::String::new();
         let mut more = 0;
         for (slot, partition) in state.partitions().filter(|(_, found)| !found.compacted) {
-            let Some((first, end)) = in_segment(segment, slot, partition.written, index) else {
+            let Some((there, end)) = index.span_in(segment.file, slot, partition.written) else {
                 continue;
             };
-            let first = first.max(partition.log_start);
+            let first = there.first.max(partition.log_start);
             if first >= end {
                 continue;
             }
@@ -383,17 +383,6 @@ impl Ring {
         let kept = current.map(|file| self.look_if_held(state, index).kept.has(file));
         self.held.current_kept = kept.unwrap_or(false);
     }
-}
-
-/// A partition's first offset in a segment, and the one behind its last.
-fn in_segment(
-    segment: Segment,
-    slot: PartitionSlot,
-    written: Offset,
-    index: &Index,
-) -> Option<(Offset, Offset)> {
-    let first = index.in_segment(segment.file, slot)?.first;
-    Some((first, index.end_in(segment.file, slot, first).unwrap_or(written)))
 }
 
 const TELL_US: u64 = 10_000_000;

@@ -54,16 +54,13 @@ impl State {
     /// A topic's settings changed: its partitions follow.
     pub(super) fn cleanup_changed(&mut self, topic: TopicSlot) {
         let compacted = self.topic(topic).is_some_and(|topic| topic.cleanup().compact);
-        for (place, partition) in self.partitions.iter_mut().enumerate() {
-            let Some(partition) = partition.as_mut().filter(|found| found.topic == topic) else {
-                continue;
-            };
-            let slot = PartitionSlot(place as u16);
-            if compacted && !partition.compacted && !self.recompacted.contains(&slot) {
-                self.recompacted.push(slot);
+        let recompacted = &mut self.recompacted;
+        self.partitions.each_of(topic, &mut |slot, partition| {
+            if compacted && !partition.compacted && !recompacted.contains(&slot) {
+                recompacted.push(slot);
             }
             partition.compacted = compacted;
-        }
+        });
     }
 
     /// A partition that is compacted since its topic's settings changed: what there is of it was not

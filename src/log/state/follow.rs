@@ -1,6 +1,6 @@
 //! How the state follows the log: what a sync makes visible, what replay finds, what eviction hides.
 
-use super::State;
+use super::{Partition, State};
 use crate::codec::batch::BatchHeader;
 use crate::log::format::Run;
 use crate::types::{Boot, Offset, PartitionHandle, PartitionSlot, RingIndex, Ticket};
@@ -13,13 +13,10 @@ impl State {
         ring: RingIndex,
         moved: &mut dyn FnMut(PartitionSlot),
     ) {
-        for (place, partition) in self.partitions.iter_mut().enumerate() {
-            if let Some(partition) = partition
-                && partition.ring == ring
-                && partition.written > partition.high_watermark
-            {
+        for (slot, partition) in self.partitions.iter_mut() {
+            if partition.ring == ring && partition.written > partition.high_watermark {
                 partition.high_watermark = partition.written;
-                moved(PartitionSlot(place as u16));
+                moved(slot);
             }
         }
     }
@@ -27,18 +24,18 @@ impl State {
     /// What was written in `ring` and not synced is lost: it is never seen, its offsets are not given
     /// again, and its producers may send any sequence. [`State::gaps_take`] gives the gaps.
     pub(in crate::log) fn written_is_lost(&mut self, ring: RingIndex) {
-        for place in 0..self.partitions.len() {
-            let Some(partition) = &mut self.partitions[place] else { continue };
+        let is_lost = |partition: &Partition| {
+            partition.ring == ring && partition.written > partition.high_watermark
+        };
+        let partitions = &self.partitions;
+        self.producers.forget_sequences(&|slot| partitions.get(slot).is_some_and(is_lost));
+        for (_, partition) in self.partitions.iter_mut().filter(|(_, found)| is_lost(found)) {
             let (first, end) = (partition.high_watermark, partition.written);
-            if partition.ring != ring || end <= first {
-                continue;
-            }
             partition.written = first;
             self.gaps += usize::from(partition.gap == Offset(0));
             partition.gap = end;
-            let (topic, index) = (partition.topic, partition.index);
-            self.producers.forget_sequences(PartitionSlot(place as u16));
-            let topic = self.topic(topic).map_or("", |topic| &topic.name);
+            let index = partition.index;
+            let topic = self.topics.get(partition.topic).map_or("", |topic| &topic.name);
             log::error!(
                 "{topic}-{index}: offsets {} to {} were acknowledged when written (flush.ms, \
                  flush.messages), could not be synced, and are lost",
@@ -59,7 +56,7 @@ impl State {
             return;
         }
         self.gaps = 0;
-        for partition in self.partitions.iter_mut().flatten() {
+        for (_, partition) in self.partitions.iter_mut() {
             let owed = partition.gap > Offset(0);
             if owed && partition.ring == ring && put(partition.handle, partition.gap) {
                 partition.gap = Offset(0);
@@ -112,11 +109,9 @@ impl State {
 
     /// Something of `ring` was lost: from here on its producers may send any sequence.
     pub(in crate::log) fn producers_forget_sequences(&mut self, ring: RingIndex) {
-        for (place, partition) in self.partitions.iter().enumerate() {
-            if partition.as_ref().is_some_and(|partition| partition.ring == ring) {
-                self.producers.forget_sequences(PartitionSlot(place as u16));
-            }
-        }
+        let partitions = &self.partitions;
+        let is_of = |slot| partitions.get(slot).is_some_and(|partition| partition.ring == ring);
+        self.producers.forget_sequences(&is_of);
     }
 
     /// Carried records stand below the end of their partition. If they do not, because of damage, it
@@ -136,12 +131,9 @@ impl State {
         ring: RingIndex,
         first: &dyn Fn(PartitionSlot, Offset) -> Offset,
     ) {
-        for (place, partition) in self.partitions.iter_mut().enumerate() {
-            if let Some(partition) = partition
-                && partition.ring == ring
-                && !partition.compacted
-            {
-                let first = first(PartitionSlot(place as u16), partition.high_watermark);
+        for (slot, partition) in self.partitions.iter_mut() {
+            if partition.ring == ring && !partition.compacted {
+                let first = first(slot, partition.high_watermark);
                 partition.log_start = partition.log_start.max(first);
             }
         }

@@ -64,7 +64,7 @@ impl State {
     ) -> Option<RingIndex> {
         let found = self.numbers.ring(ring);
         if found.is_none() {
-            let name = super::string_from(name);
+            let name = super::topics::string_from(name);
             self.strays.push(Stray { id, name, ring, first, count });
             self.handles_pass(first, count);
         }
@@ -90,7 +90,7 @@ impl State {
     fn strays_forget(&mut self, strays: &Vec<Stray>) {
         for stray in strays {
             let handles = stray.first.0..stray.first.0.saturating_add(stray.count);
-            self.offsets_forget(|offset| handles.contains(&offset.handle.0));
+            self.offsets.forget(&|offset| handles.contains(&offset.handle.0));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a snapshot holds, and how large it can get.
 
-use super::{Partition, State, StateLimits, Topic};
+use super::{State, StateLimits, Topic};
 use crate::limits;
 use crate::log::record::MetaRecord;
 use crate::types::{PartitionHandle, RingIndex, Ticket, TopicSlot};
@@ -10,23 +10,24 @@ impl State {
     pub fn snapshot_bytes_bound(&self, ring: RingIndex) -> usize {
         if ring == self.numbers.shared() {
             let mirrored = self.mirrors.snapshot_bytes_bound(self.partitions_len());
-            return BOOT_BYTES_MAX + self.shared_bytes + mirrored;
+            return BOOT_BYTES_MAX + self.shared_bytes() + mirrored;
         }
         let tables = self.partitions_len() * PARTITION_BYTES_MAX
             + self.limits.producers_max * PRODUCER_BYTES_MAX;
         BOOT_BYTES_MAX + tables + self.missed.snapshot_bytes_bound(ring)
     }
 
-    /// The bytes of the records that the metadata ring's snapshot holds.
-    pub(super) fn shared_bytes_count(&self) -> usize {
-        let topics = self.topics().map(|(_, t)| TOPIC_BYTES_MAX + t.name.len() + t.configs.len());
+    /// The most bytes of the records that the metadata ring's snapshot holds. The tables keep the sums
+    /// of their strings: nothing is walked over.
+    fn shared_bytes(&self) -> usize {
+        let topics = self.topics.len() * TOPIC_BYTES_MAX + self.topics.text_bytes();
         // The first commit of a group has its name, those behind it have not.
-        let groups = self.groups().map(|(_, group)| GROUP_BYTES_MAX + group.name.len());
-        let offsets = self.offsets.len() * OFFSET_BYTES_MAX + self.offset_metadata.used();
+        let groups = self.groups.len() * GROUP_BYTES_MAX + self.groups.text_bytes();
+        let offsets = self.offsets_len() * OFFSET_BYTES_MAX + self.offsets.text_bytes();
         // A topic whose partitions came in several steps has a record for each: one per partition
         // at the most.
         let steps = self.partitions_len() * PARTITIONS_ADD_BYTES_MAX;
-        topics.sum::<usize>() + groups.sum::<usize>() + offsets + steps
+        topics + groups + offsets + steps
     }
 
     /// Writes the state as the records that lead to it: what is shared for the metadata ring, else the
@@ -50,13 +51,11 @@ impl State {
                     epochs: partition.epochs.clone(),
                 });
         }
-        self.producers.snapshot(synced, &mut |slot, id, epoch, timestamp_ms, batches| {
+        let handle_of = |slot| {
             let partition = self.partition(slot).filter(|partition| partition.ring == ring);
-            if let Some(Partition { handle, .. }) = partition {
-                let (handle, batches) = (*handle, batches.clone());
-                ok = ok && put(&MetaRecord::Producer { id, epoch, handle, timestamp_ms, batches });
-            }
-        });
+            partition.map(|partition| partition.handle)
+        };
+        ok = ok && self.producers.snapshot(synced, &handle_of, put);
         ok && self.missed.snapshot(ring, put)
     }
 
@@ -66,7 +65,7 @@ impl State {
         for (slot, topic) in self.topics() {
             ok = ok && self.snapshot_topic(slot, topic, put);
         }
-        for entry in &self.offsets {
+        for entry in self.offsets.entries() {
             ok = ok && put(&self.commit_record(entry, entry.timestamp_ms));
         }
         for (slot, partition) in self.partitions() {

@@ -53,7 +53,7 @@ impl Ring {
     pub(super) fn pass_begin(&mut self, seq: SegmentSeq, index: &Index) {
         let at = (PartitionHandle(0), Offset(0));
         self.plan.pass = Some(Pass { seq, at, collected: at, phase: Phase::Begin });
-        let file = self.segment_of(seq).map(|segment| segment.file);
+        let file = self.segment(seq).map(|segment| segment.file);
         let bytes = file.map_or(0, |f| index.dirty_bytes(f) + index.carried().bytes_in(f));
         if let Some(carry) = &mut self.carry {
             carry.cover = None;
@@ -77,7 +77,7 @@ impl Ring {
     ) -> Option<WriteJob> {
         loop {
             let mut pass = self.plan.pass?;
-            let Some(segment) = self.segment_of(pass.seq) else {
+            let Some(segment) = self.segment(pass.seq).copied() else {
                 // A failure needed its file.
                 self.pass_end();
                 return None;

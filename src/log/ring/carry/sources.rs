@@ -20,7 +20,7 @@ impl Ring {
         if carry.full || carry.sources.is_full() || carry.parts.is_full() {
             return None;
         }
-        let segment = (pass.seq, self.segment_of(pass.seq)?.file);
+        let segment = (pass.seq, self.segment(pass.seq)?.file);
         let (first, from) = pass.collected;
         let mut partitions = state.partitions().filter(|(_, partition)| {
             partition.ring == self.index && partition.compacted && partition.handle >= first
@@ -198,7 +198,7 @@ impl Search<'_> {
         let stretches = self.index.carried().of(self.slot).iter();
         let dealt = stretches.filter(|stretch| stretch.from < to).map(|stretch| stretch.to()).max();
         let from = there.first.max(dealt.unwrap_or_default()).max(self.from);
-        let at = self.ring.segment_of(seq)?.groups_at;
+        let at = self.ring.segment(seq)?.groups_at;
         (from < to).then_some(Next { file, at, carried: false, whole: false, from, to })
     }
 }
