@@ -259,4 +259,5 @@ def fewer_and_more_segments_are_configured(setting):
     served(broker)
     broker.stop("term")
     wanted(shrunk == 4, f"{shrunk} files for 3 segments and a spare, after {turns} laps")
-    return f"{files} files, {grown}, after {turns} laps {shrunk}; {lost} records lost by the smaller ring at its start"
+    told = f"{files} files, {grown}, after {turns} laps {shrunk}"
+    return f"{told}; {lost} records lost by the smaller ring at its start"

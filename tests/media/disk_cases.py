@@ -227,7 +227,8 @@ def reads_fail_in_one_segment(setting):
         made.start()
         healed = sum(len(offsets) for offsets in read_all(broker, ledger).values())
         made.shut_down()
-        return f"{file.name} of {ring} could not be read: {len(missing)} records of it missing; {healed} afterwards"
+        told = f"{file.name} of {ring} could not be read: {len(missing)} records of it missing"
+        return f"{told}; {healed} afterwards"
 
 
 @case

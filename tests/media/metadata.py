@@ -6,7 +6,8 @@ import shutil
 
 from damage import a_file, lost_with, spoil, swap
 from setting import (
-    DATA_RINGS, METADATA, METADATA_FILES, batches_from, case, commits_of, metadata_of, ring_reader, served, wanted,
+    DATA_RINGS, METADATA, METADATA_FILES, batches_from, case, commits_of, metadata_of, ring_reader,
+    served, wanted,
 )
 from batches import STAMP, VALUE_HEAD
 from ledger import KEYED
@@ -98,8 +99,9 @@ def spoil_newest(folder, chance):
 
 
 def expect_records(setting, data, ledger, before, counts, may=()):
-    """Starts over the directory: each record, but for those of `may`, is in its topic, or, where that is lost,
-    in one that is called lost-HANDLE; topics and committed offsets are those that FORMAT.md gives; it serves."""
+    """Starts over the directory: each record, but for those of `may`, is in its topic, or, where that is
+    lost, in one that is called lost-HANDLE; topics and committed offsets are those that FORMAT.md gives; it
+    serves."""
     state = ring_reader.State()
     ring_reader.Ring(METADATA, data / METADATA, state).read()
     broker = setting.start(setting.broker(data))
