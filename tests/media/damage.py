@@ -90,7 +90,7 @@ def rot_trial(setting, data, ledger, before, lost, counts):
     named = named_by(said)
     broker = setting.start(setting.broker(data))
     found = read_all(broker, ledger)
-    evicted = "is overwritten" in broker.log.read_text()
+    evicted = "is overwritten" in said_by(broker)
     served(broker)
     broker.stop("term")
     broker.log.unlink()
@@ -140,9 +140,8 @@ def expect(setting, data, ledger, before, may, rings=RINGS, settings=()):
     broker = setting.start(setting.broker(data, rings, settings))
     found = read_all(broker, ledger)
     served(broker)
-    log = broker.log.read_text()
+    log = said_by(broker)
     broker.stop("term")
-    broker.log.unlink()
     missing = missing_of(before, found)
     other = [key for key in missing if key not in may]
     # What is older than what was lost may be below the log start.
@@ -150,6 +149,11 @@ def expect(setting, data, ledger, before, may, rings=RINGS, settings=()):
     other = [key for key in other if RINGS.of(key[0][0]).name not in told]
     wanted(not other, f"{len(other)} records are lost beside it: {other[:3]}\n{log[-1500:]}")
     return len(missing)
+
+
+def said_by(broker):
+    """What it has said since it was started."""
+    return broker.log.read_bytes()[broker.marks :].decode()
 
 
 def missing_of(before, found):
