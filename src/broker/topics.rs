@@ -89,10 +89,14 @@ impl Broker {
         self.busy_until(until)
     }
 
-    /// What is to be waited for, if anything.
+    /// What is to be waited for, if anything: nothing while the disk fails. What is staged then is stored once
+    /// it works again, and whoever asked for it would find that somebody else had.
     pub(super) fn busy_until(&self, until: Option<Until>) -> Result<(), Busy> {
+        let fails = self.log.is_failing(self.log.shared());
         match until {
-            Some(until) if self.log.settled(&until) == Settle::Failed => Err(Busy::Storage),
+            Some(until) if fails || self.log.settled(&until) == Settle::Failed => {
+                Err(Busy::Storage)
+            }
             Some(until) => Err(Busy::Wait(until)),
             None => Ok(()),
         }
@@ -318,6 +322,8 @@ pub const RECORD_BYTES: usize = 48;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
     use crate::broker::testing::Bench;
 
@@ -343,6 +349,37 @@ mod tests {
         let done = job.run(&**bench.broker.log.storage());
         bench.broker.log.io_done(shared, job, done, bench.now);
         assert_eq!(bench.broker.topics_settled(|_| true), Ok(()));
+    }
+
+    #[test]
+    fn who_was_failed_does_not_wait_for_what_it_has_staged_itself() {
+        let mut bench = Bench::new();
+        let topic = |name| {
+            let name = name_check(name).unwrap();
+            NewTopic { name, partitions: 1, configs: TopicConfigs::new() }
+        };
+        bench.broker.topic_create(&topic("t"), bench.now).unwrap();
+        bench.drive();
+        bench.disk.fails.store(true, Ordering::Relaxed);
+        let shared = bench.broker.log.shared();
+        bench.broker.topic_create(&topic("u"), bench.now).unwrap();
+        bench.now.mono = bench.now.mono.plus_ms(100);
+        let mut job = bench.broker.log.next_io(shared, bench.now).unwrap();
+        // The next group's first, while this one is on its way.
+        let (_, ticket) = bench.broker.topic_create(&topic("v"), bench.now).unwrap();
+        let done = job.run(&**bench.broker.log.storage());
+        bench.broker.log.io_done(shared, job, done, bench.now);
+        bench.drive();
+        assert_eq!(bench.broker.log.settled(&Until::synced(shared, ticket)), Settle::Failed);
+        for name in ["u", "v"] {
+            assert_eq!(bench.broker.topics_settled(|staged| staged == name), Err(Busy::Storage));
+        }
+        bench.disk.fails.store(false, Ordering::Relaxed);
+        bench.now.mono = bench.now.mono.plus_ms(1000);
+        bench.drive();
+        bench.drive();
+        assert_eq!(bench.broker.topics_settled(|_| true), Ok(()));
+        assert!(["t", "u", "v"].iter().all(|t| bench.broker.log.state().topic_named(t).is_some()));
     }
 
     #[test]

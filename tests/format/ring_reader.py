@@ -332,6 +332,7 @@ class Anchor:
         self.list, self.snapshot, self.index = (
             struct.unpack_from("<II", page, at) for at in (104, 112, 120)
         )
+        self.name = page[136:168].rstrip(b"\0").decode()
 
 
 def anchor_of(page):

@@ -4,22 +4,29 @@ A write is *pending* until a flush (or with FUA), sector by sector; the image ho
 cut lets some of the pending sectors reach the image, and from then on the disk is silent, as a disk
 without power is. `fuse.py` and `nbd.py` put one of these behind a file and behind a socket.
 
-The disk looks at what is written, by the magics that FORMAT.md names, and so knows which part of a ring
-a write was: a cut can wait for the second foot, and says where it fell.
+The disk looks at what is written, by the magics that FORMAT.md names, and so knows which part of which
+ring a write was: a cut can wait for the second foot of one ring, and says where it fell. Such a part is
+called RING/PART, by the ring's name in its anchors; what is none is "fill" or the file system's own, "fs".
 """
 
 import collections
 import json
+import mmap
 import os
 import random
 import struct
 
 SECTOR, PAGE = 512, 4096
 KEEPS = ("none", "all", "prefix", "subset", "garble")
-# Anchors (FORMAT.md): the kind behind magic, version, CRC and ring id.
+# Anchors (FORMAT.md): the ring's id behind magic, version and CRC, the kind behind that; further on the
+# ring's name.
 ANCHOR_MAGIC, ANCHOR_KINDS = b"brooklet", {1: "head", 2: "foot", 3: "twin"}
-# Commit groups: the flags behind magic, CRC, ring id, segment, sequence, position and boot.
-GROUP_MAGIC, GROUP_FLAGS = b"bkGr", {0: "group", 1: "seal"}
+ANCHOR_ID, ANCHOR_KIND_AT, ANCHOR_NAME = slice(16, 32), 32, slice(136, 168)
+# Commit groups: the ring's id behind magic and CRC, then segment, sequence, position, boot and flags.
+GROUP_MAGIC, GROUP_FLAGS = b"bkGr", {0: "group", 1: "seal", 4: "carried"}
+GROUP_ID, GROUP_FLAGS_AT = slice(8, 24), 52
+# How many places are remembered at which ring writes ended: each ring's writer has one.
+ENDS_MAX = 16
 # Zeroes of this length are a segment file that is being filled.
 FILL_BYTES_MIN = 32 << 10
 
@@ -34,8 +41,10 @@ class Disk:
         # (position, bytes, kinds) in order of arrival, and the newest contents by sector.
         self.pending, self.live = [], {}
         self.counts = {"reads": 0, "writes": 0, "flushes": 0, "fua": 0, "flushes_ignored": 0, "faults": 0}
-        # Where the last ring write ended, for pieces of it that follow without a magic.
-        self.ring_end, self.ring_kinds = None, frozenset()
+        # Where the last ring writes ended, for pieces of them that follow without a magic.
+        self.ends = {}
+        # The names of the rings that are there, by id.
+        self.names = names_in(self.image)
         # Where the ring's files lie, as (from, to); empty as long as nobody said.
         self.ring = []
         self.rule, self.lies, self.is_cut = None, False, False
@@ -109,13 +118,13 @@ class Disk:
 
     def fault(self, op, at, count, data=b""):
         """What an order of faults says about this operation: None, or (errno or 0, milliseconds).
-        `kind`: only what has this part of a ring in it, or for "ring" any part. `arm`: from when it
-        strikes, this rule holds."""
+        `kind`: only what has this part of a ring in it, or for "ring" any part; `ring`: of this one.
+        `arm`: from when it strikes, this rule holds."""
         for fault in self.faults:
             low, high = fault.get("range", (0, self.bytes))
             if fault["op"] != op or (op != "flush" and (at >= high or at + count <= low)):
                 continue
-            if "kind" in fault and not self._is_of(fault["kind"], op, at, count, data):
+            if "kind" in fault and not self._is_of(fault, op, at, count, data):
                 continue
             if fault.get("after", 0) > 0:
                 fault["after"] -= 1
@@ -161,6 +170,7 @@ class Disk:
             "keep": keep,
             "at": at,
             "aim": aim,
+            "ring": self.rule.get("ring") if aim else None,
             "kinds": sorted(kinds or frozenset().union(*(entry[2] for entry in self.pending))),
             "sectors_pending": sum(len(data) for _, data, _ in sectors) // SECTOR,
             "sectors_kept": sum(len(data) for _, data, _ in kept) // SECTOR,
@@ -181,13 +191,15 @@ class Disk:
         # A sector that was written twice keeps one of both, or what it had.
         return [sector for sector in sectors if self.random.random() < chance]
 
-    def _is_of(self, kind, op, at, count, data):
+    def _is_of(self, fault, op, at, count, data):
         """Whether an operation is of such a part of a ring. A flush is of what was written last."""
         if op == "flush":
             kinds = self.pending[-1][2] - {"fs"} if self.pending else frozenset()
         else:
-            kinds = kinds_in(self.read(at, count) if op == "read" else data)
-        return bool(kinds) if kind == "ring" else kind in kinds
+            kinds = kinds_in(self.read(at, count) if op == "read" else data, self.names)
+        if fault["kind"] == "ring" and "ring" not in fault:
+            return bool(kinds)
+        return are_wanted(kinds, fault)
 
     def _in_ring(self, at):
         return any(low <= at < high for low, high in self.ring)
@@ -205,7 +217,7 @@ class Disk:
             return True
         if not rule or rule.get("when", "write") != when:
             return False
-        if rule.get("kind") and rule["kind"] not in kinds:
+        if rule.get("kind") and not are_wanted(kinds, rule):
             return False
         rule["count"] = rule.get("count", 1) - 1
         if rule["count"] > 0:
@@ -215,26 +227,55 @@ class Disk:
 
     def _kinds_of(self, at, data):
         """Which parts of a ring a write has; {"fs"}: none, it is the file system's own."""
-        kinds = kinds_in(data)
-        if not kinds and at == self.ring_end and (self._in_ring(at) or not self.ring):
-            kinds = set(self.ring_kinds)
+        kinds = kinds_in(data, self.names)
+        if not kinds and at in self.ends and (self._in_ring(at) or not self.ring):
+            kinds = self.ends.pop(at)
         if not kinds and len(data) >= FILL_BYTES_MIN and not any(data):
             kinds = {"fill"}
         if kinds:
-            self.ring_end, self.ring_kinds = at + len(data), frozenset(kinds)
+            self.ends[at + len(data)] = kinds
+            if len(self.ends) > ENDS_MAX:
+                del self.ends[next(iter(self.ends))]
         return frozenset(kinds or {"fs"})
 
 
-def kinds_in(data):
-    """Which parts of a ring begin in it."""
+def kinds_in(data, names):
+    """Which parts of rings begin in it; the names of rings that are new are learnt."""
     kinds = set()
     for place in range(0, len(data), PAGE):
         if data.startswith(ANCHOR_MAGIC, place):
-            kinds.add(ANCHOR_KINDS.get(struct.unpack_from("<I", data, place + 32)[0], "head"))
+            page = data[place : place + PAGE]
+            ring = names[page[ANCHOR_ID]] = page[ANCHOR_NAME].rstrip(b"\0").decode(errors="replace")
+            kind = ANCHOR_KINDS.get(struct.unpack_from("<I", page, ANCHOR_KIND_AT)[0], "head")
+            kinds.add(f"{ring}/{kind}")
         elif data.startswith(GROUP_MAGIC, place):
-            flags = struct.unpack_from("<H", data, place + 52)[0]
-            kinds.add(GROUP_FLAGS.get(flags, "copy"))
+            page = data[place : place + SECTOR]
+            flags = struct.unpack_from("<H", page, GROUP_FLAGS_AT)[0]
+            kinds.add(f"{names.get(page[GROUP_ID], '?')}/{GROUP_FLAGS.get(flags, 'copy')}")
     return kinds
+
+
+def are_wanted(kinds, rule):
+    """Whether one of them is of the kind and of the ring that a rule names; "ring" is any kind."""
+    for kind in kinds:
+        ring, _, part = kind.rpartition("/")
+        right = rule["kind"] == part or rule["kind"] == "ring" and ring
+        if right and rule.get("ring") in (None, ring):
+            return True
+    return False
+
+
+def names_in(image):
+    """The names of the rings in an image, by id."""
+    names = {}
+    with mmap.mmap(image, 0, prot=mmap.PROT_READ) as data:
+        at = data.find(ANCHOR_MAGIC)
+        while at >= 0:
+            # File systems' blocks can be smaller than pages.
+            if at % SECTOR == 0:
+                kinds_in(data[at : at + PAGE], names)
+            at = data.find(ANCHOR_MAGIC, at + 1)
+    return names
 
 
 def tell(event):

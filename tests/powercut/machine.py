@@ -29,13 +29,14 @@ class Endpoint:
 class Machine:
     """One disk's life in an emulated machine."""
 
-    def __init__(self, home, file_system, made, settings, seed):
-        """`made` is the folder with kernel and initrd; the settings are on the kernel's command line."""
-        self.home, self.made, self.settings, self.seed = pathlib.Path(home), made, settings, seed
+    def __init__(self, home, file_system, made, rings, seed, settings=()):
+        """`made` is the folder with kernel and initrd; rings and settings are on the kernel's command line."""
+        self.home, self.made, self.seed = pathlib.Path(home), made, seed
+        self.rings, self.settings = rings, [*rings.settings, *settings]
         mkfs, mib, _, self.needs_check = FILE_SYSTEMS[file_system]
         self.image, self.socket = self.home / "image", self.home / "disk.sock"
         with open(self.image, "wb") as image:
-            image.truncate((mib + SPARE_MIB) << 20)
+            image.truncate((mib + rings.mib + SPARE_MIB) << 20)
         run(*mkfs, self.image)
         self.broker, self.powered = Endpoint(), 0
         self.disk = self.process = None
@@ -54,7 +55,7 @@ class Machine:
     def tell_ring(self):
         """Tells the disk where the ring's files lie, as far as the image on its own says it."""
         ring = []
-        for folder in ("metadata", "ring-0"):
+        for folder in ("metadata", *(f"ring-{number}" for number in range(len(self.rings)))):
             for number in range(8):
                 ring += extents(self.image, f"/ring/{folder}/segment-{number:04}")
         if ring:
@@ -104,12 +105,13 @@ class Machine:
 
     def command(self):
         """qemu's command line."""
-        settings = " ".join(f"set={setting}" for setting in self.settings)
+        words = [f"ring={ring.name}" for ring in self.rings]
+        words += [f"set={setting}" for setting in self.settings]
         return [
             "qemu-system-aarch64", "-M", "virt,gic-version=2", "-cpu", "cortex-a53", "-smp", "1",
             "-m", f"{MEMORY_MIB}", "-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio",
             "-kernel", str(self.made / "kernel"), "-initrd", str(self.made / "initrd"),
-            "-append", "console=ttyAMA0 quiet panic=-1 " + settings,
+            "-append", "console=ttyAMA0 quiet panic=-1 " + " ".join(words),
             "-drive", f"if=none,id=disk,format=raw,cache=writeback,file=nbd:unix:{self.socket}",
             "-device", "virtio-blk-device,drive=disk",
             "-netdev",

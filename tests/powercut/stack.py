@@ -21,14 +21,15 @@ sys.path.insert(0, str(HERE.parent / "clients"))
 
 import brokers
 
-# Name: (mkfs, least MiB, mount options, whether it needs a check before it is mounted again).
+# Name: (mkfs, MiB that it takes itself, mount options, whether it needs a check before it is mounted
+# again).
 FILE_SYSTEMS = {
-    "ext4": (("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0"), 56, "", False),
+    "ext4": (("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0"), 16, "", False),
     "ext4-nojournal": (
-        ("mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=0"), 56, "", True,
+        ("mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=0"), 16, "", True,
     ),
-    "xfs": (("mkfs.xfs", "-q", "-f"), 320, "", False),
-    "btrfs": (("mkfs.btrfs", "-q", "-f"), 144, "nodatacow", False),
+    "xfs": (("mkfs.xfs", "-q", "-f"), 280, "", False),
+    "btrfs": (("mkfs.btrfs", "-q", "-f"), 104, "nodatacow", False),
 }
 CUT_SECONDS_MAX = 60
 FS_IOC_FIEMAP = 0xC020660B
@@ -130,14 +131,17 @@ class DiskProcess:
 
 
 class Broker(brokers.Brooklet):
-    """brooklet on the mounted disk; its log stays outside."""
+    """brooklet on the mounted disk; its log and its configuration stay outside."""
 
-    def __init__(self, binary, home, data, settings):
-        super().__init__(binary, directory=home, settings=settings)
+    def __init__(self, binary, home, data, rings, settings=()):
+        super().__init__(binary, directory=home, settings=[*rings.settings, *settings])
         self.data, self.marks = data, 0
+        self.tables = self.home / "brooklet.toml"
+        self.tables.write_text(rings.tables)
 
     def command(self):
-        command = [self.binary, "serve", "--listen", self.bootstrap, "--data", self.data]
+        command = [self.binary, "serve", "--config", self.tables]
+        command += ["--listen", self.bootstrap, "--data", self.data]
         for setting in self.settings:
             command += ["--set", setting]
         return command
@@ -165,7 +169,8 @@ class Broker(brokers.Brooklet):
 class Stack:
     """One disk's life, over many power cuts."""
 
-    def __init__(self, home, file_system, binary, settings, seed, spare_mib=0):
+    def __init__(self, home, file_system, binary, rings, seed, settings=(), spare_mib=0):
+        """A disk with room for these rings, on which there is nothing but a file system yet."""
         self.home = pathlib.Path(home)
         self.mkfs, mib, self.options, self.needs_check = FILE_SYSTEMS[file_system]
         self.kind = file_system.split("-")[0]
@@ -174,9 +179,9 @@ class Stack:
         for folder in (self.fuse, self.mount):
             folder.mkdir()
         with open(self.image, "wb") as image:
-            image.truncate((mib + spare_mib) << 20)
+            image.truncate((mib + rings.mib + spare_mib) << 20)
         run(*self.mkfs, self.image)
-        self.broker = Broker(binary, self.home, self.mount / "data", settings)
+        self.broker = Broker(binary, self.home, self.mount / "data", rings, settings)
         self.seed, self.powered, self.disk, self.device = seed, 0, None, None
 
     def power_on(self):
