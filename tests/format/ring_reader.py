@@ -609,11 +609,12 @@ class Ring:
             if group is None or before is not None and group.seq >= before:
                 break
             left = []
+            voids = group.supersedes and self.whole(segment, Slot(group.seq, group))
             for slot in pending:
                 older = slot.group is None or slot.group.boot < group.boot
                 if group.synced_through >= slot.seq:
                     known.append(slot)
-                elif not (slot.seq <= group.supersedes and older):
+                elif not (voids and slot.seq <= group.supersedes and older):
                     left.append(slot)
             pending = left + [Slot(group.seq, group)]
             at = group.position + group.bytes
