@@ -1,7 +1,6 @@
 //! What the kernel says of processes, for people.
 
 use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
 
 /// A process as people find it: its number and its name.
 pub fn named(pid: u32) -> String {
@@ -12,22 +11,31 @@ pub fn named(pid: u32) -> String {
 }
 
 /// Who listens on a TCP port, as far as this user may know.
+#[inline(never)]
 pub fn listening_on(port: u16) -> Option<u32> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
-    let inode = tables.iter().flatten().flat_map(|table| table.lines()).find_map(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [_, local, _, LISTENS, _, _, _, _, _, inode, ..] = fields[..] else { return None };
-        let (_, own) = local.rsplit_once(':')?;
-        (u16::from_str_radix(own, 16) == Ok(port)).then(|| inode.to_string())
-    })?;
-    let socket = format!("socket:[{inode}]");
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.into_iter().find(|pid| {
-        let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        let links = files.filter_map(|file| fs::read_link(file.path()).ok());
-        links.into_iter().any(|link| link.as_os_str().as_bytes() == socket.as_bytes())
-    })
+    let mut socket = None;
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        for line in fs::read_to_string(table).unwrap_or_default().lines() {
+            let mut fields = line.split_ascii_whitespace().skip(1);
+            let local = fields.next().and_then(|local| local.rsplit_once(':'));
+            let own = local.and_then(|(_, own)| u16::from_str_radix(own, 16).ok());
+            if own == Some(port) && fields.nth(1) == Some(LISTENS) {
+                socket = fields.nth(5).map(|inode| format!("socket:[{inode}]"));
+            }
+        }
+    }
+    let socket = socket?;
+    for process in fs::read_dir("/proc").ok()?.flatten() {
+        // Others have no such name, or are this one once more.
+        let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
+        let files = pid.and_then(|_| fs::read_dir(process.path().join("fd")).ok());
+        for file in files.into_iter().flatten().flatten() {
+            if fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == &*socket) {
+                return pid;
+            }
+        }
+    }
+    None
 }
 
 /// A socket's state in the kernel's tables.

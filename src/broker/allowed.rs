@@ -51,6 +51,7 @@ pub enum NotCreated {
 
 impl Broker {
     /// Why the client may not change anything with such a request, if so.
+    #[inline(never)]
     pub fn admin_refusal(&mut self, caller: &Caller<'_>, now: Now) -> Option<Refusal> {
         let remote = caller.remote.ip().to_canonical();
         if self.config.admin_from.iter().any(|network| network.has(remote)) {
@@ -95,6 +96,7 @@ impl Broker {
     }
 
     /// Says that a topic is not created, and what to do about it.
+    #[inline(never)]
     pub fn auto_create_refused(
         &mut self,
         name: &str,

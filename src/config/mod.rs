@@ -251,7 +251,7 @@ keys! {
 
     /// Partitions of fetch requests, all connections together, a quarter of them for those that come;
     /// when more are waited for, the fetch that has waited for longest is answered early.
-    fetch_waits_max: usize = Kind::int("", 16, 65_000, 4096);
+    fetch_waits_max: usize = Kind::int("", 16, 65_000, 3072);
 
     /// The plan of all memory must fit into this, or the program does not start. 0: whatever the plan
     /// takes, which `brooklet plan` shows.

@@ -37,7 +37,7 @@ pub fn load(sources: Sources<'_>) -> Result<Loaded, Refusal> {
     let warnings = load_environment(&mut config, &mut places, sources.environment)?;
     for (flag, key, value) in sources.flags {
         set(&mut config, key, &value).map_err(|refusal| refusal.at(flag))?;
-        places.note(key, flag);
+        places.note(key, flag.to_string());
     }
     for setting in sources.sets {
         let split = setting
@@ -46,7 +46,7 @@ pub fn load(sources: Sources<'_>) -> Result<Loaded, Refusal> {
         split
             .and_then(|(key, value)| {
                 set(&mut config, key.trim(), value)?;
-                places.note(&full_key(&config, key.trim()), "--set");
+                places.note(&full_key(&config, key.trim()), "--set".to_string());
                 Ok(())
             })
             .map_err(|refusal| refusal.at("--set"))?;
@@ -61,17 +61,17 @@ pub fn load(sources: Sources<'_>) -> Result<Loaded, Refusal> {
 struct Places(Vec<(String, String)>);
 
 impl Places {
-    fn note(&mut self, key: &str, place: impl Into<String>) {
-        self.0.retain(|(other, _)| other != key);
-        self.0.push((key.to_string(), place.into()));
+    #[inline(never)]
+    fn note(&mut self, key: &str, place: String) {
+        // The last one counts.
+        self.0.push((key.to_string(), place));
     }
 
     /// A refusal begins with its key.
     fn add(&self, refusal: Refusal) -> Refusal {
         let key = refusal.text.split(" = ").next().unwrap_or_default();
-        let place = self.0.iter().find(|(other, _)| other == key).map(|(_, place)| place.clone());
-        match place {
-            Some(place) if refusal.place.is_empty() => refusal.at(place),
+        match self.0.iter().rfind(|(other, _)| other == key) {
+            Some((_, place)) if refusal.place.is_empty() => refusal.at(place.clone()),
             _ => refusal,
         }
     }
@@ -85,6 +85,7 @@ fn full_key(config: &Config, key: &str) -> String {
     }
 }
 
+#[inline(never)]
 fn load_file(
     config: &mut Config,
     places: &mut Places,
@@ -168,12 +169,13 @@ fn load_environment(
     environment.retain(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX));
     environment.sort();
     let mut warnings = Vec::new();
+    let keys = if environment.is_empty() { Vec::new() } else { keys_of_variables(config) };
     for (name, text) in &environment {
-        let Some(key) = key_of_variable(config, name) else {
+        let Some(key) = keys.iter().find(|key| variable_of_key(key) == **name) else {
             // Not refused: orchestrators invent such names for a service that is called brooklet.
             if name != CONFIG_VARIABLE {
-                let near = variables(config).map(|key| variable_of_key(&key));
-                let near = nearest(near, name, ENVIRONMENT_PREFIX.len());
+                let near: Vec<_> = keys.iter().map(|key| variable_of_key(key)).collect();
+                let near = nearest(&near, name, ENVIRONMENT_PREFIX.len());
                 let near = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
                 warnings.push(format!(
                     "the environment variable {name} is no key and has no effect{near}"
@@ -181,24 +183,20 @@ fn load_environment(
             }
             continue;
         };
-        set(config, &key, text).map_err(|refusal| refusal.at(name.as_str()))?;
-        places.note(&full_key(config, &key), name);
+        set(config, key, text).map_err(|refusal| refusal.at(name.as_str()))?;
+        places.note(&full_key(config, key), name.clone());
     }
     Ok(warnings)
 }
 
-fn key_of_variable(config: &Config, variable: &str) -> Option<String> {
-    variables(config).find(|key| variable_of_key(key) == variable)
-}
-
 /// All keys that there are variables for.
-fn variables(config: &Config) -> impl Iterator<Item = String> {
-    let of_broker = KEYS.iter().map(|key| key.name.to_string());
-    let of_only = RING_KEYS.iter().map(|key| format!("ring.{}", key.name));
-    let of_named = config.rings.iter().flat_map(|ring| {
-        RING_KEYS.iter().map(move |key| format!("ring.{}.{}", ring.name, key.name))
-    });
-    of_broker.chain(of_only).chain(of_named)
+fn keys_of_variables(config: &Config) -> Vec<String> {
+    let mut keys: Vec<String> = KEYS.iter().map(|key| key.name.to_string()).collect();
+    for key in RING_KEYS {
+        keys.push(format!("ring.{}", key.name));
+        keys.extend(config.rings.iter().map(|ring| format!("ring.{}.{}", ring.name, key.name)));
+    }
+    keys
 }
 
 /// The environment variable of a key.
@@ -260,16 +258,23 @@ fn find<'a, C>(table: &'a [Key<C>], name: &str, prefix: &str) -> Result<&'a Key<
     if let Some(key) = table.iter().find(|key| key.name == name) {
         return Ok(key);
     }
-    let near = nearest(table.iter().map(|key| key.name.to_string()), name, 0);
+    let names: Vec<String> = table.iter().map(|key| key.name.to_string()).collect();
+    let near = nearest(&names, name, 0);
     let near = near.map_or(String::new(), |near| format!("; did you mean \"{prefix}{near}\"?"));
     Err(Refusal::new(format!("there is no key \"{prefix}{name}\"{near}")))
 }
 
 /// The word that one is most like, if it is like any; `same`: so many of its letters are any word's.
-fn nearest(words: impl Iterator<Item = String>, word: &str, same: usize) -> Option<String> {
-    let distances = words.map(|other| (distance(&other, word), other));
+fn nearest<'a>(words: &'a [String], word: &str, same: usize) -> Option<&'a str> {
     let changes_max = (word.len() - same).max(4) / 2;
-    distances.min().filter(|(changes, _)| *changes <= changes_max).map(|(_, other)| other)
+    let mut nearest = None;
+    for other in words {
+        let changes = distance(other, word);
+        if changes <= changes_max && nearest.is_none_or(|(least, _)| changes < least) {
+            nearest = Some((changes, other.as_str()));
+        }
+    }
+    nearest.map(|(_, word)| word)
 }
 
 /// How many characters must change to make one word the other (Levenshtein).

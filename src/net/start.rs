@@ -63,7 +63,7 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
     let mut signals = Signals::new([Signal::Term, Signal::Int])
         .map_err(|error| StartError::System("wait for signals".to_string(), error))?;
     // Nor is a ring made or touched for an address that another has.
-    let bound = bind::bound(setup.listen).map_err(cannot_listen(setup.listen))?;
+    let bound = bind::bound(setup.listen).map_err(|error| cannot_listen(setup.listen, &error))?;
     let log = open(&config, clock, &mut |step| {
         match step {
             Waiting::Filled(done, total) => filled(done, total),
@@ -210,25 +210,24 @@ pub fn serve<C: Core>(
     stop: impl Future<Output = ()>,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<bool, StartError> {
-    let bound = bind::bound(setup.listen).map_err(cannot_listen(setup.listen))?;
+    let bound = bind::bound(setup.listen).map_err(|error| cannot_listen(setup.listen, &error))?;
     serve_on(bound.listener, core, setup, clock, stop, ready)
 }
 
-fn cannot_listen(address: SocketAddr) -> impl Fn(io::Error) -> StartError {
-    move |error| {
-        let why = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                let other = process::listening_on(address.port()).map(process::named);
-                format!("{} has this port", other.as_deref().unwrap_or("another process"))
-            }
-            io::ErrorKind::AddrNotAvailable => format!(
-                "this machine has no such address; listen = \"[::]:{}\" takes all it has",
-                address.port()
-            ),
-            _ => error.to_string(),
-        };
-        StartError::Listen(address, why)
-    }
+#[inline(never)]
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> StartError {
+    let why = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            let other = process::listening_on(address.port()).map(process::named);
+            format!("{} has this port", other.as_deref().unwrap_or("another process"))
+        }
+        io::ErrorKind::AddrNotAvailable => format!(
+            "this machine has no such address; listen = \"[::]:{}\" takes all it has",
+            address.port()
+        ),
+        _ => error.to_string(),
+    };
+    StartError::Listen(address, why)
 }
 
 fn serve_on<C: Core>(
