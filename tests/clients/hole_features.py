@@ -38,7 +38,7 @@ def expect(got, numbers):
 
 def torn(t):
     """The newest batch was cut short: nothing proves that it was acknowledged."""
-    return _holed(t, "kill", False, "1 that were cut short were dropped")
+    return _holed(t, "kill", False, "1 torn ones dropped")
 
 
 def damaged(t):
