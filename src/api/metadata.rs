@@ -254,11 +254,11 @@ impl Answer<'_> {
         let Ok(name) = self.broker.topic_name_free(name) else {
             return ErrorCode::INVALID_TOPIC_EXCEPTION;
         };
-        let new = new_topic(self.broker, name);
-        match may_create(self.broker, &new, self.remote) {
-            Err(NotCreated::Full | NotCreated::Share) if self.may_create => {
-                ErrorCode::INVALID_TOPIC_EXCEPTION
-            }
+        if !self.may_create {
+            return ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        }
+        match may_create(self.broker, &new_topic(self.broker, name), self.remote) {
+            Err(NotCreated::Full | NotCreated::Share) => ErrorCode::INVALID_TOPIC_EXCEPTION,
             _ => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         }
     }

@@ -81,7 +81,7 @@ impl Broker {
         self.groups.counts.displaced += 1;
         let days = now.wall_ms.saturating_sub(stamp_ms.max(WALL_MS_MIN)) / DAY_MS;
         log::warn!(
-            "consumer group '{name}', unused for {days} days, is deleted with its offsets to make room \
+            "consumer group {name:?}, unused for {days} days, is deleted with its offsets to make room \
              for {group:?} of client {client:?}: raise groups_max or offsets_max to keep such \
              groups"
         );

@@ -18,7 +18,7 @@ impl Groups {
             self.full_said = Some(now.mono);
             let (name, used) = (self.name(at), self.arena.used());
             log::warn!(
-                "consumer group '{name}' wants {bytes} bytes for its members' subscriptions and \
+                "consumer group {name:?} wants {bytes} bytes for its members' subscriptions and \
                  assignments, and {used} of {max} are taken: raise group_members_bytes"
             );
         }

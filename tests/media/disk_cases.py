@@ -61,14 +61,7 @@ def failing_case(setting, faults, heal=True, kill=False):
         made.start()
         checker.verify(broker.host, broker.port, ledger)
         unbroken(ledger)
-        made.disk.order(cut="none")
-        made.await_cut(0)
-        made.power_off()
-        made.power_on()
-        made.start()
-        checker.verify(broker.host, broker.port, ledger)
-        unbroken(ledger)
-        made.shut_down()
+        ends_with_a_cut(made, broker, ledger, "none")
         return counts
 
 
@@ -83,6 +76,19 @@ def acknowledged_until(ledger, made, more, seconds, name=None):
         wanted(time.monotonic() < until, f"no progress within {seconds} s: {made.broker.tail(8)}")
         time.sleep(0.05)
     return count() - begun
+
+
+
+def ends_with_a_cut(made, broker, ledger, cut):
+    """Cuts the power and looks at what is left: what this kind of cut takes was not acknowledged."""
+    made.disk.order(cut=cut)
+    made.await_cut(0)
+    made.power_off()
+    made.power_on()
+    made.start()
+    checker.verify(broker.host, broker.port, ledger)
+    unbroken(ledger)
+    made.shut_down()
 
 
 @case
@@ -307,14 +313,7 @@ def the_file_system_goes_away_under_the_broker(setting):
             error, high_watermark, _ = client.fetch("plain", 0, end - 1)
             wanted((error, high_watermark) == (0, end), f"a fetch is answered with {error}")
         broker.stop("kill")
-        made.disk.order(cut="all")
-        made.await_cut(0)
-        made.power_off()
-        made.power_on()
-        made.start()
-        checker.verify(broker.host, broker.port, ledger)
-        unbroken(ledger)
-        made.shut_down()
+        ends_with_a_cut(made, broker, ledger, "all")
         return f"producers get KAFKA_STORAGE_ERROR, consumers an answer; {ledger.counts['acknowledged']} kept"
 
 
