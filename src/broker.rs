@@ -21,6 +21,7 @@ mod unpacker;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::clock::{Mono, Now};
@@ -28,6 +29,7 @@ use crate::config::Config;
 use crate::error::DiskError;
 use crate::group::{Groups, WaitNext};
 use crate::log::Log;
+use crate::log_limit::LogLimit;
 use crate::metrics::Metrics;
 pub use crate::types::ConnId;
 use crate::types::{Boot, FileRef, Until};
@@ -85,15 +87,17 @@ pub struct Broker {
     pub reads: reads::Reads,
     /// Consumer groups and their members.
     pub groups: Groups,
+    /// What is logged of what clients do.
+    pub lines: Rc<LogLimit>,
     /// Reads what is compressed.
     pub unpacker: Unpacker,
     cluster_id: heapless::String<64>,
     retention_next: Mono,
     holds: hold::Holds,
-    /// When it was last said that a table of groups or offsets is full.
-    full_said: Option<Mono>,
     released: released::Released,
     allowed: allowed::Allowed,
+    /// It was said that the clock is not trusted.
+    clock_distrusted: bool,
     /// The newest time that was given to arriving records.
     append_time_newest_ms: i64,
 }
@@ -140,7 +144,8 @@ impl Broker {
     /// A broker over an open log; allocates what its jobs will ever need.
     pub fn new(config: Config, log: Log) -> Broker {
         let reads = reads::Reads::new(&config);
-        let mut groups = Groups::new(&config);
+        let lines = Rc::new(LogLimit::default());
+        let mut groups = Groups::new(&config, Rc::clone(&lines));
         if log.state().boot > Boot(1) {
             groups.former_begin();
         }
@@ -161,9 +166,10 @@ impl Broker {
             groups,
             unpacker,
             holds: hold::Holds::default(),
-            full_said: None,
+            lines,
             released: released::Released::default(),
             allowed: allowed::Allowed::default(),
+            clock_distrusted: false,
             append_time_newest_ms: i64::MIN,
         };
         broker.hold_warn_at_start();
@@ -215,6 +221,9 @@ impl Broker {
         self.unpacker.turn();
         let step = self.reads.step(&self.log, &mut self.unpacker, conn, buf, read, now);
         self.metrics.fetches_waiting = self.reads.waiting();
+        for code in self.reads.errors_take() {
+            self.metrics.error(code.0);
+        }
         step
     }
 

@@ -2,7 +2,8 @@
 //!
 //! The layers, top to bottom (imports point down only):
 //! `cli` → `net` → `plan`, `api` → `broker` → `log`, `group` → `storage`, `codec` →
-//! `limits`, `config`, `clock`, `error`, `metrics`, `types`, `bytes`, `process`.
+//! `limits`, `config`, `clock`, `error`, `metrics`, `types`, `bytes`, `process`,
+//! `log_limit`.
 
 pub mod api;
 pub mod broker;
@@ -15,6 +16,7 @@ pub mod error;
 pub mod group;
 pub mod limits;
 pub mod log;
+pub mod log_limit;
 pub mod metrics;
 pub mod net;
 pub mod plan;

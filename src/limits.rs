@@ -134,10 +134,6 @@ pub const WIRE_ARRAY_COUNT_MAX: usize = 65_536;
 /// closed.
 pub const WIRE_TAGS_MAX: usize = 64;
 
-/// Milliseconds between two warnings that a table of groups is full: clients try again and again. Costs a
-/// line of the log each.
-pub const FULL_SAY_MS: u64 = 60_000;
-
 /// Milliseconds between looks for records that are older than their topic's `retention.ms`. Costs a
 /// walk over the partitions each. Records are hidden so much later at the most.
 pub const RETENTION_CHECK_MS: u64 = 30_000;

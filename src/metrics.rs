@@ -3,6 +3,7 @@
 //! The broker thread owns them all, so they need no atomics. [`Metrics`] is what sockets and
 //! handlers count; a [`RingMetrics`] is gathered from each ring's log. [`render`] shows both.
 
+pub mod fields;
 pub mod render;
 
 use crate::clock::Mono;
@@ -113,12 +114,14 @@ pub struct PoolMetrics {
 /// What is known of a ring, gathered from its log when it is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RingMetrics {
+    /// Bytes for data: all its segments, without spares.
+    pub data_bytes: u64,
     /// Segments with data now.
     pub segments_live: u64,
     /// Bytes of them that are taken.
     pub bytes_live: u64,
-    /// Times that the ring came round since it was made, in thousandths.
-    pub laps_milli: u64,
+    /// Times that the ring came round since it was made.
+    pub laps: u64,
     /// Bytes of record batches that were committed since the start.
     pub payload_bytes: u64,
     /// Bytes that were written for them, and for everything else.
@@ -139,8 +142,8 @@ pub struct RingMetrics {
     pub segments_evicted: u64,
     /// Segments that were free before their turn since then.
     pub segments_freed: u64,
-    /// How fast space is taken.
-    pub rate: Rate,
+    /// How fast space is taken; none: that is not known yet.
+    pub bytes_per_second: Option<u64>,
     /// Of compacted topics: keys that were carried, each once, at the most.
     pub carried_keys: u64,
     /// Bytes of their records, which live or did when they were carried.
@@ -157,6 +160,93 @@ pub struct RingMetrics {
     pub carry_damaged: u64,
     /// Segments that failures had overwritten before all that lived of them was carried.
     pub carry_lost: u64,
+}
+
+/// The broker as a whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Overview {
+    /// Since the start.
+    pub uptime_us: u64,
+    /// The number of this start.
+    pub starts: u64,
+    /// Whether the clock is trusted.
+    pub clock_right: bool,
+}
+
+/// How full a ring is of what may not be overwritten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HoldMetrics {
+    /// [`RingMetrics::data_bytes`].
+    pub data_bytes: u64,
+    /// [`RingMetrics::bytes_per_second`].
+    pub bytes_per_second: Option<u64>,
+    /// Bytes of segments that may not be overwritten.
+    pub held_bytes: u64,
+    /// For how long the ring has been full; none: it is not.
+    pub waiting_us: Option<u64>,
+    /// Produce requests that wait for room in it.
+    pub producers: u64,
+}
+
+/// What one for whom a ring is held or watched has not had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HolderMetrics {
+    /// Records, as far as offsets tell.
+    pub records: u64,
+    /// Partitions that these are of.
+    pub partitions: u64,
+    /// Those of them of which it never said anything.
+    pub unreported: u64,
+    /// Where the ring is watched: records that were overwritten before it had them, ever since.
+    pub overwritten: u64,
+    /// Where it is held: topics of its oldest segment beside those that are named.
+    pub oldest_more: u64,
+}
+
+/// What a topic has in a segment that a holder has not had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicMetrics {
+    /// So many records, as far as offsets tell.
+    pub records: u64,
+    /// The newest timestamp that any record of it in the segment has; below 0: none has one.
+    pub newest_ms: i64,
+    /// The holder never said anything of the topic.
+    pub never_reported: bool,
+}
+
+impl TopicMetrics {
+    /// The newest timestamp in seconds since 1970; 0: there is none.
+    pub fn newest_seconds(&self) -> u64 {
+        self.newest_ms.max(0).unsigned_abs() / 1000
+    }
+}
+
+/// How full a table of fixed size is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableMetrics {
+    /// Entries in it.
+    pub used: usize,
+    /// Entries that it can hold.
+    pub max: usize,
+}
+
+/// Memory, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryMetrics {
+    /// What the plan allows.
+    pub planned: u64,
+    /// What is resident, as the kernel counts it; 0 where it does not say.
+    pub resident: u64,
+    /// The most that ever was.
+    pub resident_peak: u64,
+}
+
+impl MemoryMetrics {
+    /// What the kernel says now.
+    pub fn now(planned: u64) -> MemoryMetrics {
+        let (resident, resident_peak) = resident_bytes();
+        MemoryMetrics { planned, resident, resident_peak }
+    }
 }
 
 /// What was found broken when the rings were opened.
@@ -450,6 +540,22 @@ fn bucket_of(us: u64) -> usize {
 fn bucket_end_us(bucket: usize) -> u64 {
     let (power, quarter) = (bucket / 4, (bucket % 4) as u64);
     ((5 + quarter) << power) - 1
+}
+
+/// Resident memory now and at its peak, as the kernel counts it; 0 where it does not say.
+fn resident_bytes() -> (u64, u64) {
+    use rustix::fs::{Mode, OFlags};
+    let mut buf = [0_u8; 2048];
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let read = rustix::fs::open("/proc/self/status", flags, Mode::empty())
+        .and_then(|file| rustix::io::read(&file, &mut buf));
+    let text = buf.get(..read.unwrap_or(0)).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("");
+    let line = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+        value.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let bytes = |name| line(name).unwrap_or(0) * 1024;
+    (bytes("VmRSS:"), bytes("VmHWM:"))
 }
 
 /// Adds one at `place`, or at the last place where there is no such place.

@@ -1,6 +1,8 @@
 //! How a request that changes something is carried out: all of it is looked at; then, if everything has
 //! its room, all of it is done, with an outcome for each item; then the answer is made of the outcomes.
 
+use log::Level;
+
 use super::once::Once;
 use super::outcomes::Makings;
 use super::{Request, Step, Window};
@@ -11,6 +13,7 @@ use crate::clock::Now;
 use crate::codec::{ErrorCode, Writer};
 use crate::limits;
 use crate::log::StageError;
+use crate::log_limit::{About, Names};
 use crate::types::{RingIndex, Ticket, Until};
 
 /// A request that wants to change something, item by item.
@@ -43,6 +46,9 @@ pub(super) trait Items {
         twice: bool,
         item: &Self::Item,
     ) -> Result<Option<Wanted<Self::New>>, Refusal>;
+
+    /// Names what changes, for the log.
+    fn name(&self, broker: &Broker, item: &Self::Item, new: &Self::New, names: &mut Names);
 
     /// Stages a change.
     fn stage(
@@ -121,14 +127,15 @@ pub(super) trait AnyItems {
         take: &mut dyn FnMut(usize, Option<(RingIndex, usize)>),
     );
 
-    /// Stages all changes: the place, and the ring, what was made and its ticket, if the disk works.
+    /// Stages all changes: the place, and the ring, what was made and its ticket, if the disk works. Gives
+    /// the names of what changes.
     fn stage_all(
         &self,
         broker: &mut Broker,
         said: &Said<'_>,
         now: Now,
         take: &mut dyn FnMut(usize, RingIndex, Result<(Made, Ticket), StageError>),
-    );
+    ) -> Names;
 
     /// [`Items::answer`].
     fn answer_all(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16);
@@ -165,14 +172,16 @@ impl<I: Items> AnyItems for I {
         said: &Said<'_>,
         now: Now,
         take: &mut dyn FnMut(usize, RingIndex, Result<(Made, Ticket), StageError>),
-    ) {
-        let mut growth = said.growth;
+    ) -> Names {
+        let (mut growth, mut names) = (said.growth, Names::default());
         for (place, item) in self.items().enumerate() {
             let checked = said.check(self, broker, &mut growth, place, &item);
             if let Some(wanted) = checked.and_then(Result::ok).flatten() {
+                self.name(broker, &item, &wanted.new, &mut names);
                 take(place, wanted.ring, self.stage(broker, wanted.new, now));
             }
         }
+        names
     }
 
     fn answer_all(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16) {
@@ -214,7 +223,7 @@ impl Change<'_, '_> {
         let (mut made, out) = Makings::split(out, count, items.made_bytes());
         let mut until = Until::default();
         // There was room, so that it is the disk if one fails.
-        items.stage_all(broker, &said, now, &mut |place, ring, staged| match staged {
+        let names = items.stage_all(broker, &said, now, &mut |place, ring, staged| match staged {
             Ok((new, ticket)) => {
                 made.set(place, Ok(new));
                 until.add(ring, ticket);
@@ -222,8 +231,9 @@ impl Change<'_, '_> {
             Err(_) => made.set(place, Err(())),
         });
         said.made = Some(made);
-        let Request { api, client_id, peer, .. } = self.request;
-        broker.held_tell(api.name, *client_id, peer.remote, now);
+        let (caller, about) = (self.request.caller(), About::kind("changed").each());
+        broker.lines.say(Level::Info, about, now.mono, format_args!("{caller}: {names}"));
+        broker.held_tell(&caller, now);
         self.reply(broker, items, &said, out, until)
     }
 

@@ -86,6 +86,9 @@ pub fn handle(
     {
         return Ok(Step::Again(until));
     }
+    if let Some(refusal) = refusal {
+        broker.member_refused(ask.group_id, &request.caller(), refusal.code, now);
+    }
     let beaten = done.as_ref().ok();
     let has_left = beaten.is_some_and(|beaten| beaten.member.is_none());
     let given_id = beaten.and_then(|beaten| broker.groups.beaten_id(beaten));

@@ -12,6 +12,7 @@ use crate::broker::topics::{Growth, RECORD_BYTES};
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, Writer, message};
 use crate::log::StageError;
+use crate::log_limit::Names;
 use crate::types::{Ticket, TopicId};
 
 message! {
@@ -111,6 +112,16 @@ impl<'a> Items for CreatePartitionsRequest<'a> {
         }
         broker.partitions_grow(more, growth)?;
         Ok(Some(Wanted { ring: broker.log.shared(), bytes: RECORD_BYTES, new: (id, more) }))
+    }
+
+    fn name(
+        &self,
+        _: &Broker,
+        topic: &CreatePartitionsTopic<'a>,
+        (_, more): &(TopicId, u32),
+        names: &mut Names,
+    ) {
+        names.add(format_args!("{more} more partitions of topic {:?}", topic.name));
     }
 
     fn stage(

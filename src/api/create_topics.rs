@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::limits;
 use crate::log::StageError;
 use crate::log::state::TopicConfigs;
+use crate::log_limit::Names;
 use crate::types::{Ticket, TopicId};
 
 message! {
@@ -126,6 +127,10 @@ impl<'a> Items for CreateTopicsRequest<'a> {
         broker.topic_ring_begun(&new.name)?;
         broker.topic_grow(&new, growth)?;
         Ok(Some(Wanted { ring: broker.log.shared(), bytes: new.meta_bytes(), new }))
+    }
+
+    fn name(&self, _: &Broker, _: &CreatableTopic<'a>, new: &NewTopic, names: &mut Names) {
+        names.add(format_args!("topic {:?} with {} partitions", new.name, new.partitions));
     }
 
     fn stage(

@@ -12,6 +12,7 @@ use crate::broker::topics::Growth;
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, Writer, message};
 use crate::log::StageError;
+use crate::log_limit::Names;
 use crate::types::Ticket;
 
 message! {
@@ -73,6 +74,10 @@ impl<'a> Items for DeleteGroupsRequest<'a> {
         let stored = broker.log.state().group_named(group).is_some();
         let bytes = if stored { Broker::group_delete_bytes(group) } else { 0 };
         Ok(Some(Wanted { ring: broker.log.shared(), bytes, new: *group }))
+    }
+
+    fn name(&self, _: &Broker, group: &&'a str, _: &&'a str, names: &mut Names) {
+        names.add(format_args!("group {group:?}"));
     }
 
     /// A group that committed nothing is only forgotten.

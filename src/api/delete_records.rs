@@ -14,6 +14,7 @@ use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, Writer, message};
 use crate::log::StageError;
 use crate::log::record::MetaRecord;
+use crate::log_limit::Names;
 use crate::types::{Offset, PartitionHandle, RingIndex, Ticket};
 
 message! {
@@ -96,6 +97,16 @@ impl<'a> Items for DeleteRecordsRequest<'a> {
         let (start, new) = new_start(broker, name, asked)?;
         let wanted = Wanted { ring: new.ring, bytes: LOG_START_BYTES, new };
         Ok((wanted.new.offset > start).then_some(wanted))
+    }
+
+    fn name(
+        &self,
+        _: &Broker,
+        (topic, asked): &(&'a str, DeleteRecordsPartition),
+        new: &NewStart,
+        names: &mut Names,
+    ) {
+        names.add(format_args!("{topic}-{} before {}", asked.partition_index, new.offset.0));
     }
 
     fn stage(

@@ -15,6 +15,7 @@ use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, Writer, message};
 use crate::log::StageError;
 use crate::log::state::TopicName;
+use crate::log_limit::Names;
 use crate::types::{Ticket, TopicId};
 
 message! {
@@ -128,6 +129,12 @@ impl<'a> Items for DeleteTopicsRequest<'a> {
             return Err(Refusal::new(code, format_args!("There is no topic of this {what}.")));
         };
         Ok(Some(Wanted { ring: broker.log.shared(), bytes: RECORD_BYTES, new }))
+    }
+
+    fn name(&self, broker: &Broker, topic: &DeleteTopicState<'a>, _: &TopicId, names: &mut Names) {
+        if let Some((name, _)) = known(broker, topic) {
+            names.add(format_args!("topic {name:?}"));
+        }
     }
 
     fn stage(

@@ -159,16 +159,21 @@ fn start(
         for asked in topic.partitions {
             match found.and_then(|found| partition_of(state, found, asked.partition)) {
                 Some((slot, _)) if !once.first(slot.0) => continue,
-                Some((slot, partition)) => reads.fetch_partition(
-                    conn,
-                    first,
-                    (slot, partition.handle),
-                    (
-                        Offset(asked.fetch_offset),
-                        u32::try_from(asked.partition_max_bytes).unwrap_or(0),
-                    ),
-                    epoch_check(state, asked.current_leader_epoch),
-                )?,
+                Some((slot, partition)) => {
+                    let offset = Offset(asked.fetch_offset);
+                    if offset < partition.log_start || offset > partition.high_watermark {
+                        let name = state.topic(partition.topic).map_or("", |topic| &topic.name);
+                        let (lines, caller) = (&broker.lines, request.caller());
+                        Broker::offset_refused(lines, (name, partition), offset, &caller, now);
+                    }
+                    reads.fetch_partition(
+                        conn,
+                        first,
+                        (slot, partition.handle),
+                        (offset, u32::try_from(asked.partition_max_bytes).unwrap_or(0)),
+                        epoch_check(state, asked.current_leader_epoch),
+                    )?;
+                }
                 None => reads.unknown_partition(
                     conn,
                     first.then_some(&named),

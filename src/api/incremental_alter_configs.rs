@@ -14,6 +14,7 @@ use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, Writer, message};
 use crate::log::StageError;
 use crate::log::state::TopicConfigs;
+use crate::log_limit::Names;
 use crate::types::Ticket;
 
 message! {
@@ -93,6 +94,20 @@ impl<'a> Items for IncrementalAlterConfigsRequest<'a> {
         let (kind, name) = (resource.resource_type, resource.resource_name);
         let edit = |before: &TopicConfigs| edited(before, resource.configs);
         alter(broker, (kind, name), twice, edit)
+    }
+
+    fn name(
+        &self,
+        _: &Broker,
+        resource: &AlterConfigsResource<'a>,
+        _: &NewConfigs,
+        names: &mut Names,
+    ) {
+        names.add(format_args!("topic {:?}", resource.resource_name));
+        for config in resource.configs.iter() {
+            let value = config.value.unwrap_or("(default)");
+            names.add(format_args!("{:?} = {value:?}", config.name));
+        }
     }
 
     fn stage(

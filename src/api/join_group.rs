@@ -113,6 +113,7 @@ pub fn handle(
     let Err(refused) = joined else {
         return Ok(Step::Job);
     };
+    broker.member_refused(ask.group_id, &request.caller(), refused.code, now);
     let member_id = refused.member_id.as_deref().unwrap_or(ask.member_id);
     Ok(request.reply(out, |w| refuse(refused.code, member_id, w, request.version)))
 }
@@ -129,6 +130,7 @@ fn join_consumers(
     let Broker { log, groups, .. } = broker;
     match groups.join_consumers(join, log.state(), now) {
         Err(refused) => {
+            broker.member_refused(join.group, &request.caller(), refused.code, now);
             let member_id = refused.member_id.as_deref().unwrap_or(join.who.member_id);
             request.reply(out, |w| refuse(refused.code, member_id, w, request.version))
         }

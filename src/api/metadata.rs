@@ -165,7 +165,7 @@ fn create(broker: &mut Broker, request: &Request<'_>, name: &str, until: &mut Un
     match broker.meta_room(broker.log.shared(), new.meta_bytes()) {
         Ok(()) => {
             if let Ok((_, ticket)) = broker.topic_create(&new, now) {
-                broker.auto_created(remote);
+                broker.auto_created(&new.name, &request.caller(), now);
                 until.add(broker.log.shared(), ticket);
             }
         }

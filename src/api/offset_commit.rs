@@ -114,7 +114,7 @@ pub fn handle(
             return Ok(Step::Again(until));
         }
         let partly = commits.store(broker, now);
-        broker.held_tell(request.api.name, request.client_id, request.peer.remote, now);
+        broker.held_tell(&request.caller(), now);
         if let Some(partly) = partly {
             return Ok(Step::Partly(partly));
         }

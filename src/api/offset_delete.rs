@@ -13,6 +13,7 @@ use crate::broker::topics::Growth;
 use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, Writer, message};
 use crate::log::StageError;
+use crate::log_limit::Names;
 use crate::types::{PartitionHandle, Ticket};
 
 message! {
@@ -109,6 +110,16 @@ impl<'a> Items for Deletion<'a> {
         });
         let bytes = Broker::group_delete_bytes(group);
         Ok(stored.map(|new| Wanted { ring: broker.log.shared(), bytes, new }))
+    }
+
+    fn name(
+        &self,
+        _: &Broker,
+        (topic, index): &(&'a str, i32),
+        _: &PartitionHandle,
+        names: &mut Names,
+    ) {
+        names.add(format_args!("{topic}-{index} of group {:?}", self.ask.group_id));
     }
 
     fn stage(

@@ -142,7 +142,12 @@ pub fn handle(
             let done = rules.as_ref().map_err(|refusal| *refusal).and_then(|rules| {
                 checked.and_then(|checked| stage.partition(broker, rules, &partition, &checked))
             });
-            failed |= done.is_err();
+            if let Err(why) = done {
+                failed = true;
+                let place = (topic.name, partition.index);
+                let bytes = partition.records.map_or(0, <[u8]>::len);
+                broker.records_refused(place, bytes, &request.caller(), why, now);
+            }
             if ask.acks != 0 {
                 outcomes.push(Outcome { index: partition.index, done });
             }

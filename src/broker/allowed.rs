@@ -1,12 +1,18 @@
 //! Who may change what, beyond what the tables have room for: a fence against mistakes on a network whose
 //! addresses are trusted.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::Broker;
+use log::Level;
+
 use super::refusal::Refusal;
-use crate::clock::{Mono, Now};
-use crate::codec::ErrorCode;
+use super::{Broker, topic_config};
+use crate::clock::Now;
+use crate::codec::{ErrorCode, batch};
+use crate::log::state::Partition;
+use crate::log_limit::{About, LogLimit};
+use crate::types::Offset;
 
 /// Who asks for something, and for what.
 #[derive(Debug, Clone, Copy)]
@@ -21,21 +27,12 @@ pub struct Caller<'a> {
     pub remote: SocketAddr,
 }
 
-/// What was created for whom, and what was said of it.
+/// What was created for whom.
 #[derive(Debug, Default)]
 pub struct Allowed {
     /// Topics that were created since the start because an address used them; the addresses that did it
     /// last.
     created: heapless::Vec<(IpAddr, usize), ADDRESSES>,
-    /// When it was last said that somebody may not do something, by [`Said`].
-    said: [Option<Mono>; 2],
-}
-
-/// What is said.
-#[derive(Clone, Copy)]
-enum Said {
-    Admin,
-    Topics,
 }
 
 /// Why a topic is not created by being used.
@@ -47,6 +44,16 @@ pub enum NotCreated {
     Full,
     /// What is left in the tables is for other addresses.
     Share,
+}
+
+impl fmt::Display for Caller<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Caller { request, client, remote, .. } = self;
+        match *client {
+            "" => write!(f, "{request} from {remote}"),
+            client => write!(f, "{request} by client {client:?} at {remote}"),
+        }
+    }
 }
 
 impl Broker {
@@ -61,13 +68,9 @@ impl Broker {
             DELETE_GROUPS | OFFSET_DELETE => ErrorCode::GROUP_AUTHORIZATION_FAILED,
             _ => ErrorCode::TOPIC_AUTHORIZATION_FAILED,
         };
-        if self.allowed.may_say(Said::Admin, now) {
-            log::warn!(
-                "{} from client {:?} at {remote} is refused: admin_from does not have its address",
-                caller.request,
-                caller.client
-            );
-        }
+        let text = format_args!("{caller} is refused: admin_from does not have its address");
+        let about = About::kind("admin_from").from(remote);
+        self.lines.say(Level::Warn, about, now.mono, text);
         Some(Refusal::new(code, format_args!("admin_from does not allow this from {remote}.")))
     }
 
@@ -85,7 +88,12 @@ impl Broker {
     }
 
     /// A topic is created because the client used it.
-    pub fn auto_created(&mut self, remote: IpAddr) {
+    pub fn auto_created(&mut self, name: &str, caller: &Caller<'_>, now: Now) {
+        let (partitions, remote) = (self.config.num_partitions, caller.remote.ip());
+        let about = About::kind("changed").each();
+        let text =
+            format_args!("{caller}: topic {name:?} with {partitions} partitions, by its use");
+        self.lines.say(Level::Info, about, now.mono, text);
         let created = &mut self.allowed.created;
         let place = created.iter().position(|(address, _)| *address == remote);
         let count = place.map_or(0, |place| created.remove(place).1);
@@ -104,9 +112,6 @@ impl Broker {
         why: NotCreated,
         now: Now,
     ) {
-        if !self.allowed.may_say(Said::Topics, now) {
-            return;
-        }
         let (topics, partitions) = (self.config.topics_max, self.config.partitions_max);
         let Caller { client, remote, .. } = caller;
         let why = match why {
@@ -114,10 +119,90 @@ impl Broker {
             NotCreated::Full => "there is no room left",
             NotCreated::Share => "the last places are for clients at other addresses",
         };
-        log::warn!(
+        let text = format_args!(
             "topic {name:?}, which client {client:?} at {remote} uses, is not created: {why} \
              (topics_max = {topics}, partitions_max = {partitions})"
         );
+        let about = About::kind("not created").from(remote.ip());
+        self.lines.say(Level::Warn, about, now.mono, text);
+    }
+}
+
+impl Broker {
+    /// Says that one more member has no room, if that is why it is refused.
+    #[inline(never)]
+    pub fn member_refused(&self, group: &str, caller: &Caller<'_>, code: ErrorCode, now: Now) {
+        let full = [ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::GROUP_MAX_SIZE_REACHED];
+        if !full.contains(&code) {
+            return;
+        }
+        let (of_all, of_one) = (self.config.group_members_max, self.config.group_max_size);
+        let text = format_args!(
+            "{caller}: there is no room for it in consumer group {group:?} (group_max_size = {of_one}, \
+             group_members_max = {of_all}, groups_max = {})",
+            self.config.groups_max
+        );
+        let about = About::kind("members full").of(group);
+        self.lines.say(Level::Warn, about, now.mono, text);
+    }
+
+    /// Says that records are refused, unless that is said otherwise, or the client does something about it
+    /// by itself.
+    #[inline(never)]
+    pub fn records_refused(
+        &self,
+        (topic, index): (&str, i32),
+        bytes: usize,
+        caller: &Caller<'_>,
+        why: batch::Refusal,
+        now: Now,
+    ) {
+        use batch::Refusal::{DuplicateOld, Held, Storage, TooLarge, UnknownPartition};
+        if matches!(why, DuplicateOld | Held | Storage | UnknownPartition) {
+            return;
+        }
+        let found = self.log.state().topic_named(topic).filter(|_| why == TooLarge);
+        let bytes_max =
+            found.map(|(_, found)| topic_config::message_bytes_max(found, &self.config));
+        let limit = fmt::from_fn(|f| match bytes_max {
+            None => Ok(()),
+            Some(max) => write!(f, " ({max}); a producer's batch.size has to be smaller"),
+        });
+        let text = format_args!(
+            "{caller}: records for {topic}-{index}, {bytes} bytes, are refused: {}{limit}",
+            why.message()
+        );
+        let about = About::kind(why.message()).from(caller.remote.ip());
+        self.lines.say(Level::Warn, about, now.mono, text);
+    }
+
+    /// Says that a consumer wants what there is not.
+    #[inline(never)]
+    pub fn offset_refused(
+        lines: &LogLimit,
+        (topic, partition): (&str, &Partition),
+        asked: Offset,
+        caller: &Caller<'_>,
+        now: Now,
+    ) {
+        let (start, end) = (partition.log_start.0, partition.high_watermark.0);
+        let why = fmt::from_fn(|f| {
+            if asked.0 < start {
+                let lost = start.abs_diff(asked.0);
+                write!(
+                    f,
+                    "{lost} records before {start} were overwritten or deleted before it had them"
+                )
+            } else {
+                write!(f, "it is beyond the end, {end}")
+            }
+        });
+        let text = format_args!(
+            "{caller}: offset {} of {topic}-{} is not there: {why}",
+            asked.0, partition.index
+        );
+        let about = About::kind("out of range").from(caller.remote.ip());
+        lines.say(Level::Warn, about, now.mono, text);
     }
 }
 
@@ -125,16 +210,6 @@ impl Allowed {
     fn created_for(&self, remote: IpAddr) -> usize {
         let own = self.created.iter().find(|(address, _)| *address == remote);
         own.map_or(0, |(_, count)| *count)
-    }
-
-    /// Clients try again and again: that is worth a line a minute.
-    fn may_say(&mut self, what: Said, now: Now) -> bool {
-        let said = &mut self.said[what as usize];
-        let may = said.is_none_or(|said| said.plus_ms(SAY_MS) <= now.mono);
-        if may {
-            *said = Some(now.mono);
-        }
-        may
     }
 }
 
@@ -147,5 +222,3 @@ const OTHERS: usize = 8;
 
 /// So many addresses are known that had topics created.
 const ADDRESSES: usize = 16;
-
-const SAY_MS: u64 = 60_000;

@@ -19,6 +19,7 @@ use crate::config::Holder;
 use crate::limits;
 use crate::log::record::MetaRecord;
 use crate::log::state::GroupName;
+use crate::log_limit::About;
 use crate::types::{Boot, GroupSlot, Until};
 
 impl Broker {
@@ -59,14 +60,12 @@ impl Broker {
         }
         let Some((stamp_ms, name)) = self.displaced(group, growth, now) else {
             // Clients try again and again.
-            if self.full_said.is_none_or(|said| said.plus_ms(limits::FULL_SAY_MS) <= now.mono) {
-                self.full_said = Some(now.mono);
-                log::warn!(
-                    "no room for consumer group {group:?} of client {client:?}, and those groups \
-                     that are known to be unused for long enough do not make it: raise groups_max or \
-                     offsets_max, or delete groups"
-                );
-            }
+            let text = format_args!(
+                "no room for consumer group {group:?} of client {client:?}, and those groups that are \
+                 known to be unused for long enough do not make it: raise groups_max or offsets_max, or \
+                 delete groups"
+            );
+            self.lines.say(log::Level::Warn, About::kind("groups full"), now.mono, text);
             return Busy::TooMuch;
         };
         if let Err(busy) = self.groups_settled(&|other| other == name.as_str()) {

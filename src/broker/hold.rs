@@ -247,8 +247,9 @@ impl Broker {
         let mut before = "; the oldest segment is held by ";
         let mut more = oldest.more;
         for stands in oldest.topics.iter().flatten() {
-            let never = if stands.never_reported { verb(holder) } else { "behind" };
-            let (topic, records, newest) = (stands.name, stands.records, stands.newest_seconds());
+            let never = if stands.metrics.never_reported { verb(holder) } else { "behind" };
+            let (topic, newest) = (stands.name, stands.metrics.newest_seconds());
+            let records = stands.metrics.records;
             let whole = text.len();
             if write!(
                 text,

@@ -23,7 +23,7 @@ mod send;
 use crate::broker::unpacker::Unpacker;
 use crate::broker::{ConnId, JobNext};
 use crate::clock::{Mono, Now};
-use crate::codec::ErrorCode;
+use crate::codec::{ErrorCode, ErrorsSeen};
 use crate::config::Config;
 use crate::error::DiskError;
 use crate::limits;
@@ -45,6 +45,7 @@ pub struct Reads {
     cursors: Cursors,
     damage: Damage,
     gone: Gone,
+    errors: ErrorsSeen,
     woken: Vec<ConnId>,
     waiting: u64,
     /// What nobody works with now.
@@ -107,6 +108,7 @@ impl Reads {
             cursors: Cursors::new(limits::CURSORS_MAX),
             damage: Damage::new(),
             gone: Gone::default(),
+            errors: ErrorsSeen::default(),
             woken: Vec::with_capacity(connections),
             waiting: 0,
             spare: (0..Reads::awake_max(config)).map(|_| Awake::made()).collect(),
@@ -209,6 +211,11 @@ impl Reads {
         self.push(conn, entry)
     }
 
+    /// The errors of answers since this was last asked.
+    pub fn errors_take(&mut self) -> ErrorsSeen {
+        std::mem::take(&mut self.errors)
+    }
+
     /// Goes on with a connection's job; see [`crate::broker::Broker::job_step`].
     pub fn step(
         &mut self,
@@ -229,6 +236,7 @@ impl Reads {
             cursors: &mut self.cursors,
             damage: &mut self.damage,
             gone: &self.gone,
+            errors: &mut self.errors,
             unpacker,
             conn,
             large_bytes: self.large_bytes,

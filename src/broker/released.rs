@@ -1,9 +1,8 @@
 //! What clients do to records that are held, beside having them: they delete them, or move or delete the
 //! offsets that say how far a holder is. It is said in the log, since nobody else may notice.
 
-use std::net::SocketAddr;
-
 use super::Broker;
+use super::allowed::Caller;
 use crate::clock::{Mono, Now};
 use crate::codec::crc;
 use crate::config::Holder;
@@ -120,13 +119,12 @@ impl Broker {
     }
 
     /// Says what a request has done to what is held, if anything.
-    pub fn held_tell(&mut self, api: &str, client_id: Option<&str>, from: SocketAddr, now: Now) {
-        let client = client_id.unwrap_or_default();
+    pub fn held_tell(&mut self, caller: &Caller<'_>, now: Now) {
         for (place, (level, what)) in EFFECTS.into_iter().enumerate() {
             let tally = &mut self.released.tallies[place];
             let Some(slot) = tally.last else { continue };
             let is_passed = place == Effect::Passed as usize;
-            let digest = crc::crc32c(client.as_bytes());
+            let digest = crc::crc32c(caller.client.as_bytes());
             let committers = &mut self.released.committers;
             if is_passed && committers.contains(&digest) {
                 // That is how this one commits.
@@ -147,8 +145,8 @@ impl Broker {
             let (ring, name) = self.names_of(slot);
             log::log!(
                 level,
-                "ring {ring}: {api} of client {client:?} at {from}: {records} records of \
-                 {partitions} partitions {what}, {name} among them"
+                "ring {ring}: {caller}: {records} records of {partitions} partitions {what}, {name} \
+                 among them"
             );
         }
     }

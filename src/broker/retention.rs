@@ -22,7 +22,7 @@ impl Broker {
     fn retention_look(&mut self, now: Now) -> Until {
         let mut until = Until::default();
         self.retention_next = now.mono.plus_ms(limits::RETENTION_CHECK_MS);
-        if !self.clock_right(now) {
+        if !self.clock_look(now) {
             return until;
         }
         self.groups_stamp(now, &mut until);

@@ -11,6 +11,25 @@ impl Broker {
         is_right(now, self.log.stamp_newest_ms())
     }
 
+    /// Says when the clock is not trusted, and when it is again.
+    pub(super) fn clock_look(&mut self, now: Now) -> bool {
+        let (is_right, newest_ms) = (self.clock_right(now), self.log.stamp_newest_ms());
+        if is_right == self.clock_distrusted {
+            self.clock_distrusted = !is_right;
+            if is_right {
+                log::info!("the clock is trusted: retention.ms goes on");
+            } else {
+                log::warn!(
+                    "the clock is not trusted: nothing says that it is synchronised, and it is {} s \
+                     behind what was stored last. Until that changes no record is hidden for its age, \
+                     and records get no earlier time than those before them",
+                    newest_ms.max(WALL_MS_MIN).saturating_sub(now.wall_ms) / 1000
+                );
+            }
+        }
+        is_right
+    }
+
     /// The time that records get which arrive now. It never runs backwards while the clock is wrong.
     pub fn append_time_ms(&mut self, now: Now) -> i64 {
         if self.clock_right(now) {

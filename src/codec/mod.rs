@@ -80,7 +80,7 @@ pub use error_code::ErrorCode;
 pub use message::FieldTable;
 pub(crate) use message::message;
 pub use reader::{Array, ArrayIter, Decode, Reader};
-pub use writer::{Encode, ErrorsSeen, List, ListWriter, Writer};
+pub use writer::{Encode, ErrorsSeen, List, ListWriter, Writer, error_note};
 
 use std::fmt;
 

@@ -24,6 +24,16 @@ pub struct Writer<'b> {
 /// The first few different error codes of an answer, for the metrics; the rest is no error.
 pub type ErrorsSeen = [ErrorCode; 4];
 
+/// Notes a code, if it is one of an error.
+pub fn error_note(errors: &mut ErrorsSeen, code: ErrorCode) {
+    let place = |seen: &&mut ErrorCode| seen.is_none() || **seen == code;
+    if !code.is_none()
+        && let Some(seen) = errors.iter_mut().find(place)
+    {
+        *seen = code;
+    }
+}
+
 impl<'b> Writer<'b> {
     /// A writer into `out`.
     pub fn new(out: &'b mut [u8]) -> Self {
@@ -156,15 +166,6 @@ impl<'b> Writer<'b> {
     /// The error codes that were written.
     pub fn errors(&self) -> ErrorsSeen {
         self.errors
-    }
-
-    fn error_note(&mut self, code: ErrorCode) {
-        let place = |seen: &&mut ErrorCode| seen.is_none() || **seen == code;
-        if !code.is_none()
-            && let Some(seen) = self.errors.iter_mut().find(place)
-        {
-            *seen = code;
-        }
     }
 
     fn string_length(&mut self, length: Option<usize>) {
@@ -466,7 +467,7 @@ impl Encode for ErrorCode {
     type Kind = ErrorCode;
 
     fn encode_to(self, w: &mut Writer<'_>) {
-        w.error_note(self);
+        error_note(&mut w.errors, self);
         self.0.encode_to(w);
     }
 }

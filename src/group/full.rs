@@ -14,14 +14,12 @@ impl Groups {
     /// that it is worth trying again; a group that is too much by itself is told for good.
     pub(super) fn full_of(&mut self, at: GroupAt, bytes: usize, now: Now) -> ErrorCode {
         let max = self.arena.capacity();
-        if self.full_said.is_none_or(|said| said.plus_ms(limits::FULL_SAY_MS) <= now.mono) {
-            self.full_said = Some(now.mono);
-            let (name, used) = (self.name(at), self.arena.used());
-            log::warn!(
-                "consumer group {name:?} wants {bytes} bytes for its members' subscriptions and \
-                 assignments, and {used} of {max} are taken: raise group_members_bytes"
-            );
-        }
+        let (name, used) = (self.name(at), self.arena.used());
+        let text = format_args!(
+            "consumer group {name:?} wants {bytes} bytes for its members' subscriptions and \
+             assignments, and {used} of {max} are taken: raise group_members_bytes"
+        );
+        self.lines.say(log::Level::Warn, About::kind("members' bytes"), now.mono, text);
         if bytes <= max {
             ErrorCode::COORDINATOR_NOT_AVAILABLE
         } else {

@@ -21,16 +21,19 @@ mod tests;
 mod timers;
 mod waits;
 
+use std::rc::Rc;
+
 use crate::clock::{Mono, Now};
 use crate::codec::ErrorCode;
 use crate::config::Config;
 use crate::limits;
+use crate::log_limit::{About, LogLimit};
 use crate::metrics::GroupMetrics;
 use crate::types::ConnId;
 use arena::{Arena, BlockId};
 pub use ask::{Join, Refused, Sync, Who};
 pub use members::{Assignments, Protocols};
-use members::{Awaits, Member, MemberAt, Members};
+use members::{Awaits, Member, MemberAt, Members, Texts};
 pub use show::{GroupShown, Joined, MemberShown};
 use states::{Act, Event, State};
 use waits::Wait;
@@ -63,8 +66,8 @@ pub struct Groups {
     changes: u32,
     /// Until then there may be members of before the start of the broker.
     former_until: Mono,
-    /// When it was last said that there is no room in the arena.
-    full_said: Option<Mono>,
+    /// What is logged of what members do.
+    lines: Rc<LogLimit>,
     /// What is counted.
     pub counts: GroupMetrics,
 }
@@ -112,7 +115,7 @@ struct Group {
 
 impl Groups {
     /// No groups; allocates all that they will ever need.
-    pub fn new(config: &Config) -> Groups {
+    pub fn new(config: &Config, lines: Rc<LogLimit>) -> Groups {
         let (groups, members) = (config.groups_max, config.group_members_max);
         let blocks = Members::blocks(members) + groups;
         Groups {
@@ -132,7 +135,7 @@ impl Groups {
             due: NEVER,
             changes: 0,
             former_until: Mono(0),
-            full_said: None,
+            lines,
             counts: GroupMetrics::default(),
         }
     }

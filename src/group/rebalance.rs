@@ -146,7 +146,7 @@ impl Groups {
         let mut any = false;
         while let Some(member) = unsynced(self) {
             any = true;
-            self.counts.expired += 1;
+            self.expired(member, now);
             self.member_drop(member);
         }
         if any {

@@ -42,8 +42,25 @@ impl Groups {
             member.deadline = NEVER;
             return;
         }
-        self.counts.expired += u64::from(!member.pending);
+        if !member.pending {
+            self.expired(at, now);
+        }
         self.member_leave(at, now);
+    }
+
+    /// Counts and says that a member is removed because it was not heard of.
+    pub(super) fn expired(&mut self, at: MemberAt, now: Now) {
+        self.counts.expired += 1;
+        let member = self.members.get(at);
+        let (group, remote) = (self.name(member.group), member.remote);
+        let Texts { id, client_id, .. } = at.texts(&self.arena);
+        let about = About::kind("expired").of(group);
+        let text = format_args!(
+            "consumer group {group:?}: member {id:?} of client {client_id:?} at {remote} is removed: it \
+             was not heard of for its session timeout, {} ms, or did not come to a rebalance in time",
+            member.session_ms
+        );
+        self.lines.say(log::Level::Info, about, now.mono, text);
     }
 
     fn tick_group(&mut self, at: GroupAt, now: Now) {

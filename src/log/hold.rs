@@ -10,6 +10,7 @@ use crate::config::{Holder, RingConfig};
 use crate::limits;
 use crate::log::index::{InSegment, Index};
 use crate::log::state::{Partition, State};
+use crate::metrics::TopicMetrics;
 use crate::metrics::render::{OldestStatus, TopicStatus};
 use crate::types::{FileIndex, GroupSlot, Offset, PartitionSlot, RingIndex};
 
@@ -235,16 +236,17 @@ impl<'a> Hold<'a> {
         // What was never reported comes first: that is what nobody may be waiting for.
         for never_reported in [true, false] {
             for (slot, topic) in self.state.topics().filter(|(_, topic)| topic.ring == self.ring) {
-                let mut stands = TopicStatus { never_reported, ..TopicStatus::new(&topic.name) };
+                let mut metrics = TopicMetrics { records: 0, newest_ms: -1, never_reported };
                 let mut never = true;
                 for (slot, partition) in self.state.partitions_of(slot) {
                     never &= alone.position(0, slot, partition).is_none();
                     if let Some((there, records)) = alone.not_had_of(0, *file, slot, partition) {
-                        stands.records += records;
-                        stands.newest_ms = stands.newest_ms.max(there.newest_ms);
+                        metrics.records += records;
+                        metrics.newest_ms = metrics.newest_ms.max(there.newest_ms);
                     }
                 }
-                if stands.records > 0 && never == never_reported {
+                if metrics.records > 0 && never == never_reported {
+                    let stands = TopicStatus { name: &topic.name, metrics };
                     match oldest.topics.iter_mut().find(|place| place.is_none()) {
                         Some(place) => *place = Some(stands),
                         None => oldest.more += 1,

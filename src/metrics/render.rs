@@ -1,35 +1,38 @@
-//! What `status` shows, as text or JSON. One walk names every value once and feeds either form.
+//! What `status` shows, as text or JSON: the numbers of [`super::fields`], each with its place.
 
 use std::fmt::{self, Write};
 
-use super::{CloseReason, DamageMetrics, GroupMetrics, Metrics, PoolKind, RingMetrics};
-use crate::clock::Mono;
+use super::fields::{self, Section};
+use super::{
+    CloseReason, DamageMetrics, GroupMetrics, HoldMetrics, HolderMetrics, MemoryMetrics, Metrics,
+    Overview, PoolKind, RingMetrics, TableMetrics, TopicMetrics,
+};
 use crate::limits;
 
 /// What is shown.
 pub struct Status<'a> {
-    /// Now; timers start with the program.
-    pub now: Mono,
+    /// The broker as a whole.
+    pub overview: Overview,
     /// Where clients connect.
     pub listen: &'a dyn fmt::Display,
-    /// The number of this start.
-    pub boot: u32,
     /// What sockets and handlers counted.
     pub metrics: &'a Metrics,
     /// The rings, in their order.
     pub rings: &'a [RingStatus<'a>],
     /// What they lie on, as far as that is known.
     pub storage: Option<StorageStatus<'a>>,
-    /// What was broken at the start.
+    /// What was found broken.
     pub damage: DamageMetrics,
     /// Consumer groups.
     pub groups: GroupMetrics,
-    /// How full the bounded tables are.
-    pub tables: &'a [TableStatus],
-    /// Bytes that the plan allows.
-    pub memory_planned: u64,
+    /// How full the bounded tables are, by their names.
+    pub tables: &'a [(&'static str, TableMetrics)],
+    /// Memory.
+    pub memory: MemoryMetrics,
     /// The name of an API key.
     pub api_name: fn(i16) -> Option<&'static str>,
+    /// The name of an error code.
+    pub error_name: fn(i16) -> Option<&'static str>,
 }
 
 /// What the data directory lies on.
@@ -48,46 +51,30 @@ pub struct StorageStatus<'a> {
 pub struct RingStatus<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Bytes for data: all its segments, without spares.
-    pub data_bytes: u64,
     /// What its log counted.
     pub metrics: &'a RingMetrics,
+    /// The topics that take most of it, with their bytes.
+    pub largest: &'a [(&'a str, u64)],
     /// Set where it is held for somebody.
     pub hold: Option<&'a HoldStatus<'a>>,
     /// For whom it is watched.
-    pub watch: &'a [WatchStatus<'a>],
+    pub watch: &'a [HolderStatus<'a>],
 }
 
 /// A ring's hold.
 pub struct HoldStatus<'a> {
-    /// Bytes of segments that may not be overwritten.
-    pub held_bytes: u64,
-    /// For how long the ring has been full; none: it is not.
-    pub waiting_us: Option<u64>,
-    /// Produce requests that wait for room in it.
-    pub producers: u64,
+    /// How full it is of what is held.
+    pub metrics: HoldMetrics,
     /// For whom it is held.
     pub holders: heapless::Vec<HolderStatus<'a>, { limits::HOLDERS_MAX }>,
-}
-
-/// One for whom a ring is watched.
-pub struct WatchStatus<'a> {
-    /// Who, and how far.
-    pub holder: HolderStatus<'a>,
-    /// Records that were overwritten before it had them, ever since it is watched for.
-    pub overwritten: u64,
 }
 
 /// One for whom a ring is held or watched.
 pub struct HolderStatus<'a> {
     /// As the configuration names it.
     pub name: &'a dyn fmt::Display,
-    /// Records that it has not had, as far as offsets tell.
-    pub records: u64,
-    /// Partitions that these are of.
-    pub partitions: u64,
-    /// Those of them of which it never said anything.
-    pub unreported: u64,
+    /// What it has not had, or missed.
+    pub metrics: HolderMetrics,
     /// Of one for whom the ring is held: what holds the oldest segment that it has not had.
     pub oldest: OldestStatus<'a>,
 }
@@ -106,34 +93,8 @@ pub struct OldestStatus<'a> {
 pub struct TopicStatus<'a> {
     /// Its name.
     pub name: &'a str,
-    /// So many records, as far as offsets tell.
-    pub records: u64,
-    /// The newest timestamp that any record of it in the segment has; below 0: none has one.
-    pub newest_ms: i64,
-    /// The holder never said anything of the topic.
-    pub never_reported: bool,
-}
-
-impl TopicStatus<'_> {
-    /// That of a topic without records.
-    pub fn new(name: &str) -> TopicStatus<'_> {
-        TopicStatus { name, records: 0, newest_ms: -1, never_reported: false }
-    }
-
-    /// The newest timestamp in seconds since 1970; 0: there is none.
-    pub fn newest_seconds(&self) -> u64 {
-        self.newest_ms.max(0).unsigned_abs() / 1000
-    }
-}
-
-/// How full a bounded table is.
-pub struct TableStatus {
-    /// Its name.
-    pub name: &'static str,
-    /// Entries in it.
-    pub used: usize,
-    /// Entries that it can hold.
-    pub max: usize,
+    /// What it has.
+    pub metrics: TopicMetrics,
 }
 
 /// In which form.
@@ -154,11 +115,11 @@ pub fn render(status: &Status<'_>, form: Form, buf: &mut [u8]) -> Option<usize> 
 }
 
 fn walk(status: &Status<'_>, out: &mut Out<'_>) -> fmt::Result {
+    let m = status.metrics;
     out.begin(None)?;
     out.text("version", &env!("CARGO_PKG_VERSION"))?;
-    out.int("uptime_seconds", status.now.0 / 1_000_000)?;
     out.text("listen", status.listen)?;
-    out.int("boot", u64::from(status.boot))?;
+    out.section(&fields::OVERVIEW, &status.overview)?;
     if let Some(storage) = &status.storage {
         out.begin(Some("storage"))?;
         out.text("file_system", &storage.file_system)?;
@@ -170,101 +131,82 @@ fn walk(status: &Status<'_>, out: &mut Out<'_>) -> fmt::Result {
     out.begin(Some("rings"))?;
     for ring in status.rings {
         out.begin(Some(ring.name))?;
-        walk_ring(ring, status.now, out)?;
+        walk_ring(ring, out)?;
         out.end()?;
     }
     out.end()?;
-    walk_damage(&status.damage, out)?;
-    walk_metrics(status.metrics, out)?;
-    walk_counts(status, out)?;
-    out.begin(Some("groups"))?;
-    out.int("waiting", status.groups.waiting)?;
-    out.int("rebalances", status.groups.rebalances)?;
-    out.int("members_expired", status.groups.expired)?;
-    out.int("displaced", status.groups.displaced)?;
+    out.section(&fields::DAMAGE, &status.damage)?;
+    out.begin(Some(fields::CONNECTIONS.name))?;
+    out.fields(&fields::CONNECTIONS, &m.connections)?;
+    out.begin(Some("closed_total"))?;
+    for why in CloseReason::ALL {
+        out.int(why.name(), m.connections.closed_for(why))?;
+    }
     out.end()?;
+    out.end()?;
+    out.section(&fields::TRAFFIC, m)?;
+    out.section(&fields::WAITING, m)?;
+    for (name, histogram) in [("sync_us", &m.sync_us), ("produce_us", &m.produce_us)] {
+        out.named(&name, &fields::DURATION, histogram)?;
+    }
+    out.section(&fields::READS, m)?;
+    walk_counts("requests_total", &m.requests, 0, status.api_name, out)?;
+    walk_counts("errors_total", &m.errors, -1, status.error_name, out)?;
+    out.section(&fields::GROUPS, &status.groups)?;
     out.begin(Some("tables"))?;
-    for table in status.tables {
-        out.begin(Some(table.name))?;
-        out.int("used", table.used as u64)?;
-        out.int("max", table.max as u64)?;
-        out.end()?;
+    for (name, table) in status.tables {
+        out.named(name, &fields::TABLE, table)?;
     }
     out.end()?;
-    out.begin(Some("memory"))?;
-    out.int("planned_bytes", status.memory_planned)?;
-    let (resident, peak) = resident_bytes();
-    out.int("resident_bytes", resident)?;
-    out.int("resident_peak_bytes", peak)?;
-    walk_pools(status.metrics, out)?;
+    out.begin(Some(fields::MEMORY.name))?;
+    out.fields(&fields::MEMORY, &status.memory)?;
+    out.begin(Some("pools"))?;
+    for kind in PoolKind::ALL {
+        out.named(&kind.name(), &fields::POOL, &m.pools[kind as usize])?;
+    }
+    out.end()?;
     out.end()?;
     out.end()
 }
 
-fn walk_ring(ring: &RingStatus<'_>, now: Mono, out: &mut Out<'_>) -> fmt::Result {
+fn walk_ring(ring: &RingStatus<'_>, out: &mut Out<'_>) -> fmt::Result {
     let m = ring.metrics;
-    out.int("data_bytes", ring.data_bytes)?;
-    out.int("live_bytes", m.bytes_live)?;
-    out.int("live_segments", m.segments_live)?;
-    out.milli("laps", m.laps_milli)?;
-    let rate = m.rate.per_second(now).filter(|rate| *rate > 0);
-    out.int("bytes_per_second", rate.unwrap_or(0))?;
-    out.maybe("seconds_to_overwrite", rate.map(|rate| ring.data_bytes / rate))?;
+    out.fields(&fields::RING, m)?;
+    out.begin(Some("largest_topics"))?;
+    for (name, bytes) in ring.largest {
+        if out.buf.len() - out.len > NAMES_LEAVE {
+            out.int(name, *bytes)?;
+        }
+    }
+    out.end()?;
     if let Some(hold) = ring.hold {
-        walk_hold(hold, ring.data_bytes, rate, out)?;
+        walk_hold(hold, out)?;
     }
     if !ring.watch.is_empty() {
         out.begin(Some("watch"))?;
-        for watch in ring.watch {
-            walk_holder(&watch.holder, out)?;
-            out.int("overwritten_records", watch.overwritten)?;
+        for watched in ring.watch {
+            out.name(watched.name)?;
+            out.open()?;
+            out.fields(&fields::HOLDER, &watched.metrics)?;
+            out.fields(&fields::WATCHED, &watched.metrics)?;
             out.end()?;
         }
         out.end()?;
     }
-    out.begin(Some("wear"))?;
-    out.int("payload_bytes", m.payload_bytes)?;
-    out.int("written_bytes", m.written_bytes)?;
-    out.int("groups", m.groups)?;
-    out.int("seals", m.seals)?;
-    out.int("syncs", m.syncs)?;
-    out.int("segments_overwritten", m.segments_evicted)?;
-    out.int("segments_freed", m.segments_freed)?;
-    out.end()?;
-    out.begin(Some("compaction"))?;
-    out.int("keys", m.carried_keys)?;
-    out.int("live_bytes", m.carried_live_bytes)?;
-    out.int("live_bytes_max", m.carried_live_bytes_max)?;
-    out.int("unseen_bytes", m.dirty_bytes)?;
-    out.int("carried_records", m.carried_records)?;
-    out.int("carried_bytes", m.carried_bytes)?;
-    out.int("damaged_batches", m.carry_damaged)?;
-    out.int("segments_lost", m.carry_lost)?;
-    out.end()?;
-    out.begin(Some("failures"))?;
-    out.int("now", u64::from(m.failing))?;
-    out.int("writes_and_syncs", m.failures)?;
-    out.int("segments_given_up", m.segments_given_up)?;
-    out.end()
+    for section in [&fields::WEAR, &fields::COMPACTION, &fields::FAILURES] {
+        out.section(section, m)?;
+    }
+    Ok(())
 }
 
-fn walk_hold(
-    hold: &HoldStatus<'_>,
-    data_bytes: u64,
-    rate: Option<u64>,
-    out: &mut Out<'_>,
-) -> fmt::Result {
-    let free_bytes = data_bytes.saturating_sub(hold.held_bytes);
-    out.begin(Some("hold"))?;
-    out.int("held_bytes", hold.held_bytes)?;
-    out.int("full_percent", hold.held_bytes * 100 / data_bytes.max(1))?;
-    out.maybe("seconds_to_full", rate.map(|rate| free_bytes / rate))?;
-    out.int("is_full", u64::from(hold.waiting_us.is_some()))?;
-    out.int("full_seconds", hold.waiting_us.unwrap_or(0) / 1_000_000)?;
-    out.int("producers_waiting", hold.producers)?;
+fn walk_hold(hold: &HoldStatus<'_>, out: &mut Out<'_>) -> fmt::Result {
+    out.begin(Some(fields::HOLD.name))?;
+    out.fields(&fields::HOLD, &hold.metrics)?;
     out.begin(Some("for"))?;
     for holder in &hold.holders {
-        walk_holder(holder, out)?;
+        out.name(holder.name)?;
+        out.open()?;
+        out.fields(&fields::HOLDER, &holder.metrics)?;
         walk_oldest(holder, out)?;
         out.end()?;
     }
@@ -272,111 +214,38 @@ fn walk_hold(
     out.end()
 }
 
-/// Begins what there is to be said of one, and does not end it.
-fn walk_holder(holder: &HolderStatus<'_>, out: &mut Out<'_>) -> fmt::Result {
-    out.name(holder.name)?;
-    out.open()?;
-    out.int("lag_records", holder.records)?;
-    out.int("lag_partitions", holder.partitions)?;
-    out.int("never_reported_partitions", holder.unreported)
-}
-
 /// The topics that hold a holder's oldest segment; as many as leave room for the rest of the answer.
 fn walk_oldest(holder: &HolderStatus<'_>, out: &mut Out<'_>) -> fmt::Result {
-    let mut more = holder.oldest.more;
+    let mut metrics = holder.metrics;
     out.begin(Some("oldest_segment_topics"))?;
     for topic in holder.oldest.topics.iter().flatten() {
-        if out.buf.len() - out.len < OLDEST_LEAVES {
-            more += 1;
+        if out.buf.len() - out.len < NAMES_LEAVE {
+            metrics.oldest_more += 1;
             continue;
         }
-        out.begin(Some(topic.name))?;
-        out.int("records", topic.records)?;
-        out.int("newest_timestamp_seconds", topic.newest_seconds())?;
-        out.int("never_reported", u64::from(topic.never_reported))?;
-        out.end()?;
+        out.named(&topic.name, &fields::OLDEST, &topic.metrics)?;
     }
     out.end()?;
-    out.int("oldest_segment_more_topics", more)
+    out.fields(&fields::HELD, &metrics)
 }
 
 /// Bytes that are left to what comes behind the names of topics.
-const OLDEST_LEAVES: usize = 16 << 10;
+const NAMES_LEAVE: usize = 16 << 10;
 
-fn walk_damage(damage: &DamageMetrics, out: &mut Out<'_>) -> fmt::Result {
-    out.begin(Some("damage"))?;
-    out.int("segments", damage.segments)?;
-    out.int("groups", damage.groups)?;
-    out.int("batches", damage.batches)?;
-    out.int("records", damage.records)?;
-    out.int("torn_groups", damage.torn)?;
-    out.int("unproven_groups", damage.unproven)?;
-    out.int("found_reading", damage.read)?;
-    out.end()
-}
-
-fn walk_metrics(m: &Metrics, out: &mut Out<'_>) -> fmt::Result {
-    out.begin(Some("connections"))?;
-    out.int("open", m.connections.open)?;
-    out.int("open_max", m.connections.open_max)?;
-    out.int("accepted", m.connections.accepted)?;
-    out.int("refused", m.connections.refused)?;
-    out.begin(Some("closed"))?;
-    for why in CloseReason::ALL {
-        out.int(why.name(), m.connections.closed_for(why))?;
-    }
-    out.end()?;
-    out.int("bytes_in", m.bytes_in)?;
-    out.int("bytes_out", m.bytes_out)?;
-    out.end()?;
-    out.begin(Some("held_back"))?;
-    out.int("producers", m.producers_held)?;
-    out.int("producers_total", m.producers_held_total)?;
-    out.int("fetches_waiting", m.fetches_waiting)?;
-    out.end()?;
-    for (name, histogram) in [("sync_us", &m.sync_us), ("produce_us", &m.produce_us)] {
-        out.begin(Some(name))?;
-        out.int("count", histogram.count())?;
-        out.int("mean", histogram.mean_us())?;
-        out.int("recent_mean", histogram.recent_us())?;
-        out.int("p50", histogram.percentile_us(50))?;
-        out.int("p99", histogram.percentile_us(99))?;
-        out.int("max", histogram.max_us())?;
-        out.end()?;
-    }
-    out.begin(Some("reads"))?;
-    out.int("cached", m.reads_cached)?;
-    out.int("cold", m.reads_cold)?;
-    out.end()
-}
-
-/// Requests by API and errors by code, those that occurred.
-fn walk_counts(status: &Status<'_>, out: &mut Out<'_>) -> fmt::Result {
-    out.begin(Some("requests"))?;
-    for (key, count) in status.metrics.requests.iter().enumerate().filter(|(_, n)| **n > 0) {
-        match i16::try_from(key).ok().and_then(status.api_name) {
+/// What occurred of some counters, by the names of what they count: the first is of `first`.
+fn walk_counts(
+    section: &str,
+    counts: &[u64],
+    first: i16,
+    name_of: fn(i16) -> Option<&'static str>,
+    out: &mut Out<'_>,
+) -> fmt::Result {
+    out.begin(Some(section))?;
+    for (number, count) in (first..).zip(counts).filter(|(_, count)| **count > 0) {
+        match name_of(number) {
             Some(name) => out.int(name, *count)?,
-            None => out.field(&format_args!("key_{key}"), count, false)?,
+            None => out.field(&number, count, false)?,
         }
-    }
-    out.end()?;
-    out.begin(Some("errors"))?;
-    for (place, count) in status.metrics.errors.iter().enumerate().filter(|(_, n)| **n > 0) {
-        let code = i64::try_from(place).map_or(0, |place| place - 1);
-        out.field(&format_args!("{code}"), count, false)?;
-    }
-    out.end()
-}
-
-fn walk_pools(m: &Metrics, out: &mut Out<'_>) -> fmt::Result {
-    out.begin(Some("pools"))?;
-    for kind in PoolKind::ALL {
-        let pool = &m.pools[kind as usize];
-        out.begin(Some(kind.name()))?;
-        out.int("lent", pool.lent)?;
-        out.int("lent_max", pool.lent_max)?;
-        out.int("waits", pool.waits)?;
-        out.end()?;
     }
     out.end()
 }
@@ -450,16 +319,32 @@ impl Out<'_> {
         }
     }
 
+    /// All numbers of a section, below its name if it has one.
+    fn section<T>(&mut self, section: &Section<T>, of: &T) -> fmt::Result {
+        if section.name.is_empty() {
+            return self.fields(section, of);
+        }
+        self.named(&section.name, section, of)
+    }
+
+    /// The same below this name.
+    fn named<T>(&mut self, name: &dyn fmt::Display, section: &Section<T>, of: &T) -> fmt::Result {
+        self.name(name)?;
+        self.open()?;
+        self.fields(section, of)?;
+        self.end()
+    }
+
+    fn fields<T>(&mut self, section: &Section<T>, of: &T) -> fmt::Result {
+        section.fields.iter().try_for_each(|field| self.maybe(field.name, (field.get)(of)))
+    }
+
     fn int(&mut self, name: &str, value: u64) -> fmt::Result {
         self.field(&name, &value, false)
     }
 
     fn text(&mut self, name: &str, value: &dyn fmt::Display) -> fmt::Result {
         self.field(&name, value, true)
-    }
-
-    fn milli(&mut self, name: &str, value: u64) -> fmt::Result {
-        self.field(&name, &format_args!("{}.{:03}", value / 1000, value % 1000), false)
     }
 
     /// A number that may be unknown.
@@ -481,22 +366,6 @@ impl Write for Out<'_> {
     }
 }
 
-/// Resident memory now and at its peak, as the kernel counts it; 0 where it does not say.
-fn resident_bytes() -> (u64, u64) {
-    use rustix::fs::{Mode, OFlags};
-    let mut buf = [0_u8; 2048];
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let read = rustix::fs::open("/proc/self/status", flags, Mode::empty())
-        .and_then(|file| rustix::io::read(&file, &mut buf));
-    let text = buf.get(..read.unwrap_or(0)).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("");
-    let line = |name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name))?;
-        value.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    let bytes = |name| line(name).unwrap_or(0) * 1024;
-    (bytes("VmRSS:"), bytes("VmHWM:"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -509,50 +378,50 @@ mod tests {
         metrics.error(-1);
         metrics.connections.opened();
         metrics.sync_us.add(120);
-        let mut ring = RingMetrics { laps_milli: 1250, ..RingMetrics::default() };
-        ring.rate.add(4096 * 3600, Mono(0));
-        let mut hold = HoldStatus {
-            held_bytes: 64 << 20,
-            waiting_us: Some(5_000_000),
-            producers: 2,
-            holders: heapless::Vec::new(),
+        let ring = RingMetrics {
+            laps: 7,
+            data_bytes: 256 << 20,
+            bytes_per_second: Some(4096),
+            ..RingMetrics::default()
         };
         let name = &"mirror:up";
-        let topic = TopicStatus {
-            name: "tpyo",
-            records: 3,
-            newest_ms: 1_700_000_000_999,
-            never_reported: true,
-        };
+        let lag = HolderMetrics { records: 9, partitions: 3, unreported: 1, ..Default::default() };
+        let metrics_of =
+            TopicMetrics { records: 3, newest_ms: 1_700_000_000_999, never_reported: true };
+        let topic = TopicStatus { name: "tpyo", metrics: metrics_of };
         let oldest = OldestStatus { topics: [Some(topic); limits::HOLD_TOPICS_SHOWN], more: 5 };
-        let holder = HolderStatus { name, records: 9, partitions: 3, unreported: 1, oldest };
-        assert!(hold.holders.push(holder).is_ok());
-        let watched = HolderStatus {
-            name,
-            records: 2,
-            partitions: 1,
-            unreported: 0,
-            oldest: OldestStatus::default(),
+        let mut hold = HoldStatus {
+            metrics: HoldMetrics {
+                data_bytes: ring.data_bytes,
+                bytes_per_second: ring.bytes_per_second,
+                held_bytes: 64 << 20,
+                waiting_us: Some(5_000_000),
+                producers: 2,
+            },
+            holders: heapless::Vec::new(),
         };
+        let metrics_of = HolderMetrics { oldest_more: 5, ..lag };
+        assert!(hold.holders.push(HolderStatus { name, metrics: metrics_of, oldest }).is_ok());
+        let metrics_of = HolderMetrics { overwritten: 44, ..lag };
+        let watched = HolderStatus { name, metrics: metrics_of, oldest: OldestStatus::default() };
         let status = Status {
-            now: Mono(3_600_000_000),
+            overview: Overview { uptime_us: 3_600_000_000, starts: 7, clock_right: true },
             listen: &"0.0.0.0:9092",
-            boot: 7,
             metrics: &metrics,
             rings: &[
                 RingStatus {
                     name: "main",
-                    data_bytes: 256 << 20,
                     metrics: &ring,
+                    largest: &[("temps", 4711)],
                     hold: Some(&hold),
                     watch: &[],
                 },
                 RingStatus {
                     name: "alarms",
-                    data_bytes: 1,
                     metrics: &RingMetrics::default(),
+                    largest: &[],
                     hold: None,
-                    watch: &[WatchStatus { holder: watched, overwritten: 44 }],
+                    watch: &[watched],
                 },
             ],
             storage: Some(StorageStatus {
@@ -563,9 +432,10 @@ mod tests {
             }),
             damage: DamageMetrics { records: 3, ..DamageMetrics::default() },
             groups: GroupMetrics { rebalances: 9, ..GroupMetrics::default() },
-            tables: &[TableStatus { name: "topics", used: 1, max: 128 }],
-            memory_planned: 1,
+            tables: &[("topics", TableMetrics { used: 1, max: 128 })],
+            memory: MemoryMetrics::default(),
             api_name: |key| (key == 0).then_some("Produce"),
+            error_name: |code| (code == 3).then_some("UNKNOWN_TOPIC_OR_PARTITION"),
         };
         let mut buf = vec![0; 32 << 10];
         let len = render(&status, form, &mut buf).unwrap();
@@ -583,7 +453,7 @@ mod tests {
             "  write_cache: write back",
             "  synced_by: fdatasync, syncfs",
             "  main:",
-            "    laps: 1.250",
+            "    laps: 7",
             "    bytes_per_second: 4096",
             "    seconds_to_overwrite: 65536",
             "    seconds_to_overwrite: unknown",
@@ -598,12 +468,13 @@ mod tests {
             "              never_reported: 1",
             "          oldest_segment_more_topics: 5",
             "    watch:",
-            "        overwritten_records: 44",
+            "        overwritten_records_total: 44",
             "  Produce: 1",
-            "  key_77: 1",
+            "  77: 1",
             "  -1: 1",
             "  p99: 120",
-            "  rebalances: 9",
+            "  rebalances_total: 9",
+            "      temps: 4711",
         ] {
             assert!(text.lines().any(|have| have == line), "no line {line:?} in\n{text}");
         }
@@ -618,6 +489,6 @@ mod tests {
             assert!(!json.contains(wrong), "{wrong} in {json}");
         }
         assert!(json.contains("\"seconds_to_overwrite\":null"));
-        assert!(json.contains("\"errors\":{\"-1\":1,\"3\":1}"));
+        assert!(json.contains("\"errors_total\":{\"-1\":1,\"UNKNOWN_TOPIC_OR_PARTITION\":1}"));
     }
 }

@@ -19,6 +19,7 @@ use super::hub::Bell;
 use super::turn::{Turn, Work};
 use crate::clock::{Clock, Mono};
 use crate::error::DiskError;
+use crate::log_limit::About;
 use crate::storage::WriteJob;
 use crate::types::RingIndex;
 
@@ -124,6 +125,7 @@ async fn carry_out<C: Core>(net: &Net<C>, ring: RingIndex, mut job: WriteJob) {
     if syncs && result.is_ok() {
         core.metrics().sync_us.add(took_us);
     }
+    note_slow(net, ring, took_us);
     note_failure(net, ring, &result);
     core.io_done(ring, job, result, net.hub.now());
     net.wake_settled(&core);
@@ -132,11 +134,23 @@ async fn carry_out<C: Core>(net: &Net<C>, ring: RingIndex, mut job: WriteJob) {
     net.hub.ended.ring();
 }
 
+fn note_slow<C: Core>(net: &Net<C>, ring: RingIndex, took_us: u64) {
+    if took_us >= SLOW_SYNC_US {
+        let name = net.setup.ring_name(ring);
+        let text = format_args!(
+            "ring {name}: a write took the medium {} ms, usually {}; producers wait as long",
+            took_us / 1000,
+            net.sync_mean.us().div_ceil(1000)
+        );
+        net.complain(log::Level::Warn, About::kind("slow sync"), text);
+    }
+}
+
 fn note_failure<C: Core>(net: &Net<C>, ring: RingIndex, result: &Result<(), DiskError>) {
     if let Err(error) = result {
-        let name = net.setup.rings.get(usize::from(ring.0)).map_or("", String::as_str);
+        let name = net.setup.ring_name(ring);
         let text = format_args!("ring {name}: the disk failed: {error}");
-        net.complain(log::Level::Error, text);
+        net.complain(log::Level::Error, About::kind("disk"), text);
     }
 }
 
@@ -173,6 +187,9 @@ impl Alarm {
         .await;
     }
 }
+
+/// A sync that takes so long is worth a line.
+const SLOW_SYNC_US: u64 = 2_000_000;
 
 /// What a sync may always count as, lest a mean of next to nothing never grows.
 const OUTLIER_US_MIN: u64 = 50;

@@ -23,13 +23,14 @@ use super::core::Core;
 use super::held::Held;
 use super::hub::Lease;
 use super::replies::Replies;
-use super::slots::Phase;
+use super::slots::{Delays, Phase};
 use super::turn::{Turn, Work};
 use super::wire::{End, Wire};
 use crate::api::{Pool, Step};
 use crate::broker::{ConnId, Peer};
 use crate::clock::Mono;
 use crate::limits;
+use crate::log_limit::About;
 use crate::metrics::{CloseReason, PoolKind};
 use crate::types::{Settle, Until};
 
@@ -291,7 +292,10 @@ impl<C: Core> Connection<C> {
             Some(lease) => Ok(lease),
             None => {
                 self.settle_replies().await?;
-                self.wire.take(kind, missing).await
+                self.delay_begins();
+                let lease = self.wire.take(kind, missing).await?;
+                self.delay_ends(|delays| &mut delays.buffer_ms);
+                Ok(lease)
             }
         }
     }
@@ -441,6 +445,7 @@ impl<C: Core> Connection<C> {
         while let Some(owed) = self.replies.first_from(sent) {
             let (end, version) = (owed.end(), owed.version);
             let settle = self.wire.settle(&owed.until).await;
+            self.synced();
             if settle == Settle::Failed {
                 let core = self.wire.net.core.borrow();
                 self.replies.each_answer(sent..end, |answer| {
@@ -458,9 +463,54 @@ impl<C: Core> Connection<C> {
             let waited_us = self.wire.net.hub.clock.mono().since_us(self.replies.since);
             let mut core = self.wire.net.core.borrow_mut();
             core.metrics().produce_us.add(waited_us);
+            drop(core);
+            self.tell_slow(waited_us);
         }
         self.replies = Replies::default();
         Ok(())
+    }
+
+    /// A request begins to wait before it is staged.
+    pub(super) fn delay_begins(&self) {
+        let now = self.wire.net.hub.clock.mono();
+        self.wire.slot(|slot| slot.delays.since = now);
+    }
+
+    /// It does not wait any more: `which` of the delays that was.
+    pub(super) fn delay_ends(&self, which: impl FnOnce(&mut Delays) -> &mut u32) {
+        let now = self.wire.net.hub.clock.mono();
+        self.wire.slot(|slot| {
+            let ms = now.since_us(slot.delays.since) / 1000;
+            *which(&mut slot.delays) += ms as u32;
+        });
+    }
+
+    /// What the first answers wait for is settled.
+    fn synced(&self) {
+        let ms = self.wire.net.hub.clock.mono().since_us(self.replies.since) / 1000;
+        self.wire.slot(|slot| slot.delays.sync_ms = ms as u32);
+    }
+
+    /// Says which of its stages held a request up that took long; a held ring is said by itself.
+    fn tell_slow(&self, waited_us: u64) {
+        let delays = self.wire.slot(|slot| std::mem::take(&mut slot.delays));
+        let Delays { buffer_ms, held_ms, sync_ms, .. } = delays;
+        let waited_ms = (waited_us / 1000) as u32;
+        if waited_ms + buffer_ms < SLOW_MS {
+            return;
+        }
+        let remote = self.peer.remote;
+        let text = format_args!(
+            "a produce request from {remote} took {} ms: {} to get a buffer, {} for room in a held ring, \
+             {} until it was on flash, {} to send the answer",
+            waited_ms + buffer_ms + held_ms,
+            buffer_ms,
+            held_ms,
+            sync_ms,
+            waited_ms.saturating_sub(sync_ms)
+        );
+        let about = About::kind("slow produce").from(remote.ip());
+        self.wire.net.complain(log::Level::Warn, about, text);
     }
 
     /// Has a request dispatched; the answer's bytes from `from` on are in the shared window then.
@@ -597,6 +647,9 @@ const _: () = assert!(crate::api::produce::Long::FRONT_BYTES_MAX <= HEAD_BYTES_M
 
 /// The only requests that are pipelined.
 const PRODUCE_KEY: i16 = 0;
+
+/// A produce request that takes so long is worth a line.
+const SLOW_MS: u32 = 5_000;
 
 const TOO_LONG: End = End {
     why: CloseReason::TooLarge,

@@ -11,10 +11,12 @@ use crate::error::DiskError;
 use crate::limits;
 use crate::log::hold::Hold;
 use crate::metrics::render::{
-    Form, HoldStatus, HolderStatus, OldestStatus, RingStatus, Status, StorageStatus, TableStatus,
-    WatchStatus, render,
+    Form, HoldStatus, HolderStatus, OldestStatus, RingStatus, Status, StorageStatus, render,
 };
-use crate::metrics::{DamageMetrics, Metrics, RingMetrics};
+use crate::metrics::{
+    DamageMetrics, HoldMetrics, HolderMetrics, MemoryMetrics, Metrics, Overview, RingMetrics,
+    TableMetrics,
+};
 use crate::plan::Plan;
 use crate::storage::medium::Medium;
 use crate::storage::{Storage, WriteJob};
@@ -33,7 +35,7 @@ pub trait Core: 'static {
     fn long_next(
         &mut self,
         long: &mut Self::Long,
-        waited_out: bool,
+        peer: &Peer,
         front: Front<'_>,
         list: &mut [u8],
         now: Now,
@@ -109,12 +111,12 @@ impl Core for Broker {
     fn long_next(
         &mut self,
         long: &mut Long,
-        waited_out: bool,
+        peer: &Peer,
         front: Front<'_>,
         list: &mut [u8],
         now: Now,
     ) -> Result<(usize, Next), &'static str> {
-        long.next(self, waited_out, front, list, now).map_err(|malformed| malformed.0)
+        long.next(self, peer, front, list, now).map_err(|malformed| malformed.0)
     }
 
     fn long_stage(
@@ -237,33 +239,40 @@ impl Core for Broker {
 
     fn status(&self, now: Now, json: bool, buf: &mut [u8]) -> Option<usize> {
         let form = if json { Form::Json } else { Form::Text };
-        let rings = ring_metrics(self);
-        let holds: heapless::Vec<_, { limits::RINGS_MAX }> =
-            self.log.rings().map(|ring| hold_status(self, ring, now)).collect();
+        let rings = ring_metrics(self, now);
+        let largest: heapless::Vec<_, { limits::RINGS_MAX }> =
+            self.log.rings().map(|ring| largest_topics(self, ring)).collect();
+        let holds: heapless::Vec<_, { limits::RINGS_MAX }> = (self.log.rings().zip(&rings))
+            .map(|(ring, metrics)| hold_status(self, ring, metrics, now))
+            .collect();
         let watches: heapless::Vec<_, { limits::RINGS_MAX }> =
             self.log.rings().map(|ring| watch_status(self, ring)).collect();
-        let configs = self.log.rings().map(|ring| self.log.ring_config(ring));
-        let named = configs.zip(&rings).zip(holds.iter().zip(&watches));
-        let rings = named.map(|((ring, metrics), (hold, watch))| RingStatus {
-            name: &ring.name,
-            data_bytes: u64::from(ring.data_segments()) * ring.segment_bytes,
+        let parts = rings.iter().zip(&largest).zip(holds.iter().zip(&watches));
+        let shown = self.log.rings().zip(parts);
+        let shown = shown.map(|(ring, ((metrics, largest), (hold, watch)))| RingStatus {
+            name: &self.log.ring_config(ring).name,
             metrics,
+            largest,
             hold: hold.as_ref(),
             watch,
         });
-        let rings: heapless::Vec<RingStatus<'_>, { limits::RINGS_MAX }> = rings.collect();
+        let shown: heapless::Vec<RingStatus<'_>, { limits::RINGS_MAX }> = shown.collect();
         let status = Status {
-            now: now.mono,
+            overview: Overview {
+                uptime_us: now.mono.0,
+                starts: u64::from(self.log.state().boot.0),
+                clock_right: self.clock_right(now),
+            },
             listen: &self.config.listen,
-            boot: self.log.state().boot.0,
             metrics: &self.metrics,
-            rings: &rings,
+            rings: &shown,
             storage: self.log.storage().medium().map(storage_status),
             damage: damage(self),
             groups: self.groups.counts,
             tables: &tables(self),
-            memory_planned: Plan::of(&self.config).memory_bytes(),
+            memory: MemoryMetrics::now(Plan::of(&self.config).memory_bytes()),
             api_name: |key| api::api_of(key).map(|api| api.name),
+            error_name: |code| ErrorCode(code).name(),
         };
         render(&status, form, buf)
     }
@@ -278,20 +287,23 @@ fn storage_status(medium: &Medium) -> StorageStatus<'_> {
     }
 }
 
-fn ring_metrics(broker: &Broker) -> heapless::Vec<RingMetrics, { limits::RINGS_MAX }> {
+fn ring_metrics(broker: &Broker, now: Now) -> heapless::Vec<RingMetrics, { limits::RINGS_MAX }> {
     let rings = broker.log.rings().map(|ring| {
         let stats = broker.log.stats(ring);
         let taken = broker.log.segments(ring).map(|segment| segment.end);
         let newest = broker.log.segments(ring).next_back();
-        let segments = u64::from(broker.log.ring_config(ring).segments);
+        let config = broker.log.ring_config(ring);
+        // The first segment is number 1, and begins the first lap.
+        let begun_before = newest.map_or(0, |newest| newest.seq.0.saturating_sub(1));
         let carried = broker.log.carried(ring);
         RingMetrics {
             segments_live: broker.log.segments(ring).count() as u64,
             bytes_live: taken.sum(),
-            laps_milli: newest.map_or(0, |newest| newest.seq.0 * 1000 / segments),
+            laps: begun_before / u64::from(config.segments),
+            data_bytes: u64::from(config.data_segments()) * config.segment_bytes,
             seals: stats.seals,
             failing: broker.log.is_failing(ring),
-            rate: stats.rate,
+            bytes_per_second: stats.rate.per_second(now.mono),
             payload_bytes: stats.payload_bytes,
             written_bytes: stats.written_bytes,
             groups: stats.groups,
@@ -313,8 +325,34 @@ fn ring_metrics(broker: &Broker) -> heapless::Vec<RingMetrics, { limits::RINGS_M
     rings.collect()
 }
 
+/// The topics that take most of a ring, with the bytes of their records.
+fn largest_topics(broker: &Broker, ring: RingIndex) -> heapless::Vec<(&str, u64), LARGEST_TOPICS> {
+    let state = broker.log.state();
+    let mut largest: heapless::Vec<(&str, u64), LARGEST_TOPICS> = heapless::Vec::new();
+    for (slot, topic) in state.topics().filter(|(_, topic)| topic.ring == ring) {
+        let bytes: u64 = state.partitions_of(slot).map(|(_, partition)| partition.bytes).sum();
+        if bytes == 0 {
+            continue;
+        }
+        if largest.is_full() && largest.last().is_some_and(|(_, least)| *least < bytes) {
+            largest.pop();
+        }
+        let _ = largest.push((&topic.name, bytes));
+        largest.sort_unstable_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    }
+    largest
+}
+
+/// So many of a ring's topics are named.
+const LARGEST_TOPICS: usize = 3;
+
 /// What a ring that is held looks like now.
-fn hold_status(broker: &Broker, ring: RingIndex, now: Now) -> Option<HoldStatus<'_>> {
+fn hold_status<'a>(
+    broker: &'a Broker,
+    ring: RingIndex,
+    metrics: &RingMetrics,
+    now: Now,
+) -> Option<HoldStatus<'a>> {
     let hold = broker.log.hold(ring);
     let holders = hold.holders;
     if holders.is_empty() {
@@ -322,10 +360,16 @@ fn hold_status(broker: &Broker, ring: RingIndex, now: Now) -> Option<HoldStatus<
     }
     let full = broker.hold_now(ring, now.mono);
     Some(HoldStatus {
-        held_bytes: full.held_bytes,
-        waiting_us: full.waiting_us,
-        producers: broker.metrics.producers_held_by_ring[usize::from(ring.0)],
-        holders: (0..holders.len()).map(|at| holder_status(&hold, at, hold.oldest(at))).collect(),
+        metrics: HoldMetrics {
+            data_bytes: metrics.data_bytes,
+            bytes_per_second: metrics.bytes_per_second,
+            held_bytes: full.held_bytes,
+            waiting_us: full.waiting_us,
+            producers: broker.metrics.producers_held_by_ring[usize::from(ring.0)],
+        },
+        holders: (0..holders.len())
+            .map(|at| holder_status(&hold, at, hold.oldest(at), 0))
+            .collect(),
     })
 }
 
@@ -333,24 +377,30 @@ fn hold_status(broker: &Broker, ring: RingIndex, now: Now) -> Option<HoldStatus<
 fn watch_status(
     broker: &Broker,
     ring: RingIndex,
-) -> heapless::Vec<WatchStatus<'_>, { limits::HOLDERS_MAX }> {
+) -> heapless::Vec<HolderStatus<'_>, { limits::HOLDERS_MAX }> {
     let watch = broker.log.watch(ring);
-    let status = |(at, holder)| WatchStatus {
-        holder: holder_status(&watch, at, OldestStatus::default()),
-        overwritten: broker.log.state().missed.records(ring, holder),
+    let status = |(at, holder)| {
+        let overwritten = broker.log.state().missed.records(ring, holder);
+        holder_status(&watch, at, OldestStatus::default(), overwritten)
     };
     watch.holders.iter().enumerate().map(status).collect()
 }
 
-fn holder_status<'a>(hold: &Hold<'a>, at: usize, oldest: OldestStatus<'a>) -> HolderStatus<'a> {
+fn holder_status<'a>(
+    hold: &Hold<'a>,
+    at: usize,
+    oldest: OldestStatus<'a>,
+    overwritten: u64,
+) -> HolderStatus<'a> {
     let lag = hold.lag(at);
-    HolderStatus {
-        name: &hold.holders[at],
+    let metrics = HolderMetrics {
         records: lag.records,
         partitions: lag.partitions,
         unreported: lag.unreported,
-        oldest,
-    }
+        overwritten,
+        oldest_more: oldest.more,
+    };
+    HolderStatus { name: &hold.holders[at], metrics, oldest }
 }
 
 fn damage(broker: &Broker) -> DamageMetrics {
@@ -366,9 +416,9 @@ fn damage(broker: &Broker) -> DamageMetrics {
     }
 }
 
-fn tables(broker: &Broker) -> [TableStatus; 6] {
+fn tables(broker: &Broker) -> [(&'static str, TableMetrics); 6] {
     let (state, config) = (broker.log.state(), &broker.config);
-    let table = |name, used, max| TableStatus { name, used, max };
+    let table = |name, used, max| (name, TableMetrics { used, max });
     [
         table("topics", state.topics_len(), config.topics_max),
         table("partitions", state.partitions_len(), config.partitions_max),

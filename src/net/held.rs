@@ -68,7 +68,10 @@ impl<C: Core> Connection<C> {
         let now = self.wire.net.hub.clock.mono();
         let since = *self.held_since.get_or_insert(now);
         let deadline = held_back.wait_ms.map(|wait_ms| since.plus_ms(wait_ms));
-        self.wire.room(now, deadline).await
+        self.delay_begins();
+        let room = self.wire.room(now, deadline).await;
+        self.delay_ends(|delays| &mut delays.held_ms);
+        room
     }
 }
 

@@ -15,6 +15,7 @@ use super::wire::End;
 use crate::api::{Pool, Window};
 use crate::codec::ErrorCode;
 use crate::limits;
+use crate::log_limit::About;
 use crate::metrics::{CloseReason, PoolKind};
 
 impl<C: Core> Connection<C> {
@@ -134,7 +135,8 @@ impl<C: Core> Connection<C> {
             "a request of API key {key} from {remote} is too long: it has {bytes} bytes, and only \
              Produce (0) may have more than {max} (see message_max_bytes)"
         );
-        self.wire.net.complain(log::Level::Warn, text);
+        let about = About::kind("too long").from(remote.ip());
+        self.wire.net.complain(log::Level::Warn, about, text);
     }
 }
 

@@ -16,6 +16,7 @@ use super::connection::Connection;
 use super::core::Core;
 use super::turn::{Turn, Work};
 use crate::broker::{ConnId, Peer};
+use crate::log_limit::About;
 use crate::metrics::CloseReason;
 
 /// Accepts until the task is dropped.
@@ -37,7 +38,8 @@ pub async fn listen<C: Core>(
             Err(e) => {
                 // No file descriptors or memory for another socket: make room, or give the rest of
                 // the program time to. Trying again at once would be a busy loop.
-                net.complain(log::Level::Error, format_args!("cannot accept: {e}"));
+                let about = About::kind("accept");
+                net.complain(log::Level::Error, about, format_args!("cannot accept: {e}"));
                 let no_descriptor = e.raw_os_error() == Some(Errno::MFILE.raw_os_error());
                 if no_descriptor && displace(&net, None).is_some() {
                     net.hub.slot_free.rung().await;
@@ -59,6 +61,7 @@ async fn admit<C: Core>(
         net.hub.connections.borrow_mut().refused += 1;
         net.complain(
             log::Level::Warn,
+            About::kind("refused").from(remote.ip()),
             format_args!("refused a connection from {remote}: too many are open"),
         );
         return;

@@ -192,9 +192,8 @@ impl<C: Core> Connection<C> {
         let front = Front { bytes, left: reading.left };
         let mut core = net.core.borrow_mut();
         let list = &mut *reading.outcomes.buf;
-        let waited_out = self.peer.waited_out;
-        let (taken, next) =
-            core.long_next(&mut reading.core, waited_out, front, list, net.now.get())?;
+        let peer = &self.peer;
+        let (taken, next) = core.long_next(&mut reading.core, peer, front, list, net.now.get())?;
         if let Next::Again(until) = &next {
             assert_pending(&*core, until);
         }

@@ -6,7 +6,6 @@
 
 mod bind;
 mod committer;
-mod complaints;
 mod connection;
 pub mod core;
 mod displaced;
@@ -30,7 +29,6 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use complaints::Complaints;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
@@ -41,6 +39,7 @@ use crate::api::{Step, Window};
 use crate::broker::Peer;
 use crate::clock::{Clock, Mono, Now};
 use crate::limits;
+use crate::log_limit::{About, LogLimit};
 use crate::metrics::PoolKind;
 use crate::storage::Storage;
 use crate::types::Settle;
@@ -68,7 +67,7 @@ pub struct Net<C> {
     tick_at: Cell<Mono>,
     reads_cached: Cell<u64>,
     reads_cold: Cell<u64>,
-    complaints: Complaints,
+    lines: LogLimit,
     displaced: displaced::Displaced,
 }
 
@@ -92,7 +91,7 @@ impl<C: Core> Net<C> {
             tick_at: Cell::new(Mono(u64::MAX)),
             reads_cached: Cell::new(0),
             reads_cold: Cell::new(0),
-            complaints: Complaints::default(),
+            lines: LogLimit::default(),
             displaced: displaced::Displaced::default(),
         })
     }
@@ -173,23 +172,13 @@ impl<C: Core> Net<C> {
             log::debug!("connection from {remote} ended: {}", end.why.name());
             return;
         }
+        let about = About::kind(end.text).from(remote.ip()).hourly();
         let text = format_args!("closed the connection from {remote}: {}", end.text);
-        match self.complaints.admit_from(remote.ip(), end.text, now) {
-            Some(0) => self.complain(log::Level::Warn, text),
-            Some(left_out) => {
-                let text = format_args!("{text} (as {left_out} others from there)");
-                self.complain(log::Level::Warn, text);
-            }
-            None => log::debug!("{text}"),
-        }
+        self.lines.say(log::Level::Warn, about, now, text);
     }
 
     /// Logs what clients or a disk can cause as often as they like.
-    fn complain(&self, level: log::Level, text: fmt::Arguments<'_>) {
-        match self.complaints.admit(self.hub.clock.mono()) {
-            Some(0) => log::log!(level, "{text}"),
-            Some(left_out) => log::log!(level, "{text} ({left_out} lines left out before)"),
-            None => {}
-        }
+    fn complain(&self, level: log::Level, about: About, text: fmt::Arguments<'_>) {
+        self.lines.say(level, about, self.hub.clock.mono(), text);
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::pools::PoolSizes;
 use crate::config::{Config, METADATA_NAME};
+use crate::types::RingIndex;
 
 /// The resolved values.
 #[derive(Debug, Clone)]
@@ -37,6 +38,13 @@ pub struct Setup {
     pub sync_inline_us_max: u64,
     /// Groups wait for company when syncs take at least this on average.
     pub gather_sync_us_min: u64,
+}
+
+impl Setup {
+    /// What a ring is called.
+    pub fn ring_name(&self, ring: RingIndex) -> &str {
+        self.rings.get(usize::from(ring.0)).map_or("", String::as_str)
+    }
 }
 
 impl From<&Config> for Setup {

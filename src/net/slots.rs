@@ -63,6 +63,21 @@ pub struct Slot {
     pub moved_seen: u64,
     /// How many checks are due since; 0: not looked at since it began to hold a buffer.
     pub looks: u8,
+    /// What held up the requests whose answers are owed.
+    pub delays: Delays,
+}
+
+/// How long requests waited, in milliseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Delays {
+    /// Since when one does, before it is staged.
+    pub since: Mono,
+    /// For a buffer.
+    pub buffer_ms: u32,
+    /// For room in a ring that is held.
+    pub held_ms: u32,
+    /// For their group to be on flash.
+    pub sync_ms: u32,
 }
 
 /// All of them.
@@ -111,6 +126,7 @@ impl Slots {
             moved: 0,
             moved_seen: 0,
             looks: 0,
+            delays: Delays::default(),
         });
         Some(id)
     }

@@ -17,6 +17,7 @@ use smol::{Async, Timer};
 use super::Net;
 use super::core::Core;
 use crate::limits;
+use crate::log_limit::About;
 use crate::storage::FILE_MODE;
 
 /// Makes the socket; one that was left behind is replaced.
@@ -46,7 +47,8 @@ pub async fn serve<C: Core>(net: Rc<Net<C>>, listener: Async<UnixListener>) {
                 }
             }
             Err(e) => {
-                net.complain(log::Level::Error, format_args!("status socket: {e}"));
+                let about = About::kind("status socket");
+                net.complain(log::Level::Error, about, format_args!("status socket: {e}"));
                 Timer::after(CLIENT_TIME_MAX).await;
             }
         }

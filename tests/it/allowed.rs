@@ -29,14 +29,14 @@ use crate::produce::{create_topic, produce, topic_name};
 use brooklet::api::Step;
 use brooklet::config::Config;
 
-fn config(admin_from: &str) -> Config {
+pub fn config(admin_from: &str) -> Config {
     let mut config = config_small(3, 1 << 20);
     config.admin_from = vec![admin_from.parse().unwrap()];
     config
 }
 
 /// A topic `t` with a record, and what the group `g` committed of it.
-fn stored(mut host: Host) -> Host {
+pub fn stored(mut host: Host) -> Host {
     let admin_from = std::mem::take(&mut host.broker.config.admin_from);
     host.broker.config.admin_from = vec!["any".parse().unwrap()];
     create_topic(&mut host, "t", 1, &[]);
@@ -50,7 +50,7 @@ fn stored(mut host: Host) -> Host {
 }
 
 /// The codes that each kind of change is answered with, those that delete last.
-fn change_all(host: &mut Host) -> Vec<(ApiKey, i16)> {
+pub fn change_all(host: &mut Host) -> Vec<(ApiKey, i16)> {
     let name = || StrBytes::from_static_str("t");
     let new = CreatableTopic::default().with_name(topic_name("new"));
     let new = new.with_num_partitions(1).with_replication_factor(1);
@@ -160,7 +160,7 @@ fn wanted(host: &mut Host, peer: &Peer, names: &[&str]) -> Vec<i16> {
     panic!("it is tried for ever");
 }
 
-fn unknown(host: &mut Host, names: &[&str]) -> Vec<i16> {
+pub fn unknown(host: &mut Host, names: &[&str]) -> Vec<i16> {
     let peer = host.peer();
     wanted(host, &peer, names)
 }

@@ -36,7 +36,7 @@ fn the_documented_keys_are_those_that_are_served() {
         let (key, name) = (api.key, api.name);
         expected.push(format!("| {key} | {name} | {versions}{advertised} | {flexible} |"));
     }
-    assert_table("## The keys", &expected);
+    assert_table("ARCHITECTURE.md", "## The keys", &expected);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn the_documented_topic_settings_are_those_that_are_known() {
         let what = key.documentation.replace('|', "\\|");
         expected.push(format!("| {name} | {default} | {what} |"));
     }
-    assert_table("## Topic settings", &expected);
+    assert_table("ARCHITECTURE.md", "## Topic settings", &expected);
 }
 
 #[test]
@@ -142,10 +142,10 @@ fn readme_blocks(language: &str) -> Vec<String> {
 }
 
 /// The first table of the section is this one; else says what to put there.
-fn assert_table(section: &str, expected: &[String]) {
-    let text = std::fs::read_to_string("ARCHITECTURE.md").unwrap();
-    let (_, rest) = text.split_once(&format!("{section}\n")).unwrap_or_else(|| {
-        panic!("ARCHITECTURE.md has no section {section}");
+pub fn assert_table(file: &str, section: &str, expected: &[String]) {
+    let text = std::fs::read_to_string(file).unwrap();
+    let (_, rest) = text.split_once(&format!("\n{section}\n")).unwrap_or_else(|| {
+        panic!("{file} has no section {section}");
     });
     let lines = rest.lines().skip_while(|line| !line.starts_with('|'));
     let table: Vec<&str> = lines.take_while(|line| line.starts_with('|')).collect();

@@ -40,6 +40,21 @@ impl Process {
         process
     }
 
+    /// What `brooklet status --json` prints.
+    pub fn status(&self) -> serde_json::Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_brooklet"));
+        command.args(["status", "--json", "--data"]).arg(&self.data);
+        // Clients may connect before there is anybody to ask.
+        for _ in 0..TRIES_MAX {
+            let output = command.output().expect("it runs");
+            if output.status.success() {
+                return serde_json::from_slice(&output.stdout).expect("it is JSON");
+            }
+            sleep(TRY_PAUSE);
+        }
+        panic!("nobody answers in {:?}", self.data);
+    }
+
     /// HOST:PORT, as clients want it.
     pub fn bootstrap(&self) -> String {
         self.address.to_string()

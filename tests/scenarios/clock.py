@@ -51,7 +51,7 @@ def member(thread, consumer, topic, seen):
 
 def heartbeats(board):
     """How many heartbeats the broker has answered."""
-    return board.status()["requests"].get("Heartbeat", 0)
+    return board.status()["requests_total"].get("Heartbeat", 0)
 
 
 @scenario
@@ -74,7 +74,7 @@ def clock_starts_in_1970_and_jumps(board):
         wait_until("both are members", lambda: board.status()["tables"]["group_members"]["used"] == 2)
         before = heartbeats(board)
         wait_until("heartbeats", lambda: heartbeats(board) >= before + 4)
-        return board.status()["groups"]
+        return board.status()["consumer_groups"]
 
     def produced(number):
         """So many records in step `number`; gives their stamps, when the group has them."""
@@ -91,7 +91,7 @@ def clock_starts_in_1970_and_jumps(board):
     def nobody_went(jump):
         """No session ended by a jump, and nobody had to join again."""
         after = members_met()
-        for counted in ("rebalances", "members_expired"):
+        for counted in ("rebalances_total", "members_expired_total"):
             expect(after[counted] == members[counted], f"{jump}: {counted}: {members} became {after}")
 
     clock.set("+0")

@@ -80,7 +80,7 @@ def one_producer_and_fixed_consumers(board):
     expect(sorted(number for *_, number in seen) == list(range(count)), "not each came once")
     check_in_order(seen)
     wear = board.wear()
-    payload, written = (wear[k] - before[k] for k in ("payload_bytes", "written_bytes"))
+    payload, written = (wear[k] - before[k] for k in ("payload_bytes_total", "written_bytes_total"))
     expect(written < 3 * payload, f"{written} bytes written for {payload} of payload")
     return f"{count} records, {written / payload:.2f} bytes written per byte of payload"
 
@@ -100,7 +100,7 @@ def many_producers(board):
     expect(sorted(acknowledged) == list(range(total)), "not each was acknowledged once")
     seen = read_partitions(board, topic, range(8), total)
     expect(sorted(number for *_, number in seen) == list(range(total)), "not each came once")
-    syncs = wear["syncs"] - before["syncs"]
+    syncs = wear["syncs_total"] - before["syncs_total"]
     expect(syncs < total / 2, f"{syncs} syncs for {total} records")
     return f"{total} records of {producers} producers in {syncs} syncs"
 

@@ -16,10 +16,11 @@ use super::outcomes::{self, Outcome, Outcomes, Used};
 use super::stage::{Ask, Rules, Stage};
 use super::{FAILED_UNSAID, PartitionProduceData, ProduceRequest, Room, slot_of};
 use crate::api::{self, Malformed, Step, Window};
+use crate::broker::allowed::Caller;
 use crate::broker::{Broker, ConnId, Peer};
 use crate::clock::Now;
 use crate::codec::batch::{self, Checked, Refusal};
-use crate::codec::{Decode, Error, ErrorsSeen, Reader};
+use crate::codec::{Decode, Error, ErrorsSeen, Reader, error_note};
 use crate::limits;
 use crate::types::{HeldBack, RingIndex, Settle, Until};
 
@@ -129,7 +130,7 @@ impl Long {
     pub fn next(
         &mut self,
         broker: &mut Broker,
-        waited_out: bool,
+        peer: &Peer,
         front: Front<'_>,
         list: &mut [u8],
         now: Now,
@@ -139,12 +140,10 @@ impl Long {
         loop {
             let here = Front { bytes: r.rest(), left: front.left - consumed(&r) };
             match self.at {
-                At::Records(bytes) => {
-                    match self.records(broker, waited_out, bytes, here, list, now)? {
-                        Some(next) => return Ok((consumed(&r), next)),
-                        None => continue,
-                    }
-                }
+                At::Records(bytes) => match self.records(broker, peer, bytes, here, list, now)? {
+                    Some(next) => return Ok((consumed(&r), next)),
+                    None => continue,
+                },
                 At::End => return self.end(broker, here.left).map(|next| (consumed(&r), next)),
                 At::Header => {
                     if let Some(hidden) = hidden(broker, here.bytes, now)? {
@@ -200,6 +199,9 @@ impl Long {
             Err(refusal) => Err(refusal),
         };
         broker.unpacker.release(peer.conn);
+        if let Err(why) = done {
+            self.refused(broker, records.len(), peer, why, now);
+        }
         let placed = done.is_ok();
         self.note(Outcome { index: self.index, done }, list);
         if placed {
@@ -270,7 +272,7 @@ impl Long {
     fn records(
         &mut self,
         broker: &mut Broker,
-        waited_out: bool,
+        peer: &Peer,
         bytes: Option<usize>,
         front: Front<'_>,
         list: &mut [u8],
@@ -293,6 +295,7 @@ impl Long {
         }) {
             Ok(rules) => rules,
             Err(refusal) => {
+                self.refused(broker, records_bytes, peer, refusal, now);
                 self.note(Outcome { index: self.index, done: Err(refusal) }, list);
                 return Ok((records_bytes > 0).then_some(Next::Skip(records_bytes)));
             }
@@ -302,6 +305,7 @@ impl Long {
             return Ok(Some(Next::More));
         }
         let room = (records_bytes, 0);
+        let waited_out = peer.waited_out;
         Ok(Some(match self.check_room(&mut stage, broker, rules.ring, room, waited_out) {
             Err(Step::Again(until)) => Next::Again(until),
             Err(Step::Held(held_back)) => Next::Held(held_back),
@@ -368,6 +372,13 @@ impl Long {
         refusal.or((bytes > broker.config.message_max_bytes).then_some(Refusal::ManyBatches))
     }
 
+    /// Says that the records of the partition that was read are refused; what the client calls itself is
+    /// not known any more.
+    fn refused(&self, broker: &Broker, bytes: usize, peer: &Peer, why: Refusal, now: Now) {
+        let caller = Caller { key: 0, request: "Produce", client: "", remote: peer.remote };
+        broker.records_refused((&self.name, self.index), bytes, &caller, why, now);
+    }
+
     /// Notes what came of the partition that was read; its tags come next.
     fn note(&mut self, outcome: Outcome, list: &mut [u8]) {
         self.at = At::Tags(Then::Partition);
@@ -375,11 +386,7 @@ impl Long {
         self.checked = None;
         if let Err(refusal) = outcome.done {
             self.failed = true;
-            let code = refusal.code();
-            let place = self.errors.iter_mut().find(|seen| **seen == code || seen.is_none());
-            if let Some(place) = place {
-                *place = code;
-            }
+            error_note(&mut self.errors, refusal.code());
         }
         if self.ask.acks == 0 {
             return;

@@ -11,6 +11,7 @@ use super::send::Sending;
 use crate::broker::unpacker::Unpacker;
 use crate::broker::{ConnId, JobNext};
 use crate::clock::{Mono, Now};
+use crate::codec::ErrorsSeen;
 use crate::error::DiskError;
 use crate::limits;
 use crate::log::read::cursors::Cursors;
@@ -119,6 +120,8 @@ pub(super) struct Context<'a> {
     pub(super) cursors: &'a mut Cursors,
     pub(super) damage: &'a mut Damage,
     pub(super) gone: &'a Gone,
+    /// What the answers that were begun in this step have of errors.
+    pub(super) errors: &'a mut ErrorsSeen,
     pub(super) unpacker: &'a mut Unpacker,
     pub(super) conn: ConnId,
     pub(super) large_bytes: usize,

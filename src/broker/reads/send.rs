@@ -7,7 +7,7 @@ use super::job::{CAUTIOUS_BYTES, Context, Job, Reading, spans_from, window_from}
 use super::plan::{Span, span_get};
 use crate::broker::JobNext;
 use crate::codec::crc::Crc32c;
-use crate::codec::{ErrorCode, Writer, batch};
+use crate::codec::{ErrorCode, Writer, batch, error_note};
 use crate::log::read::batch::{BatchHead, BatchStart};
 use crate::log::read::{Got, Window};
 use crate::types::{FileRef, Offset, RingIndex};
@@ -122,6 +122,9 @@ impl Job {
         if self.work.sending.part == Part::Begin {
             self.at = self.list.head;
             self.work.sending.total = self.total(context)?;
+            for at in context.arena.iter(self.list) {
+                error_note(context.errors, context.arena.entry(at).error());
+            }
         }
         let from = self.work.sending.filled;
         let end = spans_from(buf.len());

@@ -223,7 +223,8 @@ fn an_answer_that_comes_too_late_says_that_the_group_moved_on() {
 fn after_a_restart_members_are_unknown_and_join_again() {
     let mut world = World::new();
     let clients = world.stable_of(2);
-    world.bench.broker.groups = crate::group::Groups::new(&world.bench.broker.config);
+    world.bench.broker.groups =
+        crate::group::Groups::new(&world.bench.broker.config, std::rc::Rc::default());
     assert_eq!(world.heartbeat(&clients[0]), 25);
     assert_eq!(world.sync(&clients[0], &[]).unwrap().error_code, 25);
     assert_eq!(world.join_as(7, &clients[0]).unwrap().error_code, 25);

@@ -239,7 +239,7 @@ impl Core for Fake {
     fn long_next(
         &mut self,
         long: &mut Long,
-        waited_out: bool,
+        peer: &Peer,
         front: Front<'_>,
         list: &mut [u8],
         _now: Now,
@@ -257,7 +257,7 @@ impl Core for Fake {
         let next = match version {
             _ if front.left == 0 => Next::End { answered: version != 1 },
             2 if !std::mem::replace(&mut self.put_off, true) => Next::Again(self.stage()),
-            4 if self.knobs.full.load(Ordering::Relaxed) && !waited_out => {
+            4 if self.knobs.full.load(Ordering::Relaxed) && !peer.waited_out => {
                 self.holding = true;
                 Next::Held(self.hold_back())
             }

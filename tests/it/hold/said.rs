@@ -1,9 +1,7 @@
 //! What an operator is told of a held ring.
 
-use std::cell::RefCell;
-use std::sync::Once;
-
 use brooklet::config::Holder;
+use brooklet::metrics::TopicMetrics;
 use brooklet::metrics::render::TopicStatus;
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
@@ -19,38 +17,8 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::rig::{RECORD_BYTES, RING, Rig};
 use crate::host::{NOON_MS, PLAIN, batch};
+use crate::lines::said;
 use crate::produce::{create_topic, produce, topic_name};
-
-thread_local! {
-    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-struct Lines;
-
-impl log::Log for Lines {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::Level::Info
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            LINES.with_borrow_mut(|lines| lines.push(record.args().to_string()));
-        }
-    }
-
-    fn flush(&self) {}
-}
-
-/// What this thread's broker said since this was last asked, of what has this in it.
-fn said(of: &str) -> Vec<String> {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        log::set_logger(&Lines).expect("it is the only one");
-        log::set_max_level(log::LevelFilter::Info);
-    });
-    let lines = LINES.with_borrow_mut(std::mem::take);
-    lines.into_iter().filter(|line| line.contains(of)).collect()
-}
 
 /// Time passes, and the broker looks at what is due.
 fn pass(rig: &mut Rig, ms: u64) {
@@ -147,14 +115,18 @@ fn the_topics_that_hold_the_oldest_segment_are_named() {
     let oldest = rig.host.broker.log.hold(RING).oldest(0);
     let found: Vec<_> = oldest.topics.iter().flatten().map(|found| found.name).collect();
     assert_eq!((found, oldest.more), (vec!["c", "d", "e", "f"], 2));
-    let first = TopicStatus { name: "c", records: 2, newest_ms: NOON_MS, never_reported: true };
+    let first = TopicStatus {
+        name: "c",
+        metrics: TopicMetrics { records: 2, newest_ms: NOON_MS, never_reported: true },
+    };
     assert_eq!(oldest.topics[0], Some(first));
     for topic in ["c", "d", "e"] {
         assert_eq!(rig.commit("g", topic, 0, 2), 0);
     }
     let oldest = rig.host.broker.log.hold(RING).oldest(0);
     let found = oldest.topics.iter().flatten();
-    let found: Vec<_> = found.map(|s| (s.name, s.records, s.never_reported)).collect();
+    let found: Vec<_> =
+        found.map(|s| (s.name, s.metrics.records, s.metrics.never_reported)).collect();
     assert_eq!(found, [("f", 2, true), ("a", 1, false), ("b", 1, false)]);
     for topic in ["a", "b", "f"] {
         assert_eq!(rig.commit("g", topic, 0, 2), 0);
@@ -188,7 +160,7 @@ fn deletions_of_what_is_held_are_said_with_who_deleted() {
     assert!(delete("x.internal", 3).is_empty(), "nobody holds that");
     let lines = delete("t", 3);
     assert_eq!(lines.len(), 1);
-    for part in ["ring main: DeleteRecords of client ", " at ", "2 records of 1 partitions", "t-0"]
+    for part in ["ring main: DeleteRecords by client ", " at ", "2 records of 1 partitions", "t-0"]
     {
         assert!(lines[0].contains(part), "{part}: {lines:?}");
     }
@@ -196,12 +168,12 @@ fn deletions_of_what_is_held_are_said_with_who_deleted() {
     assert!(delete("t", 4).is_empty());
     rig.pass_ms(20_000);
     assert_eq!(rig.commit("other", "t", 0, 1), 0);
-    assert!(said("client").is_empty());
+    assert!(said("held").is_empty());
     let mut request = DeleteTopicsRequest::default();
     request.topic_names.push(topic_name("t"));
     let answer: DeleteTopicsResponse = rig.host.ask(ApiKey::DeleteTopics, 5, &request);
     assert_eq!(answer.responses[0].error_code, 0);
-    let lines = said("DeleteTopics of client");
+    let lines = said("that were held are deleted");
     assert!(lines.len() == 1 && lines[0].contains("2 records of 2 partitions"), "{lines:?}");
 }
 
@@ -216,7 +188,7 @@ fn commits_that_are_not_the_holders_own_or_go_back_and_offsets_deleted_are_said(
     assert!(said("OffsetCommit").is_empty());
     assert_eq!(rig.commit("g", "t", 0, 5), 0);
     let lines = said("held no longer");
-    assert!(lines.len() == 1 && lines[0].contains("OffsetCommit of client"), "{lines:?}");
+    assert!(lines.len() == 1 && lines[0].contains("OffsetCommit by client"), "{lines:?}");
     assert!(lines[0].contains("5 records of 1 partitions"), "{lines:?}");
     // Whoever always commits like that is named once.
     rig.pass_ms(60_000);
@@ -235,7 +207,7 @@ fn commits_that_are_not_the_holders_own_or_go_back_and_offsets_deleted_are_said(
     let answer: OffsetDeleteResponse = rig.host.ask(ApiKey::OffsetDelete, 0, &request);
     assert_eq!((answer.error_code, answer.topics[0].partitions[0].error_code), (0, 0));
     let lines = said("offsets committed for them are deleted");
-    assert!(lines.len() == 1 && lines[0].contains("OffsetDelete of client"), "{lines:?}");
+    assert!(lines.len() == 1 && lines[0].contains("OffsetDelete by client"), "{lines:?}");
     assert!(lines[0].contains("2 records of 1 partitions"), "{lines:?}");
     rig.pass_ms(60_000);
     let mut request = DeleteGroupsRequest::default();
@@ -243,7 +215,7 @@ fn commits_that_are_not_the_holders_own_or_go_back_and_offsets_deleted_are_said(
     let answer: DeleteGroupsResponse = rig.host.ask(ApiKey::DeleteGroups, 2, &request);
     assert_eq!(answer.results[0].error_code, 0);
     // Also where there is nothing to be held again: its position is gone.
-    assert_eq!(said("DeleteGroups of client").len(), 1);
+    assert_eq!(said("offsets committed for them are deleted").len(), 1);
 }
 
 #[test]

@@ -108,7 +108,7 @@ impl<'f> Stream<'f> {
             }
             let seen = self.front.len().min(self.left);
             let front = Front { bytes: &self.front[..seen], left: self.left };
-            let next = self.long.next(broker, peer.waited_out, front, &mut self.list, now);
+            let next = self.long.next(broker, peer, front, &mut self.list, now);
             let (taken, next) = next.map_err(|malformed| malformed.0)?;
             self.consume(taken);
             match next {

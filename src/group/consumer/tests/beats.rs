@@ -262,7 +262,7 @@ fn epochs_of_a_later_boot_are_further_on() {
     let a = world.joined(&["a"]).remove(0);
     let boot = world.bench.broker.log.state().boot;
     assert_eq!(a.epoch, ((boot.0 << 16) + 1) as i32);
-    let mut groups = crate::group::Groups::new(&Config::default());
+    let mut groups = crate::group::Groups::new(&Config::default(), std::rc::Rc::default());
     for boot in [0, 1, 16_383, 16_384, u32::MAX] {
         groups.epochs_begin(crate::types::Boot(boot));
         assert!((0..=i32::MAX - 65_536).contains(&groups.consumers.epoch_base), "{boot}");
