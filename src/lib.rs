@@ -1,7 +1,7 @@
 //! brooklet: a Kafka-protocol broker for constrained edge devices.
 //!
 //! The layers, top to bottom (imports point down only):
-//! `cli` → `net` → `plan`, `api` → `broker` → `log`, `group` → `storage`, `codec` →
+//! `cli` → `net` → `report` → `plan`, `api` → `broker` → `log`, `group` → `storage`, `codec` →
 //! `limits`, `config`, `clock`, `error`, `metrics`, `types`, `bytes`, `process`,
 //! `log_limit`.
 
@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod net;
 pub mod plan;
 mod process;
+pub mod report;
 pub mod storage;
 pub mod types;
 #[cfg(test)]

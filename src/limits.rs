@@ -203,7 +203,7 @@ pub const PRODUCER_BYTES: usize = 280;
 
 /// Pages of the program that are resident: at most all of it, built for size for x86-64, AArch64 or ARMv7.
 /// ARMv6 code is 67 KiB larger than this. Part of the memory plan.
-pub const PROGRAM_BYTES: usize = 1220 * 1024;
+pub const PROGRAM_BYTES: usize = 1200 * 1024;
 
 /// Threads: one thinks, one waits for sockets, one syncs, one reads what is not cached.
 pub const THREADS: usize = 4;
@@ -240,6 +240,15 @@ pub const ANSWER_WINDOW_BYTES: usize = 64 * 1024;
 
 /// Bytes of what the status socket shows. Costs as much. Beyond: it shows nothing.
 pub const STATUS_BYTES_MAX: usize = 32 * 1024;
+
+/// HTTP connections at a time; one more is closed at once. Costs the head and the task of each.
+pub const HTTP_CONNECTIONS_MAX: usize = 4;
+
+/// Bytes of an HTTP request's head; a longer one is refused. Costs as much for each connection.
+pub const HTTP_HEAD_BYTES_MAX: usize = 2048;
+
+/// Bytes of an HTTP connection's task, without the head.
+pub const HTTP_TASK_BYTES: usize = 2048;
 
 /// Topics whose deletion fetches under way are told of. Costs 360 bytes each. Beyond: a fetch that
 /// waited for one that was deleted longer ago has its connection closed.

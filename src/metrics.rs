@@ -325,6 +325,16 @@ impl Metrics {
         usize::try_from(api_key).map_or(0, |key| self.requests.get(key).copied().unwrap_or(0))
     }
 
+    /// The keys that were asked, with how often.
+    pub fn requests_seen(&self) -> impl Iterator<Item = (i16, u64)> {
+        (0..).zip(self.requests).filter(|(_, count)| *count > 0)
+    }
+
+    /// The errors that were answered, with how often.
+    pub fn errors_seen(&self) -> impl Iterator<Item = (i16, u64)> {
+        (-1..).zip(self.errors).filter(|(_, count)| *count > 0)
+    }
+
     /// Counters of one pool.
     pub fn pool(&mut self, kind: PoolKind) -> &mut PoolMetrics {
         &mut self.pools[kind as usize]
@@ -485,6 +495,16 @@ impl Histogram {
     /// How many there were.
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// The sum of all.
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us
+    }
+
+    /// How many were shorter than this, a power of two.
+    pub fn count_below(&self, us: u64) -> u64 {
+        self.counts.iter().take(bucket_of(us)).sum()
     }
 
     /// The mean of all; 0 without any.

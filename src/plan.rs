@@ -173,6 +173,10 @@ fn plan_connections(memory: &mut Vec<Item>, config: &Config) {
     let decompressor = Decompressor::memory_bytes(limits::DECOMPRESSION_WINDOW_BYTES);
     memory.push(item("buffer: decompression", 1, decompressor));
     memory.push(item("buffer: status", 1, limits::STATUS_BYTES_MAX));
+    if config.http_listen.0.is_some() {
+        let each = limits::HTTP_HEAD_BYTES_MAX + limits::HTTP_TASK_BYTES;
+        memory.push(item("HTTP connections", limits::HTTP_CONNECTIONS_MAX, each));
+    }
     memory.push(item("reads", 1, Reads::memory_bytes(config)));
     for (kind, (count, bytes)) in PoolKind::ALL.iter().zip(config.pools()) {
         memory.push(item(&format!("buffers: {}", kind.name()), count, bytes));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::value::{Value, advertised_of};
-use super::{Advertised, CheckRecords, Create, TimestampType};
+use super::{Advertised, CheckRecords, Create, HttpListen, TimestampType};
 
 /// A field's type: how a checked value enters it, and how it is shown.
 pub trait Field {
@@ -111,6 +111,15 @@ impl Field for SocketAddr {
     }
     fn to_value(&self) -> Value {
         Value::Text(self.to_string())
+    }
+}
+
+impl Field for HttpListen {
+    fn from_value(value: Value) -> HttpListen {
+        HttpListen(SocketAddr::from_str(&String::from_value(value)).ok())
+    }
+    fn to_value(&self) -> Value {
+        Value::Text(self.0.map_or(String::new(), |address| address.to_string()))
     }
 }
 

@@ -57,6 +57,15 @@ keys! {
     /// Empty: the one that they reached, which is right unless something translates addresses.
     advertised_listeners: Advertised = Kind::text("HOST:PORT or empty", value::is_advertised, "");
 
+    /// Where a browser, Prometheus and probes may ask, over HTTP: /metrics, /health, /v1/status,
+    /// /v1/topics and /v1/groups. It changes nothing, but whoever reaches it sees names and numbers of
+    /// topics and groups. Empty: nowhere. If another process has the port, the start says so and goes on.
+    http_listen: HttpListen = Kind::text(
+        "ADDRESS:PORT with a numeric address, or empty",
+        value::is_address_or_empty,
+        "127.0.0.1:8092"
+    );
+
     // ---- where the data is ----
 
     /// The directory that holds the ring, its lock and the status socket.
@@ -368,6 +377,10 @@ pub enum TimestampType {
     /// Its arrival's.
     LogAppendTime,
 }
+
+/// Where HTTP is served; none: nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HttpListen(pub Option<SocketAddr>);
 
 /// Where clients are told to come back to; none: the address that they reached.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

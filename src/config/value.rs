@@ -359,6 +359,11 @@ pub fn is_address(text: &str) -> bool {
     SocketAddr::from_str(text).is_ok()
 }
 
+/// Empty, or a numeric address with its port.
+pub fn is_address_or_empty(text: &str) -> bool {
+    text.is_empty() || is_address(text)
+}
+
 /// Empty, or a host with its port; Kafka's form with the protocol in front is taken too.
 pub fn is_advertised(text: &str) -> bool {
     text.is_empty() || advertised_of(text).is_some()

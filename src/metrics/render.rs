@@ -150,8 +150,8 @@ fn walk(status: &Status<'_>, out: &mut Out<'_>) -> fmt::Result {
         out.named(&name, &fields::DURATION, histogram)?;
     }
     out.section(&fields::READS, m)?;
-    walk_counts("requests_total", &m.requests, 0, status.api_name, out)?;
-    walk_counts("errors_total", &m.errors, -1, status.error_name, out)?;
+    walk_counts("requests_total", &mut m.requests_seen(), status.api_name, out)?;
+    walk_counts("errors_total", &mut m.errors_seen(), status.error_name, out)?;
     out.section(&fields::GROUPS, &status.groups)?;
     out.begin(Some("tables"))?;
     for (name, table) in status.tables {
@@ -232,19 +232,18 @@ fn walk_oldest(holder: &HolderStatus<'_>, out: &mut Out<'_>) -> fmt::Result {
 /// Bytes that are left to what comes behind the names of topics.
 const NAMES_LEAVE: usize = 16 << 10;
 
-/// What occurred of some counters, by the names of what they count: the first is of `first`.
+/// Counters by the names of what they count.
 fn walk_counts(
     section: &str,
-    counts: &[u64],
-    first: i16,
+    counts: &mut dyn Iterator<Item = (i16, u64)>,
     name_of: fn(i16) -> Option<&'static str>,
     out: &mut Out<'_>,
 ) -> fmt::Result {
     out.begin(Some(section))?;
-    for (number, count) in (first..).zip(counts).filter(|(_, count)| **count > 0) {
+    for (number, count) in counts {
         match name_of(number) {
-            Some(name) => out.int(name, *count)?,
-            None => out.field(&number, count, false)?,
+            Some(name) => out.int(name, count)?,
+            None => out.field(&number, &count, false)?,
         }
     }
     out.end()

@@ -8,17 +8,9 @@ use crate::broker::{Broker, ConnId, JobNext, Peer};
 use crate::clock::{Mono, Now};
 use crate::codec::ErrorCode;
 use crate::error::DiskError;
-use crate::limits;
-use crate::log::hold::Hold;
-use crate::metrics::render::{
-    Form, HoldStatus, HolderStatus, OldestStatus, RingStatus, Status, StorageStatus, render,
-};
-use crate::metrics::{
-    DamageMetrics, HoldMetrics, HolderMetrics, MemoryMetrics, Metrics, Overview, RingMetrics,
-    TableMetrics,
-};
-use crate::plan::Plan;
-use crate::storage::medium::Medium;
+use crate::metrics::Metrics;
+use crate::metrics::render::Form;
+use crate::report::{self, Report, Sent};
 use crate::storage::{Storage, WriteJob};
 use crate::types::{HeldBack, RingIndex, Settle, Until};
 
@@ -103,6 +95,10 @@ pub trait Core: 'static {
     fn metrics(&mut self) -> &mut Metrics;
     /// Writes what `status` shows; none where `buf` is too small.
     fn status(&self, now: Now, json: bool, buf: &mut [u8]) -> Option<usize>;
+    /// See [`report::piece`].
+    fn report(&self, now: Now, what: Report, sent: &mut Sent, buf: &mut [u8]) -> Option<usize>;
+    /// Why it cannot do its work now, if so.
+    fn health(&self) -> Result<(), &'static str>;
 }
 
 impl Core for Broker {
@@ -238,193 +234,19 @@ impl Core for Broker {
     }
 
     fn status(&self, now: Now, json: bool, buf: &mut [u8]) -> Option<usize> {
-        let form = if json { Form::Json } else { Form::Text };
-        let rings = ring_metrics(self, now);
-        let largest: heapless::Vec<_, { limits::RINGS_MAX }> =
-            self.log.rings().map(|ring| largest_topics(self, ring)).collect();
-        let holds: heapless::Vec<_, { limits::RINGS_MAX }> = (self.log.rings().zip(&rings))
-            .map(|(ring, metrics)| hold_status(self, ring, metrics, now))
-            .collect();
-        let watches: heapless::Vec<_, { limits::RINGS_MAX }> =
-            self.log.rings().map(|ring| watch_status(self, ring)).collect();
-        let parts = rings.iter().zip(&largest).zip(holds.iter().zip(&watches));
-        let shown = self.log.rings().zip(parts);
-        let shown = shown.map(|(ring, ((metrics, largest), (hold, watch)))| RingStatus {
-            name: &self.log.ring_config(ring).name,
-            metrics,
-            largest,
-            hold: hold.as_ref(),
-            watch,
-        });
-        let shown: heapless::Vec<RingStatus<'_>, { limits::RINGS_MAX }> = shown.collect();
-        let status = Status {
-            overview: Overview {
-                uptime_us: now.mono.0,
-                starts: u64::from(self.log.state().boot.0),
-                clock_right: self.clock_right(now),
-            },
-            listen: &self.config.listen,
-            metrics: &self.metrics,
-            rings: &shown,
-            storage: self.log.storage().medium().map(storage_status),
-            damage: damage(self),
-            groups: self.groups.counts,
-            tables: &tables(self),
-            memory: MemoryMetrics::now(Plan::of(&self.config).memory_bytes()),
-            api_name: |key| api::api_of(key).map(|api| api.name),
-            error_name: |code| ErrorCode(code).name(),
-        };
-        render(&status, form, buf)
+        report::status(self, now, if json { Form::Json } else { Form::Text }, buf)
     }
-}
 
-fn storage_status(medium: &Medium) -> StorageStatus<'_> {
-    StorageStatus {
-        file_system: &medium.file_system,
-        has_journal: medium.journal,
-        write_cache: &medium.write_cache,
-        synced_by: medium.sync.name(),
+    fn report(&self, now: Now, what: Report, sent: &mut Sent, buf: &mut [u8]) -> Option<usize> {
+        report::piece(self, now, what, sent, buf)
     }
-}
 
-fn ring_metrics(broker: &Broker, now: Now) -> heapless::Vec<RingMetrics, { limits::RINGS_MAX }> {
-    let rings = broker.log.rings().map(|ring| {
-        let stats = broker.log.stats(ring);
-        let taken = broker.log.segments(ring).map(|segment| segment.end);
-        let newest = broker.log.segments(ring).next_back();
-        let config = broker.log.ring_config(ring);
-        // The first segment is number 1, and begins the first lap.
-        let begun_before = newest.map_or(0, |newest| newest.seq.0.saturating_sub(1));
-        let carried = broker.log.carried(ring);
-        RingMetrics {
-            segments_live: broker.log.segments(ring).count() as u64,
-            bytes_live: taken.sum(),
-            laps: begun_before / u64::from(config.segments),
-            data_bytes: u64::from(config.data_segments()) * config.segment_bytes,
-            seals: stats.seals,
-            failing: broker.log.is_failing(ring),
-            bytes_per_second: stats.rate.per_second(now.mono),
-            payload_bytes: stats.payload_bytes,
-            written_bytes: stats.written_bytes,
-            groups: stats.groups,
-            syncs: stats.syncs,
-            failures: stats.failures,
-            segments_given_up: stats.given_up,
-            segments_evicted: stats.evicted,
-            segments_freed: stats.freed,
-            carried_keys: carried.keys,
-            carried_live_bytes: carried.bytes,
-            carried_live_bytes_max: carried.bytes_max,
-            dirty_bytes: carried.dirty_bytes,
-            carried_records: stats.carried_records,
-            carried_bytes: stats.carried_bytes,
-            carry_damaged: stats.carry_damaged,
-            carry_lost: stats.carry_lost,
+    fn health(&self) -> Result<(), &'static str> {
+        let failing = self.log.rings().any(|ring| self.log.is_failing(ring));
+        if failing {
+            Err("the disk is failing: producers get KAFKA_STORAGE_ERROR (56)")
+        } else {
+            Ok(())
         }
-    });
-    rings.collect()
-}
-
-/// The topics that take most of a ring, with the bytes of their records.
-fn largest_topics(broker: &Broker, ring: RingIndex) -> heapless::Vec<(&str, u64), LARGEST_TOPICS> {
-    let state = broker.log.state();
-    let mut largest: heapless::Vec<(&str, u64), LARGEST_TOPICS> = heapless::Vec::new();
-    for (slot, topic) in state.topics().filter(|(_, topic)| topic.ring == ring) {
-        let bytes: u64 = state.partitions_of(slot).map(|(_, partition)| partition.bytes).sum();
-        if bytes == 0 {
-            continue;
-        }
-        if largest.is_full() && largest.last().is_some_and(|(_, least)| *least < bytes) {
-            largest.pop();
-        }
-        let _ = largest.push((&topic.name, bytes));
-        largest.sort_unstable_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     }
-    largest
-}
-
-/// So many of a ring's topics are named.
-const LARGEST_TOPICS: usize = 3;
-
-/// What a ring that is held looks like now.
-fn hold_status<'a>(
-    broker: &'a Broker,
-    ring: RingIndex,
-    metrics: &RingMetrics,
-    now: Now,
-) -> Option<HoldStatus<'a>> {
-    let hold = broker.log.hold(ring);
-    let holders = hold.holders;
-    if holders.is_empty() {
-        return None;
-    }
-    let full = broker.hold_now(ring, now.mono);
-    Some(HoldStatus {
-        metrics: HoldMetrics {
-            data_bytes: metrics.data_bytes,
-            bytes_per_second: metrics.bytes_per_second,
-            held_bytes: full.held_bytes,
-            waiting_us: full.waiting_us,
-            producers: broker.metrics.producers_held_by_ring[usize::from(ring.0)],
-        },
-        holders: (0..holders.len())
-            .map(|at| holder_status(&hold, at, hold.oldest(at), 0))
-            .collect(),
-    })
-}
-
-/// What those had and missed for whom a ring is watched.
-fn watch_status(
-    broker: &Broker,
-    ring: RingIndex,
-) -> heapless::Vec<HolderStatus<'_>, { limits::HOLDERS_MAX }> {
-    let watch = broker.log.watch(ring);
-    let status = |(at, holder)| {
-        let overwritten = broker.log.state().missed.records(ring, holder);
-        holder_status(&watch, at, OldestStatus::default(), overwritten)
-    };
-    watch.holders.iter().enumerate().map(status).collect()
-}
-
-fn holder_status<'a>(
-    hold: &Hold<'a>,
-    at: usize,
-    oldest: OldestStatus<'a>,
-    overwritten: u64,
-) -> HolderStatus<'a> {
-    let lag = hold.lag(at);
-    let metrics = HolderMetrics {
-        records: lag.records,
-        partitions: lag.partitions,
-        unreported: lag.unreported,
-        overwritten,
-        oldest_more: oldest.more,
-    };
-    HolderStatus { name: &hold.holders[at], metrics, oldest }
-}
-
-fn damage(broker: &Broker) -> DamageMetrics {
-    let found = broker.log.damage();
-    DamageMetrics {
-        segments: found.segments,
-        groups: found.groups,
-        batches: found.batches,
-        records: found.records,
-        torn: found.torn,
-        unproven: found.unproven,
-        read: broker.reads.damaged(),
-    }
-}
-
-fn tables(broker: &Broker) -> [(&'static str, TableMetrics); 6] {
-    let (state, config) = (broker.log.state(), &broker.config);
-    let table = |name, used, max| (name, TableMetrics { used, max });
-    [
-        table("topics", state.topics_len(), config.topics_max),
-        table("partitions", state.partitions_len(), config.partitions_max),
-        table("groups", broker.groups_len(""), config.groups_max),
-        table("offsets", state.offsets_len(), config.offsets_max),
-        table("group_members", broker.groups.members_len(), config.group_members_max),
-        table("group_bytes", broker.groups.bytes_used(), config.group_members_bytes),
-    ]
 }

@@ -11,6 +11,7 @@ pub mod core;
 mod displaced;
 mod exchange;
 mod held;
+mod http;
 mod hub;
 mod large;
 mod listener;
@@ -61,6 +62,8 @@ pub struct Net<C> {
     sync_mean: SyncMean,
     /// Where every answer is encoded; nothing stays in it across an `.await`.
     window: RefCell<Box<[u8]>>,
+    /// Where what is shown is written, by one at a time.
+    shown: smol::lock::Mutex<Box<[u8]>>,
     /// The time of the last look at the clock: all requests that came in one piece have one time.
     now: Cell<Now>,
     /// When the broker is looked at for what is due.
@@ -87,6 +90,7 @@ impl<C: Core> Net<C> {
             storage,
             sync_mean: SyncMean::default(),
             window: RefCell::new(vec![0; limits::ANSWER_WINDOW_BYTES].into()),
+            shown: smol::lock::Mutex::new(vec![0; limits::STATUS_BYTES_MAX].into()),
             now: Cell::new(clock.now()),
             tick_at: Cell::new(Mono(u64::MAX)),
             reads_cached: Cell::new(0),

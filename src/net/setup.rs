@@ -12,6 +12,10 @@ use crate::types::RingIndex;
 pub struct Setup {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where HTTP is served; none: nowhere.
+    pub http_listen: Option<SocketAddr>,
+    /// The host that clients are told, if the configuration has one.
+    pub advertised_host: Option<String>,
     /// Where the status socket is made; none: there is none.
     pub status_socket: Option<PathBuf>,
     /// See [`crate::clock::Synchronised`].
@@ -51,6 +55,8 @@ impl From<&Config> for Setup {
     fn from(config: &Config) -> Setup {
         Setup {
             listen: config.listen,
+            http_listen: config.http_listen.0,
+            advertised_host: config.advertised_listeners.0.as_ref().map(|(host, _)| host.clone()),
             status_socket: Some(config.data_dir.join("status.sock")),
             clock_synchronised_file: config.clock_synchronised_file.clone(),
             max_connections: config.max_connections,

@@ -17,7 +17,7 @@ use smol::{Async, LocalExecutor, Task, Timer};
 use super::Net;
 use super::core::Core;
 use super::setup::Setup;
-use super::{bind, committer, listener, status, timers};
+use super::{bind, committer, http, listener, status, timers};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, RingConfig};
@@ -262,6 +262,9 @@ fn serve_on<C: Core>(
             let socket = socket.map_err(failed(&format!("make {}", path.display())))?;
             tasks.push(executor.spawn(status::serve(Rc::clone(&net), socket)));
         }
+        if let Some(task) = http_begin(&net, &executor).await {
+            tasks.push(task);
+        }
         let accepting = listener::listen(Rc::clone(&net), Rc::clone(&executor), bound);
         let accepting = executor.spawn(accepting);
         ready(address);
@@ -274,6 +277,31 @@ fn serve_on<C: Core>(
         drop((tasks, committers));
         Ok(sealed)
     }))
+}
+
+/// Serves HTTP, if that is wanted and possible: records matter more than looking at them.
+async fn http_begin<C: Core>(
+    net: &Rc<Net<C>>,
+    executor: &Rc<LocalExecutor<'static>>,
+) -> Option<Task<()>> {
+    let address = net.setup.http_listen?;
+    match async_net::TcpListener::bind(address).await {
+        Ok(listener) => {
+            let at = listener.local_addr().unwrap_or(address);
+            log::info!("http://{at}/metrics, /health and /v1/status answer");
+            if !address.ip().is_loopback() {
+                log::warn!(
+                    "http_listen: whoever can reach {at} sees the names and numbers of topics and groups"
+                );
+            }
+            Some(executor.spawn(http::serve(Rc::clone(net), Rc::clone(executor), listener)))
+        }
+        Err(error) => {
+            let why = cannot_listen(address, &error);
+            log::warn!("http_listen: {why}; nothing is served there");
+            None
+        }
+    }
 }
 
 /// Answers what is owed, ends the connections, seals the rings. Whether all of it was done in time.

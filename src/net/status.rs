@@ -16,7 +16,6 @@ use smol::{Async, Timer};
 
 use super::Net;
 use super::core::Core;
-use crate::limits;
 use crate::log_limit::About;
 use crate::storage::FILE_MODE;
 
@@ -33,11 +32,10 @@ pub fn bind(path: &Path) -> io::Result<Async<UnixListener>> {
 
 /// Serves clients until the task is dropped.
 pub async fn serve<C: Core>(net: Rc<Net<C>>, listener: Async<UnixListener>) {
-    let mut buf = vec![0; limits::STATUS_BYTES_MAX].into_boxed_slice();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let answer = answer(&net, stream, &mut buf);
+                let answer = answer(&net, stream);
                 let late = async {
                     Timer::after(CLIENT_TIME_MAX).await;
                     Err(io::ErrorKind::TimedOut.into())
@@ -55,11 +53,8 @@ pub async fn serve<C: Core>(net: Rc<Net<C>>, listener: Async<UnixListener>) {
     }
 }
 
-async fn answer<C: Core>(
-    net: &Net<C>,
-    mut stream: Async<UnixStream>,
-    buf: &mut [u8],
-) -> io::Result<()> {
+async fn answer<C: Core>(net: &Net<C>, mut stream: Async<UnixStream>) -> io::Result<()> {
+    let buf = &mut *net.shown.lock().await;
     // The line is short enough to arrive in one piece.
     let asked = stream.read(buf).await?;
     let json = buf[..asked].starts_with(b"json");

@@ -9,6 +9,7 @@ mod docs;
 mod golden;
 mod hold;
 mod host;
+mod http;
 mod lines;
 mod long;
 mod model;

@@ -94,6 +94,8 @@ impl Drop for Process {
 fn spawn(address: SocketAddr, data: &PathBuf, settings: &[String]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_brooklet"));
     command.arg("serve").arg("--listen").arg(address.to_string()).arg("--data").arg(data);
+    // Else they would all want one port.
+    command.args(["--set", "http_listen="]);
     for setting in settings {
         match setting.split_once("config:") {
             Some(("", file)) => command.arg("--config").arg(file),

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 /// The layers, lowest first: a module imports from its own line or from those above it here.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &["limits", "config", "clock", "error", "metrics", "types", "bytes", "process", "log_limit"],
     &["storage", "codec"],
     &["log", "group"],
     &["broker"],
     &["api", "plan"],
+    &["report"],
     &["net"],
     &["cli"],
 ];

@@ -17,6 +17,7 @@ use crate::error::DiskError;
 use crate::metrics::{Metrics, PoolKind};
 use crate::net::core::Core;
 use crate::net::{Setup, serve};
+use crate::report::{Report, Sent};
 use crate::storage::{Storage, WriteJob};
 use crate::types::{FileIndex, FileRef, HeldBack, RingIndex, Settle, Ticket, Until};
 
@@ -94,7 +95,7 @@ impl Server {
     pub fn start(change: impl FnOnce(&mut Setup)) -> Server {
         let mut setup = Setup::from(&crate::config::Config::default());
         setup.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        setup.status_socket = None;
+        (setup.status_socket, setup.http_listen) = (None, None);
         change(&mut setup);
         let disk = Arc::new(Disk::default());
         let (stop, stopped) = smol::channel::bounded(1);
@@ -495,6 +496,14 @@ impl Core for Fake {
 
     fn status(&self, _now: Now, _json: bool, _buf: &mut [u8]) -> Option<usize> {
         Some(0)
+    }
+
+    fn report(&self, _: Now, _: Report, _: &mut Sent, _: &mut [u8]) -> Option<usize> {
+        Some(0)
+    }
+
+    fn health(&self) -> Result<(), &'static str> {
+        Ok(())
     }
 }
 

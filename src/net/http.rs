@@ -1,0 +1,350 @@
+//! What a browser, Prometheus and probes ask, over HTTP/1.1: read-only, one request per connection.
+//!
+//! A few connections at a time, each with a deadline; a request's head is short. Answers are written into
+//! one buffer that all share, piece by piece: whoever does not take his answer holds it for a moment only,
+//! and nobody waits for it but others who ask here.
+
+use std::cell::Cell;
+use std::fmt::{self, Write as _};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_net::{TcpListener, TcpStream};
+use smol::future::FutureExt as _;
+use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use smol::{LocalExecutor, Timer};
+
+use super::Net;
+use super::core::Core;
+use crate::limits;
+use crate::log_limit::About;
+use crate::report::{Report, Sent};
+
+/// Serves until the task is dropped.
+pub async fn serve<C: Core>(
+    net: Rc<Net<C>>,
+    executor: Rc<LocalExecutor<'static>>,
+    listener: TcpListener,
+) {
+    let open = Rc::new(Cell::new(0));
+    loop {
+        let (stream, remote) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                let text = format_args!("http_listen: cannot accept: {error}");
+                net.complain(log::Level::Error, About::kind("http"), text);
+                Timer::after(PAUSE).await;
+                continue;
+            }
+        };
+        // One too many is closed: whoever scrapes or looks comes again.
+        if open.get() == limits::HTTP_CONNECTIONS_MAX {
+            continue;
+        }
+        open.set(open.get() + 1);
+        let (net, open) = (Rc::clone(&net), Rc::clone(&open));
+        let exchange = async move {
+            if let Err(error) = exchange(&net, stream).await {
+                log::debug!("http from {remote}: {error}");
+            }
+            open.set(open.get() - 1);
+        };
+        executor.spawn(exchange).detach();
+    }
+}
+
+/// One request and its answer.
+async fn exchange<C: Core>(net: &Net<C>, mut stream: TcpStream) -> io::Result<()> {
+    let mut head = [0; limits::HTTP_HEAD_BYTES_MAX];
+    let asked = in_time(read_head(&mut stream, &mut head)).await?;
+    let names =
+        Names { listen: stream.local_addr()?, advertised: net.setup.advertised_host.as_deref() };
+    let answer = match Asked::of(&head[..asked], &names) {
+        Err(refusal) => return refuse(&mut stream, &refusal).await,
+        Ok(answer) => answer,
+    };
+    // The buffer is everybody's: whoever waits for it has waited for others who were slow.
+    let mut buf = in_time(async { Ok(net.shown.lock().await) }).await?;
+    net.metrics_gather();
+    let (status, kind) = match answer.what {
+        What::Health => match net.core.borrow().health() {
+            Ok(()) => ("200 OK", "text/plain; charset=utf-8"),
+            Err(_) => ("503 Service Unavailable", "text/plain; charset=utf-8"),
+        },
+        What::Report(Report::Metrics) => ("200 OK", "text/plain; version=0.0.4; charset=utf-8"),
+        What::Status | What::Report(_) => ("200 OK", "application/json"),
+    };
+    let head = response_head(status, kind, answer.chunked, &mut buf);
+    in_time(stream.write_all(&buf[..head])).await?;
+    if !answer.head_only {
+        body(net, &mut stream, &answer, &mut buf).await?;
+    }
+    in_time(stream.close()).await
+}
+
+async fn read_head(stream: &mut TcpStream, head: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while len < head.len() && !head[..len].windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read(&mut head[len..]).await? {
+            0 => break,
+            bytes => len += bytes,
+        }
+    }
+    Ok(len)
+}
+
+async fn body<C: Core>(
+    net: &Net<C>,
+    stream: &mut TcpStream,
+    answer: &Asked,
+    buf: &mut [u8],
+) -> io::Result<()> {
+    let mut sent = Sent::default();
+    let mut once = true;
+    loop {
+        let end = buf.len() - CHUNK_END.len();
+        let part = &mut buf[CHUNK_HEAD_BYTES..end];
+        let now = net.hub.now();
+        let core = net.core.borrow();
+        let bytes = match answer.what {
+            What::Report(report) => core.report(now, report, &mut sent, part),
+            _ if !std::mem::take(&mut once) => Some(0),
+            What::Status => core.status(now, true, part),
+            What::Health => {
+                let text = core.health().err().unwrap_or("ok");
+                let line = part.get_mut(..text.len()).zip(Some(text.as_bytes()));
+                line.map(|(part, text)| {
+                    part.copy_from_slice(text);
+                    text.len()
+                })
+            }
+        };
+        drop(core);
+        // Without its end the client sees that it is not whole.
+        let bytes = bytes.ok_or(io::ErrorKind::Interrupted)?;
+        if !answer.chunked {
+            if bytes == 0 {
+                return Ok(());
+            }
+            in_time(stream.write_all(&buf[CHUNK_HEAD_BYTES..CHUNK_HEAD_BYTES + bytes])).await?;
+            continue;
+        }
+        let mut head = heapless::String::<CHUNK_HEAD_BYTES>::new();
+        let _ = write!(head, "{bytes:04x}\r\n");
+        buf[..CHUNK_HEAD_BYTES].copy_from_slice(head.as_bytes());
+        let end = CHUNK_HEAD_BYTES + bytes;
+        buf[end..end + CHUNK_END.len()].copy_from_slice(CHUNK_END);
+        in_time(stream.write_all(&buf[..end + CHUNK_END.len()])).await?;
+        if bytes == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// A step that is not done soon ends the connection.
+async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = async {
+        Timer::after(STEP_TIME_MAX).await;
+        Err(io::ErrorKind::TimedOut.into())
+    };
+    step.or(late).await
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Health,
+    Status,
+    Report(Report),
+}
+
+/// A request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Asked {
+    what: What,
+    /// `HEAD`.
+    head_only: bool,
+    /// The client knows chunks: HTTP/1.1.
+    chunked: bool,
+}
+
+/// An answer without content: its status, and a header more.
+#[derive(Debug, PartialEq, Eq)]
+struct Refusal {
+    status: &'static str,
+    header: &'static str,
+}
+
+/// What a request may call this machine.
+struct Names<'a> {
+    listen: SocketAddr,
+    advertised: Option<&'a str>,
+}
+
+impl Asked {
+    fn of(head: &[u8], names: &Names<'_>) -> Result<Asked, Refusal> {
+        let refused = |status| Err(Refusal { status, header: "" });
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut request = httparse::Request::new(&mut headers);
+        match request.parse(head) {
+            Ok(httparse::Status::Complete(_)) => {}
+            Ok(httparse::Status::Partial) if head.len() < limits::HTTP_HEAD_BYTES_MAX => {
+                return refused("400 Bad Request");
+            }
+            Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
+                return refused("431 Request Header Fields Too Large");
+            }
+            Err(_) => return refused("400 Bad Request"),
+        }
+        let hosts =
+            request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
+        let hosts = hosts.map(|header| std::str::from_utf8(header.value).unwrap_or_default());
+        // Else a page from anywhere could have its browser ask, by a name that it lets point here.
+        if hosts.into_iter().any(|host| !names.has(host)) {
+            return refused("421 Misdirected Request");
+        }
+        let head_only = match request.method {
+            Some("GET") => false,
+            Some("HEAD") => true,
+            _ => {
+                let header = "Allow: GET, HEAD\r\n";
+                return Err(Refusal { status: "405 Method Not Allowed", header });
+            }
+        };
+        let path = request.path.unwrap_or_default();
+        let what = match path.split('?').next().unwrap_or_default() {
+            "/health" | "/ready" => What::Health,
+            "/metrics" => What::Report(Report::Metrics),
+            "/v1/status" => What::Status,
+            "/v1/topics" => What::Report(Report::Topics),
+            "/v1/groups" => What::Report(Report::Groups),
+            _ => return refused("404 Not Found"),
+        };
+        Ok(Asked { what, head_only, chunked: request.version == Some(1) })
+    }
+}
+
+impl Names<'_> {
+    /// Whether a request to this host, maybe with a port, may be for us: any numeric address, `localhost`, a
+    /// name that clients are told, or one without a dot, which no foreign page has.
+    fn has(&self, host: &str) -> bool {
+        let numeric = SocketAddr::from_str(host).is_ok()
+            || IpAddr::from_str(host.trim_matches(['[', ']'])).is_ok();
+        let name = host.split(':').next().unwrap_or_default();
+        let local = name.ends_with(".local") || !name.contains('.');
+        numeric || local || self.advertised == Some(name) || self.listen.ip().to_string() == name
+    }
+}
+
+async fn refuse(stream: &mut TcpStream, refusal: &Refusal) -> io::Result<()> {
+    let mut text = heapless::String::<256>::new();
+    let Refusal { status, header } = refusal;
+    let _ =
+        write!(text, "HTTP/1.1 {status}\r\n{header}Connection: close\r\nContent-Length: 0\r\n\r\n");
+    in_time(stream.write_all(text.as_bytes())).await?;
+    in_time(stream.close()).await
+}
+
+fn response_head(status: &str, kind: &str, chunked: bool, buf: &mut [u8]) -> usize {
+    let mut out = Out { buf, len: 0 };
+    let _ = write!(
+        out,
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{}Connection: close\r\nCache-Control: no-store\r\n\
+         X-Content-Type-Options: nosniff\r\n\r\n",
+        if chunked { "Transfer-Encoding: chunked\r\n" } else { "" }
+    );
+    out.len
+}
+
+struct Out<'a> {
+    buf: &'a mut [u8],
+    len: usize,
+}
+
+impl fmt::Write for Out<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let to = self.len + text.len();
+        self.buf.get_mut(self.len..to).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = to;
+        Ok(())
+    }
+}
+
+/// So long reading a request, or writing a piece, may take.
+const STEP_TIME_MAX: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_secs(1);
+const HEADERS_MAX: usize = 32;
+/// A chunk's length, as four hexadecimal digits.
+const CHUNK_HEAD_BYTES: usize = 6;
+const CHUNK_END: &[u8] = b"\r\n";
+const _: () = assert!(limits::STATUS_BYTES_MAX <= 0xffff);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(head: &str) -> Result<Asked, &'static str> {
+        let listen = "127.0.0.1:8092".parse().unwrap();
+        let names = Names { listen, advertised: Some("edge.example") };
+        Asked::of(head.as_bytes(), &names).map_err(|refusal| refusal.status)
+    }
+
+    fn of_host(host: &str) -> Result<What, &'static str> {
+        asked(&format!("GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n")).map(|asked| asked.what)
+    }
+
+    #[test]
+    fn what_is_asked_is_found_by_its_path() {
+        let get =
+            |path: &str| asked(&format!("GET {path} HTTP/1.1\r\n\r\n")).map(|asked| asked.what);
+        assert_eq!(get("/metrics"), Ok(What::Report(Report::Metrics)));
+        assert_eq!(get("/metrics?name=x"), Ok(What::Report(Report::Metrics)));
+        assert_eq!((get("/health"), get("/ready")), (Ok(What::Health), Ok(What::Health)));
+        assert_eq!(get("/v1/status"), Ok(What::Status));
+        assert_eq!(get("/v1/topics"), Ok(What::Report(Report::Topics)));
+        assert_eq!(get("/v1/groups"), Ok(What::Report(Report::Groups)));
+        for path in ["/metrics/", "/v1", "/../etc/passwd", "*"] {
+            assert_eq!(get(path), Err("404 Not Found"), "{path}");
+        }
+    }
+
+    #[test]
+    fn requests_that_are_none_are_refused_with_what_is_wrong() {
+        for wrong in ["", "GET", "GET / HTTP/1.1\r\n", "\0\0\0\x10 \r\n\r\n", "GET /\r\n\r\n"] {
+            assert_eq!(asked(wrong), Err("400 Bad Request"), "{wrong:?}");
+        }
+        let long = "x".repeat(limits::HTTP_HEAD_BYTES_MAX);
+        assert_eq!(asked(&format!("GET /{long}")), Err("431 Request Header Fields Too Large"));
+        let many = "a: b\r\n".repeat(40);
+        let many = format!("GET / HTTP/1.1\r\n{many}\r\n");
+        assert_eq!(asked(&many), Err("431 Request Header Fields Too Large"));
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+            let request = format!("{method} /metrics HTTP/1.1\r\n\r\n");
+            assert_eq!(asked(&request), Err("405 Method Not Allowed"), "{method}");
+        }
+    }
+
+    #[test]
+    fn heads_and_old_clients_are_known() {
+        let asked = |request| asked(request).map(|asked| (asked.head_only, asked.chunked));
+        assert_eq!(asked("HEAD /metrics HTTP/1.1\r\n\r\n"), Ok((true, true)));
+        assert_eq!(asked("GET /metrics HTTP/1.0\r\n\r\n"), Ok((false, false)));
+    }
+
+    #[test]
+    fn a_name_that_a_foreign_page_may_point_here_is_refused() {
+        let ours =
+            ["127.0.0.1:8092", "[::1]:8092", "[fe80::1]", "10.0.0.7", "localhost:8092", "pi"];
+        for host in ours.iter().chain(&["pi:8092", "pi.local:8092", "edge.example:80"]) {
+            assert_eq!(of_host(host), Ok(What::Health), "{host}");
+        }
+        for host in ["evil.example", "evil.example:8092", "10.0.0.7.evil.example", "a.b", ""] {
+            let expected =
+                if host.is_empty() { Ok(What::Health) } else { Err("421 Misdirected Request") };
+            assert_eq!(of_host(host), expected, "{host}");
+        }
+    }
+}

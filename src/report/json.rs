@@ -1,0 +1,175 @@
+//! Topics and consumer groups, as JSON arrays.
+
+use std::fmt::{self, Display, Write};
+
+use super::Sent;
+use crate::broker::Broker;
+use crate::log::state::{Partition, State, Topic};
+
+/// The next piece of `[{"name", "ring", "partitions": [{"partition", "start", "end", "bytes"}]}]`.
+pub(super) fn topics(broker: &Broker, sent: &mut Sent, buf: &mut [u8]) -> Option<usize> {
+    let state = broker.log.state();
+    Array::write(shape(broker), sent, buf, &mut |out| {
+        for (slot, topic) in state.topics() {
+            let ring = &broker.log.ring_config(topic.ring).name;
+            let (name, count) = (&topic.name, topic.partitions);
+            out.part(format_args!(
+                "{{\"name\":\"{name}\",\"ring\":\"{ring}\",\"partition_count\":{count},\"partitions\":["
+            ))?;
+            let mut between = "";
+            for (_, partition) in state.partitions_of(slot) {
+                let Partition { index, log_start, high_watermark, bytes, .. } = partition;
+                out.part(format_args!(
+                    "{between}{{\"partition\":{index},\"start\":{},\"end\":{},\"bytes\":{bytes}}}",
+                    log_start.0, high_watermark.0
+                ))?;
+                between = ",";
+            }
+            out.end("]}")?;
+        }
+        Ok(())
+    })
+}
+
+/// The next piece of `[{"name", "state", "members", "lag", "partitions": [{"topic", "partition",
+/// "committed", "end", "lag"}]}]`: groups that committed something, and then those with members only.
+pub(super) fn groups(broker: &Broker, sent: &mut Sent, buf: &mut [u8]) -> Option<usize> {
+    let state = broker.log.state();
+    Array::write(shape(broker), sent, buf, &mut |out| {
+        for (slot, group) in state.groups() {
+            group_begin(broker, &group.name, out)?;
+            let mut between = "";
+            for committed in state.offsets_of(slot) {
+                let Some((topic, partition)) = placed(state, committed.handle) else { continue };
+                let (name, index, end) = (&topic.name, partition.index, partition.high_watermark.0);
+                let (had, offset) =
+                    (committed.offset.max(partition.log_start).0, committed.offset.0);
+                let lag = (end - had).max(0);
+                out.part(format_args!(
+                    "{between}{{\"topic\":\"{name}\",\"partition\":{index},\"committed\":{offset},\
+                     \"end\":{end},\"lag\":{lag}}}"
+                ))?;
+                between = ",";
+            }
+            out.end("]}")?;
+        }
+        for group in broker.groups.shown() {
+            if state.group_named(group.name()).is_none() {
+                group_begin(broker, group.name(), out)?;
+                out.end("]}")?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn group_begin(broker: &Broker, name: &str, out: &mut Array<'_>) -> fmt::Result {
+    let shown = broker.groups.show(name);
+    let (state, members) =
+        shown.map_or(("Empty", 0), |group| (group.state().name(), group.members().count()));
+    out.part(format_args!(
+        "{{\"name\":\"{}\",\"state\":\"{state}\",\"members\":{members},\"partitions\":[",
+        Text(name)
+    ))
+}
+
+/// Changes when elements come or go.
+fn shape(broker: &Broker) -> u64 {
+    let state = broker.log.state();
+    let counts =
+        [state.topics_len(), state.partitions_len(), state.offsets_len(), broker.groups_len("")];
+    counts.iter().fold(0, |shape, count| (shape << 16) ^ *count as u64)
+}
+
+fn placed(state: &State, handle: crate::types::PartitionHandle) -> Option<(&Topic, &Partition)> {
+    let partition = state.partition(state.partition_with_handle(handle)?)?;
+    Some((state.topic(partition.topic)?, partition))
+}
+
+/// An array whose elements come in parts; those that were sent before are left out.
+struct Array<'a> {
+    buf: &'a mut [u8],
+    len: usize,
+    skip: u32,
+    seen: u32,
+    /// An element stands before this one.
+    follows: bool,
+    /// The element that is being written is at its beginning.
+    begins: bool,
+}
+
+impl Array<'_> {
+    fn write(
+        shape: u64,
+        sent: &mut Sent,
+        buf: &mut [u8],
+        elements: &mut dyn FnMut(&mut Array<'_>) -> fmt::Result,
+    ) -> Option<usize> {
+        if sent.parts == u32::MAX {
+            return Some(0);
+        }
+        if sent.parts > 0 && sent.shape != shape {
+            return None;
+        }
+        let mut out =
+            Array { buf, len: 0, skip: sent.parts, seen: 0, follows: false, begins: true };
+        let done = out
+            .put(0, format_args!("["))
+            .and_then(|()| elements(&mut out))
+            .and_then(|()| out.put(0, format_args!("]\n")));
+        sent.shape = shape;
+        sent.parts = if done.is_ok() { u32::MAX } else { out.seen };
+        Some(out.len)
+    }
+
+    /// A part of an element.
+    fn part(&mut self, text: fmt::Arguments<'_>) -> fmt::Result {
+        let comma = u32::from(std::mem::take(&mut self.begins) && self.follows);
+        self.put(comma, text)
+    }
+
+    /// The last part of an element.
+    fn end(&mut self, text: &str) -> fmt::Result {
+        (self.follows, self.begins) = (true, true);
+        self.put(0, format_args!("{text}"))
+    }
+
+    fn put(&mut self, comma: u32, text: fmt::Arguments<'_>) -> fmt::Result {
+        if self.seen < self.skip {
+            self.seen += 1;
+            return Ok(());
+        }
+        let whole = self.len;
+        let written = match comma {
+            0 => write!(self, "{text}"),
+            _ => write!(self, ",{text}"),
+        };
+        match written {
+            Ok(()) => self.seen += 1,
+            Err(_) => self.len = whole,
+        }
+        written
+    }
+}
+
+impl Write for Array<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let to = self.len + text.len();
+        self.buf.get_mut(self.len..to).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = to;
+        Ok(())
+    }
+}
+
+/// A client's own name, inside quotes.
+struct Text<'a>(&'a str);
+
+impl Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|letter| match letter {
+            '"' | '\\' => write!(f, "\\{letter}"),
+            ..'\u{20}' => write!(f, "\\u{:04x}", u32::from(letter)),
+            _ => f.write_char(letter),
+        })
+    }
+}
