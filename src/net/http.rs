@@ -102,27 +102,11 @@ async fn body<C: Core>(
     answer: &Asked,
     buf: &mut [u8],
 ) -> io::Result<()> {
-    let mut sent = Sent::default();
-    let mut once = true;
+    let (mut sent, mut begun) = (Sent::default(), false);
     loop {
         let end = buf.len() - CHUNK_END.len();
-        let part = &mut buf[CHUNK_HEAD_BYTES..end];
-        let now = net.hub.now();
-        let core = net.core.borrow();
-        let bytes = match answer.what {
-            What::Report(report) => core.report(now, report, &mut sent, part),
-            _ if !std::mem::take(&mut once) => Some(0),
-            What::Status => core.status(now, true, part),
-            What::Health => {
-                let text = core.health().err().unwrap_or("ok");
-                let line = part.get_mut(..text.len()).zip(Some(text.as_bytes()));
-                line.map(|(part, text)| {
-                    part.copy_from_slice(text);
-                    text.len()
-                })
-            }
-        };
-        drop(core);
+        let bytes = next_part(net, answer.what, &mut sent, begun, &mut buf[CHUNK_HEAD_BYTES..end]);
+        begun = true;
         // Without its end the client sees that it is not whole.
         let bytes = bytes.ok_or(io::ErrorKind::Interrupted)?;
         if !answer.chunked {
@@ -140,6 +124,27 @@ async fn body<C: Core>(
         in_time(stream.write_all(&buf[..end + CHUNK_END.len()])).await?;
         if bytes == 0 {
             return Ok(());
+        }
+    }
+}
+
+/// Writes the next part of the body; 0: that was all. None: the parts before do not fit what would follow.
+fn next_part<C: Core>(
+    net: &Net<C>,
+    what: What,
+    sent: &mut Sent,
+    begun: bool,
+    part: &mut [u8],
+) -> Option<usize> {
+    let (core, now) = (net.core.borrow(), net.hub.now());
+    match what {
+        What::Report(report) => core.report(now, report, sent, part),
+        _ if begun => Some(0),
+        What::Status => core.status(now, true, part),
+        What::Health => {
+            let text = core.health().err().unwrap_or("ok");
+            part.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+            Some(text.len())
         }
     }
 }
