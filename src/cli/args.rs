@@ -111,6 +111,10 @@ pub struct Status {
     /// one JSON object instead of text
     #[argh(switch)]
     pub json: bool,
+
+    /// only say whether it serves, or why not: exit code 0 or 1, for probes
+    #[argh(switch)]
+    pub check: bool,
 }
 
 /// Walk every segment, group and batch; exit 1 if anything is damaged. Not beside a running broker.

@@ -89,7 +89,7 @@ fn run(mut args: Args) -> Result<(), Failure> {
     match args.command {
         None | Some(Command::Serve(_)) => serve(config),
         Some(Command::Plan(_)) => plan(&config),
-        Some(Command::Status(command)) => status::run(&config, command.json),
+        Some(Command::Status(command)) => status::run(&config, command.json, command.check),
         Some(Command::Check(_)) => check::run(&offline::open(&config)?),
         Some(Command::Dump(_)) => dump::run(&offline::open(&config)?),
         Some(Command::Export(command)) => {

@@ -1,6 +1,6 @@
 //! `brooklet status`: asks the running broker over the socket in its data directory.
 //!
-//! The question is a line, `text` or `json`; the answer is all that follows until the end.
+//! The question is a line, `text`, `json` or `check`; the answer is all that follows until the end.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,9 +13,14 @@ use crate::config::Config;
 pub const SOCKET: &str = "status.sock";
 
 /// Asks and prints.
-pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
+pub fn run(config: &Config, json: bool, check: bool) -> Result<(), Failure> {
+    let question = match (check, json) {
+        (true, _) => "check\n",
+        (false, true) => "json\n",
+        (false, false) => "text\n",
+    };
     let path = config.data_dir.join(SOCKET);
-    let answer = ask(&path, json).map_err(|error| {
+    let answer = ask(&path, question).map_err(|error| {
         let path = data_dir::absolute(&path);
         let where_ = path.display();
         Failure::Failed(match error.kind() {
@@ -26,15 +31,21 @@ pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
             _ => format!("{where_}: {error}"),
         })
     })?;
+    if check && answer != "ok" {
+        return Err(Failure::Failed(answer));
+    }
     print(&answer);
+    if check {
+        print("\n");
+    }
     Ok(())
 }
 
-fn ask(path: &std::path::Path, json: bool) -> std::io::Result<String> {
+fn ask(path: &std::path::Path, question: &str) -> std::io::Result<String> {
     let mut socket = UnixStream::connect(path)?;
     // A broker whose disk hangs does not answer; the asker should not hang with it.
     socket.set_read_timeout(Some(TIMEOUT))?;
-    socket.write_all(if json { b"json\n" } else { b"text\n" })?;
+    socket.write_all(question.as_bytes())?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer)?;
     Ok(answer)

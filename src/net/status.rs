@@ -1,4 +1,5 @@
-//! The status socket: a client sends one line, `text` or `json`, and is sent what `status` shows.
+//! The status socket: a client sends one line, `text` or `json`, and is sent what `status` shows; or
+//! `check`, and is told `ok`, or why it is not.
 //!
 //! One client at a time, each for a second at most: the next one waits in the socket's backlog.
 
@@ -54,15 +55,27 @@ pub async fn serve<C: Core>(net: Rc<Net<C>>, listener: Async<UnixListener>) {
 }
 
 async fn answer<C: Core>(net: &Net<C>, mut stream: Async<UnixStream>) -> io::Result<()> {
+    let mut line = [0; 16];
+    // It is short enough to arrive in one piece.
+    let asked = stream.read(&mut line).await?;
+    let asked = &line[..asked];
     let buf = &mut *net.shown.lock().await;
-    // The line is short enough to arrive in one piece.
-    let asked = stream.read(buf).await?;
-    let json = buf[..asked].starts_with(b"json");
+    let (json, check) = (asked.starts_with(b"json"), asked.starts_with(b"check"));
     net.metrics_gather();
     let now = net.hub.now();
-    let bytes = net.core.borrow().status(now, json, buf);
+    let bytes = match net.core.borrow().health() {
+        _ if !check => net.core.borrow().status(now, json, buf),
+        health => {
+            let line = health.err().unwrap_or(HEALTHY);
+            buf[..line.len()].copy_from_slice(line.as_bytes());
+            Some(line.len())
+        }
+    };
     let bytes = bytes.ok_or(io::ErrorKind::OutOfMemory)?;
     stream.write_all(&buf[..bytes]).await
 }
+
+/// What is answered to `check` if all is well; anything else says what is not.
+const HEALTHY: &str = "ok";
 
 const CLIENT_TIME_MAX: Duration = Duration::from_secs(1);

@@ -367,6 +367,7 @@ fn status_shows_the_running_broker_and_others_are_kept_out() {
     let broker = Broker::start(&data);
     let text = out(&brooklet(&["status", "--data", &data]));
     assert!(text.starts_with("version: ") && text.contains("\n  main:\n"), "{text}");
+    assert_eq!(out(&brooklet(&["status", "--check", "--data", &data])), "ok\n");
     let json = out(&brooklet(&["status", "--json", "--data", &data]));
     assert!(json.starts_with("{\"version\":") && json.ends_with("}\n"), "{json}");
     let holder = format!("in use by process {}", broker.child.id());
