@@ -44,6 +44,8 @@ pub enum Command {
     Serve(Serve),
     /// See [`Plan`].
     Plan(Plan),
+    /// See [`ShowConfig`].
+    Config(ShowConfig),
     /// See [`Status`].
     Status(Status),
     /// See [`Check`].
@@ -79,6 +81,23 @@ pub struct Serve {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "plan")]
 pub struct Plan {
+    /// the configuration file
+    #[argh(option, arg_name = "file")]
+    pub config: Option<String>,
+
+    /// the data directory
+    #[argh(option, arg_name = "dir")]
+    pub data: Option<String>,
+
+    /// set a key of the configuration; may be given often
+    #[argh(option, arg_name = "key=value")]
+    pub set: Vec<String>,
+}
+
+/// Show every key of the configuration, its value, and where that came from.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "config")]
+pub struct ShowConfig {
     /// the configuration file
     #[argh(option, arg_name = "file")]
     pub config: Option<String>,
@@ -202,6 +221,7 @@ impl Args {
             None => return common,
             Some(Command::Serve(c)) => (&mut c.config, c.listen.take(), &mut c.data, &mut c.set),
             Some(Command::Plan(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
+            Some(Command::Config(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Status(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Check(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Dump(c)) => (&mut c.config, None, &mut c.data, &mut c.set),

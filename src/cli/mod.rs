@@ -8,6 +8,7 @@ mod export;
 mod offline;
 mod overlay;
 mod progress;
+mod show_config;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -85,10 +86,14 @@ fn run(mut args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     log_init();
-    let config = configuration(args.common())?;
+    let Loaded { config, places, .. } = configuration(args.common())?;
     match args.command {
         None | Some(Command::Serve(_)) => serve(config),
         Some(Command::Plan(_)) => plan(&config),
+        Some(Command::Config(_)) => {
+            print(&show_config::shown(&config, &places));
+            Ok(())
+        }
         Some(Command::Status(command)) => status::run(&config, command.json, command.check),
         Some(Command::Check(_)) => check::run(&offline::open(&config)?),
         Some(Command::Dump(_)) => dump::run(&offline::open(&config)?),
@@ -100,7 +105,7 @@ fn run(mut args: Args) -> Result<(), Failure> {
 }
 
 /// Brings together file, environment and arguments.
-fn configuration(common: Common) -> Result<Config, Failure> {
+fn configuration(common: Common) -> Result<Loaded, Failure> {
     let is_flag = common.config.is_some();
     let name = common.config.or_else(|| std::env::var(CONFIG_VARIABLE).ok());
     let text = match &name {
@@ -119,16 +124,16 @@ fn configuration(common: Common) -> Result<Config, Failure> {
     }
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let Loaded { config, warnings } = load(Sources {
+    let loaded = load(Sources {
         file: name.as_deref().zip(text.as_deref()),
         environment: variables.collect(),
         flags,
         sets: &common.set,
     })?;
-    for warning in warnings {
+    for warning in &loaded.warnings {
         log::warn!("{warning}");
     }
-    Ok(config)
+    Ok(loaded)
 }
 
 fn serve(config: Config) -> Result<(), Failure> {

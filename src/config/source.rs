@@ -25,6 +25,8 @@ pub struct Loaded {
     pub config: Config,
     /// Sentences for the log.
     pub warnings: Vec<String>,
+    /// Where the keys that are set were set last.
+    pub places: Places,
 }
 
 /// Brings all sources together.
@@ -53,12 +55,12 @@ pub fn load(sources: Sources<'_>) -> Result<Loaded, Refusal> {
     }
     let config = resolve(config).map_err(|refusal| places.add(refusal))?;
     let warnings = warnings.into_iter().chain(remarks(&config)).collect();
-    Ok(Loaded { config, warnings })
+    Ok(Loaded { config, warnings, places })
 }
 
 /// Where each key was set last: what no key can say alone is refused with the place of one.
-#[derive(Default)]
-struct Places(Vec<(String, String)>);
+#[derive(Debug, Default)]
+pub struct Places(Vec<(String, String)>);
 
 impl Places {
     #[inline(never)]
@@ -67,11 +69,17 @@ impl Places {
         self.0.push((key.to_string(), place));
     }
 
+    /// Where a key was set last; none: nowhere. A ring's key is `ring.NAME.KEY`.
+    pub fn of(&self, key: &str) -> Option<&str> {
+        let set = self.0.iter().rfind(|(other, _)| other == key);
+        set.map(|(_, place)| place.as_str())
+    }
+
     /// A refusal begins with its key.
     fn add(&self, refusal: Refusal) -> Refusal {
         let key = refusal.text.split(" = ").next().unwrap_or_default();
-        match self.0.iter().rfind(|(other, _)| other == key) {
-            Some((_, place)) if refusal.place.is_empty() => refusal.at(place.clone()),
+        match self.of(key) {
+            Some(place) if refusal.place.is_empty() => refusal.at(place.to_string()),
             _ => refusal,
         }
     }

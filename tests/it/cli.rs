@@ -138,6 +138,34 @@ fn options_before_and_behind_the_command_and_the_environment_come_together() {
 }
 
 #[test]
+fn the_configuration_is_shown_with_where_it_came_from_and_can_be_taken_as_it_is_shown() {
+    let scratch = Scratch::new("config");
+    let file = scratch.file("b.toml", "topics_max = 7\n\n[[ring]]\nname = \"a\"\nsegments = 5\n");
+    let shown = |args: &[&str]| {
+        let mut command = command(args);
+        let output = command.env("BROOKLET_GROUPS_MAX", "5").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        out(&output)
+    };
+    let text = shown(&["config", "--config", &file, "--data", "/x", "--set", "ring.a.spares=3"]);
+    let has = |start: &str, end: &str| {
+        let found = text.lines().any(|line| line.starts_with(start) && line.ends_with(end));
+        assert!(found, "{start} … {end} in\n{text}");
+    };
+    has("topics_max = 7 ", &format!(" # {file}, line 1"));
+    has("groups_max = 5 ", " # BROOKLET_GROUPS_MAX");
+    has("data_dir = \"/x\" ", " # --data");
+    has("segments = 5 ", &format!(" # {file}, line 5"));
+    has("spares = 3 ", " # --set");
+    has("node_id = 1 ", " # default");
+    let again = scratch.file("again.toml", &text);
+    let values = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split(" # ").next().unwrap().trim_end().to_string()).collect()
+    };
+    assert_eq!(values(&shown(&["config", "--config", &again])), values(&text));
+}
+
+#[test]
 fn a_plan_that_does_not_fit_exits_2() {
     let output = brooklet(&["plan", "--set", "memory_max=4 MiB"]);
     assert_eq!(output.status.code(), Some(2));
