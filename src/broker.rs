@@ -4,19 +4,19 @@ pub mod allowed;
 #[cfg(feature = "consumer-protocol")]
 mod consumers;
 mod displace;
-pub mod hold;
-mod mirror;
+pub mod full_ring;
+mod mirror_reports;
 pub mod offsets;
 pub mod reads;
 pub mod refusal;
 mod released;
 mod retention;
-pub mod stamps;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topic_config;
 pub mod topics;
 mod unpacker;
+pub mod wall_clock;
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -93,7 +93,7 @@ pub struct Broker {
     pub unpacker: Unpacker,
     cluster_id: heapless::String<64>,
     retention_next: Mono,
-    holds: hold::Holds,
+    holds: full_ring::Holds,
     released: released::Released,
     allowed: allowed::Allowed,
     /// It was said that the clock is not trusted.
@@ -165,7 +165,7 @@ impl Broker {
             reads,
             groups,
             unpacker,
-            holds: hold::Holds::default(),
+            holds: full_ring::Holds::default(),
             lines,
             released: released::Released::default(),
             allowed: allowed::Allowed::default(),

@@ -15,7 +15,7 @@ use crate::log::LogConfig;
 use crate::log::carry::Carry;
 use crate::log::index::Index;
 use crate::log::staging::Staging;
-use crate::log::state::{self, mirrors::Mirrors, missed::Missed};
+use crate::log::state::{self, mirror_positions::Mirrors, missed::Missed};
 use crate::metrics::PoolKind;
 use crate::types::RingIndex;
 

@@ -3,7 +3,7 @@
 
 use log::Level;
 
-use super::once::Once;
+use super::dedup::Once;
 use super::outcomes::Makings;
 use super::{Request, Step, Window};
 use crate::broker::Broker;

@@ -11,7 +11,7 @@
 //!   some forty topics.
 
 use super::change::{Change, Items, Made, Outcome, Said, Wanted, identity_of};
-use super::once::Once;
+use super::dedup::Once;
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Refusal;

@@ -4,7 +4,7 @@
 //! - Null topics are all topics; unknown ones are left out, as in Kafka.
 //! - There is one directory per ring. Its whole size can be used: the ring overwrites itself.
 
-use super::{Malformed, Request, Step, Window, once::OnceTopic};
+use super::{Malformed, Request, Step, Window, dedup::OnceTopic};
 use crate::broker::Broker;
 use crate::broker::refusal::Note;
 use crate::clock::Now;

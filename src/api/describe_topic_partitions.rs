@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::metadata::TOPIC_OPERATIONS_ALL;
-use super::{Malformed, Request, Step, Window, once::OnceTopic};
+use super::{Malformed, Request, Step, Window, dedup::OnceTopic};
 use crate::broker::{Broker, topics};
 use crate::clock::Now;
 use crate::codec::{Array, Decode, Encode, Error, ErrorCode, List, Reader, Writer, message};

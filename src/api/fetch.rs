@@ -24,7 +24,7 @@
 //!   sent.
 //! - `records` is never null: nothing to read is an empty one.
 
-use super::once::OncePartition;
+use super::dedup::OncePartition;
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::reads::answer::{Head, PartitionPiece, Pieces, TopicRef};

@@ -15,7 +15,7 @@
 
 use std::net::IpAddr;
 
-use super::{Malformed, Request, Step, Window, once::OnceTopic};
+use super::{Malformed, Request, Step, Window, dedup::OnceTopic};
 use crate::broker::Broker;
 use crate::broker::allowed::NotCreated;
 use crate::broker::topics::{self, Busy, NewTopic};

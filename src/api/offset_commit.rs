@@ -25,7 +25,7 @@
 //!   and none is stored.
 //! - More than one commit group holds is stored group by group, and answered when all of it is.
 
-use crate::api::once::OncePartition;
+use crate::api::dedup::OncePartition;
 use crate::api::outcomes::Outcomes;
 use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::offsets::{Commit, CommitCheck, OffsetGrowth, Together};

@@ -22,14 +22,14 @@
 //!   shortly before that is over; without acknowledgement it waits for ever.
 
 mod failed;
-mod held;
 mod long;
 mod outcomes;
+mod peek;
 mod stage;
 
 pub use failed::produce_response_fail;
-pub use held::held_back;
 pub use long::{Front, Long, Next, Staged};
+pub use peek::held_back;
 
 use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;

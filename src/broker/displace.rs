@@ -12,8 +12,8 @@
 
 use super::Broker;
 use super::offsets::OffsetGrowth;
-use super::stamps::WALL_MS_MIN;
 use super::topics::Busy;
+use super::wall_clock::WALL_MS_MIN;
 use crate::clock::{Mono, Now};
 use crate::config::Holder;
 use crate::limits;

@@ -154,7 +154,7 @@ impl Broker {
     fn names_of(
         &self,
         slot: PartitionSlot,
-    ) -> (&str, heapless::String<{ super::hold::TEXT_BYTES }>) {
+    ) -> (&str, heapless::String<{ super::full_ring::TEXT_BYTES }>) {
         let partition = self.log.state().partition(slot);
         let ring = partition.map_or("", |found| &self.log.ring_config(found.ring).name);
         (ring, self.partition_name(slot))

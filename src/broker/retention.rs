@@ -2,7 +2,7 @@
 //! segment's worth of a partition at a time, as in Kafka. The ring reclaims their space when it
 //! comes round.
 
-use super::stamps::WALL_MS_MIN;
+use super::wall_clock::WALL_MS_MIN;
 use super::{Broker, topic_config};
 use crate::clock::Now;
 use crate::limits;

@@ -6,14 +6,14 @@
 //! clock: [`Groups::tick`] is called when [`Groups::due`] has come.
 
 mod arena;
-mod ask;
 #[cfg(feature = "consumer-protocol")]
 pub mod consumer;
+mod describe;
 mod former;
 mod full;
 mod members;
+mod membership;
 mod rebalance;
-mod show;
 pub mod states;
 mod sync;
 #[cfg(test)]
@@ -31,10 +31,10 @@ use crate::log_limit::{About, LogLimit};
 use crate::metrics::GroupMetrics;
 use crate::types::ConnId;
 use arena::{Arena, BlockId};
-pub use ask::{Join, Refused, Sync, Who};
+pub use describe::{GroupShown, Joined, MemberShown};
 pub use members::{Assignments, Protocols};
 use members::{Awaits, Member, MemberAt, Members, Texts};
-pub use show::{GroupShown, Joined, MemberShown};
+pub use membership::{Join, Refused, Sync, Who};
 use states::{Act, Event, State};
 use waits::Wait;
 pub use waits::{Answer, Role, WaitNext, Waiter, WriteAnswer};

@@ -40,7 +40,7 @@ use index::Index;
 use record::{MetaRecord, ProducerBatch, Records};
 use ring::{Done, Ring, RingStats, Room, Segment};
 use staging::{Capacity, Staging, run_of};
-use state::mirrors::Mirrors;
+use state::mirror_positions::Mirrors;
 use state::missed;
 use state::{State, StateLimits, Topic};
 

@@ -7,7 +7,7 @@
 mod apply;
 mod cleanup;
 mod follow;
-pub mod mirrors;
+pub mod mirror_positions;
 pub mod missed;
 mod numbers;
 mod offsets;
@@ -28,7 +28,7 @@ use crate::config::{self, RingConfig};
 use crate::limits;
 use crate::log::producers::Producers;
 use crate::types::{Boot, PartitionHandle, PartitionSlot, TopicSlot};
-use mirrors::Mirrors;
+use mirror_positions::Mirrors;
 use missed::Missed;
 use numbers::Stray;
 use offsets::{CommitGroups, Offsets};

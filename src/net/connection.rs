@@ -20,9 +20,9 @@ use smol::Async;
 
 use super::Net;
 use super::core::Core;
-use super::held::Held;
 use super::hub::Lease;
 use super::replies::Replies;
+use super::room::Held;
 use super::slots::{Delays, Phase};
 use super::turn::{Turn, Work};
 use super::wire::{End, Wire};

@@ -14,8 +14,8 @@
 use super::Net;
 use super::connection::{Connection, HEAD_BYTES_MAX, Input, SIZE_BYTES};
 use super::core::Core;
-use super::held::Held;
 use super::hub::Lease;
+use super::room::Held;
 use super::slots::Phase;
 use super::turn::Work;
 use super::wire::End;

@@ -2,7 +2,7 @@
 //! whether there is room, whether they are good, and into the open group with them.
 
 use super::outcomes::Placed;
-use super::{PartitionProduceData, Room, held};
+use super::{PartitionProduceData, Room, peek};
 use crate::api::Step;
 use crate::broker::{Broker, ConnId, topic_config, topics};
 use crate::clock::Now;
@@ -88,7 +88,7 @@ impl Stage {
                 Err(StageError::Held) if waited_out => self.closed[place] = Some(Refusal::Held),
                 Err(StageError::Held) => {
                     broker.hold_begins(ring, room.payload_bytes[place], self.now);
-                    let wait_ms = held::wait_ms(self.ask.acks, self.ask.timeout_ms);
+                    let wait_ms = peek::wait_ms(self.ask.acks, self.ask.timeout_ms);
                     return Err(Step::Held(HeldBack { ring, wait_ms }));
                 }
             }

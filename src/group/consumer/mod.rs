@@ -20,8 +20,8 @@ mod assign;
 mod beat;
 pub mod bits;
 mod classic;
+mod describe;
 mod reconcile;
-mod show;
 #[cfg(test)]
 mod tests;
 
@@ -32,8 +32,8 @@ use assign::{NOBODY, RANGE, UNIFORM};
 pub use beat::{Beat, Beaten, NO_ROOM, Owned, Refusal};
 pub use classic::ClassicJoined;
 use classic::Subscription;
+pub use describe::{ConsumerMemberShown, Partitions};
 use members::{Phase, Progress};
-pub use show::{ConsumerMemberShown, Partitions};
 
 /// The topics and their partitions, as far as groups care.
 pub trait Topics {

@@ -15,7 +15,7 @@ use crate::codec::compression::Compression;
 use crate::codec::{Decode, Reader};
 use crate::limits;
 use crate::log::record::MetaRecord;
-use crate::log::state::mirrors::RECORD_BYTES_MAX;
+use crate::log::state::mirror_positions::RECORD_BYTES_MAX;
 use crate::types::{Offset, Ticket};
 
 /// A report.
