@@ -3,6 +3,8 @@
 mod json;
 mod prometheus;
 
+pub use json::JsonText;
+
 use crate::api;
 use crate::broker::Broker;
 use crate::clock::Now;

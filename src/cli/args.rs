@@ -46,6 +46,8 @@ pub enum Command {
     Plan(Plan),
     /// See [`ShowConfig`].
     Config(ShowConfig),
+    /// See [`Doctor`].
+    Doctor(Doctor),
     /// See [`Status`].
     Status(Status),
     /// See [`Check`].
@@ -109,6 +111,27 @@ pub struct ShowConfig {
     /// set a key of the configuration; may be given often
     #[argh(option, arg_name = "key=value")]
     pub set: Vec<String>,
+}
+
+/// Look for what goes wrong on gateways, and say what to do; exit 1 if anything is wrong.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "doctor")]
+pub struct Doctor {
+    /// the configuration file
+    #[argh(option, arg_name = "file")]
+    pub config: Option<String>,
+
+    /// the data directory
+    #[argh(option, arg_name = "dir")]
+    pub data: Option<String>,
+
+    /// set a key of the configuration; may be given often
+    #[argh(option, arg_name = "key=value")]
+    pub set: Vec<String>,
+
+    /// a JSON array instead of text
+    #[argh(switch)]
+    pub json: bool,
 }
 
 /// Ask the running broker for its counters.
@@ -222,6 +245,7 @@ impl Args {
             Some(Command::Serve(c)) => (&mut c.config, c.listen.take(), &mut c.data, &mut c.set),
             Some(Command::Plan(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Config(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
+            Some(Command::Doctor(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Status(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Check(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Dump(c)) => (&mut c.config, None, &mut c.data, &mut c.set),

@@ -48,9 +48,7 @@ pub fn open_to_serve(config: &Config, plan: &Plan) -> Result<Lock, Failure> {
         return Err(Failure::Usage(Refusal::new(taken)));
     }
     if !has_ring(directory) {
-        let fstab = std::fs::read_to_string("/etc/fstab").unwrap_or_default();
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        allow_new_ring(config, unmounted(&absolute(directory), &fstab, &mounts))?;
+        allow_new_ring(config, unmounted_at(&absolute(directory)))?;
     }
     space(config)?.check(config, plan)?;
     let made = DirBuilder::new().recursive(true).mode(storage::FOLDER_MODE).create(directory);
@@ -157,6 +155,13 @@ fn allow_new_ring(config: &Config, unmounted: Option<PathBuf>) -> Result<(), Fai
          it, and set create = \"never\""
     );
     Ok(())
+}
+
+/// The mount point at or above the directory at which something should be mounted, and is not.
+pub fn unmounted_at(directory: &Path) -> Option<PathBuf> {
+    let fstab = std::fs::read_to_string("/etc/fstab").unwrap_or_default();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    unmounted(directory, &fstab, &mounts)
 }
 
 /// The mount point in fstab, at or above the directory, at which nothing is mounted.

@@ -3,6 +3,7 @@
 pub mod args;
 mod check;
 pub mod data_dir;
+mod doctor;
 mod dump;
 mod export;
 mod offline;
@@ -94,6 +95,7 @@ fn run(mut args: Args) -> Result<(), Failure> {
             print(&show_config::shown(&config, &places));
             Ok(())
         }
+        Some(Command::Doctor(command)) => doctor::run(&config, command.json),
         Some(Command::Status(command)) => status::run(&config, command.json, command.check),
         Some(Command::Check(_)) => check::run(&offline::open(&config)?),
         Some(Command::Dump(_)) => dump::run(&offline::open(&config)?),

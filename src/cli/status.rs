@@ -41,7 +41,8 @@ pub fn run(config: &Config, json: bool, check: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn ask(path: &std::path::Path, question: &str) -> std::io::Result<String> {
+/// What the broker answers there.
+pub fn ask(path: &std::path::Path, question: &str) -> std::io::Result<String> {
     let mut socket = UnixStream::connect(path)?;
     // A broker whose disk hangs does not answer; the asker should not hang with it.
     socket.set_read_timeout(Some(TIMEOUT))?;

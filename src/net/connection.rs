@@ -622,7 +622,9 @@ fn head_key(head: &[u8; HEAD_BYTES]) -> i16 {
 /// What begins so, if it is another protocol that is often tried: as a size this is more than 200 MB.
 fn other_protocol(prefix: [u8; SIZE_BYTES]) -> Option<&'static str> {
     match &prefix {
-        b"GET " | b"HEAD" | b"POST" | b"PUT " | b"OPTI" | b"PRI " => Some("HTTP on the Kafka port"),
+        b"GET " | b"HEAD" | b"POST" | b"PUT " | b"OPTI" | b"PRI " => {
+            Some("HTTP on the Kafka port: http_listen is for that")
+        }
         [0x16, 3, 0..=4, _] => Some("TLS on the Kafka port"),
         b"PROX" | [0x0d, 0x0a, 0x0d, 0x0a] => Some("the PROXY protocol on the Kafka port"),
         _ => None,

@@ -69,7 +69,7 @@ fn group_begin(broker: &Broker, name: &str, out: &mut Array<'_>) -> fmt::Result 
         shown.map_or(("Empty", 0), |group| (group.state().name(), group.members().count()));
     out.part(format_args!(
         "{{\"name\":\"{}\",\"state\":\"{state}\",\"members\":{members},\"partitions\":[",
-        Text(name)
+        JsonText(name)
     ))
 }
 
@@ -162,9 +162,9 @@ impl Write for Array<'_> {
 }
 
 /// A client's own name, inside quotes.
-struct Text<'a>(&'a str);
+pub struct JsonText<'a>(pub &'a str);
 
-impl Display for Text<'_> {
+impl Display for JsonText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.chars().try_for_each(|letter| match letter {
             '"' | '\\' => write!(f, "\\{letter}"),

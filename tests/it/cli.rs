@@ -239,6 +239,25 @@ fn status_without_a_broker_says_so_and_exits_1() {
 }
 
 #[test]
+fn the_doctor_says_what_is_wrong_and_what_to_do_and_exits_1() {
+    let scratch = Scratch::new("doctor");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("listen={}", taken.local_addr().unwrap());
+    let data = scratch.path("data");
+    let output = brooklet(&["doctor", "--json", "--data", &data, "--set", &listen]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_str(&out(&output)).unwrap();
+    let wrong = found.as_array().unwrap().iter().filter(|found| found["level"] == "wrong");
+    let wrong: Vec<_> = wrong.map(|found| found["of"].as_str().unwrap()).collect();
+    assert_eq!(wrong, ["port"], "{found}");
+    assert!(!std::path::Path::new(&data).exists(), "it makes nothing");
+    drop(taken);
+    let output = brooklet(&["doctor", "--data", &data, "--set", &listen]);
+    assert_eq!(output.status.code(), Some(0), "{}", out(&output));
+    assert!(out(&output).contains("ok     sync: "), "{}", out(&output));
+}
+
+#[test]
 fn a_second_user_of_a_data_directory_is_told_who_has_it() {
     let scratch = Scratch::new("locked");
     scratch.file("data/ring-0/segment-0000", "");
