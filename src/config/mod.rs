@@ -57,8 +57,8 @@ keys! {
     /// Empty: the one that they reached, which is right unless something translates addresses.
     advertised_listeners: Advertised = Kind::text("HOST:PORT or empty", value::is_advertised, "");
 
-    /// Where a browser, Prometheus and probes may ask, over HTTP: /metrics, /health, /v1/status,
-    /// /v1/topics and /v1/groups. It changes nothing, but whoever reaches it sees names and numbers of
+    /// Where a browser, Prometheus and probes may ask, over HTTP: a page at /, /metrics, /health,
+    /// /v1/status, /v1/topics and /v1/groups. It changes nothing, but whoever reaches it sees names and numbers of
     /// topics and groups. Empty: nowhere. If another process has the port, the start says so and goes on.
     http_listen: HttpListen = Kind::text(
         "ADDRESS:PORT with a numeric address, or empty",

@@ -74,6 +74,7 @@ async fn exchange<C: Core>(net: &Net<C>, mut stream: TcpStream) -> io::Result<()
             Ok(()) => ("200 OK", "text/plain; charset=utf-8"),
             Err(_) => ("503 Service Unavailable", "text/plain; charset=utf-8"),
         },
+        What::Page => ("200 OK", PAGE_TYPE),
         What::Report(Report::Metrics) => ("200 OK", "text/plain; version=0.0.4; charset=utf-8"),
         What::Status | What::Report(_) => ("200 OK", "application/json"),
     };
@@ -141,6 +142,10 @@ fn next_part<C: Core>(
         What::Report(report) => core.report(now, report, sent, part),
         _ if begun => Some(0),
         What::Status => core.status(now, true, part),
+        What::Page => {
+            part.get_mut(..PAGE.len())?.copy_from_slice(PAGE);
+            Some(PAGE.len())
+        }
         What::Health => {
             let text = core.health().err().unwrap_or("ok");
             part.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
@@ -161,6 +166,7 @@ async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
+    Page,
     Health,
     Status,
     Report(Report),
@@ -221,6 +227,7 @@ impl Asked {
         };
         let path = request.path.unwrap_or_default();
         let what = match path.split('?').next().unwrap_or_default() {
+            "/" => What::Page,
             "/health" | "/ready" => What::Health,
             "/metrics" => What::Report(Report::Metrics),
             "/v1/status" => What::Status,
@@ -278,6 +285,13 @@ impl fmt::Write for Out<'_> {
     }
 }
 
+/// The page: it asks for the rest by itself, and for nothing from elsewhere.
+const PAGE: &[u8] = include_bytes!("page.html");
+const PAGE_TYPE: &str = "text/html; charset=utf-8\r\nContent-Security-Policy: default-src 'none'; \
+                         script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+                         base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const _: () = assert!(PAGE.len() < 24 << 10, "it is small");
+
 /// So long reading a request, or writing a piece, may take.
 const STEP_TIME_MAX: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
@@ -308,6 +322,7 @@ mod tests {
         assert_eq!(get("/metrics"), Ok(What::Report(Report::Metrics)));
         assert_eq!(get("/metrics?name=x"), Ok(What::Report(Report::Metrics)));
         assert_eq!((get("/health"), get("/ready")), (Ok(What::Health), Ok(What::Health)));
+        assert_eq!(get("/"), Ok(What::Page));
         assert_eq!(get("/v1/status"), Ok(What::Status));
         assert_eq!(get("/v1/topics"), Ok(What::Report(Report::Topics)));
         assert_eq!(get("/v1/groups"), Ok(What::Report(Report::Groups)));

@@ -288,7 +288,7 @@ async fn http_begin<C: Core>(
     match async_net::TcpListener::bind(address).await {
         Ok(listener) => {
             let at = listener.local_addr().unwrap_or(address);
-            log::info!("http://{at}/metrics, /health and /v1/status answer");
+            log::info!("http://{at}/ has a page, /metrics and /health");
             if !address.ip().is_loopback() {
                 log::warn!(
                     "http_listen: whoever can reach {at} sees the names and numbers of topics and groups"

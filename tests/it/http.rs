@@ -70,6 +70,12 @@ fn everything_that_is_served_is_whole() {
         let list: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!((status, list), (200, serde_json::json!([])), "{path}");
     }
+    let (status, page) = get(address, "/");
+    assert!(status == 200 && page.ends_with("</html>\n"), "{page}");
+    assert!(
+        !page.contains("innerHTML") && !page.contains("://"),
+        "names are text, and nothing is from elsewhere"
+    );
     assert_eq!(get(address, "/other").0, 404);
     let head = raw(address, &format!("HEAD /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n"));
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
