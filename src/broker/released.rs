@@ -49,7 +49,7 @@ impl Broker {
         let (hold, mut tally) = (self.log.hold(*ring), Tally::default());
         for (slot, partition) in state.partitions_of(topic) {
             if let Some(from) = hold.floor(slot, partition) {
-                tally.add(slot, from, partition.high_watermark);
+                tally.add(slot, from, partition.records_end());
             }
         }
         self.released.add(Effect::Deleted, &tally);
@@ -63,7 +63,7 @@ impl Broker {
             && let Some(partition) = state.partition(slot)
             && let Some(from) = self.log.hold(partition.ring).floor(slot, partition)
         {
-            tally.add(slot, from, to.min(partition.high_watermark));
+            tally.add(slot, from, to.min(partition.records_end()));
         }
         self.released.add(Effect::Deleted, &tally);
     }
@@ -114,7 +114,7 @@ impl Broker {
         let is = |holder: &Holder| matches!(holder, Holder::Group(name) if name == group);
         let at = self.log.ring_config(partition.ring).hold_for.iter().position(is)?;
         let hold = self.log.hold(partition.ring);
-        let bounds = (partition.log_start, partition.high_watermark);
+        let bounds = (partition.log_start, partition.records_end());
         hold.keeps(at, partition).then(|| (slot, hold.position(at, slot, partition), bounds))
     }
 

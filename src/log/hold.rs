@@ -182,8 +182,10 @@ impl<'a> Hold<'a> {
         for (slot, partition) in self.partitions().filter(|(_, found)| self.keeps(at, found)) {
             let position = self.position(at, slot, partition);
             let from = position.unwrap_or_default().max(partition.log_start);
-            if from < partition.high_watermark {
-                lag.records += partition.high_watermark.0.abs_diff(from.0);
+            // Nobody has what is missing at the end, or ever will.
+            let end = partition.records_end();
+            if from < end {
+                lag.records += end.0.abs_diff(from.0);
                 lag.unreported += u64::from(position.is_none());
                 lag.partitions += 1;
                 lag.first.get_or_insert((slot, from));
@@ -213,7 +215,7 @@ impl<'a> Hold<'a> {
         if !self.keeps(at, partition) {
             return None;
         }
-        let (there, end) = self.index.span_in(file, slot, partition.written)?;
+        let (there, end) = self.index.span_in(file, slot, partition.records_end_written())?;
         let had = self.position(at, slot, partition).unwrap_or_default();
         let from = there.first.max(partition.log_start).max(had);
         (from < end).then(|| (there, end.0.abs_diff(from.0)))
@@ -283,6 +285,7 @@ impl<'a> Hold<'a> {
         take: &mut dyn FnMut(FileIndex, InSegment, Offset),
     ) {
         let mut later = None;
+        let records_end = partition.records_end_written();
         for (_, file) in self.index.segments().iter().rev() {
             #[cfg(test)]
             crate::visits::visit();
@@ -292,7 +295,7 @@ impl<'a> Hold<'a> {
                 later => later,
             };
             later = Some(there.first);
-            take(*file, there, end.unwrap_or(partition.written));
+            take(*file, there, end.map_or(records_end, |end| end.min(records_end)));
         }
     }
 

@@ -370,16 +370,17 @@ impl Index {
         later.map(|there| there.first).find(|other| *other > first)
     }
 
-    /// What is known of a partition in a file's segment, and the offset behind its last record there: `written`
-    /// where no later segment has anything of it.
+    /// What is known of a partition in a file's segment, and the offset behind its last record there; it
+    /// has none from `records_end` on.
     pub fn span_in(
         &self,
         file: FileIndex,
         slot: PartitionSlot,
-        written: Offset,
+        records_end: Offset,
     ) -> Option<(InSegment, Offset)> {
         let there = self.in_segment(file, slot)?;
-        Some((there, self.end_in(file, slot, there.first).unwrap_or(written)))
+        let end = self.end_in(file, slot, there.first);
+        Some((there, end.map_or(records_end, |end| end.min(records_end))))
     }
 
     /// The next segment after `seq` that has anything of the partition.

@@ -602,7 +602,7 @@ impl Log {
                 partition.epoch_note(entry.epoch, entry.run.offset);
                 partition.written = partition.written.max(entry.run.end());
                 if synced {
-                    partition.high_watermark = partition.written;
+                    partition.high_watermark_move(partition.written, partition.written);
                 }
                 partition.bytes += u64::from(entry.run.bytes);
                 dirty += if partition.compacted { entry.run.bytes } else { 0 };

@@ -468,9 +468,8 @@ impl<'a> RingRecovery<'a> {
                 );
                 continue;
             };
-            for record in Records::new(&snapshot).filter(|record| self.counts(record)) {
-                state.apply(self.files.ring, &record, &mut |_| {})?;
-            }
+            let records = Records::new(&snapshot).filter(|record| self.counts(record));
+            state.restore(self.files.ring, records)?;
             let list = ListEntry::decode_all(&list).collect();
             return Ok(Some(Base { anchor: anchor.clone(), file, list }));
         }

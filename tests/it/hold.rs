@@ -1,6 +1,7 @@
 //! Rings that are held: what is kept, who waits, and what goes on meanwhile.
 
 mod crash;
+mod hole;
 pub mod rig;
 mod said;
 mod unheld;

@@ -254,6 +254,7 @@ impl RingRecovery<'_> {
     ) {
         let mut epoch = boot;
         let bad_before = bad.batches;
+        let mut records_end = None;
         groups::batches(reader, at, run, &mut |batch| {
             let Some(header) = &batch.header else {
                 bad.batches += 1;
@@ -268,12 +269,17 @@ impl RingRecovery<'_> {
                 return;
             };
             epoch = epoch.min(epoch_of(header, boot));
+            records_end = Some(Offset(batch.last + 1));
             if let Some(slot) = fresh {
                 state.producer_replay(slot, header);
             }
         });
         if let Some(slot) = fresh {
-            state.run_replay(slot, epoch, run);
+            // What cannot be read now may be there the next time: nobody has had it.
+            if reader.unreadable().is_some() || bad.batches == bad_before {
+                records_end = Some(run.end());
+            }
+            state.run_replay(slot, epoch, run, records_end);
             if bad.batches > bad_before {
                 state.producers.forget_sequences(&|of| of == slot);
             }

@@ -314,7 +314,8 @@ impl Ring {
         let mut named: heapless::String<NAMED_BYTES> = heapless::String::new();
         let mut more = 0;
         for (slot, partition) in state.partitions().filter(|(_, found)| !found.compacted) {
-            let Some((there, end)) = index.span_in(segment.file, slot, partition.written) else {
+            let records_end = partition.records_end_written();
+            let Some((there, end)) = index.span_in(segment.file, slot, records_end) else {
                 continue;
             };
             let first = there.first.max(partition.log_start);

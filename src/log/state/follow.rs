@@ -15,7 +15,7 @@ impl State {
     ) {
         for (slot, partition) in self.partitions.iter_mut() {
             if partition.ring == ring && partition.written > partition.high_watermark {
-                partition.high_watermark = partition.written;
+                partition.high_watermark_move(partition.written, partition.written);
                 moved(slot);
             }
         }
@@ -70,11 +70,19 @@ impl State {
         self.producers.synced(ring, ticket);
     }
 
-    /// Takes a run of the log while it is replayed.
-    pub(in crate::log) fn run_replay(&mut self, slot: PartitionSlot, epoch: Boot, run: &Run) {
+    /// Takes a run of the log while it is replayed. `records_end`: the offset behind its last batch that is
+    /// not damaged; none: all are.
+    pub(in crate::log) fn run_replay(
+        &mut self,
+        slot: PartitionSlot,
+        epoch: Boot,
+        run: &Run,
+        records_end: Option<Offset>,
+    ) {
         if let Some(partition) = self.partition_mut(slot) {
             partition.epoch_note(epoch, run.offset);
-            partition.high_watermark = run.end();
+            let records_end = records_end.unwrap_or(partition.records_end());
+            partition.high_watermark_move(run.end(), records_end);
             partition.written = run.end();
             partition.next = run.end();
             partition.bytes += u64::from(run.bytes);
@@ -118,7 +126,7 @@ impl State {
     /// is moved behind them.
     pub(in crate::log) fn carried_replay(&mut self, slot: PartitionSlot, end: Offset) {
         if let Some(partition) = self.partition_mut(slot) {
-            partition.high_watermark = partition.high_watermark.max(end);
+            partition.high_watermark_move(end, end);
             partition.written = partition.written.max(end);
             partition.next = partition.next.max(end);
         }

@@ -25,6 +25,9 @@ pub struct Partition {
     pub written: Offset,
     /// The offset that the next staged record gets.
     pub next: Offset,
+    /// So many offsets below the high watermark have no records: the hole at the end of the partition. One
+    /// that is too long for this is not remembered.
+    hole: u32,
     /// Offsets below this one were lost, and that is not staged yet; 0: none.
     pub(in crate::log) gap: Offset,
     /// The ticket of the last group that holds records of it, synced or not; 0: none since start.
@@ -243,12 +246,42 @@ impl Partition {
             high_watermark: Offset(0),
             written: Offset(0),
             next: Offset(0),
+            hole: 0,
             gap: Offset(0),
             ticket_last: Ticket(0),
             epochs: heapless::Vec::new(),
             compacted: false,
             bytes: 0,
         }
+    }
+
+    /// The offset behind the last synced record: below the high watermark where there is a hole at the end.
+    pub fn records_end(&self) -> Offset {
+        Offset(self.high_watermark.0 - i64::from(self.hole))
+    }
+
+    /// The offset behind the last written record that may still be read.
+    pub fn records_end_written(&self) -> Offset {
+        if self.written > self.high_watermark { self.written } else { self.records_end() }
+    }
+
+    /// How many offsets at the end have no records.
+    pub(super) fn hole(&self) -> u32 {
+        self.hole
+    }
+
+    /// The high watermark moves, and not back; from `records_end` on it passes no records.
+    pub(in crate::log) fn high_watermark_move(&mut self, to: Offset, records_end: Offset) {
+        if to > self.high_watermark {
+            self.high_watermark = to;
+            self.hole_from(records_end);
+        }
+    }
+
+    /// From this offset on there are no records.
+    pub(super) fn hole_from(&mut self, records_end: Offset) {
+        let hole = self.high_watermark.0.saturating_sub(records_end.0);
+        self.hole = u32::try_from(hole).unwrap_or(0);
     }
 
     /// Notes that records from `offset` on are of leader epoch `boot`.
@@ -262,7 +295,7 @@ impl Partition {
         let _ = self.epochs.push((boot, offset));
     }
 
-    /// What a snapshot says of it; never back.
+    /// What is said of it behind its records; never back. What `next` passes is a hole.
     pub(super) fn bounds_restore(
         &mut self,
         log_start: Offset,
@@ -270,7 +303,7 @@ impl Partition {
         epochs: &[(Boot, Offset)],
     ) {
         self.log_start = self.log_start.max(log_start);
-        self.high_watermark = self.high_watermark.max(next);
+        self.high_watermark_move(next, self.records_end());
         self.written = self.written.max(next);
         self.next = self.next.max(next);
         for (boot, offset) in epochs {

@@ -1,9 +1,9 @@
 //! What a snapshot holds, and how large it can get.
 
-use super::{State, StateLimits, Topic};
+use super::{Partition, State, StateLimits, TableFull, Topic};
 use crate::limits;
-use crate::log::record::MetaRecord;
-use crate::types::{PartitionHandle, RingIndex, Ticket, TopicSlot};
+use crate::log::record::{self, MetaRecord};
+use crate::types::{Offset, PartitionHandle, RingIndex, Ticket, TopicSlot};
 
 impl State {
     /// The most bytes that a snapshot for `ring` takes now.
@@ -43,13 +43,8 @@ impl State {
             return ok && self.snapshot_shared(put);
         }
         for (_, partition) in self.partitions().filter(|(_, p)| p.ring == ring) {
-            ok = ok
-                && put(&MetaRecord::Partition {
-                    handle: partition.handle,
-                    log_start: partition.log_start,
-                    next: partition.high_watermark,
-                    epochs: partition.epochs.clone(),
-                });
+            let (bounds, behind) = partition_records(partition);
+            ok = ok && put(&bounds) && behind.is_none_or(|behind| put(&behind));
         }
         let handle_of = |slot| {
             let partition = self.partition(slot).filter(|partition| partition.ring == ring);
@@ -57,6 +52,26 @@ impl State {
         };
         ok = ok && self.producers.snapshot(synced, &handle_of, put);
         ok && self.missed.snapshot(ring, put)
+    }
+
+    /// Takes in the records of a snapshot. Those of a partition follow each other: where its first one says
+    /// that it goes on, its records end.
+    pub(in crate::log) fn restore<'a>(
+        &mut self,
+        ring: RingIndex,
+        records: impl Iterator<Item = MetaRecord<'a>>,
+    ) -> Result<(), TableFull> {
+        let mut last = None;
+        for record in records {
+            self.apply(ring, &record, &mut |_| {})?;
+            if let MetaRecord::Partition { handle, .. } = record
+                && last.replace(handle) != Some(handle)
+                && let Some(partition) = self.with_handle(handle)
+            {
+                partition.hole_from(partition.high_watermark);
+            }
+        }
+        Ok(())
     }
 
     fn snapshot_shared(&self, put: &mut dyn FnMut(&MetaRecord<'_>) -> bool) -> bool {
@@ -113,6 +128,28 @@ impl State {
         }
         true
     }
+}
+
+/// What a snapshot says of a partition: its bounds, and where there is a hole at its end, these up to there
+/// and then where it goes on. Both together take no more than the longest bounds do: where they would, the
+/// hole is forgotten.
+fn partition_records(partition: &Partition) -> (MetaRecord<'static>, Option<MetaRecord<'static>>) {
+    let bounds = |next| MetaRecord::Partition {
+        handle: partition.handle,
+        log_start: partition.log_start,
+        next,
+        epochs: partition.epochs.clone(),
+    };
+    let (handle, next) = (partition.handle, partition.high_watermark);
+    if partition.hole() > 0 && partition.log_start < next {
+        let (log_start, epochs) = (Offset(0), heapless::Vec::new());
+        let hole = MetaRecord::Partition { handle, log_start, next, epochs };
+        let bounds = bounds(partition.records_end());
+        if record::bytes_of(&bounds) + record::bytes_of(&hole) <= PARTITION_BYTES_MAX {
+            return (bounds, Some(hole));
+        }
+    }
+    (bounds(next), None)
 }
 
 impl StateLimits {

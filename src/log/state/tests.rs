@@ -1,8 +1,8 @@
 //! What a record costs, counted in the entries that are looked at; and what the tables say of themselves.
 
 use super::*;
-use crate::log::record::MetaRecord;
-use crate::types::{Offset, RingIndex, TopicId};
+use crate::log::record::{Appender, MetaRecord, Records};
+use crate::types::{Offset, RingIndex, Ticket, TopicId};
 use crate::visits::visits;
 
 const SHARED: RingIndex = RingIndex(limits::DATA_RINGS_MAX as u8);
@@ -199,4 +199,83 @@ fn sums_and_orders_are_right_after_any_records() {
         let topics = (0..15).filter(|number| state.topic_with_id(id(*number)).is_some()).count();
         assert_eq!(topics, state.topics_len());
     }
+}
+
+/// A partition's records up to an offset, of as many leader epochs as there may be.
+fn bounds(handle: usize, next: i64, boot: u32) -> MetaRecord<'static> {
+    let epochs =
+        (0..limits::EPOCHS_PER_PARTITION_MAX as u32).map(|i| (Boot(boot + i), Offset(next - 1)));
+    MetaRecord::Partition {
+        handle: PartitionHandle(handle as u32),
+        log_start: Offset(next - 1),
+        next: Offset(next),
+        epochs: epochs.collect(),
+    }
+}
+
+fn gap(handle: usize, next: i64) -> MetaRecord<'static> {
+    MetaRecord::Partition {
+        handle: PartitionHandle(handle as u32),
+        log_start: Offset(0),
+        next: Offset(next),
+        epochs: heapless::Vec::new(),
+    }
+}
+
+#[test]
+fn a_snapshot_says_where_records_end_as_far_as_that_takes_no_more_room() {
+    let ring = RingIndex(0);
+    let mut state = state(128);
+    apply(&mut state, &topic(0, "a", 1, 1024));
+    // The last ones' numbers leave no room.
+    let (usual, longest) = (1 << 40, 1 << 61);
+    let ends = |at: usize| if at <= 900 { (usual, 70_000) } else { (longest, 1 << 30) };
+    let first = (1..=1023).map(|at| bounds(at, ends(at).0, ends(at).1));
+    state.restore(ring, first).unwrap();
+    for at in 1..=1024 {
+        apply(&mut state, &gap(at, if at == 1024 { 3 } else { ends(at).0 + 5 }));
+    }
+    let hole = |state: &State, at: usize| {
+        let slot = state.partition_with_handle(PartitionHandle(at as u32)).unwrap();
+        let partition = state.partition(slot).unwrap();
+        partition.high_watermark.0 - partition.records_end().0
+    };
+    assert!((1..1024).all(|at| hole(&state, at) == 5) && hole(&state, 1024) == 3);
+    let (mut buf, mut records) = (vec![0; 128 << 10], Appender::default());
+    assert!(
+        state.snapshot(ring, Ticket(0), &mut |record| records.push(record, &mut buf).is_some())
+    );
+    assert!(records.end() <= state.snapshot_bytes_bound(ring), "{}", records.end());
+    let mut again = self::state(128);
+    apply(&mut again, &topic(0, "a", 1, 1024));
+    again.restore(ring, Records::new(&buf[..records.end()])).unwrap();
+    let found =
+        |of: std::ops::RangeInclusive<usize>, len| of.clone().all(|at| hole(&again, at) == len);
+    assert!(found(1..=900, 5) && found(901..=1023, 0) && found(1024..=1024, 3));
+    for at in 1..1024 {
+        let of = |state: &State| {
+            let slot = state.partition_with_handle(PartitionHandle(at)).unwrap();
+            let partition = state.partition(slot).unwrap().clone();
+            let Partition { log_start, high_watermark, written, next, epochs, .. } = partition;
+            (log_start, high_watermark, written, next, epochs)
+        };
+        assert_eq!(of(&state), of(&again));
+    }
+}
+
+#[test]
+fn a_hole_that_is_too_long_is_not_remembered() {
+    let mut state = state(1);
+    apply(&mut state, &topic(0, "a", 1, 1));
+    state.restore(RingIndex(0), [bounds(1, 7, 1)].into_iter()).unwrap();
+    let end = |state: &State| {
+        let slot = state.partition_with_handle(PartitionHandle(1)).unwrap();
+        state.partition(slot).unwrap().records_end().0
+    };
+    let longest = i64::from(u32::MAX);
+    apply(&mut state, &gap(1, 7 + longest));
+    assert_eq!(end(&state), 7);
+    apply(&mut state, &gap(1, 8 + longest));
+    assert_eq!(end(&state), 8 + longest);
+    assert!(size_of::<Partition>() <= 144, "{}", size_of::<Partition>());
 }
