@@ -181,10 +181,10 @@ fn ring_metrics(broker: &Broker, now: Now) -> heapless::Vec<RingMetrics, { limit
 
 /// The topics that take most of a ring, with the bytes of their records.
 fn largest_topics(broker: &Broker, ring: RingIndex) -> heapless::Vec<(&str, u64), LARGEST_TOPICS> {
-    let state = broker.log.state();
+    let (state, sizes) = (broker.log.state(), broker.log.sizes(ring));
     let mut largest: heapless::Vec<(&str, u64), LARGEST_TOPICS> = heapless::Vec::new();
     for (slot, topic) in state.topics().filter(|(_, topic)| topic.ring == ring) {
-        let bytes: u64 = state.partitions_of(slot).map(|(_, partition)| partition.bytes).sum();
+        let bytes: u64 = state.partitions_of(slot).map(|(slot, _)| sizes.of(slot)).sum();
         if bytes == 0 {
             continue;
         }

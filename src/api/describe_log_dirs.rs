@@ -11,6 +11,7 @@ use crate::clock::Now;
 use crate::codec::{Array, ErrorCode, List, ListWriter, message};
 use crate::config::Config;
 use crate::log::state::State;
+use crate::log::{Log, sizes::Sizes};
 use crate::types::{RingIndex, TopicSlot};
 
 message! {
@@ -64,7 +65,7 @@ pub fn handle(
     _now: Now,
 ) -> Result<Step, Malformed> {
     let ask = DescribeLogDirsRequest::decode(&mut request.reader(), request.version)?;
-    let state = broker.log.state();
+    let log = &broker.log;
     Ok(request.reply(out, |w| {
         DescribeLogDirsResponse {
             throttle_time_ms: w.throttle_time_ms(),
@@ -76,7 +77,7 @@ pub fn handle(
                     list.push(DescribeLogDirsResult {
                         error_code: ErrorCode::NONE,
                         log_dir: dir.as_str(),
-                        topics: &mut |list| topics(state, ring, ask.topics, list),
+                        topics: &mut |list| topics(log, ring, ask.topics, list),
                         total_bytes,
                         usable_bytes: total_bytes,
                     });
@@ -96,15 +97,16 @@ pub(super) fn log_dir(config: &Config, ring: RingIndex) -> Note {
 type TopicList<'w, 'b> = ListWriter<'w, 'b, DescribeLogDirsTopic<'static>>;
 
 fn topics(
-    state: &State,
+    log: &Log,
     ring: RingIndex,
     asked: Option<Array<'_, DescribableLogDirTopic<'_>>>,
     list: &mut TopicList<'_, '_>,
 ) {
+    let (state, sizes) = (log.state(), log.sizes(ring));
     let Some(asked) = asked else {
         for (slot, topic) in state.topics().filter(|(_, topic)| topic.ring == ring) {
             let all = 0..topic.partitions;
-            push(state, slot, &topic.name, all, list);
+            push(state, &sizes, (slot, &topic.name), all, list);
         }
         return;
     };
@@ -115,15 +117,15 @@ fn topics(
             && once.first(slot.0)
         {
             let some = topic.partitions.iter().filter_map(|index| u32::try_from(index).ok());
-            push(state, slot, &found.name, some, list);
+            push(state, &sizes, (slot, &found.name), some, list);
         }
     }
 }
 
 fn push(
     state: &State,
-    slot: TopicSlot,
-    name: &str,
+    sizes: &Sizes<'_>,
+    (slot, name): (TopicSlot, &str),
     indexes: impl Iterator<Item = u32> + Clone,
     list: &mut TopicList<'_, '_>,
 ) {
@@ -131,11 +133,10 @@ fn push(
         name,
         partitions: &mut |list| {
             for index in indexes.clone() {
-                let place = state.partition_of(slot, index);
-                if let Some(partition) = place.and_then(|place| state.partition(place)) {
+                if let Some(place) = state.partition_of(slot, index) {
                     list.push(DescribeLogDirsPartition {
                         partition_index: index as i32,
-                        partition_size: partition.bytes as i64,
+                        partition_size: sizes.of(place) as i64,
                         offset_lag: 0,
                         is_future_key: false,
                     });

@@ -16,6 +16,7 @@ pub mod read;
 pub mod record;
 pub mod recovery;
 pub mod ring;
+pub mod sizes;
 pub mod staging;
 pub mod state;
 #[cfg(test)]
@@ -604,7 +605,7 @@ impl Log {
                 if synced {
                     partition.high_watermark_move(partition.written, partition.written);
                 }
-                partition.bytes += u64::from(entry.run.bytes);
+                partition.bytes_note(entry.run.offset, entry.run.bytes);
                 dirty += if partition.compacted { entry.run.bytes } else { 0 };
                 index::Run {
                     slot: entry.slot,

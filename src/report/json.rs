@@ -2,13 +2,14 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::Sent;
+use super::{RingVec, Sent};
 use crate::broker::Broker;
 use crate::log::state::{Partition, State, Topic};
 
 /// The next piece of `[{"name", "ring", "partitions": [{"partition", "start", "end", "bytes"}]}]`.
 pub(super) fn topics(broker: &Broker, sent: &mut Sent, buf: &mut [u8]) -> Option<usize> {
     let state = broker.log.state();
+    let sizes: RingVec<_> = broker.log.rings().map(|ring| broker.log.sizes(ring)).collect();
     Array::write(shape(broker), sent, buf, &mut |out| {
         for (slot, topic) in state.topics() {
             let ring = &broker.log.ring_config(topic.ring).name;
@@ -17,8 +18,10 @@ pub(super) fn topics(broker: &Broker, sent: &mut Sent, buf: &mut [u8]) -> Option
                 "{{\"name\":\"{name}\",\"ring\":\"{ring}\",\"partition_count\":{count},\"partitions\":["
             ))?;
             let mut between = "";
-            for (_, partition) in state.partitions_of(slot) {
-                let Partition { index, log_start, high_watermark, bytes, .. } = partition;
+            for (slot, partition) in state.partitions_of(slot) {
+                let Partition { index, log_start, high_watermark, .. } = partition;
+                let sizes = sizes.get(usize::from(topic.ring.0));
+                let bytes = sizes.map_or(0, |sizes| sizes.of(slot));
                 out.part(format_args!(
                     "{between}{{\"partition\":{index},\"start\":{},\"end\":{},\"bytes\":{bytes}}}",
                     log_start.0, high_watermark.0

@@ -6,12 +6,13 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::{Rings, Sent, api_name, damage, error_name, memory, overview, tables};
+use super::{RingVec, Rings, Sent, api_name, damage, error_name, memory, overview, tables};
 use crate::broker::Broker;
 use crate::clock::Now;
 use crate::log::state::{CommittedOffset, Partition, Topic};
 use crate::metrics::fields::{self, Field, Section};
 use crate::metrics::{CloseReason, Histogram, PoolKind};
+use crate::types::PartitionSlot;
 
 /// The next piece, whole lines.
 pub(super) fn piece(broker: &Broker, now: Now, sent: &mut Sent, buf: &mut [u8]) -> usize {
@@ -115,22 +116,26 @@ fn walk_topics(broker: &Broker, out: &mut Out<'_>) -> fmt::Result {
     for (_, topic) in state.topics() {
         out.sample(&[("topic", &topic.name)], &topic.partitions)?;
     }
-    let mut of_partitions = |name, help, get: fn(&Partition) -> i64| {
+    let mut of_partitions = |name, help, get: &dyn Fn(PartitionSlot, &Partition) -> i64| {
         out.family(name, help);
         state.topics().try_for_each(|(slot, topic)| {
-            state.partitions_of(slot).try_for_each(|(_, partition)| {
-                out.of_partition(None, (topic, partition), get(partition))
+            state.partitions_of(slot).try_for_each(|(slot, partition)| {
+                out.of_partition(None, (topic, partition), get(slot, partition))
             })
         })
     };
-    of_partitions("kafka_topic_partition_current_offset", "The next record's offset.", |p| {
+    of_partitions("kafka_topic_partition_current_offset", "The next record's offset.", &|_, p| {
         p.high_watermark.0
     })?;
-    of_partitions("kafka_topic_partition_oldest_offset", "The oldest record's offset.", |p| {
-        p.log_start.0
-    })?;
-    of_partitions("brooklet_topic_partition_bytes", "Bytes of its records.", |p| {
-        p.bytes.cast_signed()
+    of_partitions(
+        "kafka_topic_partition_oldest_offset",
+        "The oldest record's offset.",
+        &|_, p| p.log_start.0,
+    )?;
+    let sizes: RingVec<_> = broker.log.rings().map(|ring| broker.log.sizes(ring)).collect();
+    let help = "Bytes of its records, an estimate.";
+    of_partitions("brooklet_topic_partition_bytes", help, &|slot, p| {
+        sizes.get(usize::from(p.ring.0)).map_or(0, |sizes| sizes.of(slot)).cast_signed()
     })
 }
 

@@ -21,6 +21,7 @@ mod reads;
 mod requests;
 mod rings;
 mod roll;
+mod sizes;
 mod status;
 mod tidy;
 mod told;

@@ -37,7 +37,7 @@ impl State {
             | MetaRecord::GroupDelete { .. } => return self.apply_to_offsets(record),
             MetaRecord::LogStart { handle, offset } => {
                 if let Some(partition) = self.with_handle(*handle) {
-                    partition.log_start = partition.log_start.max(*offset);
+                    partition.log_start_move(*offset);
                 }
             }
             MetaRecord::Partition { handle, log_start, next, epochs } => {

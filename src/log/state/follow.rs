@@ -85,7 +85,7 @@ impl State {
             partition.high_watermark_move(run.end(), records_end);
             partition.written = run.end();
             partition.next = run.end();
-            partition.bytes += u64::from(run.bytes);
+            partition.bytes_note(run.offset, run.bytes);
         }
     }
 
@@ -142,7 +142,7 @@ impl State {
         for (slot, partition) in self.partitions.iter_mut() {
             if partition.ring == ring && !partition.compacted {
                 let first = first(slot, partition.high_watermark);
-                partition.log_start = partition.log_start.max(first);
+                partition.log_start_move(first);
             }
         }
     }

@@ -36,8 +36,8 @@ pub struct Partition {
     pub epochs: heapless::Vec<(Boot, Offset), { limits::EPOCHS_PER_PARTITION_MAX }>,
     /// Whether the newest record of each key is kept when the ring overwrites.
     pub compacted: bool,
-    /// Payload bytes in live segments, for DescribeLogDirs and `status`; an estimate after eviction.
-    pub bytes: u64,
+    /// The bytes of its batches from an offset on, which tell how long its records are.
+    counted: (Offset, u64),
 }
 
 /// The table of partitions.
@@ -251,7 +251,38 @@ impl Partition {
             ticket_last: Ticket(0),
             epochs: heapless::Vec::new(),
             compacted: false,
-            bytes: 0,
+            counted: (Offset(0), 0),
+        }
+    }
+
+    /// A run of so many bytes was written, or found written, from `offset` on.
+    pub(in crate::log) fn bytes_note(&mut self, offset: Offset, bytes: u32) {
+        let (from, counted) = self.counted;
+        let from = if counted == 0 { offset } else { from };
+        self.counted = (from, counted + u64::from(bytes));
+    }
+
+    /// How many bytes and offsets were counted.
+    pub fn counted(&self) -> (u64, u64) {
+        let (from, bytes) = self.counted;
+        if bytes == 0 { (0, 0) } else { (bytes, self.written.0.abs_diff(from.0)) }
+    }
+
+    /// The bytes of the records from an offset on, where they are as long as those that were counted, or if
+    /// none were, as long as those of `others`.
+    pub fn bytes_from(&self, from: Offset, others: (u64, u64)) -> u64 {
+        let own = self.counted();
+        let (bytes, offsets) = if own.1 > 0 { own } else { others };
+        let there = u128::from(self.written.0.saturating_sub(from.0).unsigned_abs());
+        (there * u128::from(bytes)).checked_div(offsets.into()).unwrap_or(0) as u64
+    }
+
+    /// Records below this one cannot be read any more, and how long they were counts no more.
+    pub(in crate::log) fn log_start_move(&mut self, to: Offset) {
+        self.log_start = self.log_start.max(to);
+        let (from, bytes) = self.counted;
+        if bytes > 0 && self.log_start > from && self.log_start < self.written {
+            self.counted = (self.log_start, self.bytes_from(self.log_start, (0, 0)));
         }
     }
 
