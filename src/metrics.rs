@@ -142,6 +142,8 @@ pub struct RingMetrics {
     pub segments_evicted: u64,
     /// Segments that were free before their turn since then.
     pub segments_freed: u64,
+    /// Records overwritten with them, as far as offsets tell; of compacted topics none.
+    pub records_overwritten: u64,
     /// How fast space is taken; none: that is not known yet.
     pub bytes_per_second: Option<u64>,
     /// Of compacted topics: keys that were carried, each once, at the most.

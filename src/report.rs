@@ -166,6 +166,7 @@ fn ring_metrics(broker: &Broker, now: Now) -> heapless::Vec<RingMetrics, { limit
             segments_given_up: stats.given_up,
             segments_evicted: stats.evicted,
             segments_freed: stats.freed,
+            records_overwritten: stats.records_overwritten,
             carried_keys: carried.keys,
             carried_live_bytes: carried.bytes,
             carried_live_bytes_max: carried.bytes_max,

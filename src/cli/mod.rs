@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use argh::FromArgs;
 
+use crate::clock::Clock;
 use crate::config::source::{CONFIG_VARIABLE, Loaded, Sources, load};
 use crate::config::value::{Bytes, Refusal};
 use crate::config::{Config, RingConfig};
@@ -178,7 +179,8 @@ fn serve(config: Config) -> Result<(), Failure> {
         );
     }
     let mut progress = progress::Progress::new();
-    run_broker(config, &mut |done, total| progress.update(done, total))
+    let clock = Clock::start();
+    run_broker(config, &mut |done, total| progress.update(done, total, clock.mono()))
 }
 
 fn run_broker(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<(), Failure> {

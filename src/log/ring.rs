@@ -9,6 +9,7 @@
 mod carry;
 mod deadlines;
 mod done;
+mod failures;
 mod found;
 mod jobs;
 mod roster;
@@ -30,6 +31,7 @@ use crate::types::{Boot, FileIndex, FileRef, GroupSeq, RingIndex, SegmentSeq, Ti
 use deadlines::Deadlines;
 use done::Out;
 pub use done::{Done, RingStats};
+use failures::Failures;
 pub use found::{Found, Newest, Shape};
 use jobs::Quiet;
 use roster::Roster;
@@ -73,6 +75,7 @@ pub struct Ring {
     taken: Option<FileIndex>,
     held: space::Held,
     told: space::Told,
+    failures: Failures,
     plan: carry::Plan,
     /// Away while it reads.
     carry: Option<Box<Carry>>,
@@ -136,6 +139,7 @@ impl Ring {
             taken: None,
             held: space::Held::default(),
             told: space::Told::default(),
+            failures: Failures::default(),
             plan: carry::Plan::default(),
             carry: None,
             tickets: Tickets::default(),
@@ -245,6 +249,7 @@ impl Ring {
         if self.out.is_some() {
             return None;
         }
+        self.told.rest(&self.config.name, now.mono);
         if let Some(job) = self.carry_io(state, index, now) {
             return Some(job);
         }
@@ -416,6 +421,7 @@ impl Ring {
                 self.writer.on(Event::Seal);
                 self.advance(bytes, crc);
                 self.stats.seals += 1;
+                self.told.rest_at_last(&self.config.name, now.mono);
                 Done::Synced { earlier: self.synced() }
             }
             Out::Evict { bytes, crc } => {
@@ -438,7 +444,7 @@ impl Ring {
                 self.writer.on(Event::Foot);
                 Done::Quiet
             }
-            Out::Head { segment } => self.head_done(segment, index),
+            Out::Head { segment } => self.head_done(segment, index, now),
         }
     }
 
@@ -456,7 +462,7 @@ impl Ring {
         let mut earlier = false;
         if sync {
             earlier = self.synced();
-            self.writer.recovered();
+            self.recovered(now);
         } else {
             self.unsynced.get_or_insert((at, first));
             self.deadlines.written(sync_by);
@@ -503,7 +509,7 @@ impl Ring {
         Done::UnsyncedLost
     }
 
-    fn head_done(&mut self, segment: Segment, index: &mut Index) -> Done {
+    fn head_done(&mut self, segment: Segment, index: &mut Index, now: Now) -> Done {
         let given_up = self.writer.mode() == Mode::Begin(Why::GivenUp);
         self.writer.on(Event::Head);
         if given_up && let Some(last) = self.current().copied() {
@@ -520,9 +526,15 @@ impl Ring {
         self.stats.segments += 1;
         self.held.begun();
         if self.closed.is_none() && self.open.is_empty() {
-            self.writer.recovered();
+            self.recovered(now);
         }
         Done::Head
+    }
+
+    /// An episode of failures is over, if there was one.
+    fn recovered(&mut self, now: Now) {
+        self.writer.recovered();
+        self.failures.ended(&self.config.name, now.mono);
     }
 
     fn failed(&mut self, out: Out, error: DiskError, index: &mut Index, now: Now) -> Done {
@@ -530,12 +542,7 @@ impl Ring {
         self.stamp_out_ms = i64::MIN;
         let again = self.writer.in_episode();
         self.writer.failed();
-        let what = match out {
-            Out::Foot => "the segment has no foot",
-            Out::Head { .. } => "another file is tried later",
-            _ => "the segment is given up",
-        };
-        log::error!("ring {}: {error}; {what}", self.config.name);
+        self.failures.failed(&self.config.name, out, error, now.mono);
         match out {
             Out::Foot => self.writer.on(Event::Foot),
             Out::Head { segment } => {

@@ -72,6 +72,7 @@ section! {
         "syncs_total" = |r| r.syncs, "Syncs that succeeded.";
         "segments_overwritten_total" = |r| r.segments_evicted, "Segments that were given to newer records.";
         "segments_freed_total" = |r| r.segments_freed, "Segments that were free before their turn: nobody waits for what is in them.";
+        "records_overwritten_total" = |r| r.records_overwritten, "Records that were overwritten with them, as far as offsets tell; of compacted topics none.";
     }
 }
 

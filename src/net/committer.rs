@@ -18,7 +18,6 @@ use super::core::Core;
 use super::hub::Bell;
 use super::turn::{Turn, Work};
 use crate::clock::{Clock, Mono};
-use crate::error::DiskError;
 use crate::log_limit::About;
 use crate::storage::WriteJob;
 use crate::types::RingIndex;
@@ -126,7 +125,6 @@ async fn carry_out<C: Core>(net: &Net<C>, ring: RingIndex, mut job: WriteJob) {
         core.metrics().sync_us.add(took_us);
     }
     note_slow(net, ring, took_us);
-    note_failure(net, ring, &result);
     core.io_done(ring, job, result, net.hub.now());
     net.wake_settled(&core);
     net.wake_held(&mut *core);
@@ -143,14 +141,6 @@ fn note_slow<C: Core>(net: &Net<C>, ring: RingIndex, took_us: u64) {
             net.sync_mean.us().div_ceil(1000)
         );
         net.complain(log::Level::Warn, About::kind("slow sync"), text);
-    }
-}
-
-fn note_failure<C: Core>(net: &Net<C>, ring: RingIndex, result: &Result<(), DiskError>) {
-    if let Err(error) = result {
-        let name = net.setup.ring_name(ring);
-        let text = format_args!("ring {name}: the disk failed: {error}");
-        net.complain(log::Level::Error, About::kind("disk"), text);
     }
 }
 

@@ -4,6 +4,7 @@ use brooklet::api::APIS;
 use brooklet::broker::topic_config::KEYS;
 use brooklet::config::Config;
 use brooklet::config::source::{Sources, load};
+use brooklet::log::format::VERSION;
 use brooklet::plan::{Mib, Plan};
 use rskafka::chrono::{TimeZone, Utc};
 use rskafka::client::ClientBuilder;
@@ -151,4 +152,32 @@ pub fn assert_table(file: &str, section: &str, expected: &[String]) {
     let table: Vec<&str> = lines.take_while(|line| line.starts_with('|')).collect();
     let wanted = expected.join("\n");
     assert!(table == expected, "the table below {section} should be:\n{wanted}");
+}
+
+#[test]
+fn the_documented_format_is_the_one_that_is_written() {
+    let words = |file: &str| {
+        let text = std::fs::read_to_string(file).unwrap();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let format = words("FORMAT.md");
+    for said in [
+        format!("# The format on flash, version {VERSION} "),
+        format!("are ignored by a reader of version {VERSION}."),
+        format!("| 8 | `u32` | version | {VERSION} |"),
+        format!("has the magic and a version above {VERSION}, stop:"),
+        format!("Versions 1 to {VERSION} are read."),
+        format!(" Version {VERSION} added "),
+    ] {
+        assert!(format.contains(&said), "FORMAT.md should say: {said}");
+    }
+    assert!(!format.contains(&format!("Version {} added ", VERSION + 1)));
+    assert!(!format.contains(&format!("*Since {}:*", VERSION + 1)));
+    let reader = words("tests/format/ring_reader.py");
+    assert!(reader.contains(&format!(" VERSION = {VERSION} ")), "ring_reader.py reads another one");
+    let golden = format!("tests/format/golden/v{VERSION}.ring");
+    assert!(
+        std::path::Path::new(&golden).is_file(),
+        "{golden}: tests/format/run --golden makes it"
+    );
 }

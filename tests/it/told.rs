@@ -1,5 +1,7 @@
 //! What an operator is told of what clients do, at the default level of the log.
 
+mod disk;
+
 use brooklet::api::Step;
 use brooklet::broker::{ConnId, Peer};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};

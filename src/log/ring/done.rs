@@ -23,6 +23,8 @@ pub struct RingStats {
     pub evicted: u64,
     /// Segments that were free before their turn, since nothing in them was kept.
     pub freed: u64,
+    /// Records overwritten with these, as far as offsets tell; of compacted topics none.
+    pub records_overwritten: u64,
     /// Segments given up after a failure.
     pub given_up: u64,
     /// Jobs that failed.

@@ -10,7 +10,7 @@
 
 use std::cell::Cell;
 use std::cmp::Ordering;
-use std::fmt::Write;
+use std::fmt;
 
 use super::writer::Mode;
 use super::{Ring, Segment};
@@ -18,15 +18,53 @@ use crate::clock::{Mono, Now};
 use crate::log::hold::{Hold, Look};
 use crate::log::index::Index;
 use crate::log::state::State;
+use crate::log_limit::Names;
 use crate::types::{FileIndex, SegmentSeq};
 
 /// What was said of overwritten segments, and what was left out since.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     at: Option<Mono>,
+    /// When nothing had come behind for a while, and the rest was said.
+    rest_at: Option<Mono>,
     missed_at: Option<Mono>,
     segments: u64,
     records: u64,
+}
+
+impl Told {
+    /// Says what was left out, if there is anything, and it may be said by now.
+    pub(super) fn rest(&mut self, ring: &str, now: Mono) {
+        if self.segments > 0 && self.at.is_none_or(|at| now.since_us(at) >= TELL_US) {
+            let (segments, records) = (self.segments, self.records);
+            log::info!(
+                "ring {ring}: {segments} more segments of {records} records are overwritten"
+            );
+            (self.at, self.segments, self.records) = (Some(now), 0, 0);
+        }
+    }
+
+    /// Says it sooner: nothing comes behind at present. Not each time where that comes again and again.
+    pub(super) fn rest_at_last(&mut self, ring: &str, now: Mono) {
+        if self.segments > 0 && self.rest_at.is_none_or(|at| now.since_us(at) >= TELL_US) {
+            (self.at, self.rest_at) = (None, Some(now));
+            self.rest(ring, now);
+        }
+    }
+}
+
+/// What was left out before a line, if anything was.
+struct Before(u64, u64);
+
+impl fmt::Display for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Before(0, _) => Ok(()),
+            Before(segments, records) => {
+                write!(f, "; before it {segments} more segments of {records} records")
+            }
+        }
+    }
 }
 
 /// What is known of a held ring's room.
@@ -302,7 +340,7 @@ impl Ring {
         }
     }
 
-    /// Says what is overwritten: not more often than people can read.
+    /// Counts what is overwritten, and says it: not more often than people can read.
     pub(super) fn tell_evicted(
         &mut self,
         segment: Segment,
@@ -311,8 +349,7 @@ impl Ring {
         now: Now,
     ) {
         let mut records = 0;
-        let mut named: heapless::String<NAMED_BYTES> = heapless::String::new();
-        let mut more = 0;
+        let mut named = Names::default();
         for (slot, partition) in state.partitions().filter(|(_, found)| !found.compacted) {
             let records_end = partition.records_end_written();
             let Some((there, end)) = index.span_in(segment.file, slot, records_end) else {
@@ -325,12 +362,9 @@ impl Ring {
             records += end.0.abs_diff(first.0);
             let topic = state.topic(partition.topic).map_or("", |topic| &topic.name);
             let (partition, last) = (partition.index, end.0 - 1);
-            let whole = named.len();
-            if write!(named, ", {topic}-{partition} from {} to {last}", first.0).is_err() {
-                named.truncate(whole);
-                more += 1;
-            }
+            named.add(format_args!("{topic}-{partition} from {} to {last}", first.0));
         }
+        self.stats.records_overwritten += records;
         if records == 0 {
             return;
         }
@@ -341,12 +375,10 @@ impl Ring {
             return;
         }
         log::info!(
-            "ring {}: segment {} is overwritten: {records} records{named}, and {more} more \
-             partitions; {} segments of {} records since this was last said",
+            "ring {}: segment {} is overwritten: {records} records, {named}{}",
             self.config.name,
             segment.seq.0,
-            told.segments,
-            told.records
+            Before(told.segments, told.records)
         );
         (told.at, told.segments, told.records) = (Some(now.mono), 0, 0);
     }
@@ -387,6 +419,3 @@ impl Ring {
 }
 
 const TELL_US: u64 = 10_000_000;
-
-/// Room for the names of the partitions in a line of the log.
-const NAMED_BYTES: usize = 256;
