@@ -597,6 +597,7 @@ impl Log {
         let state = &mut self.state;
         let mut dirty = 0;
         let runs = staging.runs().filter_map(|entry| {
+            state.hole_passed(entry.slot);
             let partition = state.partition_mut(entry.slot)?;
             // A topic may have been deleted, and its slot given away, since this was staged.
             (partition.handle == entry.run.handle).then(|| {

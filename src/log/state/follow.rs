@@ -70,6 +70,14 @@ impl State {
         self.producers.synced(ring, ticket);
     }
 
+    /// Records follow the hole at the end of a partition, if there is one. Where it was is not known from then
+    /// on, so mirrors that had all before it are behind it now.
+    pub(in crate::log) fn hole_passed(&mut self, slot: PartitionSlot) {
+        if let Some(partition) = self.partitions.get(slot).filter(|found| found.hole() > 0) {
+            self.mirrors.pass(slot, partition.records_end(), partition.high_watermark);
+        }
+    }
+
     /// Takes a run of the log while it is replayed. `records_end`: the offset behind its last batch that is
     /// not damaged; none: all are.
     pub(in crate::log) fn run_replay(
@@ -79,6 +87,9 @@ impl State {
         run: &Run,
         records_end: Option<Offset>,
     ) {
+        if records_end.is_some() {
+            self.hole_passed(slot);
+        }
         if let Some(partition) = self.partition_mut(slot) {
             partition.epoch_note(epoch, run.offset);
             let records_end = records_end.unwrap_or(partition.records_end());

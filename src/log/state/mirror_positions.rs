@@ -62,6 +62,15 @@ impl Mirrors {
         }
     }
 
+    /// There are no records from `from` on, below `to`: who has those before has these.
+    pub(super) fn pass(&mut self, slot: PartitionSlot, from: Offset, to: Offset) {
+        let positions =
+            self.mirrors.iter_mut().filter_map(|m| m.positions.get_mut(usize::from(slot.0)));
+        for position in positions.filter(|position| (from..to).contains(*position)) {
+            *position = to;
+        }
+    }
+
     /// The partition is gone.
     pub(in crate::log) fn forget_partition(&mut self, slot: PartitionSlot) {
         for mirror in &mut self.mirrors {
@@ -102,6 +111,11 @@ mod tests {
         assert_eq!(mirrors.position("b", slot), None);
         assert_eq!(mirrors.positions(slot).collect::<Vec<_>>(), [("a", Offset(3))]);
         assert!(mirrors.has_reported("a") && !mirrors.has_reported("b"));
+        for (from, to, position) in [(4, 9, 3), (0, 3, 3), (3, 9, 9)] {
+            mirrors.pass(slot, Offset(from), Offset(to));
+            assert_eq!(mirrors.position("a", slot), Some(Offset(position)));
+        }
+        assert_eq!(mirrors.position("b", slot), None);
         mirrors.forget_partition(slot);
         assert!(!mirrors.has_reported("a"));
     }
