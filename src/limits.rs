@@ -250,6 +250,10 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 2048;
 /// Bytes of an HTTP connection's task, without the head.
 pub const HTTP_TASK_BYTES: usize = 2048;
 
+/// Bytes of one request that a command sends to a broker, and of one answer that it reads. Costs as
+/// much as is sent or answered. Beyond: the command fails.
+pub const CLIENT_FRAME_BYTES_MAX: usize = 64 << 20;
+
 /// Topics whose deletion fetches under way are told of. Costs 360 bytes each. Beyond: a fetch that
 /// waited for one that was deleted longer ago has its connection closed.
 pub const TOPICS_LEAVING_MAX: usize = 16;

@@ -6,6 +6,8 @@ pub mod data_dir;
 mod dump;
 mod export;
 mod offline;
+#[cfg(feature = "client-commands")]
+pub mod online;
 mod overlay;
 mod progress;
 mod status;
@@ -85,17 +87,20 @@ fn run(mut args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     log_init();
-    let config = configuration(args.common())?;
+    let common = args.common();
+    let config = || configuration(common);
     match args.command {
-        None | Some(Command::Serve(_)) => serve(config),
-        Some(Command::Plan(_)) => plan(&config),
-        Some(Command::Status(command)) => status::run(&config, command.json),
-        Some(Command::Check(_)) => check::run(&offline::open(&config)?),
-        Some(Command::Dump(_)) => dump::run(&offline::open(&config)?),
+        None | Some(Command::Serve(_)) => serve(config()?),
+        Some(Command::Plan(_)) => plan(&config()?),
+        Some(Command::Status(command)) => status::run(&config()?, command.json),
+        Some(Command::Check(_)) => check::run(&offline::open(&config()?)?),
+        Some(Command::Dump(_)) => dump::run(&offline::open(&config()?)?),
         Some(Command::Export(command)) => {
             let out = Path::new(&command.out);
-            export::run(&offline::open(&config)?, &command.topic, out)
+            export::run(&offline::open(&config()?)?, &command.topic, out)
         }
+        #[cfg(feature = "client-commands")]
+        Some(command) => online::run(command, config),
     }
 }
 
