@@ -61,6 +61,12 @@ pub enum Command {
     /// See [`online::Groups`].
     #[cfg(feature = "client-commands")]
     Groups(online::Groups),
+    /// See [`online::Consume`].
+    #[cfg(feature = "client-commands")]
+    Consume(online::Consume),
+    /// See [`online::Produce`].
+    #[cfg(feature = "client-commands")]
+    Produce(online::Produce),
 }
 
 /// Serve clients until SIGTERM or SIGINT.

@@ -10,14 +10,8 @@ use super::messages::{
 use super::topics::what;
 use super::{ANY, Client, REQUEST_TIMEOUT_MS, Trouble};
 
-/// A setting; an empty value of one that is altered: back to its default.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
-    /// Its name.
-    pub name: String,
-    /// Its value.
-    pub value: String,
-}
+/// A setting's name and value; an empty value of one that is altered: back to its default.
+pub type Setting = (String, String);
 
 impl Client {
     /// Makes a topic, with the broker's own number of partitions if none is given.
@@ -37,7 +31,7 @@ impl Client {
                             replication_factor: -1,
                             assignments: &mut |_| {},
                             configs: &mut |list| {
-                                for Setting { name, value } in settings {
+                                for (name, value) in settings {
                                     list.push(CreatableConfig { name, value });
                                 }
                             },
@@ -97,7 +91,7 @@ impl Client {
                         resource_type: TOPIC,
                         resource_name: name,
                         configs: &mut |list| {
-                            for Setting { name, value } in settings {
+                            for (name, value) in settings {
                                 let value = Some(value.as_str()).filter(|value| !value.is_empty());
                                 let config_operation = if value.is_some() { SET } else { DELETE };
                                 list.push(AlterableConfig { name, config_operation, value });
@@ -136,7 +130,7 @@ impl Client {
             Trouble::check(&what(name), topic.error_code, topic.error_message)?;
             for config in topic.configs.iter().filter(|config| config.config_source == OF_TOPIC) {
                 let value = config.value.unwrap_or_default().to_string();
-                settings.push(Setting { name: config.name.to_string(), value });
+                settings.push((config.name.to_string(), value));
             }
         }
         Ok(settings)

@@ -2,7 +2,8 @@
 
 use super::messages::{
     Assignment, DescribeGroupsRequest, DescribeGroupsResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, ListGroupsRequest, ListGroupsResponse, OffsetFetchRequest,
+    FindCoordinatorResponse, ListGroupsRequest, ListGroupsResponse, OffsetCommitPartition,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetCommitTopic, OffsetFetchRequest,
     OffsetFetchResponse, version,
 };
 use super::{ANY, Client, Trouble};
@@ -121,6 +122,43 @@ impl Client {
         committed.retain(|committed| committed.offset >= 0);
         committed.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         Ok(committed)
+    }
+
+    /// Commits offsets of a topic for a group without members.
+    pub fn commit(
+        &mut self,
+        coordinator: i32,
+        group: &str,
+        topic: &str,
+        offsets: &[(i32, i64)],
+    ) -> Result<(), Trouble> {
+        let (key, version) = (OffsetCommitRequest::KEY, version::OFFSET_COMMIT);
+        let mut r = self.ask(coordinator, key, version, &mut |w| {
+            OffsetCommitRequest {
+                group_id: group,
+                generation_id: -1,
+                member_id: "",
+                retention_time_ms: -1,
+                topics: &mut |list| {
+                    list.push(OffsetCommitTopic {
+                        name: topic,
+                        partitions: &mut |list| {
+                            for (partition_index, committed_offset) in offsets {
+                                list.push(OffsetCommitPartition {
+                                    partition_index: *partition_index,
+                                    committed_offset: *committed_offset,
+                                    committed_metadata: Some(""),
+                                });
+                            }
+                        },
+                    });
+                },
+            }
+            .encode(w, version);
+        })?;
+        let answer = OffsetCommitResponse::decode(&mut r, version)?;
+        let mut results = answer.topics.iter().flat_map(|topic| topic.partitions.iter());
+        results.try_for_each(|result| Trouble::check(&what(group), result.error_code, None))
     }
 }
 

@@ -5,12 +5,16 @@
 //! different a moment later is asked again, for [`RETRY_MS_MAX`].
 
 mod admin;
+mod fetch;
 mod groups;
 pub mod messages;
+mod produce;
 mod topics;
 
 pub use admin::Setting;
+pub use fetch::{Position, Unpack};
 pub use groups::{Committed, Group, Member};
+pub use produce::Producer;
 pub use topics::{EARLIEST, LATEST, Partition, Topic};
 
 use std::io::{ErrorKind, Read, Write};
@@ -109,7 +113,16 @@ impl Client {
         &mut self,
         attempt: &mut dyn FnMut(&mut Client) -> Result<(), Trouble>,
     ) -> Result<(), Trouble> {
-        let until = self.clock.mono().plus_ms(RETRY_MS_MAX);
+        self.retry_for(RETRY_MS_MAX, attempt)
+    }
+
+    /// The same with another bound on the time.
+    pub fn retry_for(
+        &mut self,
+        ms_max: u64,
+        attempt: &mut dyn FnMut(&mut Client) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        let until = self.clock.mono().plus_ms(ms_max);
         self.retry_until(until, attempt)
     }
 

@@ -72,6 +72,8 @@ fn help_and_version_exit_0_and_print_to_the_standard_output() {
         &["export", "--help"],
         &["topics", "--help"],
         &["groups", "--help"],
+        &["consume", "--help"],
+        &["produce", "--help"],
     ] {
         let output = brooklet(args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
@@ -99,6 +101,13 @@ fn a_wrong_command_line_exits_2() {
         &["topics", "alter", "a"],
         &["topics", "delete", "a", "--partitions", "2"],
         &["groups", "describe"],
+        &["consume"],
+        &["consume", "a", "--json", "--format", "%s"],
+        &["consume", "a", "--format", "%x"],
+        &["consume", "a", "--from", "yesterday"],
+        &["produce"],
+        &["produce", "a", "--header", "no-equals"],
+        &["produce", "a", "--key-separator", ""],
     ] {
         let output = brooklet(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));

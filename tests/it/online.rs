@@ -2,13 +2,16 @@
 
 mod peer;
 
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
+use serde_json::{Value, json};
 
-use crate::cli::{brooklet, err, out};
+use crate::cli::{brooklet, command, err, out};
 use crate::process::Process;
 use peer::ask;
 
@@ -183,6 +186,8 @@ fn groups_are_listed_and_described_with_members_offsets_and_lag() {
     assert_eq!(state, "Stable, members: 1, assigned by range");
     let row = |partition, end| ["t", partition, "-", end, "-", "peer", "127.0.0.1"];
     assert_eq!(cells(table), [heading, row("0", "5"), row("1", "0")]);
+    let said = refused(&at, &["consume", "t", "--group", "members"]);
+    assert!(said.starts_with("group members: UNKNOWN_MEMBER_ID: the group has members"), "{said}");
 
     // Offsets outlive their topic.
     run(&at, &["topics", "delete", "t"]);
@@ -194,4 +199,236 @@ fn groups_are_listed_and_described_with_members_offsets_and_lag() {
             ["t", "1", "-", "-", "-", "peer", "127.0.0.1"],
         ]
     );
+}
+
+/// Produces what is given on the standard input.
+fn produce(broker: &str, args: &[&str], input: &[u8]) -> Output {
+    let mut child = command(&[&["produce"], args, &["--broker", broker]].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Who is refused before it reads closes the pipe.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+fn produced(broker: &str, args: &[&str], input: &[u8], count: u32) {
+    let output = produce(broker, args, input);
+    assert_eq!(err(&output), format!("brooklet: {count} records acknowledged\n"));
+    assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn lines_are_produced_and_consumed_as_they_were() {
+    let (_broker, at) = start("lines");
+    // The topic is made by being used.
+    produced(&at, &["t"], "hello\n\nw\u{f6}rld".as_bytes(), 3);
+    assert_eq!(run(&at, &["consume", "t"]), "hello\n\nw\u{f6}rld\n");
+    produced(&at, &["t"], b"", 0);
+
+    let options = ["t", "--key-separator", ":", "--header", "a=1", "--header", "b="];
+    produced(&at, &options, b"k:v:w\nno key\n:\n", 3);
+    let format = ["--from", "3", "--format", r"%t/%p/%o [%k] [%s] %K %S %h\n"];
+    let expected =
+        "t/0/3 [k] [v:w] 1 3 a=1,b=\nt/0/4 [] [no key] -1 6 a=1,b=\nt/0/5 [] [] 0 0 a=1,b=\n";
+    assert_eq!(run(&at, &[&["consume", "t"][..], &format].concat()), expected);
+
+    // As many as make many batches, with one line that is longer than each read.
+    let mut input = Vec::new();
+    for n in 0..20_000 {
+        writeln!(input, "line {n}").unwrap();
+        if n == 10_000 {
+            writeln!(input, "{}", "long ".repeat(100_000)).unwrap();
+        }
+    }
+    produced(&at, &["many"], &input, 20_001);
+    assert_eq!(run(&at, &["consume", "many"]).as_bytes(), input);
+}
+
+#[test]
+fn a_file_is_one_record_whatever_is_in_it() {
+    let (_broker, at) = start("file");
+    let name = std::env::temp_dir().join(format!("brooklet-online-{}", std::process::id()));
+    let file = name.to_str().unwrap();
+    let content: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    std::fs::write(&name, &content).unwrap();
+    produced(&at, &["t", "--file", file], b"", 1);
+    let args = ["consume", "t", "--format", "%s", "--broker", &at];
+    assert_eq!(brooklet(&args).stdout, content);
+
+    std::fs::write(&name, vec![b'x'; 2 << 20]).unwrap();
+    let output = produce(&at, &["t", "--file", file], b"");
+    assert_eq!(output.status.code(), Some(1));
+    let said = err(&output);
+    assert!(said.starts_with("brooklet: 0 records acknowledged\nbrooklet: topic t partition 0: "));
+    assert!(said.contains("MESSAGE_TOO_LARGE: message_max_bytes"), "{said}");
+    std::fs::remove_file(&name).unwrap();
+    let said = refused(&at, &["produce", "new", "--file", file]);
+    assert!(said.starts_with(&format!("--file {file} cannot be read: ")), "{said}");
+    assert!(!run(&at, &["topics"]).contains("new"));
+}
+
+#[test]
+fn keys_choose_partitions_and_records_without_take_turns() {
+    let (_broker, at) = start("partitions");
+    run(&at, &["topics", "create", "t", "--partitions", "3"]);
+    let lines: Vec<String> = (0..60).map(|n| format!("key{}:{n}", n % 20)).collect();
+    produced(&at, &["t", "--key-separator", ":"], lines.join("\n").as_bytes(), 60);
+    let printed = run(&at, &["consume", "t", "--format", r"%p %k %s\n"]);
+    let rows = cells(&printed);
+    assert_eq!(rows.len(), 60);
+    for first in &rows {
+        assert!(rows.iter().all(|row| row[1] != first[1] || row[0] == first[0]), "{first:?}");
+    }
+    let used =
+        |rows: &[Vec<&str>]| rows.iter().map(|row| row[0].to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(used(&rows).len(), 3);
+    // A record of its own for each of so many batches.
+    run(&at, &["topics", "create", "u", "--partitions", "3"]);
+    produced(&at, &["u"], vec![b"y".repeat(40_000); 3].join(&b'\n').as_slice(), 3);
+    let printed = run(&at, &["consume", "u", "--format", r"%p %S\n"]);
+    assert_eq!(used(&cells(&printed)).len(), 3);
+    produced(&at, &["u", "--partition", "2"], b"a\nb\n", 2);
+    let args = ["consume", "u", "--partition", "2", "--from", "-2", "--format", "%s "];
+    assert_eq!(run(&at, &args), "a b ");
+    let said = refused(&at, &["consume", "u", "--partition", "3"]);
+    assert_eq!(said, "topic u has no partition 3, but 3 from 0 on");
+    assert_eq!(produce(&at, &["u", "--partition", "3"], b"a\n").status.code(), Some(1));
+}
+
+#[test]
+fn consuming_begins_where_it_is_told_to_and_ends_where_the_topic_did() {
+    let (_broker, at) = start("from");
+    run(&at, &["topics", "create", "t"]);
+    let mut stream = TcpStream::connect(&at).unwrap();
+    peer::produce(&mut stream, "t", 0, 10);
+    let offsets = |from: &str| {
+        let printed = run(&at, &["consume", "t", "--format", "%o ", "--from", from]);
+        printed.split_whitespace().map(|offset| offset.parse().unwrap()).collect::<Vec<i64>>()
+    };
+    let to_the_end = |from: i64| (from..10).collect::<Vec<_>>();
+    for (from, first) in [
+        ("start", 0),
+        ("end", 10),
+        ("4", 4),
+        ("10", 10),
+        ("-3", 7),
+        ("-30", 0),
+        ("@1700000000006", 6),
+        ("@1800000000000", 10),
+        ("@0", 0),
+        ("-5m", 10),
+    ] {
+        assert_eq!(offsets(from), to_the_end(first), "{from}");
+    }
+    assert_eq!(run(&at, &["consume", "t", "--format", "%o ", "--count", "2"]), "0 1 ");
+    let said = refused(&at, &["consume", "t", "--from", "11"]);
+    let places = "it starts at 0 and ends at 10; --from start begins where it starts";
+    assert_eq!(said, format!("topic t partition 0: offset 11 is not there yet: {places}"));
+    peer::delete_records(&mut stream, "t", 5);
+    assert_eq!(offsets("start"), to_the_end(5));
+    let said = refused(&at, &["consume", "t", "--from", "4"]);
+    let places = places.replace("at 0", "at 5");
+    assert_eq!(said, format!("topic t partition 0: offset 4 is gone: {places}"));
+    let said = refused(&at, &["consume", "absent"]);
+    assert!(said.starts_with("topic absent: UNKNOWN_TOPIC_OR_PARTITION: "), "{said}");
+}
+
+#[test]
+fn a_group_goes_on_where_it_was_and_is_told_what_is_gone() {
+    let (_broker, at) = start("group");
+    run(&at, &["topics", "create", "t"]);
+    let mut stream = TcpStream::connect(&at).unwrap();
+    peer::produce(&mut stream, "t", 0, 10);
+    let args = ["consume", "t", "--group", "g", "--format", "%o "];
+    assert_eq!(run(&at, &[&args[..], &["--count", "3"]].concat()), "0 1 2 ");
+    peer::delete_records(&mut stream, "t", 5);
+    let output = brooklet(&[&args[..], &["--count", "2", "--broker", &at]].concat());
+    assert_eq!(out(&output), "5 6 ");
+    let gone = "topic t partition 0: the records from 3 to 4 are gone; reading from 5";
+    assert_eq!(err(&output), format!("brooklet: {gone}\n"));
+    assert_eq!(run(&at, &args), "7 8 9 ");
+    assert_eq!(run(&at, &args), "");
+    let described = run(&at, &["groups", "describe", "g"]);
+    assert_eq!(cells(&described)[2][..5], ["t", "0", "10", "10", "0"]);
+}
+
+#[test]
+fn json_has_every_record_of_every_codec_whole() {
+    let (_broker, at) = start("json");
+    run(&at, &["topics", "create", "t"]);
+    let mut stream = TcpStream::connect(&at).unwrap();
+    let mut records = vec![
+        peer::record(0, None, Some("plain \"quoted\"\n\u{1}\u{1f980}")),
+        peer::record(1, Some("key"), None),
+        peer::record(2, Some(""), Some("")),
+        peer::record(3, None, None),
+    ];
+    records[1].key = Some(vec![0xff, 0, 1].into());
+    records[2].headers.insert(StrBytes::from_static_str("h"), Some(vec![0xfe].into()));
+    records[2].headers.insert(StrBytes::from_static_str("n"), None);
+    let plain = peer::encoded(&records);
+    let batches = peer::compressed(&plain);
+    let count = 1 + batches.len() as i64;
+    peer::produce_batch(&mut stream, "t", 0, plain);
+    batches.into_iter().for_each(|batch| peer::produce_batch(&mut stream, "t", 0, batch));
+    let printed = run(&at, &["consume", "t", "--json"]);
+    let shown: Vec<Value> =
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let wanted = (0..count).flat_map(|batch| {
+        let common = move |at: i64, rest: Value| {
+            let mut wanted = json!({
+                "topic": "t", "partition": 0, "offset": 4 * batch + at, "headers": [],
+                "timestamp": 1_700_000_000_000_i64 + at,
+            });
+            wanted.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+            wanted
+        };
+        let headers = json!([{"name": "h", "value_base64": "/g=="}, {"name": "n", "value": null}]);
+        [
+            common(0, json!({"key": null, "value": "plain \"quoted\"\n\u{1}\u{1f980}"})),
+            common(1, json!({"key_base64": "/wAB", "value": null})),
+            common(2, json!({"key": "", "value": "", "headers": headers})),
+            common(3, json!({"key": null, "value": null})),
+        ]
+    });
+    assert_eq!(shown, wanted.collect::<Vec<_>>());
+    // From the middle of a compressed batch.
+    let args = ["consume", "t", "--from", "6", "--count", "3", "--format", "%o "];
+    assert_eq!(run(&at, &args), "6 7 8 ");
+}
+
+#[test]
+fn whoever_follows_sees_what_comes_also_from_a_broker_that_starts_again() {
+    let (mut broker, at) = start("follow");
+    produced(&at, &["t"], b"a\nb\n", 2);
+    let args = ["consume", "t", "--follow", "--from", "1", "--count", "3", "--broker", &at];
+    let mut child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "b");
+    produced(&at, &["t"], b"c\n", 1);
+    assert_eq!(lines.next().unwrap().unwrap(), "c");
+    broker.kill_and_start();
+    produced(&at, &["t"], b"d\n", 1);
+    assert_eq!(lines.next().unwrap().unwrap(), "d");
+    assert!(lines.next().is_none());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let (_broker, at) = start("pipe");
+    // More than any pipe takes.
+    let input = b"0123456789\n".repeat(200_000);
+    produced(&at, &["t"], &input, 200_000);
+    let args = ["consume", "t", "--broker", &at];
+    let mut child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "0123456789\n");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
 }

@@ -1,7 +1,10 @@
 //! The commands that ask a running broker, this one or any other, in Kafka's protocol.
 
 pub mod args;
+mod consume;
 mod groups;
+mod produce;
+mod render;
 mod topics;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,6 +28,8 @@ pub fn run(
     let broker = match &command {
         Command::Topics(command) => &command.broker,
         Command::Groups(command) => &command.broker,
+        Command::Consume(command) => &command.broker,
+        Command::Produce(command) => &command.broker,
         _ => unreachable!("the other commands are not these"),
     };
     let address = match broker {
@@ -35,6 +40,8 @@ pub fn run(
     match &command {
         Command::Topics(command) => topics::run(&mut client, command),
         Command::Groups(command) => groups::run(&mut client, command),
+        Command::Consume(command) => consume::run(&mut client, command),
+        Command::Produce(command) => produce::run(&mut client, command),
         _ => Ok(()),
     }
 }
@@ -75,6 +82,14 @@ fn action<'a>(what: &'a [String], command: &str) -> Result<(&'a str, &'a str), F
         [action] => Err(usage(format!("{command} {action} wants a name behind it"))),
         [action, name] => Ok((action, name)),
         _ => Err(usage(format!("{command} takes one name"))),
+    }
+}
+
+/// What an option gives as key=value.
+fn pair(option: &str, given: &str) -> Result<(String, String), Failure> {
+    match given.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_string(), value.to_string())),
+        _ => Err(usage(format!("{option} {given} is not allowed: it takes key=value"))),
     }
 }
 

@@ -1,13 +1,14 @@
 //! `brooklet topics`.
 
 use super::args::Topics;
-use super::{Table, action, usage};
+use super::{Table, action, pair, usage};
 use crate::cli::{Failure, print};
-use crate::client::{Client, EARLIEST, LATEST, Setting, Trouble};
+use crate::client::{Client, EARLIEST, LATEST, Trouble};
 
 /// Does what is said.
 pub fn run(client: &mut Client, command: &Topics) -> Result<(), Failure> {
-    let settings = settings(&command.config)?;
+    let settings = command.config.iter().map(|setting| pair("--config", setting));
+    let settings = settings.collect::<Result<Vec<_>, _>>()?;
     let changes = command.partitions.is_some() || !settings.is_empty();
     let (action, name) = action(&command.what, "topics")?;
     if changes && matches!(action, "list" | "describe" | "delete") {
@@ -45,17 +46,6 @@ pub fn run(client: &mut Client, command: &Topics) -> Result<(), Failure> {
     Ok(())
 }
 
-fn settings(given: &[String]) -> Result<Vec<Setting>, Failure> {
-    let setting = |given: &String| {
-        let (name, value) = given
-            .split_once('=')
-            .filter(|(name, _)| !name.is_empty())
-            .ok_or_else(|| usage(format!("--config {given} is not allowed: it takes key=value")))?;
-        Ok(Setting { name: name.to_string(), value: value.to_string() })
-    };
-    given.iter().map(setting).collect()
-}
-
 fn list(client: &mut Client) -> Result<(), Trouble> {
     let mut table = Table::new(&["TOPIC", "PARTITIONS"]);
     for topic in client.topics()? {
@@ -79,7 +69,7 @@ fn describe(client: &mut Client, name: &str) -> Result<(), Trouble> {
     let settings = client.settings(name)?;
     if !settings.is_empty() {
         let mut table = Table::new(&["SETTING", "VALUE"]);
-        for Setting { name, value } in &settings {
+        for (name, value) in &settings {
             table.row(&[name, value]);
         }
         text.push('\n');

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
+use brooklet::codec::batch::{BatchHeader, HEADER_BYTES, LENGTH_END, set_timestamps};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
@@ -34,7 +35,7 @@ pub fn ask<R: Request>(stream: &mut TcpStream, version: i16, request: R) -> R::R
 /// Produces so many records, without keys, to a partition.
 pub fn produce(stream: &mut TcpStream, topic: &str, partition: i32, count: i64) {
     let records: Vec<Record> = (0..count).map(|n| record(n, None, Some("v"))).collect();
-    produce_batch(stream, topic, partition, encoded(&records, Compression::None));
+    produce_batch(stream, topic, partition, encoded(&records));
 }
 
 /// A record of a batch, at this place in it.
@@ -58,11 +59,36 @@ pub fn record(at: i64, key: Option<&str>, value: Option<&str>) -> Record {
 }
 
 /// A batch of them.
-pub fn encoded(records: &[Record], compression: Compression) -> Bytes {
+pub fn encoded(records: &[Record]) -> Bytes {
     let mut batch = BytesMut::new();
-    let options = RecordEncodeOptions { version: 2, compression };
+    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
     RecordBatchEncoder::encode(&mut batch, records, &options).unwrap();
     batch.freeze()
+}
+
+/// The batch with each of Kafka's codecs.
+pub fn compressed(batch: &[u8]) -> Vec<Bytes> {
+    let (header, records) = batch.split_at(HEADER_BYTES);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(records).unwrap();
+    let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    lz4.write_all(records).unwrap();
+    let payloads = [
+        gzip.finish().unwrap(),
+        snap::raw::Encoder::new().compress_vec(records).unwrap(),
+        lz4.finish().unwrap(),
+        ruzstd::encoding::compress_to_vec(records, ruzstd::encoding::CompressionLevel::Fastest),
+    ];
+    let with_codec = |(codec, payload): (u8, Vec<u8>)| {
+        let mut batch = [header, &payload].concat();
+        let length = (batch.len() - LENGTH_END) as i32;
+        batch[8..LENGTH_END].copy_from_slice(&length.to_be_bytes());
+        batch[22] |= codec;
+        let newest = BatchHeader::read(&batch).unwrap().max_timestamp;
+        set_timestamps(&mut batch, false, newest);
+        Bytes::from(batch)
+    };
+    (1..).zip(payloads).map(with_codec).collect()
 }
 
 /// Produces a batch as it is.
@@ -75,7 +101,8 @@ pub fn produce_batch(stream: &mut TcpStream, topic: &str, partition: i32, batch:
         .with_partition_data(vec![partition]);
     let request =
         ProduceRequest::default().with_acks(-1).with_timeout_ms(5000).with_topic_data(vec![topic]);
-    let answer = ask(stream, 3, request);
+    // The first version that takes zstd.
+    let answer = ask(stream, 7, request);
     assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
 }
 
@@ -94,6 +121,16 @@ pub fn commit(stream: &mut TcpStream, group: &str, topic: &str, offsets: &[(i32,
         .with_topics(vec![topic]);
     let answer = ask(stream, 2, request);
     assert!(answer.topics[0].partitions.iter().all(|partition| partition.error_code == 0));
+}
+
+/// Deletes the records of partition 0 before an offset.
+pub fn delete_records(stream: &mut TcpStream, topic: &str, before: i64) {
+    let partition = delete_records_request::DeleteRecordsPartition::default().with_offset(before);
+    let topic = delete_records_request::DeleteRecordsTopic::default()
+        .with_name(TopicName(StrBytes::from_string(topic.to_string())))
+        .with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_timeout_ms(5000).with_topics(vec![topic]);
+    assert_eq!(ask(stream, 1, request).topics[0].partitions[0].error_code, 0);
 }
 
 /// Answers the first request with these bytes, and closes the connection.
