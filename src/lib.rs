@@ -1,7 +1,7 @@
 //! brooklet: a Kafka-protocol broker for constrained edge devices.
 //!
 //! The layers, top to bottom (imports point down only):
-//! `cli` → `net` → `report` → `plan`, `api` → `broker` → `log`, `group` → `storage`, `codec` →
+//! `cli` → `net`, `client` → `report` → `plan`, `api` → `broker` → `log`, `group` → `storage`, `codec` →
 //! `limits`, `config`, `clock`, `error`, `metrics`, `types`, `bytes`, `process`,
 //! `log_limit`.
 
@@ -9,6 +9,8 @@ pub mod api;
 pub mod broker;
 pub mod bytes;
 pub mod cli;
+#[cfg(feature = "client-commands")]
+pub mod client;
 pub mod clock;
 pub mod codec;
 pub mod config;

@@ -250,6 +250,28 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 2048;
 /// Bytes of an HTTP connection's task, without the head.
 pub const HTTP_TASK_BYTES: usize = 2048;
 
+/// Bytes of one request that a command sends to a broker, and of one answer that it reads. Costs as
+/// much as is sent or answered. Beyond: the command fails.
+pub const CLIENT_FRAME_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of one record that a command produces, and of one that it reads out of a compressed batch. Costs
+/// as much as the longest one has. Beyond: the command fails.
+pub const CLIENT_RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of output that a command reads compressed records with: what they may look back on. Costs as
+/// much of it as is used. Beyond, which only zstd goes: the command fails.
+pub const CLIENT_WINDOW_BYTES: usize = 8 << 20;
+
+/// Bytes that a command decompresses one batch to. Costs the time for so many. Beyond: it fails.
+pub const CLIENT_DECOMPRESSED_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of records that a command puts into one batch. Costs as much per partition. Beyond: the batch is
+/// sent; a longer record is a batch by itself.
+pub const CLIENT_BATCH_BYTES: usize = 32 * 1024;
+
+/// Bytes of records that a command asks for at once. Costs as much. Beyond: brokers send one batch.
+pub const CLIENT_FETCH_BYTES: usize = 1 << 20;
+
 /// Topics whose deletion fetches under way are told of. Costs 360 bytes each. Beyond: a fetch that
 /// waited for one that was deleted longer ago has its connection closed.
 pub const TOPICS_LEAVING_MAX: usize = 16;

@@ -2,6 +2,9 @@
 
 use argh::FromArgs;
 
+#[cfg(feature = "client-commands")]
+use super::online::args as online;
+
 /// A Kafka broker for small machines, over a ring on flash. Without a command it serves.
 #[derive(FromArgs, Debug)]
 #[argh(
@@ -56,6 +59,18 @@ pub enum Command {
     Dump(Dump),
     /// See [`Export`].
     Export(Export),
+    /// See [`online::Topics`].
+    #[cfg(feature = "client-commands")]
+    Topics(online::Topics),
+    /// See [`online::Groups`].
+    #[cfg(feature = "client-commands")]
+    Groups(online::Groups),
+    /// See [`online::Consume`].
+    #[cfg(feature = "client-commands")]
+    Consume(online::Consume),
+    /// See [`online::Produce`].
+    #[cfg(feature = "client-commands")]
+    Produce(online::Produce),
 }
 
 /// Serve clients until SIGTERM or SIGINT.
@@ -241,7 +256,6 @@ impl Args {
             set: std::mem::take(&mut self.set),
         };
         let (config, listen, data, set) = match &mut self.command {
-            None => return common,
             Some(Command::Serve(c)) => (&mut c.config, c.listen.take(), &mut c.data, &mut c.set),
             Some(Command::Plan(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Config(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
@@ -250,6 +264,7 @@ impl Args {
             Some(Command::Check(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Dump(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Export(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
+            _ => return common,
         };
         common.config = config.take().or(common.config);
         common.listen = listen.or(common.listen);

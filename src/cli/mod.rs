@@ -7,6 +7,8 @@ mod doctor;
 mod dump;
 mod export;
 mod offline;
+#[cfg(feature = "client-commands")]
+pub mod online;
 mod overlay;
 mod progress;
 mod show_config;
@@ -88,22 +90,28 @@ fn run(mut args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     log_init();
-    let Loaded { config, places, .. } = configuration(args.common())?;
+    let common = args.common();
+    let config = || configuration(common);
     match args.command {
-        None | Some(Command::Serve(_)) => serve(config),
-        Some(Command::Plan(_)) => plan(&config),
+        None | Some(Command::Serve(_)) => serve(config()?.config),
+        Some(Command::Plan(_)) => plan(&config()?.config),
         Some(Command::Config(_)) => {
+            let Loaded { config, places, .. } = config()?;
             print(&show_config::shown(&config, &places));
             Ok(())
         }
-        Some(Command::Doctor(command)) => doctor::run(&config, command.json),
-        Some(Command::Status(command)) => status::run(&config, command.json, command.check),
-        Some(Command::Check(_)) => check::run(&offline::open(&config)?),
-        Some(Command::Dump(_)) => dump::run(&offline::open(&config)?),
+        Some(Command::Doctor(command)) => doctor::run(&config()?.config, command.json),
+        Some(Command::Status(command)) => {
+            status::run(&config()?.config, command.json, command.check)
+        }
+        Some(Command::Check(_)) => check::run(&offline::open(&config()?.config)?),
+        Some(Command::Dump(_)) => dump::run(&offline::open(&config()?.config)?),
         Some(Command::Export(command)) => {
             let out = Path::new(&command.out);
-            export::run(&offline::open(&config)?, &command.topic, out)
+            export::run(&offline::open(&config()?.config)?, &command.topic, out)
         }
+        #[cfg(feature = "client-commands")]
+        Some(command) => online::run(command, || Ok(config()?.config)),
     }
 }
 

@@ -249,6 +249,19 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
     /// How many headers it has.
     pub headers_count: u32,
+    /// Their bytes; [`Record::headers`] walks them.
+    pub headers_bytes: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// Its headers: name and value.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
+        let mut r = Reader::new(self.headers_bytes);
+        (0..self.headers_count).map_while(move |_| {
+            let name = nullable_bytes(&mut r).ok()??;
+            Some((name, nullable_bytes(&mut r).ok()?))
+        })
+    }
 }
 
 /// Walks the records of an uncompressed batch, as many as its header says. Ends after an error.
@@ -269,6 +282,7 @@ impl<'a> Records<'a> {
         let key = nullable_bytes(&mut r)?;
         let value = nullable_bytes(&mut r)?;
         let headers_count = u32::try_from(r.varint_inline()?).map_err(|_| Error::Length)?;
+        let headers_bytes = r.rest();
         for _ in 0..headers_count {
             nullable_bytes(&mut r)?.ok_or(Error::Null)?;
             nullable_bytes(&mut r)?;
@@ -276,7 +290,7 @@ impl<'a> Records<'a> {
         r.finish()?;
         let append_time = self.header.is_log_append_time();
         let timestamp = if append_time { self.header.max_timestamp } else { timestamp };
-        Ok(Record { offset, timestamp, key, value, headers_count })
+        Ok(Record { offset, timestamp, key, value, headers_count, headers_bytes })
     }
 }
 
@@ -376,8 +390,15 @@ mod tests {
     fn records_show_keys_values_and_headers() {
         let batch = batch_of(&[(3, 0)]);
         let record = batches(&batch).next().unwrap().records().unwrap().next().unwrap();
-        let expected =
-            Record { offset: 0, timestamp: 1003, key: Some(b"k"), value: None, headers_count: 1 };
+        let expected = Record {
+            offset: 0,
+            timestamp: 1003,
+            key: Some(b"k"),
+            value: None,
+            headers_count: 1,
+            headers_bytes: &[2, b'h', 1],
+        };
         assert_eq!(record, Ok(expected));
+        assert_eq!(expected.headers().collect::<Vec<_>>(), [(&b"h"[..], None)]);
     }
 }

@@ -6,7 +6,7 @@
 //! does likewise (1, else 0), except that of ApiVersions, which never does: a client must be able
 //! to read it before it knows the broker.
 
-use super::{Decode, Error, Reader, Writer};
+use super::{Decode, Encode, Error, Reader, Writer};
 
 /// The header of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,17 @@ impl<'a> RequestHeader<'a> {
         r.skip_tags()?;
         Ok(RequestHeader { api_key, api_version, correlation_id, client_id })
     }
+}
+
+/// Begins a request frame of a version that is not flexible: room for the length, and the header.
+/// [`response_end`] ends it.
+pub fn request_begin(w: &mut Writer<'_>, header: &RequestHeader<'_>) {
+    w.raw(&[0; LENGTH_BYTES]);
+    w.set_version(1, false);
+    header.api_key.encode_to(w);
+    header.api_version.encode_to(w);
+    header.correlation_id.encode_to(w);
+    header.client_id.encode_to(w);
 }
 
 /// Whether the response header of this key and version ends with a tagged section.
@@ -95,6 +106,20 @@ mod tests {
             let mut r = Reader::new(&new[..cut]);
             assert_eq!(RequestHeader::decode(&mut r, |_| 9), Err(Error::Truncated));
         }
+    }
+
+    #[test]
+    fn a_request_that_was_begun_is_one() {
+        let header =
+            RequestHeader { api_key: 3, api_version: 4, correlation_id: 7, client_id: Some("c") };
+        let mut buffer = [0; 32];
+        let mut w = Writer::new(&mut buffer);
+        request_begin(&mut w, &header);
+        let bytes = response_end(&mut w).unwrap();
+        assert_eq!(buffer[..LENGTH_BYTES], ((bytes - LENGTH_BYTES) as i32).to_be_bytes());
+        let mut r = Reader::new(&buffer[LENGTH_BYTES..bytes]);
+        assert_eq!(RequestHeader::decode(&mut r, |_| 9), Ok(header));
+        assert!(r.rest().is_empty());
     }
 
     #[test]

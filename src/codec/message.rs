@@ -26,6 +26,9 @@ use super::{Decode, Error, Reader};
 /// - `flexible none`: no version is flexible.
 /// - Tagged fields are skipped in requests and never sent in responses.
 ///
+/// Where this program is the client the sides are `sent`, which is written as a response is, and
+/// `received`, which is read as a request is.
+///
 /// A message (with a key) gets `decode(&mut Reader, version)`, which reads all of it and nothing
 /// more (`decode_prefix` leaves what follows), or `encode(self, &mut Writer, version)`.
 macro_rules! message {
@@ -42,6 +45,11 @@ macro_rules! message {
         $($crate::codec::message!(@key $side $name 'frame [] $key, $flexible);)?
         $crate::codec::message!($($more)*);
     };
+
+    (@sent $($message:tt)*) => { $crate::codec::message!(@response $($message)*); };
+    (@received $($message:tt)*) => { $crate::codec::message!(@request $($message)*); };
+    (@key sent $($message:tt)*) => { $crate::codec::message!(@key response $($message)*); };
+    (@key received $($message:tt)*) => { $crate::codec::message!(@key request $($message)*); };
 
     (@request [$($doc:tt)*] $name:ident $l:lifetime [$($of:tt)*] $static:tt {
         $($field:ident: $ty:ty, $since:literal $(- $until:literal)? $(+)?
@@ -91,6 +99,8 @@ macro_rules! message {
 
             fn encode_to(self, w: &mut $crate::codec::Writer<'_>) {
                 let version = w.version();
+                // A message may have no fields.
+                let _ = version;
                 $(if $crate::codec::message::in_range(
                     version, $since, $crate::codec::message!(@until $($until)?),
                 ) {

@@ -37,7 +37,7 @@ impl Drop for Scratch {
     }
 }
 
-fn command(args: &[&str]) -> Command {
+pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_brooklet"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("BROOKLET_") {
@@ -48,15 +48,15 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-fn brooklet(args: &[&str]) -> Output {
+pub fn brooklet(args: &[&str]) -> Output {
     command(args).output().unwrap()
 }
 
-fn err(output: &Output) -> String {
+pub fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn out(output: &Output) -> String {
+pub fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -70,6 +70,10 @@ fn help_and_version_exit_0_and_print_to_the_standard_output() {
         &["check", "--help"],
         &["dump", "--help"],
         &["export", "--help"],
+        &["topics", "--help"],
+        &["groups", "--help"],
+        &["consume", "--help"],
+        &["produce", "--help"],
     ] {
         let output = brooklet(args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
@@ -89,6 +93,21 @@ fn a_wrong_command_line_exits_2() {
         &["plan", "--json"],
         &["export", "--topic", "a"],
         &["plan", "--set", "no-equals"],
+        &["topics", "bogus", "a"],
+        &["topics", "list", "a"],
+        &["topics", "create"],
+        &["topics", "create", "a", "b"],
+        &["topics", "create", "a", "--config", "no-equals"],
+        &["topics", "alter", "a"],
+        &["topics", "delete", "a", "--partitions", "2"],
+        &["groups", "describe"],
+        &["consume"],
+        &["consume", "a", "--json", "--format", "%s"],
+        &["consume", "a", "--format", "%x"],
+        &["consume", "a", "--from", "yesterday"],
+        &["produce"],
+        &["produce", "a", "--header", "no-equals"],
+        &["produce", "a", "--key-separator", ""],
     ] {
         let output = brooklet(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));

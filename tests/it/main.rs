@@ -14,6 +14,8 @@ mod lines;
 mod long;
 mod model;
 mod offsets;
+#[cfg(feature = "client-commands")]
+mod online;
 mod oracle;
 mod process;
 mod produce;

@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 8] = [
     &["broker"],
     &["api", "plan"],
     &["report"],
-    &["net"],
+    &["net", "client"],
     &["cli"],
 ];
 

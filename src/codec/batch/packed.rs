@@ -76,6 +76,8 @@ pub struct Packed {
     head: Head,
     /// Bytes of the record that were kept.
     kept: usize,
+    /// What all of it may be decompressed to.
+    bytes_max: u64,
 }
 
 /// What is read next of a record: a number, which may be the length of bytes behind it.
@@ -114,7 +116,13 @@ impl Packed {
             headers: 0,
             head: Head { offset: 0, timestamp: 0, key_bytes: None, tombstone: false },
             kept: 0,
+            bytes_max: limits::DECOMPRESSED_BYTES_MAX,
         }
+    }
+
+    /// The same with another bound, where nobody else waits.
+    pub fn up_to(self, bytes_max: u64) -> Packed {
+        Packed { bytes_max, ..self }
     }
 
     /// Goes on to the next record of the same batch, with the same decompressor, which read nothing else
@@ -146,7 +154,7 @@ impl Packed {
                 }
                 self.before += piece.len() as u64;
                 self.at = 0;
-                if self.before > limits::DECOMPRESSED_BYTES_MAX {
+                if self.before > self.bytes_max {
                     return Err(Unread::Beyond);
                 }
                 match decompressor.next_piece(records(batch)) {

@@ -1,0 +1,108 @@
+//! `brooklet groups`.
+
+use super::args::Groups;
+use super::{Table, action, usage};
+use crate::cli::{Failure, print};
+use crate::client::{Client, Committed, LATEST, Member, Trouble};
+
+/// Does what is said.
+pub fn run(client: &mut Client, command: &Groups) -> Result<(), Failure> {
+    let (action, name) = action(&command.what, "groups")?;
+    match action {
+        "list" => client.retry(&mut list)?,
+        "describe" => client.retry(&mut |client| describe(client, name))?,
+        other => {
+            return Err(usage(format!("groups {other} is not there; list and describe are")));
+        }
+    }
+    Ok(())
+}
+
+fn list(client: &mut Client) -> Result<(), Trouble> {
+    let mut table = Table::new(&["GROUP", "TYPE"]);
+    for (name, protocol_type) in client.groups()? {
+        table.row(&[&name, &protocol_type]);
+    }
+    print(&table.text());
+    Ok(())
+}
+
+fn describe(client: &mut Client, name: &str) -> Result<(), Trouble> {
+    let coordinator = client.coordinator(name)?;
+    let group = client.group(coordinator, name)?;
+    let mut rows = client.committed(coordinator, name)?;
+    if rows.is_empty() && !client.groups()?.iter().any(|(other, _)| other == name) {
+        return Err(Trouble::new(format!(
+            "group {name} is not there; brooklet groups lists those that are"
+        )));
+    }
+    // What was assigned and not committed yet is shown as well.
+    for (topic, partition) in group.members.iter().flat_map(|member| &member.partitions) {
+        if !rows.iter().any(|row| row.topic == *topic && row.partition == *partition) {
+            rows.push(Committed { topic: topic.clone(), partition: *partition, offset: -1 });
+        }
+    }
+    rows.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+    let ends = ends(client, &rows)?;
+    let number = |number: Option<i64>| number.map_or("-".to_string(), |n| n.to_string());
+    let mut table =
+        Table::new(&["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "CLIENT", "HOST"]);
+    for (row, end) in rows.iter().zip(ends) {
+        let committed = (row.offset >= 0).then_some(row.offset);
+        let lag = committed.zip(end).map(|(committed, end)| (end - committed).max(0));
+        let owner = group.members.iter().find(|member| member.has(&row.topic, row.partition));
+        let (client_id, host) = owner.map_or(("-", "-"), |o| (&o.client_id, &o.host));
+        table.row(&[
+            &row.topic,
+            &row.partition.to_string(),
+            &number(committed),
+            &number(end),
+            &number(lag),
+            client_id,
+            host,
+        ]);
+    }
+    for member in group.members.iter().filter(|member| member.partitions.is_empty()) {
+        table.row(&["-", "-", "-", "-", "-", &member.client_id, &member.host]);
+    }
+    let mut about = String::new();
+    // A group that the broker assigns to is Dead for who asks in the older way.
+    if group.state != "Dead" {
+        about = format!("{}, members: {}", group.state, group.members.len());
+        if !group.protocol.is_empty() {
+            about += &format!(", assigned by {}", group.protocol);
+        }
+        about += "\n";
+    }
+    print(&(about + &table.text()));
+    Ok(())
+}
+
+/// The end offset of each; none, if the partition is not there any more.
+fn ends(client: &mut Client, rows: &[Committed]) -> Result<Vec<Option<i64>>, Trouble> {
+    let topics = client.topics()?;
+    let mut ends = vec![None; rows.len()];
+    for topic in &topics {
+        let mut places = Vec::new();
+        let mut partitions = Vec::new();
+        for partition in &topic.partitions {
+            let is_it =
+                |row: &Committed| row.topic == topic.name && row.partition == partition.index;
+            if let Some(at) = rows.iter().position(is_it) {
+                places.push(at);
+                partitions.push(*partition);
+            }
+        }
+        let offsets = client.offsets(&topic.name, &partitions, LATEST)?;
+        for (at, offset) in places.into_iter().zip(offsets) {
+            ends[at] = Some(offset);
+        }
+    }
+    Ok(ends)
+}
+
+impl Member {
+    fn has(&self, topic: &str, partition: i32) -> bool {
+        self.partitions.iter().any(|(t, p)| t == topic && *p == partition)
+    }
+}
