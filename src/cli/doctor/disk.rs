@@ -27,7 +27,7 @@ pub fn look(config: &Config, plan: &Plan, found: &mut Findings) {
     match data_dir::space(config) {
         Err(_) => {
             let text = format_args!("{} cannot be looked at", directory.display());
-            return found.wrong("data directory", text, "Does this user own it?");
+            found.wrong("data directory", text, "Does this user own it?");
         }
         Ok(space) => {
             look_at_space(config, plan, &space, found);
