@@ -1,10 +1,10 @@
 //! Consumer groups, their members, and what they committed.
 
 use super::messages::{
-    Assignment, DescribeGroupsRequest, DescribeGroupsResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, ListGroupsRequest, ListGroupsResponse, OffsetCommitPartition,
-    OffsetCommitRequest, OffsetCommitResponse, OffsetCommitTopic, OffsetFetchRequest,
-    OffsetFetchResponse, version,
+    Assignment, DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest,
+    DescribeGroupsResponse, FindCoordinatorRequest, FindCoordinatorResponse, ListGroupsRequest,
+    ListGroupsResponse, OffsetCommitPartition, OffsetCommitRequest, OffsetCommitResponse,
+    OffsetCommitTopic, OffsetFetchRequest, OffsetFetchResponse, version,
 };
 use super::{ANY, Client, Trouble};
 use crate::codec::{ErrorCode, Reader};
@@ -122,6 +122,17 @@ impl Client {
         committed.retain(|committed| committed.offset >= 0);
         committed.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         Ok(committed)
+    }
+
+    /// Deletes a group without members, and what it has committed.
+    pub fn delete_group(&mut self, coordinator: i32, group: &str) -> Result<(), Trouble> {
+        let (key, version) = (DeleteGroupsRequest::KEY, version::DELETE_GROUPS);
+        let mut r = self.ask(coordinator, key, version, &mut |w| {
+            DeleteGroupsRequest { groups_names: &mut |list| list.push(group) }.encode(w, version);
+        })?;
+        let answer = DeleteGroupsResponse::decode(&mut r, version)?;
+        let mut codes = answer.results.iter().map(|result| result.error_code);
+        codes.try_for_each(|code| Trouble::check(&what(group), code, None))
     }
 
     /// Commits offsets of a topic for a group without members.

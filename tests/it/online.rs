@@ -188,6 +188,8 @@ fn groups_are_listed_and_described_with_members_offsets_and_lag() {
     assert_eq!(cells(table), [heading, row("0", "5"), row("1", "0")]);
     let said = refused(&at, &["consume", "t", "--group", "members"]);
     assert!(said.starts_with("group members: UNKNOWN_MEMBER_ID: the group has members"), "{said}");
+    let said = refused(&at, &["groups", "delete", "members"]);
+    assert_eq!(said, "group members: NON_EMPTY_GROUP: the group has members; stop them first");
 
     // Offsets outlive their topic.
     run(&at, &["topics", "delete", "t"]);
@@ -353,6 +355,44 @@ fn a_group_goes_on_where_it_was_and_is_told_what_is_gone() {
     assert_eq!(run(&at, &args), "");
     let described = run(&at, &["groups", "describe", "g"]);
     assert_eq!(cells(&described)[2][..5], ["t", "0", "10", "10", "0"]);
+}
+
+#[test]
+fn a_group_is_reset_when_it_is_told_twice_and_deleted_without_members() {
+    let (_broker, at) = start("reset");
+    run(&at, &["topics", "create", "t", "--partitions", "2"]);
+    let mut stream = TcpStream::connect(&at).unwrap();
+    peer::produce(&mut stream, "t", 0, 5);
+    peer::produce(&mut stream, "t", 1, 3);
+    peer::delete_records(&mut stream, "t", 1);
+    peer::commit(&mut stream, "g", "t", &[(0, 4)]);
+    let committed = || {
+        let described = run(&at, &["groups", "describe", "g"]);
+        let rows = cells(&described).split_off(2);
+        rows.iter().map(|row| row[1..3].join(" ")).collect::<Vec<_>>()
+    };
+    let reset = ["groups", "reset", "g", "--to"];
+    let output = brooklet(&[&reset[..], &["earliest", "--topic", "t", "--broker", &at]].concat());
+    assert_eq!(err(&output), "brooklet: nothing is changed yet; --execute does it\n");
+    let shown =
+        [["TOPIC", "PARTITION", "COMMITTED", "NEW"], ["t", "0", "4", "1"], ["t", "1", "-", "0"]];
+    assert_eq!(cells(&out(&output)), shown);
+    assert_eq!(committed(), ["0 4"]);
+    for (to, topic, after) in [
+        ("earliest", "t", ["0 1", "1 0"]),
+        ("latest", "t:1", ["0 1", "1 3"]),
+        ("2", "t:0", ["0 2", "1 3"]),
+    ] {
+        run(&at, &[&reset[..], &[to, "--topic", topic, "--execute"]].concat());
+        assert_eq!(committed(), after);
+    }
+    let said = refused(&at, &[&reset[..], &["4", "--topic", "t", "--execute"]].concat());
+    assert_eq!(said, "topic t partition 1 has no offset 4: it starts at 0 and ends at 3");
+    assert_eq!(committed(), ["0 2", "1 3"]);
+    run(&at, &["groups", "delete", "g"]);
+    assert_eq!(run(&at, &["groups"]), "GROUP  TYPE\n");
+    let said = refused(&at, &["groups", "delete", "g"]);
+    assert!(said.starts_with("group g: GROUP_ID_NOT_FOUND: it is not there"), "{said}");
 }
 
 #[test]

@@ -23,13 +23,25 @@ pub struct Topics {
     pub broker: Option<String>,
 }
 
-/// List and describe consumer groups of a running broker.
+/// List, describe, reset and delete consumer groups of a running broker.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "groups")]
 pub struct Groups {
-    /// list, which can be left out, or describe and a group
+    /// list, which can be left out, or describe, reset or delete and a group
     #[argh(positional)]
     pub what: Vec<String>,
+
+    /// reset: the topic, or topic:partition
+    #[argh(option, arg_name = "topic")]
+    pub topic: Option<String>,
+
+    /// reset: earliest, latest or an offset
+    #[argh(option, arg_name = "where")]
+    pub to: Option<String>,
+
+    /// reset: do it; else it is only shown
+    #[argh(switch)]
+    pub execute: bool,
 
     /// the broker, host:port; the local one of the configuration if nothing is said
     #[argh(option, arg_name = "addr")]

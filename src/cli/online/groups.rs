@@ -2,17 +2,48 @@
 
 use super::args::Groups;
 use super::{Table, action, usage};
-use crate::cli::{Failure, print};
-use crate::client::{Client, Committed, LATEST, Member, Trouble};
+use crate::cli::{Failure, complain, print};
+use crate::client::{Client, Committed, EARLIEST, LATEST, Member, Trouble};
 
 /// Does what is said.
 pub fn run(client: &mut Client, command: &Groups) -> Result<(), Failure> {
     let (action, name) = action(&command.what, "groups")?;
+    let is_reset = command.topic.is_some() || command.to.is_some() || command.execute;
+    if is_reset && action != "reset" {
+        return Err(usage(format!("groups {action} takes no --topic, --to or --execute")));
+    }
     match action {
         "list" => client.retry(&mut list)?,
         "describe" => client.retry(&mut |client| describe(client, name))?,
+        "reset" => {
+            let (Some(topic), Some(to)) = (&command.topic, &command.to) else {
+                return Err(usage("groups reset wants --topic and --to"));
+            };
+            let to = To::parse(to).ok_or_else(|| {
+                usage(format!("--to {to} is not allowed: it takes earliest, latest or an offset"))
+            })?;
+            // Names of topics have no colon.
+            let (topic, partition) = match topic.split_once(':') {
+                Some((topic, partition)) => (topic, Some(partition)),
+                None => (topic.as_str(), None),
+            };
+            let partition = partition.map(str::parse).transpose().map_err(|_| {
+                usage("--topic is not allowed so: it takes a topic, or topic:partition")
+            })?;
+            let execute = command.execute;
+            client.retry(&mut |client| reset(client, name, topic, partition, to, execute))?;
+        }
+        "delete" => {
+            client.retry(&mut |client| {
+                let coordinator = client.coordinator(name)?;
+                client.delete_group(coordinator, name)
+            })?;
+            print(&format!("{name} is deleted\n"));
+        }
         other => {
-            return Err(usage(format!("groups {other} is not there; list and describe are")));
+            return Err(usage(format!(
+                "groups {other} is not there; list, describe, reset and delete are"
+            )));
         }
     }
     Ok(())
@@ -75,6 +106,72 @@ fn describe(client: &mut Client, name: &str) -> Result<(), Trouble> {
         about += "\n";
     }
     print(&(about + &table.text()));
+    Ok(())
+}
+
+/// Where committed offsets are put.
+#[derive(Clone, Copy)]
+enum To {
+    Earliest,
+    Latest,
+    Offset(i64),
+}
+
+impl To {
+    fn parse(text: &str) -> Option<To> {
+        match text {
+            "earliest" => Some(To::Earliest),
+            "latest" => Some(To::Latest),
+            _ => text.parse().ok().filter(|offset| *offset >= 0).map(To::Offset),
+        }
+    }
+}
+
+/// Shows from where to where each offset goes, and commits it if it is to.
+fn reset(
+    client: &mut Client,
+    name: &str,
+    topic: &str,
+    partition: Option<i32>,
+    to: To,
+    execute: bool,
+) -> Result<(), Trouble> {
+    let mut found = client.topic(topic, false)?;
+    if let Some(index) = partition {
+        let place = found.place(index)?;
+        found.partitions = found.partitions.get(place).copied().into_iter().collect();
+    }
+    let starts = client.offsets(topic, &found.partitions, EARLIEST)?;
+    let ends = client.offsets(topic, &found.partitions, LATEST)?;
+    let coordinator = client.coordinator(name)?;
+    let committed = client.committed(coordinator, name)?;
+    let mut table = Table::new(&["TOPIC", "PARTITION", "COMMITTED", "NEW"]);
+    let mut offsets = Vec::new();
+    for ((partition, start), end) in found.partitions.iter().zip(starts).zip(ends) {
+        let index = partition.index;
+        let new = match to {
+            To::Earliest => start,
+            To::Latest => end,
+            To::Offset(offset) if (start..=end).contains(&offset) => offset,
+            To::Offset(offset) => {
+                return Err(Trouble::new(format!(
+                    "topic {topic} partition {index} has no offset {offset}: it starts at {start} and \
+                     ends at {end}"
+                )));
+            }
+        };
+        let old = committed.iter().find(|row| row.topic == topic && row.partition == index);
+        let old = old.map_or("-".to_string(), |row| row.offset.to_string());
+        table.row(&[topic, &index.to_string(), &old, &new.to_string()]);
+        offsets.push((index, new));
+    }
+    if execute {
+        client.commit(coordinator, name, topic, &offsets)?;
+    }
+    print(&table.text());
+    if !execute {
+        complain("nothing is changed yet; --execute does it");
+    }
     Ok(())
 }
 
