@@ -473,15 +473,15 @@ impl<C: Core> Connection<C> {
     /// A request begins to wait before it is staged.
     pub(super) fn delay_begins(&self) {
         let now = self.wire.net.hub.clock.mono();
-        self.wire.slot(|slot| slot.delays.since = now);
+        self.wire.slot(|slot| slot.delays.since_ms = ms(now));
     }
 
     /// It does not wait any more: `which` of the delays that was.
     pub(super) fn delay_ends(&self, which: impl FnOnce(&mut Delays) -> &mut u32) {
         let now = self.wire.net.hub.clock.mono();
         self.wire.slot(|slot| {
-            let ms = now.since_us(slot.delays.since) / 1000;
-            *which(&mut slot.delays) += ms as u32;
+            let waited_ms = ms(now).wrapping_sub(slot.delays.since_ms);
+            *which(&mut slot.delays) += waited_ms;
         });
     }
 
@@ -632,6 +632,11 @@ fn other_protocol(prefix: [u8; SIZE_BYTES]) -> Option<&'static str> {
 }
 
 /// How a frame that is longer than any request is refused.
+/// Whole milliseconds, as far as they go.
+fn ms(at: Mono) -> u32 {
+    (at.0 / 1000) as u32
+}
+
 const TOO_LARGE: End =
     End { why: CloseReason::TooLarge, text: "a frame of more than socket_request_max_bytes" };
 

@@ -70,8 +70,8 @@ pub struct Slot {
 /// How long requests waited, in milliseconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Delays {
-    /// Since when one does, before it is staged.
-    pub since: Mono,
+    /// Since when one does, before it is staged, in milliseconds; it may wrap.
+    pub since_ms: u32,
     /// For a buffer.
     pub buffer_ms: u32,
     /// For room in a ring that is held.

@@ -115,14 +115,15 @@ fn measure(path: &Path) -> Option<Vec<u64>> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(FILE_MODE).custom_flags(NO_FOLLOW);
     let file: File = options.open(path).ok()?;
-    let page = [0x5a; PAGE];
-    file.write_all_at(&[0; PAGE * SYNCS], 0).ok()?;
+    let (zeroes, page) = ([0; PAGE], [0x5a; PAGE]);
+    let place = |at: usize| (at * PAGE) as u64;
+    (0..SYNCS).try_for_each(|at| file.write_all_at(&zeroes, place(at))).ok()?;
     file.sync_all().ok()?;
     let clock = Clock::start();
     let mut took_us = Vec::with_capacity(SYNCS);
     for at in 0..SYNCS {
         let before = clock.mono();
-        file.write_all_at(&page, (at * PAGE) as u64).ok()?;
+        file.write_all_at(&page, place(at)).ok()?;
         fdatasync(&file).ok()?;
         took_us.push(clock.mono().since_us(before));
     }
