@@ -189,3 +189,56 @@ impl Unpack {
 
 /// For how long a broker waits for records.
 const WAIT_MS: i32 = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::batch::sample::{batch_of, with_payload};
+    use crate::codec::batch::{marker, set_offset};
+
+    fn read(bytes: &[u8], next: i64, end: i64, count: usize) -> (Vec<i64>, Result<i64, &str>) {
+        let partition = Partition { index: 0, leader: 1 };
+        let mut at = Position { partition, next, end };
+        let mut offsets = Vec::new();
+        let done = Unpack::default().read(bytes, &mut at, &mut |_, record| {
+            offsets.push(record.offset);
+            offsets.len() < count
+        });
+        (offsets, done.map(|_| at.next))
+    }
+
+    #[test]
+    fn records_are_handed_out_from_the_position_to_the_end() {
+        let mut second = batch_of(&[(0, 0), (0, 1), (0, 2)]);
+        set_offset(&mut second, 5, 0);
+        // Between them offsets without records, and behind them what has none that are shown.
+        let whole = [&batch_of(&[(0, 0), (0, 1), (0, 2)])[..], &second, &marker(8, 9, 0)].concat();
+        let all = 10;
+        assert_eq!(read(&whole, 0, i64::MAX, all), (vec![0, 1, 2, 5, 6, 7], Ok(10)));
+        assert_eq!(read(&whole, 1, 7, all), (vec![1, 2, 5, 6], Ok(7)));
+        assert_eq!(read(&whole, 2, i64::MAX, 2), (vec![2, 5], Ok(6)));
+        // The last batch may be cut short, the first may not.
+        let cut = &whole[..whole.len() - 1];
+        assert_eq!(read(cut, 7, i64::MAX, all), (vec![7], Ok(8)));
+        assert_eq!(read(&second[..70], 5, i64::MAX, all), (vec![], Err("no batch")));
+        assert_eq!(read(&[], 5, i64::MAX, all), (vec![], Ok(5)));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let batch = batch_of(&[(0, 0)]);
+        let mut damaged = batch.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        let mut old = batch.clone();
+        old[16] = 1;
+        for (bytes, why) in [
+            (damaged, "damaged: their CRC is wrong"),
+            (old, "of a format before Kafka 0.11"),
+            (with_payload(&batch, 7, b""), "compressed with a codec that is not known here"),
+            (with_payload(&batch, 1, b"no gzip"), "damaged: they cannot be decompressed"),
+            (with_payload(&batch, 0, b"\x04"), "damaged"),
+        ] {
+            assert_eq!(read(&bytes, 0, i64::MAX, 1), (vec![], Err(why)));
+        }
+    }
+}

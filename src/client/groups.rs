@@ -53,12 +53,11 @@ impl Client {
             })?;
             let answer = ListGroupsResponse::decode(&mut r, version::LIST_GROUPS)?;
             Trouble::check("groups", answer.error_code, None)?;
-            let group = |g: super::messages::ListedGroup<'_>| {
-                (g.group_id.to_string(), g.protocol_type.to_string())
-            };
-            groups.extend(answer.groups.iter().map(group));
+            for group in answer.groups.iter() {
+                let group = (group.group_id.to_string(), group.protocol_type.to_string());
+                groups.insert(groups.partition_point(|other| *other < group), group);
+            }
         }
-        groups.sort();
         Ok(groups)
     }
 
@@ -100,7 +99,7 @@ impl Client {
         Ok(found)
     }
 
-    /// All that a group has committed, by topic and partition.
+    /// All that a group has committed, in no order.
     pub fn committed(&mut self, coordinator: i32, group: &str) -> Result<Vec<Committed>, Trouble> {
         let (key, version) = (OffsetFetchRequest::KEY, version::OFFSET_FETCH);
         let mut r = self.ask(coordinator, key, version, &mut |w| {
@@ -120,7 +119,6 @@ impl Client {
             }
         }
         committed.retain(|committed| committed.offset >= 0);
-        committed.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         Ok(committed)
     }
 

@@ -15,7 +15,7 @@ pub use admin::Setting;
 pub use fetch::{Position, Unpack};
 pub use groups::{Committed, Group, Member};
 pub use produce::Producer;
-pub use topics::{EARLIEST, LATEST, Partition, Topic};
+pub use topics::{EARLIEST, LATEST, Partition, Topic, leaders};
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};

@@ -33,9 +33,7 @@ pub const LATEST: i64 = -1;
 impl Client {
     /// All topics, by name; those that are being made or deleted are left out.
     pub fn topics(&mut self) -> Result<Vec<Topic>, Trouble> {
-        let mut topics = self.metadata(None, false)?;
-        topics.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(topics)
+        self.metadata(None, false)
     }
 
     /// One topic; `create`: the broker may make it, if it makes topics by their being used.
@@ -74,10 +72,12 @@ impl Client {
             let mut partitions = Vec::new();
             for partition in topic.partitions.iter() {
                 let (index, leader) = (partition.partition_index, partition.leader_id);
-                partitions.push(Partition { index, leader });
+                // Inserted in order: each sort of the library is some KiB.
+                let at = partitions.partition_point(|p: &Partition| p.index < index);
+                partitions.insert(at, Partition { index, leader });
             }
-            partitions.sort_by_key(|partition| partition.index);
-            topics.push(Topic { name: topic.name.to_string(), partitions });
+            let at = topics.partition_point(|other: &Topic| other.name.as_str() < topic.name);
+            topics.insert(at, Topic { name: topic.name.to_string(), partitions });
         }
         let controller = answer.controller_id;
         let brokers: Vec<(i32, String, i32)> =
@@ -148,10 +148,13 @@ impl Client {
 }
 
 /// Each leader once.
-pub(super) fn leaders(of_partitions: impl Iterator<Item = i32>) -> Vec<i32> {
-    let mut leaders: Vec<i32> = of_partitions.collect();
-    leaders.sort_unstable();
-    leaders.dedup();
+pub fn leaders(of_partitions: impl Iterator<Item = i32>) -> Vec<i32> {
+    let mut leaders = Vec::new();
+    for leader in of_partitions {
+        if !leaders.contains(&leader) {
+            leaders.push(leader);
+        }
+    }
     leaders
 }
 

@@ -6,7 +6,7 @@ use super::args::Consume;
 use super::render::Form;
 use super::usage;
 use crate::cli::{Failure, complain};
-use crate::client::{Client, EARLIEST, LATEST, Partition, Position, Trouble, Unpack};
+use crate::client::{Client, EARLIEST, LATEST, Partition, Position, Trouble, Unpack, leaders};
 use crate::clock;
 use crate::codec::ErrorCode;
 
@@ -182,9 +182,7 @@ impl Session<'_> {
         // What could not be committed before.
         self.commit(client)?;
         let wanted = self.positions.iter().filter(|at| !at.is_done());
-        let mut leaders: Vec<i32> = wanted.map(|at| at.partition.leader).collect();
-        leaders.sort_unstable();
-        leaders.dedup();
+        let leaders = leaders(wanted.map(|at| at.partition.leader));
         for leader in leaders {
             let Session { command, form, positions, unpack, left, text, output, .. } = self;
             if *left == 0 {

@@ -61,7 +61,10 @@ fn list(client: &mut Client) -> Result<(), Trouble> {
 fn describe(client: &mut Client, name: &str) -> Result<(), Trouble> {
     let coordinator = client.coordinator(name)?;
     let group = client.group(coordinator, name)?;
-    let mut rows = client.committed(coordinator, name)?;
+    let mut rows: Vec<Committed> = Vec::new();
+    for row in client.committed(coordinator, name)? {
+        insert(&mut rows, row);
+    }
     if rows.is_empty() && !client.groups()?.iter().any(|(other, _)| other == name) {
         return Err(Trouble::new(format!(
             "group {name} is not there; brooklet groups lists those that are"
@@ -70,10 +73,10 @@ fn describe(client: &mut Client, name: &str) -> Result<(), Trouble> {
     // What was assigned and not committed yet is shown as well.
     for (topic, partition) in group.members.iter().flat_map(|member| &member.partitions) {
         if !rows.iter().any(|row| row.topic == *topic && row.partition == *partition) {
-            rows.push(Committed { topic: topic.clone(), partition: *partition, offset: -1 });
+            let (topic, partition) = (topic.clone(), *partition);
+            insert(&mut rows, Committed { topic, partition, offset: -1 });
         }
     }
-    rows.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
     let ends = ends(client, &rows)?;
     let number = |number: Option<i64>| number.map_or("-".to_string(), |n| n.to_string());
     let mut table =
@@ -173,6 +176,12 @@ fn reset(
         complain("nothing is changed yet; --execute does it");
     }
     Ok(())
+}
+
+/// In the order of topics and partitions.
+fn insert(rows: &mut Vec<Committed>, row: Committed) {
+    let is_before = |r: &Committed| (&r.topic, r.partition) < (&row.topic, row.partition);
+    rows.insert(rows.partition_point(is_before), row);
 }
 
 /// The end offset of each; none, if the partition is not there any more.
