@@ -145,7 +145,7 @@ impl Client {
         let mut r = self.ask(coordinator, key, version, &mut |w| {
             OffsetCommitRequest {
                 group_id: group,
-                generation_id: -1,
+                generation_id_or_member_epoch: -1,
                 member_id: "",
                 retention_time_ms: -1,
                 topics: &mut |list| {

@@ -339,7 +339,7 @@ message! {
     /// What to store.
     sent OffsetCommitRequest<'a>, key 8, flexible 8+ {
         group_id: &'a str, 0+;
-        generation_id: i32, 0+;
+        generation_id_or_member_epoch: i32, 0+;
         member_id: &'a str, 0+;
         retention_time_ms: i64, 0+;
         topics: List<'a, OffsetCommitTopic<'static>>, 0+;
@@ -507,6 +507,24 @@ message! {
     }
 }
 
+message! {
+    /// Asks which APIs there are.
+    sent ApiVersionsRequest, key 18, flexible 3+ {}
+
+    /// The APIs.
+    received ApiVersionsResponse<'a>, key 18, flexible 3+ {
+        error_code: ErrorCode, 0+;
+        api_keys: Array<'a, ApiVersion>, 0+;
+    }
+
+    /// One API, from which to which version.
+    received ApiVersion {
+        api_key: i16, 0+;
+        min_version: i16, 0+;
+        max_version: i16, 0+;
+    }
+}
+
 /// The version of each that is sent.
 pub mod version {
     #![allow(missing_docs)] // Named after the messages.
@@ -519,6 +537,7 @@ pub mod version {
     pub const FIND_COORDINATOR: i16 = 0;
     pub const DESCRIBE_GROUPS: i16 = 0;
     pub const LIST_GROUPS: i16 = 0;
+    pub const API_VERSIONS: i16 = 0;
     pub const CREATE_TOPICS: i16 = 4;
     pub const DELETE_TOPICS: i16 = 1;
     pub const DESCRIBE_CONFIGS: i16 = 1;

@@ -1,8 +1,8 @@
 //! A client of any Kafka broker, for the command line: blocking, one request at a time.
 //!
-//! Each API is used in one version (`messages`) that all brokers serve. There is one connection per
-//! broker that something was asked of, and one buffer each for requests and answers. What may be
-//! different a moment later is asked again, for [`RETRY_MS_MAX`].
+//! Each API is used in one version (`messages`); whether a broker serves it is known since it was connected
+//! to. There is one connection per broker that something was asked of, and one buffer each for requests and
+//! answers. What may be different a moment later is asked again, for [`RETRY_MS_MAX`].
 
 mod admin;
 mod fetch;
@@ -19,8 +19,13 @@ pub use topics::{EARLIEST, LATEST, Partition, Topic, leaders};
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use messages::{ApiVersionsRequest, ApiVersionsResponse, version};
+
+use crate::api::APIS;
 use crate::clock::{Clock, Mono};
 use crate::codec::frame::{self, RequestHeader};
 use crate::codec::{self, ErrorCode, Reader, Writer};
@@ -40,12 +45,16 @@ pub struct Client {
     correlation_id: i32,
     /// There was an answer: from now on a lost connection is made again.
     has_answered: bool,
+    /// Nothing is tried again once this is set.
+    stop: Arc<AtomicBool>,
 }
 
 /// A connection.
 struct Link {
     node: i32,
     stream: TcpStream,
+    /// Key, first and last version of each API that the broker serves.
+    served: Vec<(i16, i16, i16)>,
 }
 
 /// Why something was not done.
@@ -105,7 +114,18 @@ impl Client {
             answer: Vec::new(),
             correlation_id: 0,
             has_answered: false,
+            stop: Arc::default(),
         }
+    }
+
+    /// What whoever wants the work to end sets.
+    pub fn stop(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
+    /// Whether the work is to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     /// Tries until it is done, cannot be, or has been tried for long enough.
@@ -133,8 +153,10 @@ impl Client {
     ) -> Result<(), Trouble> {
         let mut pause_ms = PAUSE_MS_MIN;
         loop {
-            match attempt(self) {
-                Err(trouble) if trouble.passes && self.clock.mono() < until => {
+            let tried = attempt(self);
+            let is_over = self.is_stopped() || self.clock.mono() >= until;
+            match tried {
+                Err(trouble) if trouble.passes && !is_over => {
                     self.links.clear();
                     std::thread::sleep(Duration::from_millis(pause_ms));
                     pause_ms = PAUSE_MS_MAX.min(pause_ms * 2);
@@ -153,6 +175,28 @@ impl Client {
         encode: &mut dyn FnMut(&mut Writer<'_>),
     ) -> Result<Reader<'_>, Trouble> {
         let at = self.link(node)?;
+        let is_it =
+            |(k, first, last): &(i16, i16, i16)| *k == key && (*first..=*last).contains(&version);
+        if !self.links[at].served.iter().any(is_it) {
+            let peer = self.address_of(node);
+            let name = APIS.iter().find(|api| api.key == key).map_or("", |api| api.name);
+            return Err(Trouble::new(format!(
+                "{peer} does not serve {name} in version {version}: it is too old or too new for this \
+                 command, which Kafka since 2.4 serves"
+            )));
+        }
+        self.ask_on(at, node, key, version, encode)
+    }
+
+    /// The same on a connection that is there.
+    fn ask_on(
+        &mut self,
+        at: usize,
+        node: i32,
+        key: i16,
+        version: i16,
+        encode: &mut dyn FnMut(&mut Writer<'_>),
+    ) -> Result<Reader<'_>, Trouble> {
         self.correlation_id = self.correlation_id.wrapping_add(1);
         let header = RequestHeader {
             api_key: key,
@@ -211,7 +255,7 @@ impl Client {
         }
         let address = self.address_of(node);
         match connect(address) {
-            Ok(stream) => self.links.push(Link { node, stream }),
+            Ok(stream) => self.links.push(Link { node, stream, served: Vec::new() }),
             Err(error) => {
                 let named = match node {
                     ANY => "--broker names another one".to_string(),
@@ -221,7 +265,22 @@ impl Client {
                 return Err(Trouble { passes: self.has_answered, ..Trouble::new(text) });
             }
         }
-        Ok(self.links.len() - 1)
+        let at = self.links.len() - 1;
+        let served = self.served(at, node)?;
+        self.links[at].served = served;
+        Ok(at)
+    }
+
+    /// What a broker says that it serves.
+    fn served(&mut self, at: usize, node: i32) -> Result<Vec<(i16, i16, i16)>, Trouble> {
+        let (key, version) = (ApiVersionsRequest::KEY, version::API_VERSIONS);
+        let mut r = self.ask_on(at, node, key, version, &mut |w| {
+            ApiVersionsRequest {}.encode(w, version);
+        })?;
+        let answer = ApiVersionsResponse::decode(&mut r, version)?;
+        Trouble::check("the broker", answer.error_code, None)?;
+        let served = answer.api_keys.iter();
+        Ok(served.map(|api| (api.api_key, api.min_version, api.max_version)).collect())
     }
 
     fn address_of(&self, node: i32) -> &str {

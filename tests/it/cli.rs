@@ -100,10 +100,12 @@ fn a_wrong_command_line_exits_2() {
         &["topics", "create", "a", "--config", "no-equals"],
         &["topics", "alter", "a"],
         &["topics", "delete", "a", "--partitions", "2"],
+        &["topics", "describe", "a", "--json"],
         &["groups", "describe"],
         &["groups", "reset", "g", "--topic", "t"],
         &["groups", "reset", "g", "--topic", "t", "--to", "-1"],
         &["groups", "reset", "g", "--topic", "t:x", "--to", "latest"],
+        &["groups", "reset", "g", "--topic", "t", "--to", "2026-02-29T00:00:00Z"],
         &["groups", "delete", "g", "--execute"],
         &["consume"],
         &["consume", "a", "--json", "--format", "%s"],
@@ -111,6 +113,7 @@ fn a_wrong_command_line_exits_2() {
         &["consume", "a", "--from", "yesterday"],
         &["produce"],
         &["produce", "a", "--header", "no-equals"],
+        &["produce", "a", "--rate", "0"],
         &["produce", "a", "--key-separator", ""],
     ] {
         let output = brooklet(args);

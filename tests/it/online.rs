@@ -1,9 +1,10 @@
 //! The commands that ask a running broker: the binary against the binary.
 
+mod ends;
 mod peer;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Output, Stdio};
 
@@ -441,34 +442,60 @@ fn json_has_every_record_of_every_codec_whole() {
 }
 
 #[test]
-fn whoever_follows_sees_what_comes_also_from_a_broker_that_starts_again() {
-    let (mut broker, at) = start("follow");
-    produced(&at, &["t"], b"a\nb\n", 2);
-    let args = ["consume", "t", "--follow", "--from", "1", "--count", "3", "--broker", &at];
-    let mut child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "b");
-    produced(&at, &["t"], b"c\n", 1);
-    assert_eq!(lines.next().unwrap().unwrap(), "c");
-    broker.kill_and_start();
-    produced(&at, &["t"], b"d\n", 1);
-    assert_eq!(lines.next().unwrap().unwrap(), "d");
-    assert!(lines.next().is_none());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
+fn several_files_are_records_in_their_order() {
+    let (_broker, at) = start("files");
+    let folder = std::env::temp_dir().join(format!("brooklet-online-files-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let names = ["a", "b"].map(|name| folder.join(name).to_str().unwrap().to_string());
+    std::fs::write(&names[0], "one\ntwo\n").unwrap();
+    std::fs::write(&names[1], "").unwrap();
+    let files = ["t", "--file", &names[0], "--file", &names[1], "--file", &names[0]];
+    produced(&at, &files, b"", 3);
+    std::fs::remove_dir_all(&folder).unwrap();
+    let printed = run(&at, &["consume", "t", "--format", "%o %S\\n"]);
+    assert_eq!(printed, "0 8\n1 0\n2 8\n");
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
-    let (_broker, at) = start("pipe");
-    // More than any pipe takes.
-    let input = b"0123456789\n".repeat(200_000);
-    produced(&at, &["t"], &input, 200_000);
-    let args = ["consume", "t", "--broker", &at];
-    let mut child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line, "0123456789\n");
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
+fn topics_are_listed_as_json() {
+    let (_broker, at) = start("topics-json");
+    assert_eq!(run(&at, &["topics", "--json"]), "");
+    run(&at, &["topics", "create", "b.c_d-e", "--partitions", "3"]);
+    run(&at, &["topics", "create", "a"]);
+    let listed = run(&at, &["topics", "list", "--json"]);
+    let listed: Vec<Value> = listed.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let topic = |name, partitions: i32| json!({"topic": name, "partitions": partitions});
+    assert_eq!(listed, [topic("a", 1), topic("b.c_d-e", 3)]);
+}
+
+#[test]
+fn places_are_given_as_times_as_well() {
+    let (_broker, at) = start("times");
+    run(&at, &["topics", "create", "t"]);
+    // Stamped from 2023-11-14T22:13:20Z on, a millisecond after the other.
+    peer::produce(&mut TcpStream::connect(&at).unwrap(), "t", 0, 10);
+    let args = ["consume", "t", "--format", "%o ", "--from"];
+    for (time, printed) in [
+        ("2023-11-14T22:13:20.007Z", "7 8 9 "),
+        ("2023-11-14T22:13:20Z", "0 1 2 3 4 5 6 7 8 9 "),
+        ("2023-11-14T22:13:21Z", ""),
+    ] {
+        assert_eq!(run(&at, &[&args[..], &[time]].concat()), printed, "{time}");
+        let reset = ["groups", "reset", "g", "--topic", "t", "--to", time];
+        let shown = run(&at, &reset);
+        let first = printed.split(' ').next().filter(|offset| !offset.is_empty());
+        assert_eq!(cells(&shown)[1], ["t", "0", "-", first.unwrap_or("10")], "{time}");
+    }
+}
+
+#[test]
+fn a_broker_that_does_not_serve_a_command_is_named_with_what_it_lacks() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    // Metadata from version 5 on, and nothing else.
+    let answer = b"\0\0\0\x10\0\0\0\x01\0\0\0\0\0\x01\0\x03\0\x05\0\x09";
+    let peer = std::thread::spawn(move || peer::answer_once(&listener, answer));
+    let said = refused(&at, &["topics"]);
+    assert!(said.starts_with(&format!("{at} does not serve Metadata in version 4: ")), "{said}");
+    peer.join().unwrap();
 }

@@ -5,6 +5,8 @@
 //! bytes. Then our decode must show the same values as the oracle's, and our encode, given the
 //! oracle's values, the same bytes. [`tables`] compares our tables with the schemas line by line.
 
+#[cfg(feature = "client-commands")]
+mod client;
 mod envelope;
 mod fuzz;
 mod generate;

@@ -10,6 +10,10 @@ pub struct Topics {
     #[argh(positional)]
     pub what: Vec<String>,
 
+    /// list: a JSON object for each topic
+    #[argh(switch)]
+    pub json: bool,
+
     /// how many partitions it has; the broker's num_partitions if it is created without
     #[argh(option, arg_name = "n")]
     pub partitions: Option<i32>,
@@ -35,7 +39,7 @@ pub struct Groups {
     #[argh(option, arg_name = "topic")]
     pub topic: Option<String>,
 
-    /// reset: earliest, latest or an offset
+    /// reset: earliest, latest, an offset, or a time as consume takes it
     #[argh(option, arg_name = "where")]
     pub to: Option<String>,
 
@@ -61,13 +65,13 @@ pub struct Consume {
     #[argh(positional)]
     pub topic: String,
 
-    /// start (if nothing is said), end, an offset, -n for the last n of each partition, a time (@ms since
-    /// 1970) or how long ago (-30s, -15m, -2h, -7d)
+    /// start (if nothing is said), end, an offset, -n for the last n of each partition, how long ago (-30s,
+    /// -15m, -2h, -7d) or a time (2026-02-28T12:00:59Z, @ms since 1970)
     #[argh(option, arg_name = "where", default = "\"start\".to_string()")]
     pub from: String,
 
     /// wait for more at the end
-    #[argh(switch)]
+    #[argh(switch, short = 'f')]
     pub follow: bool,
 
     /// this partition only
@@ -103,13 +107,17 @@ pub struct Produce {
     #[argh(positional)]
     pub topic: String,
 
-    /// this file as one record, instead of lines
+    /// this file as one record, instead of lines; may be given often
     #[argh(option, arg_name = "file")]
-    pub file: Option<String>,
+    pub file: Vec<String>,
 
     /// what stands in front of this in a line is the key
     #[argh(option, arg_name = "s")]
     pub key_separator: Option<String>,
+
+    /// at most so many records a second
+    #[argh(option, arg_name = "n")]
+    pub rate: Option<u32>,
 
     /// a header of each record; may be given often
     #[argh(option, arg_name = "key=value")]

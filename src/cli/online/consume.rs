@@ -4,7 +4,9 @@ use std::io::{ErrorKind, Write};
 
 use super::args::Consume;
 use super::render::Form;
+use super::stop::{Stop, is_unread};
 use super::usage;
+use super::when::{moment, number};
 use crate::cli::{Failure, complain};
 use crate::client::{Client, EARLIEST, LATEST, Partition, Position, Trouble, Unpack, leaders};
 use crate::clock;
@@ -20,7 +22,8 @@ pub fn run(client: &mut Client, command: &Consume) -> Result<(), Failure> {
     };
     let from = From::parse(&command.from, clock::wall_ms()).ok_or_else(|| {
         usage(format!(
-            "--from {} is not allowed: it takes start, end, an offset, -N, @MS, or a span like -15m",
+            "--from {} is not allowed: it takes start, end, an offset, -N, or a time: a span like \
+             -15m, @MS, or 2026-02-28T12:00:59Z",
             command.from
         ))
     })?;
@@ -35,9 +38,13 @@ pub fn run(client: &mut Client, command: &Consume) -> Result<(), Failure> {
         text: Vec::new(),
         output: None,
     };
+    let _stop = Stop::at_signals(client.stop())?;
     client.retry(&mut |client| session.begin(client, from))?;
     let mut is_again = false;
-    while session.left > 0 && session.positions.iter().any(|at| !at.is_done()) {
+    while session.wants_more() && !client.is_stopped() {
+        if is_unread() {
+            return Ok(());
+        }
         let round = client.retry(&mut |client| {
             if is_again {
                 session.find_leaders(client)?;
@@ -53,9 +60,12 @@ pub fn run(client: &mut Client, command: &Consume) -> Result<(), Failure> {
             (Err(_), Some(error)) => {
                 return Err(Failure::Failed(format!("what was read cannot be written: {error}")));
             }
+            // What was printed is committed below.
+            (Err(_), None) if client.is_stopped() => break,
             (Err(trouble), None) => return Err(trouble.into()),
         }
     }
+    client.retry(&mut |client| session.commit(client))?;
     Ok(())
 }
 
@@ -71,27 +81,18 @@ enum From {
 
 impl From {
     fn parse(text: &str, now_ms: i64) -> Option<From> {
-        let number = |text: &str| text.parse::<i64>().ok().filter(|number| *number >= 0);
         match text {
             "start" => return Some(From::Start),
             "end" => return Some(From::End),
             _ => {}
         }
-        if let Some(ms) = text.strip_prefix('@') {
-            return number(ms).map(From::Time);
+        if let Some(offset) = number(text) {
+            return Some(From::Offset(offset));
         }
-        let Some(back) = text.strip_prefix('-') else {
-            return number(text).map(From::Offset);
-        };
-        let unit_ms = match back.chars().last()? {
-            's' => 1000,
-            'm' => 60_000,
-            'h' => 3_600_000,
-            'd' => 86_400_000,
-            _ => return number(back).map(From::Last),
-        };
-        let span = back.get(..back.len() - 1).and_then(number)?.checked_mul(unit_ms)?;
-        Some(From::Time(now_ms.saturating_sub(span).max(0)))
+        match text.strip_prefix('-').and_then(number) {
+            Some(count) => Some(From::Last(count)),
+            None => moment(text, now_ms).map(From::Time),
+        }
     }
 }
 
@@ -113,6 +114,10 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
+    fn wants_more(&self) -> bool {
+        self.left > 0 && self.positions.iter().any(|at| !at.is_done())
+    }
+
     /// Finds out where each partition begins and ends.
     fn begin(&mut self, client: &mut Client, from: From) -> Result<(), Trouble> {
         let name = &self.command.topic;
@@ -284,11 +289,7 @@ mod tests {
             ("-5", Some(From::Last(5))),
             ("@1700000000000", Some(From::Time(1_700_000_000_000))),
             ("-30s", Some(From::Time(now - 30_000))),
-            ("-15m", Some(From::Time(now - 900_000))),
-            ("-2h", Some(From::Time(now - 7_200_000))),
-            ("-7d", Some(From::Time(now - 604_800_000))),
-            ("-99999d", Some(From::Time(0))),
-            ("-9999999999999999d", None),
+            ("2000-02-29T00:00:00Z", Some(From::Time(951_782_400_000))),
             ("", None),
             ("-", None),
             ("-m", None),

@@ -1,9 +1,11 @@
 //! `brooklet groups`.
 
 use super::args::Groups;
+use super::when::{moment, number};
 use super::{Table, action, usage};
 use crate::cli::{Failure, complain, print};
 use crate::client::{Client, Committed, EARLIEST, LATEST, Member, Trouble};
+use crate::clock;
 
 /// Does what is said.
 pub fn run(client: &mut Client, command: &Groups) -> Result<(), Failure> {
@@ -19,8 +21,11 @@ pub fn run(client: &mut Client, command: &Groups) -> Result<(), Failure> {
             let (Some(topic), Some(to)) = (&command.topic, &command.to) else {
                 return Err(usage("groups reset wants --topic and --to"));
             };
-            let to = To::parse(to).ok_or_else(|| {
-                usage(format!("--to {to} is not allowed: it takes earliest, latest or an offset"))
+            let to = To::parse(to, clock::wall_ms()).ok_or_else(|| {
+                usage(format!(
+                    "--to {to} is not allowed: it takes earliest, latest, an offset, or a time: a span \
+                     like -15m, @MS, or 2026-02-28T12:00:59Z"
+                ))
             })?;
             // Names of topics have no colon.
             let (topic, partition) = match topic.split_once(':') {
@@ -118,14 +123,18 @@ enum To {
     Earliest,
     Latest,
     Offset(i64),
+    Time(i64),
 }
 
 impl To {
-    fn parse(text: &str) -> Option<To> {
+    fn parse(text: &str, now_ms: i64) -> Option<To> {
         match text {
             "earliest" => Some(To::Earliest),
             "latest" => Some(To::Latest),
-            _ => text.parse().ok().filter(|offset| *offset >= 0).map(To::Offset),
+            _ => match number(text) {
+                Some(offset) => Some(To::Offset(offset)),
+                None => moment(text, now_ms).map(To::Time),
+            },
         }
     }
 }
@@ -146,15 +155,23 @@ fn reset(
     }
     let starts = client.offsets(topic, &found.partitions, EARLIEST)?;
     let ends = client.offsets(topic, &found.partitions, LATEST)?;
+    let at_time = match to {
+        To::Time(ms) => client.offsets(topic, &found.partitions, ms)?,
+        _ => ends.clone(),
+    };
     let coordinator = client.coordinator(name)?;
     let committed = client.committed(coordinator, name)?;
     let mut table = Table::new(&["TOPIC", "PARTITION", "COMMITTED", "NEW"]);
     let mut offsets = Vec::new();
-    for ((partition, start), end) in found.partitions.iter().zip(starts).zip(ends) {
+    let places = found.partitions.iter().zip(starts).zip(ends).zip(at_time);
+    for (((partition, start), end), at_time) in places {
         let index = partition.index;
         let new = match to {
             To::Earliest => start,
             To::Latest => end,
+            // No record is as new.
+            To::Time(_) if at_time < 0 => end,
+            To::Time(_) => at_time,
             To::Offset(offset) if (start..=end).contains(&offset) => offset,
             To::Offset(offset) => {
                 return Err(Trouble::new(format!(

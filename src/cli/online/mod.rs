@@ -5,7 +5,9 @@ mod consume;
 mod groups;
 mod produce;
 mod render;
+mod stop;
 mod topics;
+mod when;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

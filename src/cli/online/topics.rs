@@ -11,11 +11,14 @@ pub fn run(client: &mut Client, command: &Topics) -> Result<(), Failure> {
     let settings = settings.collect::<Result<Vec<_>, _>>()?;
     let changes = command.partitions.is_some() || !settings.is_empty();
     let (action, name) = action(&command.what, "topics")?;
+    if command.json && action != "list" {
+        return Err(usage(format!("topics {action} takes no --json")));
+    }
     if changes && matches!(action, "list" | "describe" | "delete") {
         return Err(usage(format!("topics {action} takes no --partitions or --config")));
     }
     match action {
-        "list" => client.retry(&mut list)?,
+        "list" => client.retry(&mut |client| list(client, command.json))?,
         "describe" => client.retry(&mut |client| describe(client, name))?,
         "create" => {
             client.retry(&mut |client| client.create(name, command.partitions, &settings))?;
@@ -46,12 +49,16 @@ pub fn run(client: &mut Client, command: &Topics) -> Result<(), Failure> {
     Ok(())
 }
 
-fn list(client: &mut Client) -> Result<(), Trouble> {
+fn list(client: &mut Client, json: bool) -> Result<(), Trouble> {
     let mut table = Table::new(&["TOPIC", "PARTITIONS"]);
+    let mut objects = String::new();
     for topic in client.topics()? {
-        table.row(&[&topic.name, &topic.partitions.len().to_string()]);
+        let partitions = topic.partitions.len().to_string();
+        // Names of topics have nothing that is written otherwise in JSON.
+        objects += &format!("{{\"topic\":\"{}\",\"partitions\":{partitions}}}\n", topic.name);
+        table.row(&[&topic.name, &partitions]);
     }
-    print(&table.text());
+    print(&if json { objects } else { table.text() });
     Ok(())
 }
 
