@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use messages::{ApiVersionsRequest, ApiVersionsResponse, version};
+use messages::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse, version};
 
 use crate::api::APIS;
 use crate::clock::{Clock, Mono};
@@ -53,8 +53,8 @@ pub struct Client {
 struct Link {
     node: i32,
     stream: TcpStream,
-    /// Key, first and last version of each API that the broker serves.
-    served: Vec<(i16, i16, i16)>,
+    /// The APIs that the broker serves.
+    served: Vec<ApiVersion>,
 }
 
 /// Why something was not done.
@@ -175,8 +175,9 @@ impl Client {
         encode: &mut dyn FnMut(&mut Writer<'_>),
     ) -> Result<Reader<'_>, Trouble> {
         let at = self.link(node)?;
-        let is_it =
-            |(k, first, last): &(i16, i16, i16)| *k == key && (*first..=*last).contains(&version);
+        let is_it = |api: &ApiVersion| {
+            api.api_key == key && (api.min_version..=api.max_version).contains(&version)
+        };
         if !self.links[at].served.iter().any(is_it) {
             let peer = self.address_of(node);
             let name = APIS.iter().find(|api| api.key == key).map_or("", |api| api.name);
@@ -272,15 +273,14 @@ impl Client {
     }
 
     /// What a broker says that it serves.
-    fn served(&mut self, at: usize, node: i32) -> Result<Vec<(i16, i16, i16)>, Trouble> {
+    fn served(&mut self, at: usize, node: i32) -> Result<Vec<ApiVersion>, Trouble> {
         let (key, version) = (ApiVersionsRequest::KEY, version::API_VERSIONS);
         let mut r = self.ask_on(at, node, key, version, &mut |w| {
             ApiVersionsRequest {}.encode(w, version);
         })?;
         let answer = ApiVersionsResponse::decode(&mut r, version)?;
         Trouble::check("the broker", answer.error_code, None)?;
-        let served = answer.api_keys.iter();
-        Ok(served.map(|api| (api.api_key, api.min_version, api.max_version)).collect())
+        Ok(answer.api_keys.iter().collect())
     }
 
     fn address_of(&self, node: i32) -> &str {

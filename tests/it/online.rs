@@ -2,6 +2,7 @@
 
 mod ends;
 mod peer;
+mod usage;
 
 use std::collections::BTreeSet;
 use std::io::Write;

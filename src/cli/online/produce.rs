@@ -28,8 +28,9 @@ pub fn run(client: &mut Client, command: &Produce) -> Result<(), Failure> {
         return Err(usage("--rate 0 is not allowed: it takes a whole number from 1 on"));
     }
     // Before the broker is asked: a topic is not made for a file that is not there.
-    let files = command.file.iter().map(|name| Ok((name.as_str(), open(name)?)));
-    let files = files.collect::<Result<Vec<_>, Failure>>()?;
+    for name in &command.file {
+        open(name)?;
+    }
     let stop = Stop::at_signals(client.stop())?;
     let mut topic = None;
     client.retry_for(CREATION_MS_MAX, &mut |client| {
@@ -40,7 +41,10 @@ pub fn run(client: &mut Client, command: &Produce) -> Result<(), Failure> {
     let producer = Producer::new(topic, command.partition)?;
     let pace = Pace { clock: Clock::start(), rate: command.rate, from: Mono(0), count: 0 };
     let mut sender = Sender { client, producer, stop, pace, headers };
-    let sent = if files.is_empty() { sender.lines(separator) } else { sender.files(files) };
+    let sent = match &command.file[..] {
+        [] => sender.lines(separator),
+        files => sender.files(files),
+    };
     complain(&format!("{} records acknowledged", sender.producer.acknowledged));
     sent
 }
@@ -63,10 +67,10 @@ struct Sender<'a> {
 
 impl Sender<'_> {
     /// Sends each file as a record.
-    fn files(&mut self, files: Vec<(&str, File)>) -> Result<(), Failure> {
-        for (name, file) in files {
+    fn files(&mut self, files: &[String]) -> Result<(), Failure> {
+        for name in files {
             let mut bytes = Vec::new();
-            let mut file = file.take(limits::CLIENT_RECORD_BYTES_MAX as u64 + 1);
+            let mut file = open(name)?.take(limits::CLIENT_RECORD_BYTES_MAX as u64 + 1);
             file.read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
             if bytes.len() > limits::CLIENT_RECORD_BYTES_MAX {
                 return Err(too_long());

@@ -9,7 +9,6 @@ use std::time::Duration;
 use async_signal::{Signal, Signals};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use smol::stream::block_on;
 
 use crate::cli::Failure;
 
@@ -24,14 +23,16 @@ impl Stop {
     pub fn at_signals(stop: Arc<AtomicBool>) -> Result<Stop, Failure> {
         let cannot = |error| Failure::Failed(format!("signals cannot be waited for: {error}"));
         let (woken, wake) = UnixStream::pair().map_err(cannot)?;
-        let signals = Signals::new([Signal::Term, Signal::Int]).map_err(cannot)?;
+        let first = signals().map_err(cannot)?;
         let wait = move || {
-            let mut signals = block_on(signals);
-            signals.next();
+            wait(&mut [PollFd::new(&first, PollFlags::IN)], None);
             stop.store(true, Ordering::Relaxed);
             drop(wake);
-            signals.next();
-            std::process::exit(ENDED);
+            // What came is not taken out of the first; those after it are counted anew.
+            if let Ok(second) = signals() {
+                wait(&mut [PollFd::new(&second, PollFlags::IN)], None);
+                std::process::exit(ENDED);
+            }
         };
         std::thread::Builder::new().spawn(wait).map_err(cannot)?;
         Ok(Stop { woken })
@@ -47,6 +48,10 @@ impl Stop {
         let input = PollFd::from_borrowed_fd(input, PollFlags::IN);
         wait(&mut [input, PollFd::new(&self.woken, PollFlags::IN)], None);
     }
+}
+
+fn signals() -> std::io::Result<Signals> {
+    Signals::new([Signal::Term, Signal::Int])
 }
 
 /// Whether whoever read the standard output went away.
