@@ -13,6 +13,7 @@ mod released;
 mod retention;
 #[cfg(test)]
 pub(crate) mod testing;
+mod told;
 pub mod topic_config;
 pub mod topics;
 mod unpacker;

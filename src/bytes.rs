@@ -1,7 +1,15 @@
-//! Texts of any length in one buffer of fixed size.
+//! Texts of any length in one buffer of fixed size; and [`TextBuf`], of which one is written.
 //!
 //! They stand one behind the other without gaps: what is freed is closed up at once, so that room is
 //! a sum and nothing else. Changes are rare enough for that.
+
+use std::fmt;
+
+/// A buffer that text is written into; what does not fit is an error.
+pub struct TextBuf<'a> {
+    buf: &'a mut [u8],
+    len: usize,
+}
 
 /// The buffer.
 pub struct ByteArena {
@@ -14,6 +22,47 @@ pub struct ByteArena {
 pub struct Span {
     start: u32,
     len: u32,
+}
+
+impl<'a> TextBuf<'a> {
+    /// Nothing is written yet.
+    pub fn new(buf: &'a mut [u8]) -> TextBuf<'a> {
+        TextBuf { buf, len: 0 }
+    }
+
+    /// How many bytes were written.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing was.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many bytes there is room for.
+    pub fn room(&self) -> usize {
+        self.buf.len() - self.len
+    }
+
+    /// Writes all of it or nothing.
+    pub fn whole(&mut self, write: impl FnOnce(&mut Self) -> fmt::Result) -> fmt::Result {
+        let len = self.len;
+        let written = write(self);
+        if written.is_err() {
+            self.len = len;
+        }
+        written
+    }
+}
+
+impl fmt::Write for TextBuf<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let to = self.len + text.len();
+        self.buf.get_mut(self.len..to).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = to;
+        Ok(())
+    }
 }
 
 impl Span {

@@ -69,6 +69,9 @@ pub fn wall_ms() -> i64 {
     wall.map_or(0, |wall| i64::try_from(wall.as_millis()).unwrap_or(0))
 }
 
+/// 2025-01-01: a clock before this program was written is wrong.
+pub const WALL_MS_MIN: i64 = 1_735_689_600_000;
+
 /// Whether the system's clock is synchronised: so says a file that the system makes once it is. The
 /// kernel knows it too, but there is no safe call that asks it.
 pub struct Synchronised {

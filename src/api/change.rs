@@ -231,6 +231,7 @@ impl Change<'_, '_> {
             Err(_) => made.set(place, Err(())),
         });
         said.made = Some(made);
+        // What is staged is stored, if not at once, then when the disk works again.
         let (caller, about) = (self.request.caller(), About::kind("changed").each());
         broker.lines.say(Level::Info, about, now.mono, format_args!("{caller}: {names}"));
         broker.held_tell(&caller, now);

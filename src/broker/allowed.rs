@@ -6,13 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use log::Level;
 
+use super::Broker;
 use super::refusal::Refusal;
-use super::{Broker, topic_config};
 use crate::clock::Now;
-use crate::codec::{ErrorCode, batch};
-use crate::log::state::Partition;
-use crate::log_limit::{About, LogLimit};
-use crate::types::Offset;
+use crate::codec::ErrorCode;
+use crate::log_limit::About;
 
 /// Who asks for something, and for what.
 #[derive(Debug, Clone, Copy)]
@@ -125,84 +123,6 @@ impl Broker {
         );
         let about = About::kind("not created").from(remote.ip());
         self.lines.say(Level::Warn, about, now.mono, text);
-    }
-}
-
-impl Broker {
-    /// Says that one more member has no room, if that is why it is refused.
-    #[inline(never)]
-    pub fn member_refused(&self, group: &str, caller: &Caller<'_>, code: ErrorCode, now: Now) {
-        let full = [ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::GROUP_MAX_SIZE_REACHED];
-        if !full.contains(&code) {
-            return;
-        }
-        let (of_all, of_one) = (self.config.group_members_max, self.config.group_max_size);
-        let text = format_args!(
-            "{caller}: there is no room for it in consumer group {group:?} (group_max_size = {of_one}, \
-             group_members_max = {of_all}, groups_max = {})",
-            self.config.groups_max
-        );
-        let about = About::kind("members full").of(group);
-        self.lines.say(Level::Warn, about, now.mono, text);
-    }
-
-    /// Says that records are refused, unless that is said otherwise, or the client does something about it
-    /// by itself.
-    #[inline(never)]
-    pub fn records_refused(
-        &self,
-        (topic, index): (&str, i32),
-        bytes: usize,
-        caller: &Caller<'_>,
-        why: batch::Refusal,
-        now: Now,
-    ) {
-        use batch::Refusal::{DuplicateOld, Held, Storage, TooLarge, UnknownPartition};
-        if matches!(why, DuplicateOld | Held | Storage | UnknownPartition) {
-            return;
-        }
-        let found = self.log.state().topic_named(topic).filter(|_| why == TooLarge);
-        let bytes_max =
-            found.map(|(_, found)| topic_config::message_bytes_max(found, &self.config));
-        let limit = fmt::from_fn(|f| match bytes_max {
-            None => Ok(()),
-            Some(max) => write!(f, " ({max}); a producer's batch.size has to be smaller"),
-        });
-        let text = format_args!(
-            "{caller}: records for {topic}-{index}, {bytes} bytes, are refused: {}{limit}",
-            why.message()
-        );
-        let about = About::kind(why.message()).from(caller.remote.ip());
-        self.lines.say(Level::Warn, about, now.mono, text);
-    }
-
-    /// Says that a consumer wants what there is not.
-    #[inline(never)]
-    pub fn offset_refused(
-        lines: &LogLimit,
-        (topic, partition): (&str, &Partition),
-        asked: Offset,
-        caller: &Caller<'_>,
-        now: Now,
-    ) {
-        let (start, end) = (partition.log_start.0, partition.high_watermark.0);
-        let why = fmt::from_fn(|f| {
-            if asked.0 < start {
-                let lost = start.abs_diff(asked.0);
-                write!(
-                    f,
-                    "{lost} records before {start} were overwritten or deleted before it had them"
-                )
-            } else {
-                write!(f, "it is beyond the end, {end}")
-            }
-        });
-        let text = format_args!(
-            "{caller}: offset {} of {topic}-{} is not there: {why}",
-            asked.0, partition.index
-        );
-        let about = About::kind("out of range").from(caller.remote.ip());
-        lines.say(Level::Warn, about, now.mono, text);
     }
 }
 

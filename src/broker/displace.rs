@@ -13,8 +13,7 @@
 use super::Broker;
 use super::offsets::OffsetGrowth;
 use super::topics::Busy;
-use super::wall_clock::WALL_MS_MIN;
-use crate::clock::{Mono, Now};
+use crate::clock::{Mono, Now, WALL_MS_MIN};
 use crate::config::Holder;
 use crate::limits;
 use crate::log::record::MetaRecord;

@@ -2,9 +2,8 @@
 //! segment's worth of a partition at a time, as in Kafka. The ring reclaims their space when it
 //! comes round.
 
-use super::wall_clock::WALL_MS_MIN;
 use super::{Broker, topic_config};
-use crate::clock::Now;
+use crate::clock::{Now, WALL_MS_MIN};
 use crate::limits;
 use crate::log::record::MetaRecord;
 use crate::log::state::Partition;

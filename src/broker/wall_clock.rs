@@ -2,7 +2,7 @@
 //! stands in the past, until the network sets it.
 
 use super::Broker;
-use crate::clock::Now;
+use crate::clock::{Now, WALL_MS_MIN};
 
 impl Broker {
     /// Whether the clock is right: the system says so, or it is not before the newest stamp of our
@@ -45,9 +45,6 @@ impl Broker {
 fn is_right(now: Now, stamp_newest_ms: i64) -> bool {
     now.wall_synchronised || (now.wall_ms >= stamp_newest_ms && now.wall_ms >= WALL_MS_MIN)
 }
-
-/// 2025-01-01: a clock before this program was written is wrong.
-pub(super) const WALL_MS_MIN: i64 = 1_735_689_600_000;
 
 #[cfg(test)]
 mod tests {

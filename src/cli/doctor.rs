@@ -75,8 +75,8 @@ impl Findings {
 pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
     let mut found = Findings::default();
     let plan = Plan::of(config);
-    let status = running::look(config, &mut found);
-    machine::look(config, &plan, status.is_some(), &mut found);
+    let is_running = running::look(config, &mut found);
+    machine::look(config, &plan, is_running, &mut found);
     disk::look(config, &plan, &mut found);
     print(&if json { as_json(&found) } else { found.to_string() });
     match found.wrong_count() {

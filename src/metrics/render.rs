@@ -7,6 +7,7 @@ use super::{
     CloseReason, DamageMetrics, GroupMetrics, HoldMetrics, HolderMetrics, MemoryMetrics, Metrics,
     Overview, PoolKind, RingMetrics, TableMetrics, TopicMetrics,
 };
+use crate::bytes::TextBuf;
 use crate::limits;
 
 /// What is shown.
@@ -109,9 +110,9 @@ pub enum Form {
 /// Renders into `buf`; gives the length, or none where `buf` is too small. With
 /// [`crate::limits::RINGS_MAX`] rings it takes less than 32 KiB.
 pub fn render(status: &Status<'_>, form: Form, buf: &mut [u8]) -> Option<usize> {
-    let mut out = Out { buf, len: 0, form, depth: 0, first: true };
+    let mut out = Out { text: TextBuf::new(buf), form, depth: 0, first: true };
     walk(status, &mut out).ok()?;
-    Some(out.len)
+    Some(out.text.len())
 }
 
 fn walk(status: &Status<'_>, out: &mut Out<'_>) -> fmt::Result {
@@ -174,7 +175,7 @@ fn walk_ring(ring: &RingStatus<'_>, out: &mut Out<'_>) -> fmt::Result {
     out.fields(&fields::RING, m)?;
     out.begin(Some("largest_topics"))?;
     for (name, bytes) in ring.largest {
-        if out.buf.len() - out.len > NAMES_LEAVE {
+        if out.text.room() > NAMES_LEAVE {
             out.int(name, *bytes)?;
         }
     }
@@ -219,7 +220,7 @@ fn walk_oldest(holder: &HolderStatus<'_>, out: &mut Out<'_>) -> fmt::Result {
     let mut metrics = holder.metrics;
     out.begin(Some("oldest_segment_topics"))?;
     for topic in holder.oldest.topics.iter().flatten() {
-        if out.buf.len() - out.len < NAMES_LEAVE {
+        if out.text.room() < NAMES_LEAVE {
             metrics.oldest_more += 1;
             continue;
         }
@@ -251,8 +252,7 @@ fn walk_counts(
 
 /// Where the walk goes: counts how deep it is, and whether a comma is due.
 struct Out<'a> {
-    buf: &'a mut [u8],
-    len: usize,
+    text: TextBuf<'a>,
     form: Form,
     depth: usize,
     first: bool,
@@ -265,7 +265,7 @@ impl Out<'_> {
             return self.open();
         }
         if self.form == Form::Json {
-            self.write_char('{')?;
+            self.text.write_char('{')?;
         }
         self.depth += 1;
         self.first = true;
@@ -274,7 +274,7 @@ impl Out<'_> {
 
     /// Begins what the name before it is of.
     fn open(&mut self) -> fmt::Result {
-        self.write_char(if self.form == Form::Json { '{' } else { '\n' })?;
+        self.text.write_char(if self.form == Form::Json { '{' } else { '\n' })?;
         self.depth += 1;
         self.first = true;
         Ok(())
@@ -284,8 +284,8 @@ impl Out<'_> {
         self.depth -= 1;
         self.first = false;
         match (self.form, self.depth) {
-            (Form::Json, 0) => self.write_str("}\n"),
-            (Form::Json, _) => self.write_char('}'),
+            (Form::Json, 0) => self.text.write_str("}\n"),
+            (Form::Json, _) => self.text.write_char('}'),
             (Form::Text, _) => Ok(()),
         }
     }
@@ -296,10 +296,10 @@ impl Out<'_> {
         let comma = if self.first { "" } else { "," };
         self.first = false;
         match self.form {
-            Form::Json => write!(self, "{comma}\"{name}\":"),
+            Form::Json => write!(self.text, "{comma}\"{name}\":"),
             Form::Text => {
                 let indent = 2 * (self.depth - 1);
-                write!(self, "{:indent$}{name}:", "")
+                write!(self.text, "{:indent$}{name}:", "")
             }
         }
     }
@@ -312,9 +312,9 @@ impl Out<'_> {
     ) -> fmt::Result {
         self.name(name)?;
         match self.form {
-            Form::Json if quoted => write!(self, "\"{value}\""),
-            Form::Json => write!(self, "{value}"),
-            Form::Text => writeln!(self, " {value}"),
+            Form::Json if quoted => write!(self.text, "\"{value}\""),
+            Form::Json => write!(self.text, "{value}"),
+            Form::Text => writeln!(self.text, " {value}"),
         }
     }
 
@@ -353,15 +353,6 @@ impl Out<'_> {
             (None, Form::Json) => self.field(&name, &"null", false),
             (None, Form::Text) => self.field(&name, &"unknown", false),
         }
-    }
-}
-
-impl Write for Out<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let to = self.len + text.len();
-        self.buf.get_mut(self.len..to).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.len = to;
-        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What `net` needs of the broker, so that its own tests can stand in for it.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::api::produce::{Front, Long, Next, Staged};
@@ -8,6 +9,7 @@ use crate::broker::{Broker, ConnId, JobNext, Peer};
 use crate::clock::{Mono, Now};
 use crate::codec::ErrorCode;
 use crate::error::DiskError;
+use crate::log_limit::LogLimit;
 use crate::metrics::Metrics;
 use crate::metrics::render::Form;
 use crate::report::{self, Report, Sent};
@@ -91,6 +93,8 @@ pub trait Core: 'static {
     fn held_back(&mut self, frame: &[u8], frame_bytes: usize, now: Now) -> Option<HeldBack>;
     /// See [`Broker::hold_ends`].
     fn hold_ends(&mut self, now: Now) -> bool;
+    /// See [`Broker::lines`].
+    fn lines(&self) -> Rc<LogLimit>;
     /// See [`Broker::metrics`].
     fn metrics(&mut self) -> &mut Metrics;
     /// Writes what `status` shows; none where `buf` is too small.
@@ -227,6 +231,10 @@ impl Core for Broker {
 
     fn hold_ends(&mut self, now: Now) -> bool {
         Broker::hold_ends(self, now)
+    }
+
+    fn lines(&self) -> Rc<LogLimit> {
+        Rc::clone(&self.lines)
     }
 
     fn metrics(&mut self) -> &mut Metrics {

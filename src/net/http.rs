@@ -1,11 +1,11 @@
 //! What a browser, Prometheus and probes ask, over HTTP/1.1: read-only, one request per connection.
 //!
-//! A few connections at a time, each with a deadline; a request's head is short. Answers are written into
-//! one buffer that all share, piece by piece: whoever does not take his answer holds it for a moment only,
-//! and nobody waits for it but others who ask here.
+//! A few connections at a time, each with a deadline; a request's head is short. Reports are written into one
+//! buffer that all share, piece by piece: whoever does not take an answer holds it for a moment only, and
+//! nobody waits for it but others who ask for reports.
 
 use std::cell::Cell;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -19,9 +19,10 @@ use smol::{LocalExecutor, Timer};
 
 use super::Net;
 use super::core::Core;
+use crate::bytes::TextBuf;
 use crate::limits;
 use crate::log_limit::About;
-use crate::report::{Report, Sent};
+use crate::report::{self, Report, Sent};
 
 /// Serves until the task is dropped.
 pub async fn serve<C: Core>(
@@ -56,33 +57,61 @@ pub async fn serve<C: Core>(
     }
 }
 
-/// One request and its answer.
+/// One request and its answer. What is short or the same for all needs no buffer, so that nobody who is slow
+/// holds up a probe.
 async fn exchange<C: Core>(net: &Net<C>, mut stream: TcpStream) -> io::Result<()> {
     let mut head = [0; limits::HTTP_HEAD_BYTES_MAX];
     let asked = in_time(read_head(&mut stream, &mut head)).await?;
-    let names =
-        Names { listen: stream.local_addr()?, advertised: net.setup.advertised_host.as_deref() };
-    let answer = match Asked::of(&head[..asked], &names) {
-        Err(refusal) => return refuse(&mut stream, &refusal).await,
-        Ok(answer) => answer,
+    let asked = Asked::of(&head[..asked], net.setup.advertised_host.as_deref());
+    let Asked { what, head_only, chunked } = match asked {
+        Ok(asked) => asked,
+        Err(Refusal { status, header }) => return whole(&mut stream, status, header, b"").await,
+    };
+    let (kind, report) = match what {
+        What::Page => {
+            let content = if head_only { &[] } else { PAGE };
+            return whole(&mut stream, "200 OK", PAGE_HEADERS, content).await;
+        }
+        What::Health => {
+            let health = net.core.borrow().health();
+            let status = if health.is_ok() { "200 OK" } else { "503 Service Unavailable" };
+            let content = if head_only { "" } else { health.err().unwrap_or("ok") };
+            return whole(&mut stream, status, TEXT_HEADERS, content.as_bytes()).await;
+        }
+        What::Status => ("application/json", None),
+        What::Report(Report::Metrics) => (METRICS_TYPE, Some(Report::Metrics)),
+        What::Report(report) => ("application/json", Some(report)),
     };
     // The buffer is everybody's: whoever waits for it has waited for others who were slow.
     let mut buf = in_time(async { Ok(net.shown.lock().await) }).await?;
     net.metrics_gather();
-    let (status, kind) = match answer.what {
-        What::Health => match net.core.borrow().health() {
-            Ok(()) => ("200 OK", "text/plain; charset=utf-8"),
-            Err(_) => ("503 Service Unavailable", "text/plain; charset=utf-8"),
-        },
-        What::Page => ("200 OK", PAGE_TYPE),
-        What::Report(Report::Metrics) => ("200 OK", "text/plain; version=0.0.4; charset=utf-8"),
-        What::Status | What::Report(_) => ("200 OK", "application/json"),
-    };
-    let head = response_head(status, kind, answer.chunked, &mut buf);
-    in_time(stream.write_all(&buf[..head])).await?;
-    if !answer.head_only {
-        body(net, &mut stream, &answer, &mut buf).await?;
+    let mut begins = TextBuf::new(&mut buf);
+    let coding = if chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
+    let _ =
+        write!(begins, "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n{coding}{COMMON_HEADERS}\r\n");
+    let bytes = begins.len();
+    in_time(stream.write_all(&buf[..bytes])).await?;
+    if !head_only {
+        body(net, &mut stream, report, chunked, &mut buf).await?;
     }
+    in_time(stream.close()).await
+}
+
+/// A whole answer, whose content is at hand.
+async fn whole(
+    stream: &mut TcpStream,
+    status: &str,
+    headers: &str,
+    content: &[u8],
+) -> io::Result<()> {
+    let mut head = heapless::String::<512>::new();
+    let bytes = content.len();
+    let _ = write!(
+        head,
+        "HTTP/1.1 {status}\r\n{headers}Content-Length: {bytes}\r\n{COMMON_HEADERS}\r\n"
+    );
+    in_time(stream.write_all(head.as_bytes())).await?;
+    in_time(stream.write_all(content)).await?;
     in_time(stream.close()).await
 }
 
@@ -97,59 +126,39 @@ async fn read_head(stream: &mut TcpStream, head: &mut [u8]) -> io::Result<usize>
     Ok(len)
 }
 
+/// Sends a report piece by piece; none: the status, which is one.
 async fn body<C: Core>(
     net: &Net<C>,
     stream: &mut TcpStream,
-    answer: &Asked,
+    report: Option<Report>,
+    chunked: bool,
     buf: &mut [u8],
 ) -> io::Result<()> {
     let (mut sent, mut begun) = (Sent::default(), false);
     loop {
         let end = buf.len() - CHUNK_END.len();
-        let bytes = next_part(net, answer.what, &mut sent, begun, &mut buf[CHUNK_HEAD_BYTES..end]);
+        let part = &mut buf[CHUNK_HEAD_BYTES..end];
+        let now = net.hub.now();
+        let bytes = match report {
+            Some(report) => net.core.borrow().report(now, report, &mut sent, part),
+            None if begun => Some(0),
+            None => net.core.borrow().status(now, true, part),
+        };
         begun = true;
         // Without its end the client sees that it is not whole.
         let bytes = bytes.ok_or(io::ErrorKind::Interrupted)?;
-        if !answer.chunked {
-            if bytes == 0 {
-                return Ok(());
-            }
-            in_time(stream.write_all(&buf[CHUNK_HEAD_BYTES..CHUNK_HEAD_BYTES + bytes])).await?;
-            continue;
-        }
-        let mut head = heapless::String::<CHUNK_HEAD_BYTES>::new();
-        let _ = write!(head, "{bytes:04x}\r\n");
-        buf[..CHUNK_HEAD_BYTES].copy_from_slice(head.as_bytes());
         let end = CHUNK_HEAD_BYTES + bytes;
-        buf[end..end + CHUNK_END.len()].copy_from_slice(CHUNK_END);
-        in_time(stream.write_all(&buf[..end + CHUNK_END.len()])).await?;
+        if chunked {
+            let mut head = heapless::String::<CHUNK_HEAD_BYTES>::new();
+            let _ = write!(head, "{bytes:04x}\r\n");
+            buf[..CHUNK_HEAD_BYTES].copy_from_slice(head.as_bytes());
+            buf[end..end + CHUNK_END.len()].copy_from_slice(CHUNK_END);
+            in_time(stream.write_all(&buf[..end + CHUNK_END.len()])).await?;
+        } else {
+            in_time(stream.write_all(&buf[CHUNK_HEAD_BYTES..end])).await?;
+        }
         if bytes == 0 {
             return Ok(());
-        }
-    }
-}
-
-/// Writes the next part of the body; 0: that was all. None: the parts before do not fit what would follow.
-fn next_part<C: Core>(
-    net: &Net<C>,
-    what: What,
-    sent: &mut Sent,
-    begun: bool,
-    part: &mut [u8],
-) -> Option<usize> {
-    let (core, now) = (net.core.borrow(), net.hub.now());
-    match what {
-        What::Report(report) => core.report(now, report, sent, part),
-        _ if begun => Some(0),
-        What::Status => core.status(now, true, part),
-        What::Page => {
-            part.get_mut(..PAGE.len())?.copy_from_slice(PAGE);
-            Some(PAGE.len())
-        }
-        What::Health => {
-            let text = core.health().err().unwrap_or("ok");
-            part.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-            Some(text.len())
         }
     }
 }
@@ -189,14 +198,9 @@ struct Refusal {
     header: &'static str,
 }
 
-/// What a request may call this machine.
-struct Names<'a> {
-    listen: SocketAddr,
-    advertised: Option<&'a str>,
-}
-
 impl Asked {
-    fn of(head: &[u8], names: &Names<'_>) -> Result<Asked, Refusal> {
+    /// What a request's head asks. `advertised` is the host that clients are told, if that is a name.
+    fn of(head: &[u8], advertised: Option<&str>) -> Result<Asked, Refusal> {
         let refused = |status| Err(Refusal { status, header: "" });
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut request = httparse::Request::new(&mut headers);
@@ -210,11 +214,11 @@ impl Asked {
             }
             Err(_) => return refused("400 Bad Request"),
         }
-        let hosts =
-            request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
-        let hosts = hosts.map(|header| std::str::from_utf8(header.value).unwrap_or_default());
+        let mut headers = request.headers.iter();
         // Else a page from anywhere could have its browser ask, by a name that it lets point here.
-        if hosts.into_iter().any(|host| !names.has(host)) {
+        if headers.any(|header| {
+            header.name.eq_ignore_ascii_case("host") && !is_ours(header.value, advertised)
+        }) {
             return refused("421 Misdirected Request");
         }
         let head_only = match request.method {
@@ -239,57 +243,27 @@ impl Asked {
     }
 }
 
-impl Names<'_> {
-    /// Whether a request to this host, maybe with a port, may be for us: any numeric address, `localhost`, a
-    /// name that clients are told, or one without a dot, which no foreign page has.
-    fn has(&self, host: &str) -> bool {
-        let numeric = SocketAddr::from_str(host).is_ok()
-            || IpAddr::from_str(host.trim_matches(['[', ']'])).is_ok();
-        let name = host.split(':').next().unwrap_or_default();
-        let local = name.ends_with(".local") || !name.contains('.');
-        numeric || local || self.advertised == Some(name) || self.listen.ip().to_string() == name
-    }
-}
-
-async fn refuse(stream: &mut TcpStream, refusal: &Refusal) -> io::Result<()> {
-    let mut text = heapless::String::<256>::new();
-    let Refusal { status, header } = refusal;
-    let _ =
-        write!(text, "HTTP/1.1 {status}\r\n{header}Connection: close\r\nContent-Length: 0\r\n\r\n");
-    in_time(stream.write_all(text.as_bytes())).await?;
-    in_time(stream.close()).await
-}
-
-fn response_head(status: &str, kind: &str, chunked: bool, buf: &mut [u8]) -> usize {
-    let mut out = Out { buf, len: 0 };
-    let _ = write!(
-        out,
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{}Connection: close\r\nCache-Control: no-store\r\n\
-         X-Content-Type-Options: nosniff\r\n\r\n",
-        if chunked { "Transfer-Encoding: chunked\r\n" } else { "" }
-    );
-    out.len
-}
-
-struct Out<'a> {
-    buf: &'a mut [u8],
-    len: usize,
-}
-
-impl fmt::Write for Out<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let to = self.len + text.len();
-        self.buf.get_mut(self.len..to).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.len = to;
-        Ok(())
-    }
+/// Whether a request to this host, maybe with a port, may be for us: any numeric address, `localhost`, the
+/// name that clients are told, or one without a dot, which no foreign page has.
+fn is_ours(host: &[u8], advertised: Option<&str>) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else {
+        return false;
+    };
+    let numeric = SocketAddr::from_str(host).is_ok()
+        || IpAddr::from_str(host.trim_matches(['[', ']'])).is_ok();
+    let name = host.split(':').next().unwrap_or_default();
+    numeric || !name.contains('.') || name.ends_with(".local") || advertised == Some(name)
 }
 
 /// The page: it asks for the rest by itself, and for nothing from elsewhere.
 const PAGE: &[u8] = include_bytes!("page.html");
-const PAGE_TYPE: &str = "text/html; charset=utf-8\r\nContent-Security-Policy: default-src 'none'; \
-                         script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
-                         base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const PAGE_HEADERS: &str = "Content-Type: text/html; charset=utf-8\r\nContent-Security-Policy: default-src 'none'; script-src \
+     'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'\r\n";
+const TEXT_HEADERS: &str = "Content-Type: text/plain; charset=utf-8\r\n";
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+const COMMON_HEADERS: &str =
+    "Connection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
 const _: () = assert!(PAGE.len() < 24 << 10, "it is small");
 
 /// So long reading a request, or writing a piece, may take.
@@ -300,15 +274,14 @@ const HEADERS_MAX: usize = 32;
 const CHUNK_HEAD_BYTES: usize = 6;
 const CHUNK_END: &[u8] = b"\r\n";
 const _: () = assert!(limits::STATUS_BYTES_MAX <= 0xffff);
+const _: () = assert!(limits::STATUS_BYTES_MAX >= 2 * report::PIECE_BYTES_MIN);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn asked(head: &str) -> Result<Asked, &'static str> {
-        let listen = "127.0.0.1:8092".parse().unwrap();
-        let names = Names { listen, advertised: Some("edge.example") };
-        Asked::of(head.as_bytes(), &names).map_err(|refusal| refusal.status)
+        Asked::of(head.as_bytes(), Some("edge.example")).map_err(|refusal| refusal.status)
     }
 
     fn of_host(host: &str) -> Result<What, &'static str> {

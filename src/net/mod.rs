@@ -70,7 +70,8 @@ pub struct Net<C> {
     tick_at: Cell<Mono>,
     reads_cached: Cell<u64>,
     reads_cold: Cell<u64>,
-    lines: LogLimit,
+    /// The broker's own.
+    lines: Rc<LogLimit>,
     displaced: displaced::Displaced,
 }
 
@@ -82,6 +83,7 @@ impl<C: Core> Net<C> {
         let buffers = [PoolKind::Fetch, PoolKind::Control, PoolKind::Large];
         let reads = buffers.map(|kind| setup.pools[kind as usize].0).iter().sum();
         Ok(Net {
+            lines: core.lines(),
             hub: Rc::new(Hub::new(clock, &setup)),
             core: RefCell::new(core),
             flusher: Flusher::start(Arc::clone(&storage), clock, setup.rings.len())?,
@@ -95,7 +97,6 @@ impl<C: Core> Net<C> {
             tick_at: Cell::new(Mono(u64::MAX)),
             reads_cached: Cell::new(0),
             reads_cold: Cell::new(0),
-            lines: LogLimit::default(),
             displaced: displaced::Displaced::default(),
         })
     }

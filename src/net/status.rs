@@ -59,18 +59,14 @@ async fn answer<C: Core>(net: &Net<C>, mut stream: Async<UnixStream>) -> io::Res
     // It is short enough to arrive in one piece.
     let asked = stream.read(&mut line).await?;
     let asked = &line[..asked];
+    if asked.starts_with(b"check") {
+        let health = net.core.borrow().health();
+        return stream.write_all(health.err().unwrap_or(HEALTHY).as_bytes()).await;
+    }
     let buf = &mut *net.shown.lock().await;
-    let (json, check) = (asked.starts_with(b"json"), asked.starts_with(b"check"));
     net.metrics_gather();
     let now = net.hub.now();
-    let bytes = match net.core.borrow().health() {
-        _ if !check => net.core.borrow().status(now, json, buf),
-        health => {
-            let line = health.err().unwrap_or(HEALTHY);
-            buf[..line.len()].copy_from_slice(line.as_bytes());
-            Some(line.len())
-        }
-    };
+    let bytes = net.core.borrow().status(now, asked.starts_with(b"json"), buf);
     let bytes = bytes.ok_or(io::ErrorKind::OutOfMemory)?;
     stream.write_all(&buf[..bytes]).await
 }

@@ -438,6 +438,32 @@ fn many_clients_with_the_fewest_buffers_all_get_their_answers() {
 }
 
 #[test]
+fn a_probe_and_the_page_do_not_wait_for_whoever_takes_a_report_slowly() {
+    use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let core = fake::Fake::new(std::sync::Arc::default(), 4);
+    let setup = Setup::from(&crate::config::Config::default());
+    let net = Rc::new(Net::new(core, setup, Clock::start()).unwrap());
+    let executor = Rc::new(smol::LocalExecutor::new());
+    smol::block_on(executor.run(async {
+        let listener = async_net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = http::serve(Rc::clone(&net), Rc::clone(&executor), listener);
+        let serving = executor.spawn(serving);
+        let _report = net.shown.lock().await;
+        for (path, content) in [("/health", "ok"), ("/", "</html>\n")] {
+            let mut stream = async_net::TcpStream::connect(address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with(content));
+        }
+        drop(serving);
+    }));
+}
+
+#[test]
 fn a_connections_task_is_small() {
     let core = fake::Fake::new(std::sync::Arc::default(), 4);
     let setup = Setup::from(&crate::config::Config::default());

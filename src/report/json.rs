@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Write};
 
 use super::{RingVec, Sent};
 use crate::broker::Broker;
+use crate::bytes::TextBuf;
 use crate::log::state::{Partition, State, Topic};
 
 /// The next piece of `[{"name", "ring", "partitions": [{"partition", "start", "end", "bytes"}]}]`.
@@ -91,8 +92,7 @@ fn placed(state: &State, handle: crate::types::PartitionHandle) -> Option<(&Topi
 
 /// An array whose elements come in parts; those that were sent before are left out.
 struct Array<'a> {
-    buf: &'a mut [u8],
-    len: usize,
+    text: TextBuf<'a>,
     skip: u32,
     seen: u32,
     /// An element stands before this one.
@@ -114,52 +114,34 @@ impl Array<'_> {
         if sent.parts > 0 && sent.shape != shape {
             return None;
         }
-        let mut out =
-            Array { buf, len: 0, skip: sent.parts, seen: 0, follows: false, begins: true };
+        let text = TextBuf::new(buf);
+        let mut out = Array { text, skip: sent.parts, seen: 0, follows: false, begins: true };
         let done = out
-            .put(0, format_args!("["))
+            .put("", format_args!("["))
             .and_then(|()| elements(&mut out))
-            .and_then(|()| out.put(0, format_args!("]\n")));
+            .and_then(|()| out.put("", format_args!("]\n")));
         sent.shape = shape;
         sent.parts = if done.is_ok() { u32::MAX } else { out.seen };
-        Some(out.len)
+        Some(out.text.len())
     }
 
     /// A part of an element.
     fn part(&mut self, text: fmt::Arguments<'_>) -> fmt::Result {
-        let comma = u32::from(std::mem::take(&mut self.begins) && self.follows);
+        let comma = if std::mem::take(&mut self.begins) && self.follows { "," } else { "" };
         self.put(comma, text)
     }
 
     /// The last part of an element.
     fn end(&mut self, text: &str) -> fmt::Result {
         (self.follows, self.begins) = (true, true);
-        self.put(0, format_args!("{text}"))
+        self.put("", format_args!("{text}"))
     }
 
-    fn put(&mut self, comma: u32, text: fmt::Arguments<'_>) -> fmt::Result {
-        if self.seen < self.skip {
-            self.seen += 1;
-            return Ok(());
+    fn put(&mut self, comma: &str, part: fmt::Arguments<'_>) -> fmt::Result {
+        if self.seen >= self.skip {
+            self.text.whole(|text| write!(text, "{comma}{part}"))?;
         }
-        let whole = self.len;
-        let written = match comma {
-            0 => write!(self, "{text}"),
-            _ => write!(self, ",{text}"),
-        };
-        match written {
-            Ok(()) => self.seen += 1,
-            Err(_) => self.len = whole,
-        }
-        written
-    }
-}
-
-impl Write for Array<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let to = self.len + text.len();
-        self.buf.get_mut(self.len..to).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.len = to;
+        self.seen += 1;
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::fmt::{self, Display, Write};
 
 use super::{RingVec, Rings, Sent, api_name, damage, error_name, memory, overview, tables};
 use crate::broker::Broker;
+use crate::bytes::TextBuf;
 use crate::clock::Now;
 use crate::log::state::{CommittedOffset, Partition, Topic};
 use crate::metrics::fields::{self, Field, Section};
@@ -16,11 +17,12 @@ use crate::types::PartitionSlot;
 
 /// The next piece, whole lines.
 pub(super) fn piece(broker: &Broker, now: Now, sent: &mut Sent, buf: &mut [u8]) -> usize {
-    let mut out = Out { buf, len: 0, skip: sent.parts, seen: 0, family: Family::default() };
+    let text = TextBuf::new(buf);
+    let mut out = Out { text, skip: sent.parts, seen: 0, family: Family::default() };
     // It ends where the buffer is full.
     let _ = walk(broker, now, &mut out);
     sent.parts = out.seen.max(sent.parts);
-    out.len
+    out.text.len()
 }
 
 fn walk(broker: &Broker, now: Now, out: &mut Out<'_>) -> fmt::Result {
@@ -180,8 +182,7 @@ struct Family {
 
 /// Where the lines go, without those that were sent before.
 struct Out<'a> {
-    buf: &'a mut [u8],
-    len: usize,
+    text: TextBuf<'a>,
     /// Samples that were sent before.
     skip: u32,
     /// Samples up to here.
@@ -289,45 +290,35 @@ impl Out<'_> {
     #[inline(never)]
     fn sample_of(&mut self, suffix: &str, labels: Labels<'_>, value: &dyn Display) -> fmt::Result {
         let begins = !std::mem::replace(&mut self.family.begun, true);
-        if self.seen < self.skip {
-            self.seen += 1;
-            return Ok(());
+        if self.seen >= self.skip {
+            let family = &self.family;
+            self.text.whole(|text| family.write(text, begins, suffix, labels, value))?;
         }
-        let whole = self.len;
-        let written = self.write_sample(begins, suffix, labels, value);
-        match written {
-            Ok(()) => self.seen += 1,
-            Err(_) => self.len = whole,
-        }
-        written
+        self.seen += 1;
+        Ok(())
     }
+}
 
-    fn write_sample(
-        &mut self,
+impl Family {
+    /// Writes a sample, and before the first one what all of them are.
+    fn write(
+        &self,
+        text: &mut TextBuf<'_>,
         begins: bool,
         suffix: &str,
         labels: Labels<'_>,
         value: &dyn Display,
     ) -> fmt::Result {
-        let Family { name: [of, prefix, name], help, kind, .. } = self.family;
+        let Family { name: [of, prefix, name], help, kind, .. } = self;
         if begins {
-            writeln!(self, "# HELP {of}{prefix}{name} {help}")?;
-            writeln!(self, "# TYPE {of}{prefix}{name} {kind}")?;
+            writeln!(text, "# HELP {of}{prefix}{name} {help}")?;
+            writeln!(text, "# TYPE {of}{prefix}{name} {kind}")?;
         }
-        write!(self, "{of}{prefix}{name}{suffix}")?;
+        write!(text, "{of}{prefix}{name}{suffix}")?;
         for (at, (label, value)) in labels.iter().enumerate() {
-            write!(self, "{}{label}=\"{value}\"", if at == 0 { '{' } else { ',' })?;
+            write!(text, "{}{label}=\"{value}\"", if at == 0 { '{' } else { ',' })?;
         }
-        writeln!(self, "{} {value}", if labels.is_empty() { "" } else { "}" })
-    }
-}
-
-impl Write for Out<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let to = self.len + text.len();
-        self.buf.get_mut(self.len..to).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.len = to;
-        Ok(())
+        writeln!(text, "{} {value}", if labels.is_empty() { "" } else { "}" })
     }
 }
 

@@ -87,7 +87,7 @@ fn look_at_advertised(config: &Config, is_running: bool, found: &mut Findings) {
 fn look_at_clock(config: &Config, found: &mut Findings) {
     let file = &config.clock_synchronised_file;
     let synchronised = !file.as_os_str().is_empty() && file.exists();
-    if clock::wall_ms() < RELEASED_MS {
+    if clock::wall_ms() < clock::WALL_MS_MIN {
         found.wrong(
             "clock",
             format_args!("it stands before this program was made"),
@@ -140,5 +140,3 @@ fn kib_of(text: &str, name: &str) -> Option<u64> {
 
 const UNIT_LIMIT: &str = "/sys/fs/cgroup/system.slice/brooklet.service/memory.max";
 const CONNECT_TIME: Duration = Duration::from_secs(2);
-/// 2025-01-01.
-const RELEASED_MS: i64 = 1_735_689_600_000;
