@@ -28,7 +28,7 @@ use std::sync::Arc;
 use crate::clock::{Mono, Now};
 use crate::config::Config;
 use crate::error::DiskError;
-use crate::group::{Groups, WaitNext};
+use crate::group::Groups;
 use crate::log::Log;
 use crate::log_limit::LogLimit;
 use crate::metrics::Metrics;
@@ -199,7 +199,7 @@ impl Broker {
         &self.cluster_id
     }
 
-    /// Goes on with the job of a connection. `buf` is the leased buffer, whose contents are kept
+    /// Goes on with the read job of a connection. `buf` is the leased buffer, whose contents are kept
     /// between steps except over a sleep or where it is another one; `read` is the outcome of the read asked for last.
     pub fn job_step(
         &mut self,
@@ -208,17 +208,6 @@ impl Broker {
         read: Option<Result<(), DiskError>>,
         now: Now,
     ) -> JobNext {
-        if self.groups.waits(conn) {
-            return match self.groups.step(conn, buf) {
-                WaitNext::Sleep => JobNext::Sleep(Mono(u64::MAX)),
-                WaitNext::Send(to, code) => {
-                    self.metrics.error(code.0);
-                    JobNext::Send { from: 0, to }
-                }
-                WaitNext::Done => JobNext::Done,
-                WaitNext::Close(why) => JobNext::Close(why),
-            };
-        }
         self.unpacker.turn();
         let step = self.reads.step(&self.log, &mut self.unpacker, conn, buf, read, now);
         self.metrics.fetches_waiting = self.reads.waiting();
@@ -228,7 +217,7 @@ impl Broker {
         step
     }
 
-    /// The connection is gone: so is its job, and what it was decompressing.
+    /// The connection is gone: so is its job, what it waited for in a group, and what it was decompressing.
     pub fn job_cancel(&mut self, conn: ConnId) {
         self.groups.cancel(conn);
         self.reads.cancel(conn);

@@ -18,7 +18,7 @@
 //! - A member that asks again on a new connection has the old one closed.
 //! - Reasons are ignored.
 
-use crate::api::{Malformed, Request, Step, Window, answer_late};
+use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::topics::Busy;
 use crate::clock::Now;
@@ -105,13 +105,12 @@ pub fn handle(
     if broker.groups.state(ask.group_id) == State::Consumer {
         return Ok(join_consumers(broker, request, out, &join, now));
     }
-    let waiter = request.waiter(write);
     let joined = match room {
-        Ok(()) => broker.groups.join(&join, &waiter, now),
+        Ok(()) => broker.groups.join(&join, request.peer.conn, now),
         Err(_) => Err(ErrorCode::COORDINATOR_NOT_AVAILABLE.into()),
     };
     let Err(refused) = joined else {
-        return Ok(Step::Job);
+        return Ok(Step::Wait(request.asked()));
     };
     broker.member_refused(ask.group_id, &request.caller(), refused.code, now);
     let member_id = refused.member_id.as_deref().unwrap_or(ask.member_id);
@@ -155,34 +154,32 @@ fn join_consumers(
 }
 
 /// Writes the answer for one who joined, or waited in vain.
-fn write(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize {
-    answer_late(JoinGroupRequest::KEY, answer, Window { buf, from }, |w| {
-        if !answer.code.is_none() {
-            return refuse(answer.code, "", w, answer.version);
-        }
-        let joined = groups.joined(answer);
-        JoinGroupResponse {
-            throttle_time_ms: w.throttle_time_ms(),
-            error_code: ErrorCode::NONE,
-            generation_id: joined.generation,
-            protocol_type: Some(joined.protocol_type),
-            protocol_name: Some(joined.protocol),
-            leader: joined.leader,
-            skip_assignment: joined.skip_assignment,
-            member_id: joined.member_id,
-            members: &mut |list| {
-                let members = groups.answered(answer).members();
-                for member in members.filter(|_| joined.leads) {
-                    list.push(JoinGroupResponseMember {
-                        member_id: member.id,
-                        group_instance_id: member.instance_id,
-                        metadata: member.metadata,
-                    });
-                }
-            },
-        }
-        .encode(w, answer.version);
-    })
+pub(super) fn write(groups: &Groups, answer: &Answer, w: &mut Writer<'_>, version: i16) {
+    if !answer.code.is_none() {
+        return refuse(answer.code, "", w, version);
+    }
+    let joined = groups.joined(answer);
+    JoinGroupResponse {
+        throttle_time_ms: w.throttle_time_ms(),
+        error_code: ErrorCode::NONE,
+        generation_id: joined.generation,
+        protocol_type: Some(joined.protocol_type),
+        protocol_name: Some(joined.protocol),
+        leader: joined.leader,
+        skip_assignment: joined.skip_assignment,
+        member_id: joined.member_id,
+        members: &mut |list| {
+            let members = groups.answered(answer).members();
+            for member in members.filter(|_| joined.leads) {
+                list.push(JoinGroupResponseMember {
+                    member_id: member.id,
+                    group_instance_id: member.instance_id,
+                    metadata: member.metadata,
+                });
+            }
+        },
+    }
+    .encode(w, version);
 }
 
 /// Writes an answer that says no.

@@ -49,6 +49,7 @@ pub mod offset_for_leader_epoch;
 mod outcomes;
 pub mod produce;
 pub mod sync_group;
+mod waits;
 
 use std::cell::Cell;
 
@@ -59,9 +60,9 @@ use crate::clock::Now;
 use crate::codec::frame::{self, RequestHeader};
 use crate::codec::{self, Array, ErrorCode, ErrorsSeen, Reader, Writer};
 use crate::config::Config;
-use crate::group::{Answer, Waiter, WriteAnswer};
 use crate::types::{HeldBack, Until};
 use Pool::Control;
+pub use waits::{Asked, wait_step};
 
 /// Every key that is served, in ascending order. A key stands here only when its handler works, so
 /// that nothing is advertised before.
@@ -226,6 +227,8 @@ pub enum Step {
     NoReply,
     /// A read job was started for this connection: see [`Broker::job_step`].
     Job,
+    /// Other members of a group are waited for, and nothing is held for it but this: see [`wait_step`].
+    Wait(Asked),
     /// Close the connection, and say why in the log.
     Close(&'static str),
 }
@@ -404,14 +407,10 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Who waits for the answer that `write` will write once other members of a group came.
-    fn waiter(&self, write: WriteAnswer) -> Waiter {
-        Waiter {
-            conn: self.peer.conn,
-            version: self.version,
-            correlation_id: self.correlation_id,
-            write,
-        }
+    /// What is kept of it while it waits for other members of a group.
+    fn asked(&self) -> Asked {
+        let &Request { api, version, correlation_id, .. } = self;
+        Asked { key: api.key, version, correlation_id }
     }
 
     /// The length of the answer that `encode` would write.
@@ -433,19 +432,6 @@ fn answer_write(
     encode(w);
     // An answer that is longer than the window is no error: the rest follows.
     let _ = frame::response_end(w);
-}
-
-/// The window's part of an answer for which a member of a group waited; gives the whole length.
-fn answer_late(
-    key: i16,
-    answer: &Answer,
-    out: Window<'_>,
-    encode: impl FnOnce(&mut Writer<'_>),
-) -> usize {
-    let api = api_of(key).expect("it was served when it was asked");
-    let mut w = Writer::window(out.buf, out.from);
-    answer_write(&mut w, api, answer.version, answer.correlation_id, encode);
-    w.len()
 }
 
 /// Whether all replicas that a client wants for a partition can be here.

@@ -7,7 +7,7 @@
 //!   Those that never can are GROUP_MAX_SIZE_REACHED (81), which clients show.
 //! - Of a group that the broker assigns to, a member gets its target at once; its own assignments are ignored.
 
-use crate::api::{Malformed, Request, Step, Window, answer_late};
+use crate::api::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::clock::Now;
 #[cfg(feature = "consumer-protocol")]
@@ -76,12 +76,12 @@ pub fn handle(
         return Ok(sync_consumers(broker, request, out, &sync, now));
     }
     let synced = if named {
-        broker.groups.sync(&sync, &request.waiter(write), now)
+        broker.groups.sync(&sync, request.peer.conn, now)
     } else {
         Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL)
     };
     let Err(code) = synced else {
-        return Ok(Step::Job);
+        return Ok(Step::Wait(request.asked()));
     };
     Ok(request.reply(out, |w| refuse(code, w, request.version)))
 }
@@ -146,21 +146,19 @@ fn assignment(state: &log::state::State, partitions: Partitions<'_>, w: &mut Wri
 }
 
 /// Writes the answer for one who asked and is a member, or waited in vain.
-fn write(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize {
-    answer_late(SyncGroupRequest::KEY, answer, Window { buf, from }, |w| {
-        if !answer.code.is_none() {
-            return refuse(answer.code, w, answer.version);
-        }
-        let group = groups.answered(answer);
-        SyncGroupResponse {
-            throttle_time_ms: w.throttle_time_ms(),
-            error_code: ErrorCode::NONE,
-            protocol_type: Some(group.protocol_type()),
-            protocol_name: group.protocol(),
-            assignment: groups.assignment(answer),
-        }
-        .encode(w, answer.version);
-    })
+pub(super) fn write(groups: &Groups, answer: &Answer, w: &mut Writer<'_>, version: i16) {
+    if !answer.code.is_none() {
+        return refuse(answer.code, w, version);
+    }
+    let group = groups.answered(answer);
+    SyncGroupResponse {
+        throttle_time_ms: w.throttle_time_ms(),
+        error_code: ErrorCode::NONE,
+        protocol_type: Some(group.protocol_type()),
+        protocol_name: group.protocol(),
+        assignment: groups.assignment(answer),
+    }
+    .encode(w, version);
 }
 
 /// Writes an answer that says no.

@@ -12,7 +12,7 @@ use kafka_protocol::messages::{RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
 use super::{Broker, ConnId, JobNext, Peer};
-use crate::api::{Step, Window, dispatch};
+use crate::api::{Asked, Step, Window, dispatch, wait_step};
 use crate::clock::{Mono, Now};
 use crate::config::Config;
 use crate::error::DiskError;
@@ -118,7 +118,7 @@ impl Bench {
         let mut buf = vec![0; 64 * 1024];
         for _ in 0..8 {
             match self.step_raw(&frame_of(version, ask), &mut buf) {
-                Step::Job => return self.receive::<R>(conn, version),
+                Step::Wait(_) => return self.receive::<R>(conn, version),
                 Step::Reply { bytes, .. } => {
                     buf.truncate(bytes);
                     return Some(decoded::<R>(version, buf));
@@ -134,8 +134,9 @@ impl Bench {
     pub fn receive<R: Request>(&mut self, conn: u16, version: i16) -> Option<R::Response> {
         let mut buf = vec![0; 64 * 1024];
         let mut whole = Vec::new();
+        let asked = Asked { key: R::KEY, version, correlation_id: CORRELATION_ID };
         loop {
-            match self.broker.job_step(ConnId(conn), &mut buf, None, self.now) {
+            match wait_step(&mut self.broker, ConnId(conn), asked, &mut buf) {
                 JobNext::Sleep(_) => return None,
                 JobNext::Send { from, to } => whole.extend_from_slice(&buf[from..to]),
                 JobNext::Done => return Some(decoded::<R>(version, whole)),
@@ -185,6 +186,9 @@ impl Bench {
     }
 }
 
+/// The correlation id of all requests.
+const CORRELATION_ID: i32 = 77;
+
 fn opened(config: Config, disk: &Arc<Memory>, now: Now) -> Broker {
     let mut opening = Opening {
         now,
@@ -202,7 +206,7 @@ fn decoded<R: Request>(version: i16, whole: Vec<u8>) -> R::Response {
     let length = bytes::Buf::get_u32(&mut rest);
     assert_eq!(length as usize, rest.len());
     let header = ResponseHeader::decode(&mut rest, R::Response::header_version(version));
-    assert_eq!(header.unwrap().correlation_id, 77);
+    assert_eq!(header.unwrap().correlation_id, CORRELATION_ID);
     let message = R::Response::decode(&mut rest, version).unwrap();
     assert!(rest.is_empty());
     message
@@ -214,7 +218,7 @@ pub fn frame_of<R: Request>(version: i16, request: &R) -> Vec<u8> {
     RequestHeader::default()
         .with_request_api_key(R::KEY)
         .with_request_api_version(version)
-        .with_correlation_id(77)
+        .with_correlation_id(CORRELATION_ID)
         .with_client_id(Some(StrBytes::from_static_str("test")))
         .encode(&mut frame, R::header_version(version))
         .unwrap();

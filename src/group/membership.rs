@@ -77,8 +77,8 @@ impl Groups {
         }
     }
 
-    /// Has someone join: answered through `waiter`, now or when all others have joined.
-    pub fn join(&mut self, ask: &Join<'_>, waiter: &Waiter, now: Now) -> Result<(), Refused> {
+    /// Has someone join: answered through `conn`, now or when all others have joined.
+    pub fn join(&mut self, ask: &Join<'_>, conn: ConnId, now: Now) -> Result<(), Refused> {
         self.join_check(ask)?;
         let at = match self.find(ask.group) {
             Some(at) => at,
@@ -103,18 +103,18 @@ impl Groups {
         }
         match known {
             Some(member) if self.members.get(member).pending => {
-                self.join_pending(member, ask, waiter, now)
+                self.join_pending(member, ask, conn, now)
             }
             _ if !ask.who.member_id.is_empty() => match self.member_check(at, ask.who) {
-                Ok(member) => self.rejoin(member, ask, waiter, now),
+                Ok(member) => self.rejoin(member, ask, conn, now),
                 Err(UNKNOWN) if self.is_adopted(at, ask.who.member_id, now) => {
                     // It was in a generation, whichever.
                     self.group_mut(at).generation = self.group(at).generation.max(1);
-                    self.join_as(at, ask.who.member_id, ask, waiter, now)
+                    self.join_as(at, ask.who.member_id, ask, conn, now)
                 }
                 Err(code) => Err(code.into()),
             },
-            _ => self.join_new(at, ask, waiter, now),
+            _ => self.join_new(at, ask, conn, now),
         }
     }
 
@@ -177,21 +177,21 @@ impl Groups {
         &mut self,
         at: GroupAt,
         ask: &Join<'_>,
-        waiter: &Waiter,
+        conn: ConnId,
         now: Now,
     ) -> Result<(), Refused> {
         let Some(instance_id) = ask.who.instance_id else {
             let id = member_id(ask.client_id, ask.random);
             if !ask.id_first {
-                return self.join_as(at, &id, ask, waiter, now);
+                return self.join_as(at, &id, ask, conn, now);
             }
             self.member_add(at, &id, ask, true, now)?;
             return Err(Refused { code: ErrorCode::MEMBER_ID_REQUIRED, member_id: Some(id) });
         };
         let id = member_id(instance_id, ask.random);
         match self.member_static(at, instance_id) {
-            Some(member) => self.replace(member, &id, ask, waiter, now),
-            None => self.join_as(at, &id, ask, waiter, now),
+            Some(member) => self.replace(member, &id, ask, conn, now),
+            None => self.join_as(at, &id, ask, conn, now),
         }
     }
 
@@ -201,11 +201,11 @@ impl Groups {
         at: GroupAt,
         id: &str,
         ask: &Join<'_>,
-        waiter: &Waiter,
+        conn: ConnId,
         now: Now,
     ) -> Result<(), Refused> {
         let member = self.member_add(at, id, ask, false, now)?;
-        self.enter(member, waiter, now);
+        self.enter(member, conn, now);
         Ok(())
     }
 
@@ -214,7 +214,7 @@ impl Groups {
         &mut self,
         at: MemberAt,
         ask: &Join<'_>,
-        waiter: &Waiter,
+        conn: ConnId,
         now: Now,
     ) -> Result<(), Refused> {
         if ask.who.instance_id.is_some() {
@@ -230,7 +230,7 @@ impl Groups {
         let group = member.group;
         self.due_by(now.mono.plus_ms(limits::GROUP_JOIN_MS_MAX));
         self.entered(group, at, ask.protocol_type);
-        self.enter(at, waiter, now);
+        self.enter(at, conn, now);
         Ok(())
     }
 
@@ -239,7 +239,7 @@ impl Groups {
         &mut self,
         at: MemberAt,
         ask: &Join<'_>,
-        waiter: &Waiter,
+        conn: ConnId,
         now: Now,
     ) -> Result<(), Refused> {
         let group = self.members.get(at).group;
@@ -253,14 +253,14 @@ impl Groups {
         let act = states::act(self.group(group).state, event);
         match act {
             Act::AnswerGeneration => {
-                self.answer_now(at, waiter, Role::AsElected);
+                self.answer_now(at, conn, Role::AsElected);
                 Ok(())
             }
             Act::Refuse(code) => Err(code.into()),
             _ => {
                 self.texts_set(at, ask.who.member_id, ask, now)?;
                 self.timeouts_set(at, ask);
-                self.join_act(at, act, waiter, now);
+                self.join_act(at, act, conn, now);
                 Ok(())
             }
         }
@@ -272,7 +272,7 @@ impl Groups {
         at: MemberAt,
         id: &str,
         ask: &Join<'_>,
-        waiter: &Waiter,
+        conn: ConnId,
         now: Now,
     ) -> Result<(), Refused> {
         let group = self.members.get(at).group;
@@ -297,15 +297,15 @@ impl Groups {
                     (true, true) => Role::LeaderThatSkips,
                     (true, false) => Role::LeaderAsFollower,
                 };
-                self.answer_now(at, waiter, role);
+                self.answer_now(at, conn, role);
             }
-            act => self.join_act(at, act, waiter, now),
+            act => self.join_act(at, act, conn, now),
         }
         Ok(())
     }
 
     /// A member enters, and waits.
-    fn enter(&mut self, at: MemberAt, waiter: &Waiter, now: Now) {
+    fn enter(&mut self, at: MemberAt, conn: ConnId, now: Now) {
         let group = self.members.get(at).group;
         self.members.get_mut(at).is_new = true;
         let group = self.group_mut(group);
@@ -313,12 +313,12 @@ impl Groups {
             group.initial_more = 1;
         }
         let act = states::act(group.state, Event::Enter);
-        self.join_act(at, act, waiter, now);
+        self.join_act(at, act, conn, now);
     }
 
     /// Who joins, waits; then what follows from it is done.
-    fn join_act(&mut self, at: MemberAt, act: Act, waiter: &Waiter, now: Now) {
-        self.wait(at, waiter);
+    fn join_act(&mut self, at: MemberAt, act: Act, conn: ConnId, now: Now) {
+        self.wait(at, conn);
         let member = self.members.get_mut(at);
         member.waits_for = Awaits::Join;
         let group = member.group;

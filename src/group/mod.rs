@@ -37,7 +37,7 @@ use members::{Awaits, Member, MemberAt, Members, Texts};
 pub use membership::{Join, Refused, Sync, Who};
 use states::{Act, Event, State};
 use waits::Wait;
-pub use waits::{Answer, Role, WaitNext, Waiter, WriteAnswer};
+pub use waits::{Answer, Role, WaitNext};
 
 /// A member's id.
 pub type MemberId = heapless::String<{ limits::GROUP_MEMBER_ID_BYTES_MAX }>;

@@ -3,9 +3,9 @@
 use super::*;
 
 impl Groups {
-    /// Has a member ask for its assignment: answered through `waiter`, now or when the leader has
+    /// Has a member ask for its assignment: answered through `conn`, now or when the leader has
     /// said it.
-    pub fn sync(&mut self, ask: &Sync<'_>, waiter: &Waiter, now: Now) -> Result<(), ErrorCode> {
+    pub fn sync(&mut self, ask: &Sync<'_>, conn: ConnId, now: Now) -> Result<(), ErrorCode> {
         Groups::id_check(ask.group)?;
         if let Some(answer) =
             self.former(ask.group, ask.who, ask.generation, Event::FormerSync, now)
@@ -35,11 +35,11 @@ impl Groups {
             Act::Refuse(code) => Err(code),
             Act::AnswerAssignment => {
                 self.synced(group, member);
-                self.answer_now(member, waiter, Role::AsElected);
+                self.answer_now(member, conn, Role::AsElected);
                 Ok(())
             }
             act => {
-                self.wait(member, waiter);
+                self.wait(member, conn);
                 self.members.get_mut(member).waits_for = Awaits::Assignment;
                 self.synced(group, member);
                 if act == Act::Assign {

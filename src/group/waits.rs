@@ -1,37 +1,18 @@
-//! Requests that wait for other members, one per connection at the most: 40 bytes each, and nothing
+//! Requests that wait for other members, one per connection at the most: 24 bytes each, and nothing
 //! else is held for them.
 //!
-//! An answer is written when it is sent, from what the group is then. If the group has moved on
-//! meanwhile, the answer says so, and the client joins again.
+//! Who asked is told what became of it, and writes it as a client understands it, from what the group
+//! is when it is sent. If the group has moved on meanwhile, the answer says so, and the client joins
+//! again.
 
 use super::members::MemberAt;
 use super::{GroupAt, Groups};
 use crate::codec::ErrorCode;
 use crate::types::ConnId;
 
-/// Writes what of an answer stands from `from` on into `buf`; gives the whole answer's length.
-pub type WriteAnswer = fn(groups: &Groups, answer: &Answer, buf: &mut [u8], from: usize) -> usize;
-
-/// Who waits, and how it is answered.
-#[derive(Clone, Copy)]
-pub struct Waiter {
-    /// The connection.
-    pub conn: ConnId,
-    /// The request's version.
-    pub version: i16,
-    /// What the answer repeats.
-    pub correlation_id: i32,
-    /// How the answer is written.
-    pub write: WriteAnswer,
-}
-
 /// What is answered.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
-    /// The request's version.
-    pub version: i16,
-    /// What the answer repeats.
-    pub correlation_id: i32,
     /// Why there is nothing else to say. Otherwise the group and the member are there.
     pub code: ErrorCode,
     /// The group.
@@ -58,8 +39,9 @@ pub enum Role {
 pub enum WaitNext {
     /// Wait on, without a buffer.
     Sleep,
-    /// Send so many bytes of the buffer, then step again. The answer has this error, or none.
-    Send(usize, ErrorCode),
+    /// Write the answer from this byte on, say what was written ([`Groups::wait_written`]), send it, and
+    /// ask again.
+    Write(Answer, usize),
     /// The answer is out.
     Done,
     /// There is no answer: close the connection.
@@ -69,7 +51,6 @@ pub enum WaitNext {
 /// A wait.
 #[derive(Clone, Copy)]
 pub(super) struct Wait {
-    write: WriteAnswer,
     answer: Answer,
     phase: Phase,
     /// The group's revision when the answer was due.
@@ -77,6 +58,8 @@ pub(super) struct Wait {
     sent: u32,
     total: u32,
 }
+
+const _: () = assert!(size_of::<Option<Wait>>() == 24);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -91,8 +74,8 @@ impl Groups {
         self.waits.get(usize::from(conn.0)).is_some_and(Option::is_some)
     }
 
-    /// Goes on with what a connection waits for; `buf` is a buffer for the answer.
-    pub fn step(&mut self, conn: ConnId, buf: &mut [u8]) -> WaitNext {
+    /// What became of that which a connection waits for.
+    pub fn wait_next(&mut self, conn: ConnId) -> WaitNext {
         let Some(Some(wait)) = self.waits.get(usize::from(conn.0)) else {
             return WaitNext::Close("nothing is waited for");
         };
@@ -118,12 +101,14 @@ impl Groups {
         if is_stale {
             wait.answer.code = ErrorCode::REBALANCE_IN_PROGRESS;
         }
-        let from = wait.sent as usize;
-        let total = (wait.write)(self, &wait.answer, buf, from);
-        let bytes = buf.len().min(total - from);
-        (wait.sent, wait.total) = ((from + bytes) as u32, total as u32);
         self.waits[usize::from(conn.0)] = Some(wait);
-        WaitNext::Send(bytes, wait.answer.code)
+        WaitNext::Write(wait.answer, wait.sent as usize)
+    }
+
+    /// The first `to` bytes of an answer, which has `total`, are on their way.
+    pub fn wait_written(&mut self, conn: ConnId, to: usize, total: usize) {
+        let wait = self.waits[usize::from(conn.0)].as_mut().expect("it is being answered");
+        (wait.sent, wait.total) = (to as u32, total as u32);
     }
 
     /// The connection is gone. Its member is not: it may come back on another.
@@ -145,18 +130,16 @@ impl Groups {
     }
 
     /// Has a connection wait for its member; one that the member waits on already is closed.
-    pub(super) fn wait(&mut self, at: MemberAt, waiter: &Waiter) {
+    pub(super) fn wait(&mut self, at: MemberAt, conn: ConnId) {
         self.wait_end(at, Phase::Superseded, ErrorCode::NONE);
-        let answer = self.answer_to(at, waiter, Role::AsElected);
-        self.wait_set(waiter, answer, Phase::Waiting);
-        self.members.get_mut(at).conn = Some(waiter.conn);
+        self.wait_set(conn, at, Role::AsElected, Phase::Waiting);
+        self.members.get_mut(at).conn = Some(conn);
         self.counts.waiting += 1;
     }
 
     /// Has a connection answered at once.
-    pub(super) fn answer_now(&mut self, at: MemberAt, waiter: &Waiter, role: Role) {
-        let answer = self.answer_to(at, waiter, role);
-        self.wait_set(waiter, answer, Phase::Ready);
+    pub(super) fn answer_now(&mut self, at: MemberAt, conn: ConnId, role: Role) {
+        self.wait_set(conn, at, role, Phase::Ready);
     }
 
     /// Answers whoever waits for this member. A success is written when it is sent.
@@ -164,23 +147,13 @@ impl Groups {
         self.wait_end(at, Phase::Ready, code);
     }
 
-    fn answer_to(&self, member: MemberAt, waiter: &Waiter, role: Role) -> Answer {
-        Answer {
-            version: waiter.version,
-            correlation_id: waiter.correlation_id,
-            code: ErrorCode::NONE,
-            group: self.members.get(member).group,
-            member,
-            role,
-        }
-    }
-
-    fn wait_set(&mut self, waiter: &Waiter, answer: Answer, phase: Phase) {
-        let revision = self.revision(answer.group);
-        let place = &mut self.waits[usize::from(waiter.conn.0)];
+    fn wait_set(&mut self, conn: ConnId, member: MemberAt, role: Role, phase: Phase) {
+        let group = self.members.get(member).group;
+        let revision = self.revision(group);
+        let place = &mut self.waits[usize::from(conn.0)];
         assert!(place.is_none(), "a connection asks one thing at a time");
-        let write = waiter.write;
-        *place = Some(Wait { write, answer, phase, revision, sent: 0, total: 0 });
+        let answer = Answer { code: ErrorCode::NONE, group, member, role };
+        *place = Some(Wait { answer, phase, revision, sent: 0, total: 0 });
     }
 
     fn wait_end(&mut self, at: MemberAt, phase: Phase, code: ErrorCode) {

@@ -371,7 +371,7 @@ impl<C: Core> Connection<C> {
                     self.wire.net.hub.staged_somewhere();
                     return Ok(false);
                 }
-                Step::Job | Step::Partly(_) => {
+                Step::Job | Step::Wait(_) | Step::Partly(_) => {
                     return Err(End::protocol("a produce request neither reads nor does half"));
                 }
                 Step::Close(text) => {

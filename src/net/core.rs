@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::api::produce::{Front, Long, Next, Staged};
-use crate::api::{self, Pool, Step, Window};
+use crate::api::{self, Asked, Pool, Step, Window};
 use crate::broker::{Broker, ConnId, JobNext, Peer};
 use crate::clock::{Mono, Now};
 use crate::codec::ErrorCode;
@@ -77,6 +77,8 @@ pub trait Core: 'static {
         read: Option<Result<(), DiskError>>,
         now: Now,
     ) -> JobNext;
+    /// See [`api::wait_step`].
+    fn wait_step(&mut self, conn: ConnId, asked: Asked, buf: &mut [u8]) -> JobNext;
     /// See [`Broker::job_cancel`].
     fn job_cancel(&mut self, conn: ConnId);
     /// Bytes that were decompressed since this was last asked, and what takes as long as so many.
@@ -199,6 +201,10 @@ impl Core for Broker {
         now: Now,
     ) -> JobNext {
         Broker::job_step(self, conn, buf, read, now)
+    }
+
+    fn wait_step(&mut self, conn: ConnId, asked: Asked, buf: &mut [u8]) -> JobNext {
+        api::wait_step(self, conn, asked, buf)
     }
 
     fn job_cancel(&mut self, conn: ConnId) {

@@ -7,7 +7,7 @@ use super::core::Core;
 use super::hub::Lease;
 use super::turn::Work;
 use super::wire::End;
-use crate::api::{Pool, Step};
+use crate::api::{Asked, Step};
 use crate::broker::{JobNext, Partly};
 use crate::error::DiskError;
 use crate::metrics::{CloseReason, PoolKind};
@@ -42,7 +42,8 @@ impl<C: Core> Connection<C> {
                     self.wire.net.hub.staged_somewhere();
                     return Ok(());
                 }
-                Step::Job => return self.job(frame).await,
+                Step::Job => return self.job(frame, None).await,
+                Step::Wait(asked) => return self.job(frame, Some(asked)).await,
                 Step::Close(text) => return Err(End::protocol(text)),
             }
         }
@@ -83,19 +84,17 @@ impl<C: Core> Connection<C> {
         self.wire.send(&lease.buf[place]).await
     }
 
-    /// Drives the job that a request started. The request itself is no longer needed.
-    async fn job(&mut self, frame: &Range<usize>) -> Result<(), End> {
-        // Who waits for other members of a group has a short answer, and does not read.
-        let mut kind = match self.pool_at(frame) {
-            Pool::Group => PoolKind::Control,
-            _ => PoolKind::Fetch,
-        };
+    /// Drives the job that a request started, or waits for the other members of a group that it asked
+    /// for. The request itself is no longer needed.
+    async fn job(&mut self, frame: &Range<usize>, asked: Option<Asked>) -> Result<(), End> {
+        // Who waits for others has a short answer, and does not read.
+        let mut kind = if asked.is_some() { PoolKind::Control } else { PoolKind::Fetch };
         let mut lease = self.job_lease(frame, kind);
         loop {
             if lease.is_none() {
                 lease = Some(self.wire.take(kind, 0).await?);
             }
-            match self.job_awake(lease.as_mut().expect("taken above")).await? {
+            match self.job_awake(lease.as_mut().expect("taken above"), asked).await? {
                 JobNext::Sleep(deadline) => {
                     lease = None;
                     self.wire.sleep(deadline).await?;
@@ -120,14 +119,17 @@ impl<C: Core> Connection<C> {
     }
 
     /// Steps the job until it is done, has to sleep, or wants another buffer.
-    async fn job_awake(&mut self, lease: &mut Lease) -> Result<JobNext, End> {
+    async fn job_awake(&mut self, lease: &mut Lease, asked: Option<Asked>) -> Result<JobNext, End> {
         let mut read = None;
         loop {
             self.wire.turn(Work::Step).await?;
             let now = self.wire.net.look_at_clock();
             let step = {
                 let mut core = self.wire.net.core.borrow_mut();
-                let step = core.job_step(self.wire.id, lease.buf, read.take(), now);
+                let step = match asked {
+                    Some(asked) => core.wait_step(self.wire.id, asked, lease.buf),
+                    None => core.job_step(self.wire.id, lease.buf, read.take(), now),
+                };
                 if let JobNext::Sleep(_) = step {
                     // Others may have to make way for it.
                     self.wire.net.wake_jobs(&mut *core);

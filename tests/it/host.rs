@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use brooklet::api::{self, Step, Window};
+use brooklet::api::{self, Asked, Step, Window};
 use brooklet::broker::{Broker, ConnId, JobNext, Partly, Peer};
 use brooklet::clock::{Mono, Now};
 use brooklet::codec::batch;
@@ -182,20 +182,25 @@ impl Host {
                 Step::NoReply => return Ok(None),
                 Step::Held(_) => return Err("held"),
                 Step::Close(why) => return Err(why),
-                Step::Job => return self.read().map(Some),
+                Step::Job => return self.read(None).map(Some),
+                Step::Wait(asked) => return self.read(Some(asked)).map(Some),
                 Step::Long => return long(self, frame, &mut || usize::MAX),
             }
         }
         panic!("the request is tried again for ever");
     }
 
-    /// Carries out the read job that a request started.
-    fn read(&mut self) -> Result<Vec<u8>, &'static str> {
+    /// Carries out the read job that a request started, or waits as it asked.
+    fn read(&mut self, asked: Option<Asked>) -> Result<Vec<u8>, &'static str> {
         let mut answer = Vec::new();
         let mut buf = vec![0; 64 << 10];
         let mut outcome = None;
         loop {
-            match self.broker.job_step(ConnId(0), &mut buf, outcome.take(), self.now) {
+            let next = match asked {
+                Some(asked) => api::wait_step(&mut self.broker, ConnId(0), asked, &mut buf),
+                None => self.broker.job_step(ConnId(0), &mut buf, outcome.take(), self.now),
+            };
+            match next {
                 JobNext::Read { file, at, from, to } => {
                     let window = &mut buf[from..to];
                     outcome = Some(match self.broker.log.storage().read_cached(file, at, window) {

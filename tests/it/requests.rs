@@ -7,7 +7,7 @@ mod generate;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use brooklet::api::{self, APIS, Step, Window};
+use brooklet::api::{self, APIS, Asked, Step, Window};
 use brooklet::broker::{Broker, ConnId, JobNext, Partly, Peer};
 use brooklet::clock::{Mono, Now};
 use brooklet::config::{Config, RingConfig};
@@ -291,7 +291,7 @@ impl World {
                 self.partly[usize::from(conn)] = partly;
                 Client::Again { frame, until: partly.until, tries: tries + 1 }
             }
-            Step::Job => return self.drive(conn, frame),
+            Step::Job | Step::Wait(_) => return self.drive(conn, frame),
             Step::Long => {
                 self.long(conn, &frame);
                 Client::Idle
@@ -357,8 +357,13 @@ impl World {
     fn drive(&mut self, conn: u16, frame: Vec<u8>) {
         let mut buf = vec![0xee; 64 << 10];
         let (mut read, mut sent) = (None, Vec::new());
+        let asked = asked(&frame);
         for _ in 0..100_000 {
-            match self.broker.job_step(ConnId(conn), &mut buf, read.take(), self.now) {
+            let next = match asked {
+                Some(asked) => api::wait_step(&mut self.broker, ConnId(conn), asked, &mut buf),
+                None => self.broker.job_step(ConnId(conn), &mut buf, read.take(), self.now),
+            };
+            match next {
                 JobNext::Read { file, at, from, to } => {
                     read = Some(self.disk.read(file, at, &mut buf[from..to]));
                 }
@@ -466,6 +471,14 @@ fn decoded<T: Decodable + HeaderVersion>(version: i16, answer: &[u8]) -> T {
     let decoded = T::decode(&mut rest, version).unwrap();
     assert!(rest.is_empty());
     decoded
+}
+
+/// What is kept of a request that waits for others of its group.
+fn asked(frame: &[u8]) -> Option<Asked> {
+    let number = |at: usize| i16::from_be_bytes([frame[at], frame[at + 1]]);
+    let correlation_id = i32::from_be_bytes(frame[4..8].try_into().unwrap());
+    let asked = Asked { key: number(0), version: number(2), correlation_id };
+    Some(asked).filter(|asked| [11, 14].contains(&asked.key))
 }
 
 /// A request, as far as it helps.

@@ -184,7 +184,6 @@ fn several_members_leave_at_once_and_each_is_told_what_became_of_it() {
 
 #[test]
 fn a_closed_connection_leaves_its_member_which_may_come_on_another() {
-    use crate::broker::JobNext;
     use crate::types::ConnId;
     let mut world = World::new();
     let mut clients = world.stable_of(2);
@@ -196,8 +195,8 @@ fn a_closed_connection_leaves_its_member_which_may_come_on_another() {
     // The same member on a third one: the second has nothing to wait for any more.
     let mut again = Client { conn: 6, ..moved.clone() };
     assert!(world.join(&mut again).is_none());
-    let step = world.bench.broker.job_step(ConnId(5), &mut [0; 64], None, world.bench.now);
-    assert!(matches!(step, JobNext::Close(_)), "{step:?}");
+    let next = world.bench.broker.groups.wait_next(ConnId(5));
+    assert!(matches!(next, crate::group::WaitNext::Close(_)), "{next:?}");
     let follower = world.join(&mut clients[1]).unwrap();
     assert_eq!(follower.generation_id, 2);
     assert_eq!(world.join_answer(&again).unwrap().members.len(), 2);

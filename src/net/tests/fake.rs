@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::api::produce::{Front, Next, Staged};
-use crate::api::{Pool, Step, Window};
+use crate::api::{Asked, Pool, Step, Window};
 use crate::broker::{ConnId, JobNext, Peer};
 use crate::clock::{Clock, Mono, Now};
 use crate::codec::ErrorCode;
@@ -340,7 +340,10 @@ impl Core for Fake {
                     cold: version == 2,
                     endless: version == 3,
                 });
-                Step::Job
+                match key {
+                    JOIN => Step::Wait(Asked { key, version: version.into(), correlation_id: 0 }),
+                    _ => Step::Job,
+                }
             }
             (ECHO, _) => self.reply(id, wanted, out),
             (WAKE, _) => {
@@ -460,6 +463,10 @@ impl Core for Fake {
 
     fn unpacked(&mut self) -> u32 {
         0
+    }
+
+    fn wait_step(&mut self, conn: ConnId, _asked: Asked, buf: &mut [u8]) -> JobNext {
+        self.job_step(conn, buf, None, Clock::start().now())
     }
 
     fn job_cancel(&mut self, conn: ConnId) {
