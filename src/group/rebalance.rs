@@ -93,8 +93,9 @@ impl Groups {
             self.member_drop(missing);
         }
         if !self.leader_elect(at) {
-            // All who are left are static and away: their sessions will end, or they come.
-            let due = now.mono.plus_ms(self.rebalance_ms(at));
+            // All who are left are static and away: their sessions will end, or they come. Nothing
+            // else ends this, so members that want no time at all are given some.
+            let due = now.mono.plus_ms(self.rebalance_ms(at).max(AWAY_MS_MIN));
             self.group_mut(at).due = due;
             self.due_by(due);
             return;
@@ -234,6 +235,9 @@ impl Groups {
         self.members.of(at).map(|(_, member)| u64::from(member.rebalance_ms)).max().unwrap_or(0)
     }
 }
+
+/// How often it is looked whether one of a group's static members, which are all away, came back; at the most.
+const AWAY_MS_MIN: u64 = 1000;
 
 /// Half of the time that a group's first rebalance waits for former members: how often clients are heard of, by
 /// their defaults.

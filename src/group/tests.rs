@@ -34,6 +34,7 @@ struct Client {
     instance: Option<&'static str>,
     protocols: Vec<(&'static str, Vec<u8>)>,
     generation: i32,
+    rebalance_ms: u64,
 }
 
 const GROUP: &str = "group";
@@ -52,7 +53,7 @@ fn group() -> GroupId {
 /// A client that can do "range", and says its connection's number to it.
 fn client(conn: u16) -> Client {
     let protocols = vec![("range", vec![conn as u8])];
-    Client { conn, protocols, generation: -1, ..Client::default() }
+    Client { conn, protocols, generation: -1, rebalance_ms: REBALANCE_MS, ..Client::default() }
 }
 
 fn static_client(conn: u16, instance: &'static str) -> Client {
@@ -69,7 +70,7 @@ impl Client {
         JoinGroupRequest::default()
             .with_group_id(group())
             .with_session_timeout_ms(SESSION_MS as i32)
-            .with_rebalance_timeout_ms(REBALANCE_MS as i32)
+            .with_rebalance_timeout_ms(self.rebalance_ms as i32)
             .with_member_id(text(&self.id))
             .with_group_instance_id(self.instance.map(text))
             .with_protocol_type(text("consumer"))

@@ -126,3 +126,20 @@ fn a_group_of_static_members_that_are_all_away_waits_for_them() {
     let answer = world.join(&mut away.clone()).unwrap();
     assert_eq!(answer.generation_id, 2);
 }
+
+#[test]
+fn static_members_that_are_away_and_want_no_time_do_not_keep_the_broker_busy() {
+    let mut world = World::new();
+    let mut clients = vec![static_client(0, "a"), static_client(1, "b")];
+    world.stable(&mut clients);
+    for (client, conn) in clients.iter_mut().zip(7..) {
+        *client = Client { conn, id: String::new(), rebalance_ms: 0, ..client.clone() };
+        back(&mut world, 5, client);
+    }
+    // The leader goes, and the other one is not there. `pass_ms` sees that nothing stays due.
+    assert_eq!(world.leave(&Client { instance: None, ..clients[0].clone() }), 0);
+    world.bench.pass_ms(1);
+    assert_eq!(world.state(), "PreparingRebalance");
+    let answer = world.join(&mut clients[1]).unwrap();
+    assert_eq!(answer.generation_id, 2);
+}
