@@ -49,6 +49,8 @@ pub struct Connections {
     pub open: u64,
     /// The most that were ever open.
     pub open_max: u64,
+    /// How many there may be.
+    pub places: u64,
     /// Ever accepted.
     pub accepted: u64,
     /// Accepted and closed at once: all slots taken, or too many of one address.
@@ -146,6 +148,12 @@ pub struct RingMetrics {
     pub records_overwritten: u64,
     /// How fast space is taken; none: that is not known yet.
     pub bytes_per_second: Option<u64>,
+    /// Whether nothing is overwritten unless somebody had it.
+    pub held: bool,
+    /// The newest timestamp in the oldest segment; below 0: none has one.
+    pub oldest_ms: i64,
+    /// How often the medium can be written; 0: that is not known.
+    pub endurance_cycles: u32,
     /// Of compacted topics: keys that were carried, each once, at the most.
     pub carried_keys: u64,
     /// Bytes of their records, which live or did when they were carried.
@@ -162,6 +170,24 @@ pub struct RingMetrics {
     pub carry_damaged: u64,
     /// Segments that failures had overwritten before all that lived of them was carried.
     pub carry_lost: u64,
+}
+
+impl RingMetrics {
+    /// How long so many laps take at the present rate; none: that is not known, or nothing is written.
+    fn laps_seconds(&self, laps: u64) -> Option<u64> {
+        self.data_bytes.saturating_mul(laps).checked_div(self.bytes_per_second?)
+    }
+
+    /// How long records last.
+    pub(crate) fn lasts_seconds(&self) -> Option<u64> {
+        self.laps_seconds(1).filter(|_| !self.held)
+    }
+
+    /// Until the medium was written as often as it can be.
+    pub(crate) fn wears_out_seconds(&self) -> Option<u64> {
+        let cycles = Some(u64::from(self.endurance_cycles)).filter(|cycles| *cycles > 0)?;
+        self.laps_seconds(cycles.saturating_sub(self.laps))
+    }
 }
 
 /// The broker as a whole.
@@ -195,6 +221,8 @@ pub struct HoldMetrics {
 pub struct HolderMetrics {
     /// Records, as far as offsets tell.
     pub records: u64,
+    /// Records that are there for it, had or not.
+    pub present: u64,
     /// Partitions that these are of.
     pub partitions: u64,
     /// Those of them of which it never said anything.
@@ -365,6 +393,11 @@ impl Default for Metrics {
 }
 
 impl Connections {
+    /// None yet, of so many.
+    pub fn of(places: usize) -> Connections {
+        Connections { places: places as u64, ..Connections::default() }
+    }
+
     /// Counts one that was accepted and got a slot.
     pub fn opened(&mut self) {
         self.accepted += 1;
@@ -470,11 +503,11 @@ impl Rate {
         self.window_bytes += bytes;
     }
 
-    /// Bytes per second; none in the first second.
+    /// Bytes per second; none in the first minute, which says little of the next one.
     pub fn per_second(&self, now: Mono) -> Option<u64> {
         let us = u128::from(self.before_us + now.since_us(self.window_from));
         let bytes = u128::from(self.before_bytes + self.window_bytes);
-        let known = us >= 1_000_000;
+        let known = us >= RATE_KNOWN_US;
         known.then(|| u64::try_from(bytes * 1_000_000 / us).unwrap_or(u64::MAX))
     }
 }
@@ -597,6 +630,9 @@ const HISTOGRAM_BUCKETS: usize = 90;
 
 const RATE_WINDOW_US: u64 = 600_000_000;
 
+/// What a rate is said of, at the least.
+const RATE_KNOWN_US: u128 = 60_000_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -627,12 +663,32 @@ mod tests {
     fn a_rate_forgets_what_is_two_windows_old() {
         let second = |s: u64| Mono(s * 1_000_000);
         let mut rate = Rate::default();
-        assert_eq!(rate.per_second(Mono(5)), None);
+        assert_eq!(rate.per_second(second(59)), None);
         rate.add(6_000_000, second(1));
         assert_eq!(rate.per_second(second(60)), Some(100_000));
         rate.add(0, second(600));
         rate.add(0, second(1200));
         assert_eq!(rate.per_second(second(1200)), Some(0));
+    }
+
+    #[test]
+    fn a_ring_lasts_as_long_as_its_rate_and_its_medium_say() {
+        let ring = RingMetrics {
+            data_bytes: 1000,
+            bytes_per_second: Some(10),
+            laps: 40,
+            endurance_cycles: 100,
+            ..RingMetrics::default()
+        };
+        assert_eq!((ring.lasts_seconds(), ring.wears_out_seconds()), (Some(100), Some(6000)));
+        let worn = RingMetrics { laps: 200, ..ring };
+        assert_eq!(worn.wears_out_seconds(), Some(0));
+        let held = RingMetrics { held: true, endurance_cycles: 0, ..ring };
+        assert_eq!((held.lasts_seconds(), held.wears_out_seconds()), (None, None));
+        for bytes_per_second in [None, Some(0)] {
+            let idle = RingMetrics { bytes_per_second, ..ring };
+            assert_eq!((idle.lasts_seconds(), idle.wears_out_seconds()), (None, None));
+        }
     }
 
     #[test]

@@ -158,6 +158,9 @@ fn ring_metrics(broker: &Broker, now: Now) -> heapless::Vec<RingMetrics, { limit
             seals: stats.seals,
             failing: broker.log.is_failing(ring),
             bytes_per_second: stats.rate.per_second(now.mono),
+            held: !config.hold_for.is_empty(),
+            oldest_ms: oldest_ms(broker, ring),
+            endurance_cycles: broker.config.flash_endurance_cycles,
             payload_bytes: stats.payload_bytes,
             written_bytes: stats.written_bytes,
             groups: stats.groups,
@@ -178,6 +181,18 @@ fn ring_metrics(broker: &Broker, now: Now) -> heapless::Vec<RingMetrics, { limit
         }
     });
     rings.collect()
+}
+
+/// The newest timestamp in a ring's oldest segment; below 0: none has one.
+fn oldest_ms(broker: &Broker, ring: RingIndex) -> i64 {
+    let (state, index) = (broker.log.state(), broker.log.index(ring));
+    let there = index.segments().iter().next().map(|(_, file)| {
+        let partitions = state.partitions().filter(|(_, partition)| partition.ring == ring);
+        partitions
+            .filter_map(|(slot, _)| index.in_segment(*file, slot))
+            .map(|there| there.newest_ms)
+    });
+    there.and_then(Iterator::max).unwrap_or(-1)
 }
 
 /// The topics that take most of a ring, with the bytes of their records.
@@ -250,6 +265,7 @@ fn holder_status<'a>(
     let lag = hold.lag(at);
     let metrics = HolderMetrics {
         records: lag.records,
+        present: lag.present,
         partitions: lag.partitions,
         unreported: lag.unreported,
         overwritten,

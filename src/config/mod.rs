@@ -150,6 +150,10 @@ keys! {
     clock_synchronised_file: PathBuf =
         Kind::text("a path or empty", value::is_path_or_empty, "/run/systemd/timesync/synchronized");
 
+    /// How often each byte of the flash can be written, as its maker says, for `seconds_to_wear_out`
+    /// in `status`. 0: that is not known.
+    flash_endurance_cycles: u32 = Kind::int("", 0, 10_000_000, 0);
+
     // ---- tables ----
 
     /// Topics; beyond it their creation is refused with POLICY_VIOLATION (44), or, where one is created

@@ -33,6 +33,8 @@ pub struct Hold<'a> {
 pub struct Lag {
     /// Records, as far as offsets tell.
     pub records: u64,
+    /// Records that are there for it, had or not.
+    pub present: u64,
     /// Partitions with records of which it never reported anything.
     pub unreported: u64,
     /// Partitions with records that it has not had.
@@ -184,6 +186,7 @@ impl<'a> Hold<'a> {
             let from = position.unwrap_or_default().max(partition.log_start);
             // Nobody has what is missing at the end, or ever will.
             let end = partition.records_end();
+            lag.present += end.0.saturating_sub(partition.log_start.0).max(0).cast_unsigned();
             if from < end {
                 lag.records += end.0.abs_diff(from.0);
                 lag.unreported += u64::from(position.is_none());

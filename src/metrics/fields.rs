@@ -57,8 +57,9 @@ section! {
         "live_bytes" = |r| r.bytes_live, "Bytes of them that are taken.";
         "live_segments" = |r| r.segments_live, "Segments with data.";
         "laps" = |r| r.laps, "How often the ring came round since it was made.";
-        "bytes_per_second" = |r| r.bytes_per_second.unwrap_or(0), "How fast space is taken, over the last 10 to 20 minutes.";
-        "seconds_to_overwrite" = |r| r.bytes_per_second.filter(|rate| *rate > 0).map(|rate| r.data_bytes / rate), "How long records last at that rate.";
+        "bytes_per_second" = |r| r.bytes_per_second, "How fast space is taken, over the last 10 to 20 minutes; not known in the first one.";
+        "seconds_to_overwrite" = |r| r.lasts_seconds(), "How long records last at that rate; not of a ring that is held.";
+        "oldest_segment_timestamp_seconds" = |r| u64::try_from(r.oldest_ms).ok().map(|ms| ms / 1000), "The newest timestamp in the oldest segment, in seconds since 1970: what is newer is all there.";
     }
 }
 
@@ -73,6 +74,7 @@ section! {
         "segments_overwritten_total" = |r| r.segments_evicted, "Segments that were given to newer records.";
         "segments_freed_total" = |r| r.segments_freed, "Segments that were free before their turn: nobody waits for what is in them.";
         "records_overwritten_total" = |r| r.records_overwritten, "Records that were overwritten with them, as far as offsets tell; of compacted topics none.";
+        "seconds_to_wear_out" = |r| r.wears_out_seconds(), "Until each byte of the ring was written flash_endurance_cycles times, at the present rate.";
     }
 }
 
@@ -115,6 +117,7 @@ section! {
     /// One for whom a ring is held or watched.
     HOLDER: HolderMetrics, "" {
         "lag_records" = |h| h.records, "Records that it has not had, as far as offsets tell.";
+        "lag_percent" = |h| (h.records * 100).checked_div(h.present), "How much that is of the records that there are for it.";
         "lag_partitions" = |h| h.partitions, "Partitions that these are of.";
         "never_reported_partitions" = |h| h.unreported, "Those of them of which it never committed or reported anything.";
     }
@@ -161,6 +164,7 @@ section! {
     CONNECTIONS: Connections, "connections" {
         "open" = |c| c.open, "Open now.";
         "open_max" = |c| c.open_max, "The most that were ever open.";
+        "places" = |c| c.places, "How many there may be: max_connections.";
         "accepted_total" = |c| c.accepted, "Ever accepted.";
         "refused_total" = |c| c.refused, "Closed at once: all places were taken, or too many by one address.";
     }

@@ -81,7 +81,7 @@ impl Hub {
             synchronised: Synchronised::by(setup.clock_synchronised_file.clone()),
             slots: RefCell::new(Slots::new(connections)),
             pools: RefCell::new(Pools::new(&setup.pools, connections)),
-            connections: RefCell::default(),
+            connections: RefCell::new(Connections::of(connections)),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             stopping: Cell::new(false),

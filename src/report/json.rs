@@ -36,7 +36,7 @@ pub(super) fn topics(broker: &Broker, sent: &mut Sent, buf: &mut [u8]) -> Option
 }
 
 /// The next piece of `[{"name", "state", "members", "lag", "partitions": [{"topic", "partition",
-/// "committed", "end", "lag"}]}]`: groups that committed something, and then those with members only.
+/// "committed", "end", "lag", "missed"}]}]`: groups that committed something, and then those with members only.
 pub(super) fn groups(broker: &Broker, sent: &mut Sent, buf: &mut [u8]) -> Option<usize> {
     let state = broker.log.state();
     Array::write(shape(broker), sent, buf, &mut |out| {
@@ -48,10 +48,11 @@ pub(super) fn groups(broker: &Broker, sent: &mut Sent, buf: &mut [u8]) -> Option
                 let (name, index, end) = (&topic.name, partition.index, partition.high_watermark.0);
                 let (had, offset) =
                     (committed.offset.max(partition.log_start).0, committed.offset.0);
-                let lag = (end - had).max(0);
+                // What was gone before the group had it is no lag any more.
+                let (lag, missed) = ((end - had).max(0), had - offset);
                 out.part(format_args!(
                     "{between}{{\"topic\":\"{name}\",\"partition\":{index},\"committed\":{offset},\
-                     \"end\":{end},\"lag\":{lag}}}"
+                     \"end\":{end},\"lag\":{lag},\"missed\":{missed}}}"
                 ))?;
                 between = ",";
             }

@@ -118,6 +118,11 @@ fn walk_topics(broker: &Broker, out: &mut Out<'_>) -> fmt::Result {
     for (_, topic) in state.topics() {
         out.sample(&[("topic", &topic.name)], &topic.partitions)?;
     }
+    out.family("brooklet_topic_ring", "1: the ring that a topic is in.");
+    for (_, topic) in state.topics() {
+        let ring = &broker.log.ring_config(topic.ring).name;
+        out.sample(&[("topic", &topic.name), ("ring", ring)], &1)?;
+    }
     let mut of_partitions = |name, help, get: &dyn Fn(PartitionSlot, &Partition) -> i64| {
         out.family(name, help);
         state.topics().try_for_each(|(slot, topic)| {

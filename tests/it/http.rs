@@ -3,6 +3,10 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
+use kafka_protocol::messages::{MetadataRequest, TopicName, metadata_request};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::online::peer::{ask, commit, delete_records, produce};
 use crate::process::Process;
 
 /// A broker that serves HTTP, and where.
@@ -83,6 +87,33 @@ fn everything_that_is_served_is_whole() {
     assert!(old.ends_with("\r\n\r\nok"), "{old}");
     let foreign = raw(address, "GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n");
     assert!(foreign.starts_with("HTTP/1.1 421 "), "{foreign}");
+}
+
+#[test]
+fn what_a_group_has_not_had_is_shown_with_what_it_missed() {
+    let (broker, address) = start("http-lag", &["ring.watch_for=group:g"]);
+    let mut stream = TcpStream::connect(broker.bootstrap()).unwrap();
+    let topic = Some(TopicName(StrBytes::from_static_str("t")));
+    let topic = metadata_request::MetadataRequestTopic::default().with_name(topic);
+    ask(&mut stream, 8, MetadataRequest::default().with_topics(Some(vec![topic])));
+    produce(&mut stream, "t", 0, 10);
+    commit(&mut stream, "g", "t", &[(0, 4)]);
+    let shown = |line: &str| {
+        let (_, metrics) = get(address, "/metrics");
+        assert!(metrics.lines().any(|have| have == line), "no {line} in {metrics}");
+    };
+    let groups =
+        || -> serde_json::Value { serde_json::from_str(&get(address, "/v1/groups").1).unwrap() };
+    shown("brooklet_topic_ring{topic=\"t\",ring=\"main\"} 1");
+    shown("brooklet_ring_oldest_segment_timestamp_seconds{ring=\"main\"} 1700000001");
+    shown("brooklet_watch_lag_percent{ring=\"main\",holder=\"group:g\"} 60");
+    let partition = &groups()[0]["partitions"][0];
+    assert_eq!((&partition["lag"], &partition["missed"]), (&6.into(), &0.into()));
+    delete_records(&mut stream, "t", 6);
+    shown("brooklet_watch_lag_percent{ring=\"main\",holder=\"group:g\"} 100");
+    let partition = &groups()[0]["partitions"][0];
+    assert_eq!((&partition["lag"], &partition["missed"]), (&4.into(), &2.into()));
+    assert_eq!(broker.status()["connections"]["places"], 512);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The commands that ask a running broker: the binary against the binary.
 
 mod ends;
-mod peer;
+pub mod peer;
 mod usage;
 
 use std::collections::BTreeSet;
