@@ -121,7 +121,7 @@ fn walk_topics(broker: &Broker, out: &mut Out<'_>) -> fmt::Result {
     out.family("brooklet_topic_ring", "1: the ring that a topic is in.");
     for (_, topic) in state.topics() {
         let ring = &broker.log.ring_config(topic.ring).name;
-        out.sample(&[("topic", &topic.name), ("ring", ring)], &1)?;
+        out.sample(&[("ring", ring), ("topic", &topic.name)], &1)?;
     }
     let mut of_partitions = |name, help, get: &dyn Fn(PartitionSlot, &Partition) -> i64| {
         out.family(name, help);

@@ -104,7 +104,7 @@ fn what_a_group_has_not_had_is_shown_with_what_it_missed() {
     };
     let groups =
         || -> serde_json::Value { serde_json::from_str(&get(address, "/v1/groups").1).unwrap() };
-    shown("brooklet_topic_ring{topic=\"t\",ring=\"main\"} 1");
+    shown("brooklet_topic_ring{ring=\"main\",topic=\"t\"} 1");
     shown("brooklet_ring_oldest_segment_timestamp_seconds{ring=\"main\"} 1700000001");
     shown("brooklet_watch_lag_percent{ring=\"main\",holder=\"group:g\"} 60");
     let partition = &groups()[0]["partitions"][0];
