@@ -213,8 +213,8 @@ def what_is_scraped_is_right(bench):
         named(names, expression, title)
         replaced = expression.replace("$instance", bench.http)
         shown = replaced.replace("$__rate_interval", "1m").replace("[1h]", "[1m]")
-        # Some are there only when something is the matter.
-        if "> 0" in expression or "unless" in expression:
+        # Some are there only when something is the matter, or after a minute.
+        if "> 0" in expression or RATES.intersection(METRIC.findall(expression)):
             prometheus.query(shown)
         else:
             wait(lambda: prometheus.query(shown), f"{title} shows {shown}", STEP_SECONDS_MAX)
