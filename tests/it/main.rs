@@ -13,6 +13,7 @@ mod http;
 mod lines;
 mod long;
 mod model;
+mod notify;
 mod offsets;
 #[cfg(feature = "client-commands")]
 mod online;
