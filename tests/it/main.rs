@@ -25,6 +25,7 @@ mod requests;
 mod rings;
 mod roll;
 mod sizes;
+mod sizing;
 mod status;
 mod tidy;
 mod told;
