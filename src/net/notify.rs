@@ -80,7 +80,7 @@ impl Notify {
     }
 }
 
-/// No step of a start takes longer: a card reads the largest segment in a tenth of it.
+/// No step of a start takes longer: the largest segment, of 1 GiB, is read in it at 2 MB/s.
 const START_STEP_US_MAX: u64 = 600_000_000;
 
 const TELL_US: u64 = 1_000_000;
