@@ -15,6 +15,7 @@ mod hub;
 mod large;
 mod listener;
 mod long;
+mod notify;
 mod pools;
 mod replies;
 mod room;

@@ -16,6 +16,7 @@ use smol::{Async, LocalExecutor, Task, Timer};
 
 use super::Net;
 use super::core::Core;
+use super::notify::Notify;
 use super::setup::Setup;
 use super::{bind, committer, http, listener, status, timers};
 use crate::broker::Broker;
@@ -64,10 +65,18 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
         .map_err(|error| StartError::System("wait for signals".to_string(), error))?;
     // Nor is a ring made or touched for an address that another has.
     let bound = bind::bound(setup.listen).map_err(|error| cannot_listen(setup.listen, &error))?;
+    let mut notify = Notify::from_env();
+    notify.starting(format_args!("opening the rings"));
     let log = open(&config, clock, &mut |step| {
         match step {
-            Waiting::Filled(done, total) => filled(done, total),
-            Waiting::Disk => std::thread::sleep(READ_AGAIN),
+            Waiting::Filled(done, total) => {
+                filled(done, total);
+                notify.filled(done, total, clock.mono());
+            }
+            Waiting::Disk => {
+                notify.starting(format_args!("waiting for the disk"));
+                std::thread::sleep(READ_AGAIN);
+            }
         }
         exit_if_asked(&mut signals);
     });
@@ -77,16 +86,19 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
     log_damage(&damage);
     let boot = log.state().boot.0;
     let broker = Broker::new(config, log);
-    let stop = async move {
+    let stop = async {
         let name = match signals.next().await {
             Some(Ok(Signal::Int)) => "SIGINT",
             _ => "SIGTERM",
         };
         log::info!("stopping on {name}");
+        notify.say(format_args!("STOPPING=1\nSTATUS=stopping on {name}"));
     };
+    let stop = stop.or(notify.watched());
     let whose = if bound.inherited { ", a socket that systemd made" } else { "" };
     let sealed = serve_on(bound.listener, broker, setup, clock, stop, |address| {
         log::info!("listening on {address}{whose}; start {boot} of the ring");
+        notify.say(format_args!("READY=1\nSTATUS=listening on {address}{whose}"));
     })?;
     log::info!("{}", if sealed { "stopped" } else { "stopped before the rings were sealed" });
     Ok(sealed)

@@ -13,6 +13,7 @@ mod http;
 mod lines;
 mod long;
 mod model;
+mod notify;
 mod offsets;
 #[cfg(feature = "client-commands")]
 mod online;
@@ -24,6 +25,7 @@ mod requests;
 mod rings;
 mod roll;
 mod sizes;
+mod sizing;
 mod status;
 mod tidy;
 mod told;

@@ -23,10 +23,10 @@ BUILD_SECONDS_MAX = 1800
 
 
 def build(wanted):
-    """Builds the named ones of "telegraf", "otelcol", "node-red"."""
+    """Builds the named ones of "telegraf", "otelcol", "node-red", "helm"."""
     install.CACHE.mkdir(parents=True, exist_ok=True)
     TOOLS.mkdir(exist_ok=True)
-    for name in ("telegraf", "otelcol"):
+    for name in ("telegraf", "otelcol", "helm"):
         if name in wanted:
             go_program(name)
     if "node-red" in wanted:
