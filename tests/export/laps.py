@@ -16,7 +16,7 @@ TOPICS = {
     "deleted": (1, {"cleanup.policy": "compact,delete"}),
     "lapped": (1, {}),
 }
-ROUNDS = 3
+ROUNDS = 2
 # Keys that are written in every round, again and again; those of one round are never written again.
 KEYS, KEYS_ONCE = 12, 4
 # Records of one producer in a partition of a round.
@@ -100,7 +100,7 @@ class Laps:
 
     def delete(self):
         """Deletes records of `deleted`: not between two batches."""
-        before = len(self.sent["deleted", 0]) // 2 + 3
+        before = len(self.sent["deleted", 0]) // 4 + 3
         with rawkafka.Connection(self.source.host, self.source.port) as broker:
             got = broker.delete_records("deleted", 0, before)
             if got != (0, before):

@@ -310,8 +310,9 @@ TIMES = {"CreateTime": 1, "LogAppendTime": 2}
 def dump(out, kept):
     """`kafka-dump-log --deep-iteration`: every batch valid, every record there, and no other."""
     batches = records = 0
+    texts = dumped([out / f"{topic}-{partition}" for topic, partition in kept])
     for (topic, partition), part in kept.items():
-        text = dumped(out / f"{topic}-{partition}")
+        text = texts[f"{topic}-{partition}"]
         have = {}
         for line in BATCH_LINE.findall(text):
             base, last, *numbers = map(int, line[:6])
@@ -343,18 +344,21 @@ def dump(out, kept):
     return f"{batches} batches, {records} records"
 
 
-def dumped(directory):
-    """What `kafka-dump-log` says of the logs in a directory."""
-    logs = sorted(directory.glob("*.log"))
-    if not logs:
-        raise AssertionError(f"no log file in {directory.name}")
-    files = ",".join(map(str, logs))
-    command = brokers.java("kafka-dump-log", "--deep-iteration", "--files", files)
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60)
+def dumped(directories):
+    """What `kafka-dump-log` says of the logs in these directories, by their names."""
+    logs = [log for directory in directories for log in sorted(directory.glob("*.log"))]
+    command = ["--deep-iteration", "--files", ",".join(map(str, logs))]
+    command = brokers.java("kafka-dump-log", *command)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120)
     if done.returncode or "rror" in done.stderr or "Found invalid" in done.stdout:
-        said = f"{done.stderr}{done.stdout[-500:]}"
-        raise AssertionError(f"{directory.name}: {done.returncode} {said}")
-    return done.stdout
+        raise AssertionError(f"{done.returncode} {done.stderr}{done.stdout[-500:]}")
+    out = {directory.name: "" for directory in directories}
+    pieces = re.split(r"^Dumping (.*)$", done.stdout, flags=re.M)
+    for log, text in zip(pieces[1::2], pieces[2::2]):
+        out[pathlib.Path(log).parent.name] += text
+    if not all(out.values()):
+        raise AssertionError(f"no log file of {[name for name, text in out.items() if not text]}")
+    return out
 
 
 def same(what, have, want):
