@@ -5,11 +5,15 @@
     run.py --kafka            the same with a Kafka as the source, whose log files are copied:
                               proves the procedure, and what an export must consist of
 
-1. Clients produce into the source; every stored batch is fetched and kept.
+1. Clients produce into the source, until its ring came round several times over compacted topics,
+   deleted records and idempotent producers (laps.py); then every kind of batch. Every stored batch
+   is fetched and kept, and every record that a consumer gets.
 2. The source is stopped and exported (README.md says what an export is).
-3. `kafka-dump-log --deep-iteration` must find every record of every file valid.
+3. `kafka-dump-log --deep-iteration` must find every record of every file valid, with its offset,
+   time and sizes, and every batch with its producer.
 4. A real Kafka gets topics of the same names, is stopped, gets the exported files in place of its
-   own, is started again, and must serve the same batches, byte for byte, and the same records.
+   own, is started again, and must serve the same batches, byte for byte, and the same records, and
+   know the idempotent producers.
 """
 
 import argparse
@@ -20,13 +24,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import namedtuple
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "clients"))
 
 import brokers
 import install
+import laps
 import rawkafka
+from laps import CODECS
 
 # topic: (partitions, configs)
 TOPICS = {
@@ -35,12 +42,20 @@ TOPICS = {
     "stamped": (1, {"message.timestamp.type": "LogAppendTime"}),
     "trimmed": (1, {}),
     "empty": (2, {}),
+    **laps.TOPICS,
 }
-CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+SEGMENTS, SEGMENT_BYTES = 4, 4 << 20
+# What a round of laps.py puts into the ring: more than it holds; where none comes round, a little.
+LAP_BYTES = {"brooklet": (SEGMENTS + 1) * SEGMENT_BYTES, "kafka": 1 << 20}
 # The offset below which the records of `trimmed` are deleted: a batch's first.
 TRIMMED_AT = 3
 # Where an empty partition goes on, in the files made from Kafka's.
 EMPTY_AT = 100
+
+# A record as a consumer gets it; `time` is its kind and the milliseconds.
+Record = namedtuple("Record", "offset time key value headers")
+# What the source serves of a partition.
+Part = namedtuple("Part", "start end batches records")
 
 
 def main():
@@ -77,7 +92,7 @@ def check(options, home):
         source = brokers.Kafka(directory=home / "source")
         export = export_kafka
     else:
-        settings = ["ring.segments=8", "ring.segment_bytes=4 MiB"]
+        settings = [f"ring.segments={SEGMENTS}", f"ring.segment_bytes={SEGMENT_BYTES}"]
         source = brokers.Brooklet(options.binary, 0, home / "source", settings)
         export = export_brooklet
     out = home / "exported"
@@ -97,19 +112,23 @@ def check(options, home):
             break
         finally:
             source.stop("kill")
+        said = f": {told}" if isinstance(told, str) else ""
         kept = kept or told
         passed += 1
-        print(f"passed  {name} {time.monotonic() - started:.1f} s", flush=True)
+        print(f"passed  {name} {time.monotonic() - started:.1f} s{said}", flush=True)
     print(f"{passed} passed, {min(1, len(steps) - passed)} failed")
     return 0 if passed == len(steps) else 1
 
 
 def fill(source):
-    """Produces into the source over several runs of it; gives {(topic, partition): batches}."""
+    """Produces into the source over several runs of it; gives {(topic, partition): Part}."""
     source.start()
+    lapping = laps.Laps(source, LAP_BYTES[source.name])
+    lapping.fill()
     with rawkafka.Connection(source.host, source.port) as broker:
         for topic, (partitions, configs) in TOPICS.items():
-            broker.create_topic(topic, partitions, configs=configs)
+            if topic not in laps.TOPICS:
+                broker.create_topic(topic, partitions, configs=configs)
     # Each run of the source is a leader epoch of its own, in Kafka as in brooklet.
     for round_number in range(3):
         wait_for_topics(source)
@@ -120,8 +139,9 @@ def fill(source):
     wait_for_topics(source)
     kept = fetch_all(source)
     source.stop("term")
-    epochs = {found.leader_epoch for batches in kept.values() for found in batches}
-    codecs = {found.codec_name for found in kept["codecs", 0]}
+    lapping.check(kept, source.name == "brooklet")
+    epochs = {found.leader_epoch for part in kept.values() for found in part.batches}
+    codecs = {found.codec_name for found in kept["codecs", 0].batches}
     if len(epochs) < 3 or codecs != set(CODECS):
         raise AssertionError(f"not all cases are in it: epochs {epochs}, codecs {codecs}")
     return kept
@@ -187,15 +207,50 @@ def trim(source):
 
 
 def fetch_all(broker):
-    """{(topic, partition): its stored batches from the log start}."""
+    """{(topic, partition): what is served of it from the log start}."""
     out = {}
     with rawkafka.Connection(broker.host, broker.port) as connection:
         for topic, (partitions, _) in TOPICS.items():
             for partition in range(partitions):
                 _, _, start = connection.list_offset(topic, partition, rawkafka.EARLIEST)
+                _, _, end = connection.list_offset(topic, partition, rawkafka.LATEST)
                 batches = connection.fetch_batches(topic, partition, start)
-                out[topic, partition] = [found for found in batches if found.next_offset > start]
+                batches = [found for found in batches if found.next_offset > start]
+                records = read_all(broker, topic, partition, start)
+                out[topic, partition] = Part(start, end, batches, records)
     return out
+
+
+def read_all(broker, topic, partition, start):
+    """All records that a consumer gets of a partition."""
+    from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+    consumer = Consumer(
+        {
+            "bootstrap.servers": broker.bootstrap,
+            "group.id": "export",
+            "auto.offset.reset": "error",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            # The end is told with the first fetch that is empty.
+            "fetch.wait.max.ms": 10,
+            "check.crcs": True,
+        }
+    )
+    consumer.assign([TopicPartition(topic, partition, start)])
+    out = []
+    while True:
+        message = consumer.poll(20)
+        if message is None:
+            raise AssertionError(f"{topic}-{partition}: nothing after {len(out)} records")
+        if not message.error():
+            key, value, headers = message.key(), message.value(), message.headers() or []
+            out.append(Record(message.offset(), message.timestamp(), key, value, headers))
+        elif message.error().code() == KafkaError._PARTITION_EOF:
+            consumer.close()
+            return out
+        else:
+            raise AssertionError(f"{topic}-{partition}: {message.error()}")
 
 
 # ---- exporting ---------------------------------------------------------------------------
@@ -216,52 +271,102 @@ def export_kafka(source, out, kept):
     """What an export must have and no more, from a Kafka that was stopped: the log files. One
     begins above offset 0, one has a gap, one is empty and says where it goes on, as they are when
     a ring has lapped or was damaged."""
-    del kept["plain", 0][2]
-    for (topic, partition), batches in kept.items():
+    plain = kept["plain", 0]
+    gone = plain.batches.pop(2)
+    plain.records[:] = [r for r in plain.records
+                        if not gone.base_offset <= r.offset < gone.next_offset]
+    for (topic, partition), part in kept.items():
         directory = out / f"{topic}-{partition}"
         directory.mkdir(parents=True)
-        if (topic, partition) in (("plain", 0), ("trimmed", 0)):
-            data = b"".join(found.raw for found in batches)
-            (directory / f"{batches[0].base_offset:020}.log").write_bytes(data)
+        if (topic, partition) in (("plain", 0), ("trimmed", 0), ("deleted", 0)):
+            data = b"".join(found.raw for found in part.batches)
+            (directory / f"{part.batches[0].base_offset:020}.log").write_bytes(data)
             continue
         for log in (source.logs / directory.name).glob("*.log"):
             shutil.copy(log, directory)
     (out / "empty-1" / f"{0:020}.log").rename(out / "empty-1" / f"{EMPTY_AT:020}.log")
-    if kept["trimmed", 0][0].base_offset == 0:
+    if kept["trimmed", 0].batches[0].base_offset == 0:
         raise AssertionError("the trimmed topic begins at 0")
 
 
 # ---- checking ----------------------------------------------------------------------------
 
 
+BATCH_LINE = re.compile(
+    r"^baseOffset: (\d+) lastOffset: (\d+) count: (\d+) baseSequence: (-?\d+) lastSequence: -?\d+ "
+    r"producerId: (-?\d+) producerEpoch: (-?\d+) .*?"
+    r"compresscodec: (\w+) crc: (\d+) isvalid: (\w+)$",
+    re.M,
+)
+RECORD_LINE = re.compile(
+    r"^\| offset: (\d+) (\w+): (\d+) keySize: (-?\d+) valueSize: (-?\d+) sequence: -?\d+ "
+    r"headerKeys: \[(.*?)\]",
+    re.M,
+)
+# The kinds of a record's time, in a client's numbers.
+TIMES = {"CreateTime": 1, "LogAppendTime": 2}
+
+
 def dump(out, kept):
-    """`kafka-dump-log --deep-iteration`: every batch valid, every record there."""
-    for (topic, partition), batches in kept.items():
-        logs = sorted((out / f"{topic}-{partition}").glob("*.log"))
-        if not logs:
-            raise AssertionError(f"no log file of {topic}-{partition}")
-        text = ""
-        for log in logs:
-            command = ["--deep-iteration", "--skip-record-metadata", "--files", log]
-            command = brokers.java("kafka-dump-log", *command)
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-            if done.returncode or "rror" in done.stderr or "Found invalid" in done.stdout:
-                raise AssertionError(f"{log}: {done.returncode} {done.stderr}{done.stdout[-500:]}")
-            text += done.stdout
-        dumped = re.findall(
-            r"^baseOffset: (\d+) lastOffset: (\d+) count: (\d+) .*?"
-            r"compresscodec: (\w+) crc: (\d+) isvalid: (\w+)$",
-            text,
-            re.M,
-        )
+    """`kafka-dump-log --deep-iteration`: every batch valid, every record there, and no other."""
+    batches = records = 0
+    texts = dumped([out / f"{topic}-{partition}" for topic, partition in kept])
+    for (topic, partition), part in kept.items():
+        text = texts[f"{topic}-{partition}"]
         have = {}
-        for base, last, count, codec, crc, valid in dumped:
-            have[int(base)] = (int(last) + 1, int(count), codec, int(crc), valid)
-        for found in batches:
-            want = (found.next_offset, found.count, found.codec_name, found.crc, "true")
-            if have.get(found.base_offset) != want:
-                where = f"{topic}-{partition} at {found.base_offset}"
-                raise AssertionError(f"{where}: {have.get(found.base_offset)} instead of {want}")
+        for line in BATCH_LINE.findall(text):
+            base, last, *numbers = map(int, line[:6])
+            have[base] = (last + 1, *numbers, line[6], int(line[7]), line[8])
+        want = {
+            found.base_offset: (
+                found.next_offset, found.count, found.base_sequence, found.producer_id,
+                found.producer_epoch, found.codec_name, found.crc, "true",
+            )
+            for found in part.batches
+        }
+        same(f"{topic}-{partition}, batch", have, want)
+        have = {}
+        for offset, kind, stamp, key, value, headers in RECORD_LINE.findall(text):
+            if int(offset) >= part.start:
+                headers = headers.split(",") if headers else []
+                time_of = (TIMES[kind], int(stamp))
+                have[int(offset)] = (time_of, int(key), int(value), headers)
+        sized = lambda data: -1 if data is None else len(data)
+        want = {
+            record.offset: (
+                record.time, sized(record.key), sized(record.value),
+                [name for name, _ in record.headers],
+            )
+            for record in part.records
+        }
+        same(f"{topic}-{partition}, record", have, want)
+        batches, records = batches + len(part.batches), records + len(want)
+    return f"{batches} batches, {records} records"
+
+
+def dumped(directories):
+    """What `kafka-dump-log` says of the logs in these directories, by their names."""
+    logs = [log for directory in directories for log in sorted(directory.glob("*.log"))]
+    command = ["--deep-iteration", "--files", ",".join(map(str, logs))]
+    command = brokers.java("kafka-dump-log", *command)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120)
+    if done.returncode or "rror" in done.stderr or "Found invalid" in done.stdout:
+        raise AssertionError(f"{done.returncode} {done.stderr}{done.stdout[-500:]}")
+    out = {directory.name: "" for directory in directories}
+    pieces = re.split(r"^Dumping (.*)$", done.stdout, flags=re.M)
+    for log, text in zip(pieces[1::2], pieces[2::2]):
+        out[pathlib.Path(log).parent.name] += text
+    if not all(out.values()):
+        raise AssertionError(f"no log file of {[name for name, text in out.items() if not text]}")
+    return out
+
+
+def same(what, have, want):
+    """The same by offset."""
+    for offset in sorted(have.keys() | want.keys()):
+        if have.get(offset) != want.get(offset):
+            found = f"{have.get(offset)!r:.300} instead of {want.get(offset)!r:.300}"
+            raise AssertionError(f"{what} at {offset}: {found}")
 
 
 def serve(out, home, kept):
@@ -279,8 +384,8 @@ def serve(out, home, kept):
         target.start()
         wait_for_topics(target)
         compare(fetch_all(target), kept)
-        compare_records(target, kept)
         append(target, out, kept)
+        return f"{laps.producers_go_on(target, kept)} idempotent producers known"
     except Exception:
         print(target.tail(25))
         raise
@@ -308,54 +413,23 @@ def replace(out, logs):
 
 
 def compare(have, want):
-    """The same batches in each partition, byte for byte."""
-    for where, batches in want.items():
-        got, wanted = ([found.raw for found in side] for side in (have[where], batches))
-        if got != wanted:
-            offsets = [[found.base_offset for found in side] for side in (have[where], batches)]
-            raise AssertionError(f"{where}: offsets {offsets[0]} instead of {offsets[1]}")
-
-
-def compare_records(target, kept):
-    """A client reads as many records as the batches say, with their keys, values and headers."""
-    from confluent_kafka import Consumer, TopicPartition
-
-    consumer = Consumer(
-        {
-            "bootstrap.servers": target.bootstrap,
-            "group.id": "export",
-            "auto.offset.reset": "error",
-            "enable.auto.commit": False,
-        }
-    )
-    for (topic, partition), batches in kept.items():
-        wanted = sum(found.count for found in batches)
-        if not wanted:
-            continue
-        consumer.assign([TopicPartition(topic, partition, batches[0].base_offset)])
-        got = []
-        while len(got) < wanted:
-            message = consumer.poll(20)
-            if message is None or message.error():
-                raise AssertionError(f"{topic}-{partition}: {len(got)} of {wanted} records")
-            got.append(message)
-        readable = [r for found in batches if found.codec in (0, 1) for r in found.records()]
-        by_offset = {message.offset(): message for message in got}
-        for want in readable:
-            have = by_offset[want.offset]
-            got = (have.timestamp()[1], have.key(), have.value(), have.headers() or [])
-            if got != (want.timestamp, want.key, want.value, want.headers):
-                raise AssertionError(f"{topic}-{partition} at {want.offset}: {got!r:.300}")
+    """The same batches in each partition, byte for byte, and the same records for a consumer."""
+    for where, part in want.items():
+        got, wanted = ({b.base_offset: b.raw for b in side.batches} for side in (have[where], part))
+        same(f"{where}, batch", got, wanted)
+        got, wanted = ({r.offset: r for r in side.records if r.offset >= part.start}
+                       for side in (have[where], part))
+        same(f"{where}, record", got, wanted)
 
 
 def append(target, out, kept):
     """The broker goes on behind the exported records."""
     with rawkafka.Connection(target.host, target.port) as broker:
-        for (topic, partition), batches in kept.items():
-            data = rawkafka.batch([rawkafka.record(None, b"appended")])
+        for (topic, partition), part in kept.items():
+            data = rawkafka.batch([rawkafka.record(b"k", b"appended")])
             got = broker.produce(topic, partition, data)
-            if batches:
-                wanted = batches[-1].next_offset
+            if part.batches:
+                wanted = part.end
             else:
                 (log,) = (out / f"{topic}-{partition}").glob("*.log")
                 wanted = int(log.stem)

@@ -1,6 +1,7 @@
 //! Compacted topics in a small ring that comes round many times: whatever happens, a consumer that
 //! reads from the start ends with the newest value of each key, and with no key that was deleted.
 
+mod far;
 mod rules;
 mod settings;
 mod starts;

@@ -11,7 +11,7 @@ use brooklet::api::Step;
 use brooklet::clock::{Mono, Now};
 use brooklet::config::Config;
 use brooklet::storage::sim::{Cut, Failing, Op, Rng, SimStorage};
-use brooklet::types::{Settle, Until};
+use brooklet::types::{RingIndex, Settle, Until};
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -19,7 +19,7 @@ use kafka_protocol::messages::{ApiKey, GroupId, OffsetCommitRequest, ProduceResp
 use kafka_protocol::protocol::StrBytes;
 
 use crate::host::{Host, NOON_MS, config_small, frame, read_answer};
-use crate::model::{Batch, Model, PARTITIONS, PRODUCERS, RELAXED_MESSAGES, RELAXED_MS};
+use crate::model::{Batch, COMPACTED, Model, PARTITIONS, PRODUCERS, RELAXED_MESSAGES, RELAXED_MS};
 use crate::produce::{create_topic, produce, topic_name};
 
 /// A workload under way: the broker, what is known of it, and answers that are still owed.
@@ -31,6 +31,8 @@ struct Run {
     owed: Vec<Owed>,
     cuts: Cuts,
     instants: u64,
+    /// Those of them in which records were carried.
+    carrying: u64,
 }
 
 struct Owed {
@@ -81,12 +83,14 @@ impl Run {
             owed: Vec::new(),
             cuts,
             instants: 0,
+            carrying: 0,
         };
         run.model.boot(run.host.broker.log.state().boot);
         create_topic(&mut run.host, "a", 2, &[]);
         create_topic(&mut run.host, "b", 1, &[]);
         create_topic(&mut run.host, RELAXED_MS, 1, &[("flush.ms", "700")]);
         create_topic(&mut run.host, RELAXED_MESSAGES, 1, &[("flush.messages", "3")]);
+        create_topic(&mut run.host, COMPACTED, 1, &[("cleanup.policy", "compact")]);
         run
     }
 
@@ -179,15 +183,23 @@ impl Run {
         if self.cuts != Cuts::Nowhere {
             self.host.storage.record_forks(true);
         }
+        let carried = self.carried_records();
         let worked = self.host.work();
+        let carries = self.carried_records() > carried;
+        self.model.note_lost(&self.host);
         if self.cuts != Cuts::Nowhere {
             for (_, fork) in self.host.storage.forks_take() {
                 self.instants += 1;
+                self.carrying += u64::from(carries);
                 self.cut(&fork);
             }
         }
         self.answers();
         worked
+    }
+
+    fn carried_records(&self) -> u64 {
+        self.host.broker.log.stats(RingIndex(0)).carried_records
     }
 
     /// Answers that are due reach their clients; what is visible is seen.
@@ -268,8 +280,8 @@ fn after_crash(disk: Arc<SimStorage>, kind: Kind, model: Model, now: Now, seed: 
     let forks = host.storage.forks_take();
     host.storage.record_forks(false);
     let rng = Rng::new(seed);
-    let mut run =
-        Run { kind, host, model, rng, owed: Vec::new(), cuts: Cuts::Nowhere, instants: 0 };
+    let cuts = Cuts::Nowhere;
+    let mut run = Run { kind, host, model, rng, owed: Vec::new(), cuts, instants: 0, carrying: 0 };
     run.cut_again(&forks);
     run.model.check(&mut run.host);
     run.go_on();
@@ -365,13 +377,15 @@ fn commit_request(offset: i64) -> Vec<u8> {
 fn config(kind: Kind) -> Config {
     let mut config = config_small(4, 64 << 10);
     config.commit_group_max_bytes = 16 << 10;
+    // Several portions of a segment are carried.
+    config.compaction_keys_max = 64;
     if kind == Kind::Sectors {
         config.commit_alignment = 512;
     }
     if kind == Kind::Two {
         config.commit_group_small_bytes = 4 << 10;
         let mut other = config.rings[0].clone();
-        config.rings[0].topics = vec!["a".into(), RELAXED_MS.into()];
+        config.rings[0].topics = vec!["a".into(), RELAXED_MS.into(), COMPACTED.into()];
         (other.name, other.topics) = ("other".into(), vec!["b".into(), RELAXED_MESSAGES.into()]);
         config.rings.push(other);
     }
@@ -421,9 +435,16 @@ fn whenever_the_power_is_cut_nothing_acknowledged_or_seen_is_lost() {
         }
         run.finish();
         let state = run.host.broker.log.state();
-        let starts: Vec<i64> = state.partitions().map(|(_, p)| p.log_start.0).collect();
-        assert!(starts.iter().all(|start| *start > 0), "the ring came round: {starts:?}");
+        let starts: Vec<(bool, i64)> =
+            state.partitions().map(|(_, p)| (p.compacted, p.log_start.0)).collect();
+        let round = starts.iter().all(|(compacted, start)| *compacted == (*start == 0));
+        assert!(round, "the ring came round: {starts:?}");
         assert!(run.instants > 200, "only {} instants", run.instants);
+        let carried = run.host.broker.log.stats(RingIndex(0)).carried_records;
+        assert!(carried > 20 && run.carrying > 20, "{carried} carried, {} cuts", run.carrying);
+        run.host.close();
+        run.reopen();
+        assert!(run.model.dropped > 20, "only {} dropped", run.model.dropped);
     }
 }
 

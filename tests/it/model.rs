@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use brooklet::codec::batch::batches;
-use brooklet::types::{Boot, PartitionHandle};
+use brooklet::types::{Boot, PartitionHandle, RingIndex, SegmentSeq};
 
-use crate::host::{Host, NOON_MS, PLAIN, Sequenced, batch};
+use crate::host::{Host, NOON_MS, PLAIN, Sequenced, keyed_batch};
 
 /// Topic and index of each partition.
-pub const PARTITIONS: [(&str, i32); 5] =
-    [("a", 0), ("a", 1), ("b", 0), (RELAXED_MS, 0), (RELAXED_MESSAGES, 0)];
+pub const PARTITIONS: [(&str, i32); 6] =
+    [("a", 0), ("a", 1), ("b", 0), (RELAXED_MS, 0), (RELAXED_MESSAGES, 0), (COMPACTED, 0)];
 
 /// The topics that are acknowledged when written, with `flush.ms` and with `flush.messages`: a crash
 /// may take what nobody saw yet.
@@ -20,8 +20,16 @@ fn is_relaxed(topic: &str) -> bool {
     [RELAXED_MS, RELAXED_MESSAGES].contains(&topic)
 }
 
+/// The topic that is compacted: of its records older ones of a key may be gone, and no others.
+pub const COMPACTED: &str = "compacted";
+
+/// The key of a record of that topic: one of a few, or of some that are seldom written.
+fn key_of(number: u64) -> u64 {
+    if number.is_multiple_of(5) { 4 + number / 5 % 16 } else { number % 4 }
+}
+
 /// The partition of each idempotent producer.
-pub const PRODUCERS: [usize; 3] = [0, 0, 2];
+pub const PRODUCERS: [usize; 4] = [0, 0, 2, 5];
 
 /// A batch that some client sent, at least once.
 #[derive(Debug, Clone)]
@@ -54,6 +62,12 @@ pub struct Model {
     commit_next: i64,
     pub commit_acknowledged: i64,
     boot: Boot,
+    /// How many older records of a key were found to be gone.
+    pub dropped: usize,
+    /// Failures left no file to carry into: keys may be lost, and the log says so.
+    carry_lost: bool,
+    /// The oldest segment before a start: one that has no other file overwrites it, and carries nothing.
+    pub oldest: Option<SegmentSeq>,
 }
 
 impl Model {
@@ -137,6 +151,7 @@ impl Model {
 
     /// Notes what consumers may have seen by now: all below the high watermarks.
     pub fn look(&mut self, host: &mut Host) {
+        self.note_lost(host);
         for (partition, (topic, _)) in PARTITIONS.iter().enumerate() {
             let Some((_, log_start, visible)) = bounds(host, partition) else {
                 continue;
@@ -159,6 +174,15 @@ impl Model {
         }
     }
 
+    /// Notes whether failures had what compacted topics have overwritten.
+    pub fn note_lost(&mut self, host: &Host) {
+        let log = &host.broker.log;
+        let oldest = log.segments(RingIndex(0)).next().map(|segment| segment.seq);
+        let evicted = self.oldest.is_some_and(|before| oldest > Some(before));
+        let lost = log.rings().any(|ring| log.stats(ring).carry_lost > 0);
+        self.carry_lost |= lost || evicted;
+    }
+
     /// A log start moves only over what is in the oldest segment of a full ring.
     fn check_start(&mut self, host: &Host, partition: usize, log_start: i64) {
         let max = self.starts_max[partition];
@@ -173,7 +197,9 @@ impl Model {
         assert!(log_start >= *shown, "{:?} began at {shown}", PARTITIONS[partition]);
         *shown = log_start;
         let (topic, index) = PARTITIONS[partition];
-        self.starts_max[partition] = max.max(first_behind_oldest(host, topic, index));
+        if topic != COMPACTED || self.carry_lost {
+            self.starts_max[partition] = max.max(first_behind_oldest(host, topic, index));
+        }
     }
 
     /// After the broker was opened again: compares all that can be read, the bounds, the boot and
@@ -185,6 +211,7 @@ impl Model {
             self.boot(host.broker.log.state().boot);
         }
         self.placed.clear();
+        self.note_lost(host);
         for partition in 0..PARTITIONS.len() {
             self.check_partition(host, partition);
         }
@@ -211,9 +238,13 @@ impl Model {
         // Acknowledged and seen is there, unless it is overwritten.
         let there: BTreeMap<i64, u64> = found.iter().copied().collect();
         let (topic, index) = PARTITIONS[partition];
-        let from = first_readable(host, topic, index);
-        for ((_, offset), number) in self.seen.range((partition, from)..(partition, i64::MAX)) {
-            assert_eq!(there.get(offset), Some(number), "{bounds}: offset {offset} was seen");
+        if topic == COMPACTED {
+            self.check_keys(partition, &bounds, &there);
+        } else {
+            let from = first_readable(host, topic, index);
+            for ((_, offset), number) in self.seen.range((partition, from)..(partition, i64::MAX)) {
+                assert_eq!(there.get(offset), Some(number), "{bounds}: offset {offset} was seen");
+            }
         }
         // What is there was sent, once, and stands in the order of sending: retries follow later.
         let sent = 0..self.numbers_next[partition];
@@ -228,6 +259,26 @@ impl Model {
         let numbers: Vec<u64> = found.iter().map(|(_, number)| *number).collect();
         self.check_order(partition, &numbers);
         self.seen_to[partition] = visible;
+    }
+
+    /// Of a compacted partition: what was seen is there, or a newer record of its key.
+    fn check_keys(&mut self, partition: usize, bounds: &str, there: &BTreeMap<i64, u64>) {
+        let newest: BTreeMap<u64, i64> = there.iter().map(|(at, n)| (key_of(*n), *at)).collect();
+        let mut gone = Vec::new();
+        for ((_, offset), number) in self.seen.range((partition, 0)..(partition, i64::MAX)) {
+            let newer = newest.get(&key_of(*number)).is_some_and(|newest| newest > offset);
+            match there.get(offset) {
+                Some(found) => assert_eq!(found, number, "{bounds}: offset {offset} was seen"),
+                None if newer => gone.push((partition, *offset)),
+                None => assert!(
+                    self.carry_lost,
+                    "{bounds}: offset {offset} was seen, the newest of key {}",
+                    key_of(*number)
+                ),
+            }
+        }
+        self.dropped += gone.len();
+        gone.iter().for_each(|place| _ = self.seen.remove(place));
     }
 
     /// Each producer's records follow each other without a gap; the others keep their order.
@@ -246,7 +297,11 @@ impl Model {
             let found = there(&sent);
             let from = found.first().and_then(|first| sent.iter().position(|n| n == first));
             let expected = sent.iter().skip(from.unwrap_or(0)).take(found.len());
-            assert!(expected.eq(&found), "producer {producer}: {found:?} of {sent:?}");
+            let holds = match PARTITIONS[partition].0 {
+                COMPACTED => found.is_sorted(),
+                _ => expected.eq(&found),
+            };
+            assert!(holds, "producer {producer}: {found:?} of {sent:?}");
         }
     }
 }
@@ -262,8 +317,12 @@ impl Batch {
         };
         let values: Vec<Vec<u8>> =
             self.numbers.iter().zip(&self.lengths).map(|(n, length)| value(*n, *length)).collect();
-        let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
-        batch(from, NOON_MS, &values)
+        let keyed = PARTITIONS[self.partition].0 == COMPACTED;
+        let keys = self.numbers.iter().map(|number| key_of(*number).to_be_bytes());
+        let keys: Vec<_> = keys.map(|key| keyed.then_some(key)).collect();
+        let keys = keys.iter().map(|key| key.as_ref().map(|key| &key[..]));
+        let records: Vec<_> = keys.zip(values.iter().map(|value| Some(&value[..]))).collect();
+        keyed_batch(from, NOON_MS, &records)
     }
 }
 
@@ -331,7 +390,9 @@ fn read(host: &mut Host, partition: usize, mut next: i64) -> Vec<(i64, u64)> {
     let (topic, index) = PARTITIONS[partition];
     let mut found: Vec<(i64, u64)> = Vec::new();
     let (_, _, end) = bounds(host, partition).unwrap();
-    next = next.max(first_readable(host, topic, index));
+    if topic != COMPACTED {
+        next = next.max(first_readable(host, topic, index));
+    }
     while next < end {
         let bytes = host.fetch(topic, index, next);
         let before = next;

@@ -1,14 +1,17 @@
 //! What a service manager is told of a start and an end, over a socket as systemd has one.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpStream;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use kafka_protocol::messages::ApiVersionsRequest;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::{Scratch, command};
+use crate::online::peer::ask;
 
 /// A broker and who listens to it.
 struct Managed {
@@ -108,8 +111,11 @@ fn a_manager_that_does_not_read_is_not_waited_for() {
 
     let mut command = broker(&data, &path, &[("WATCHDOG_USEC", "20000"), ("RUST_LOG", "info")]);
     let mut broker = command.stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(broker.stderr.take().unwrap()).lines();
-    assert!(log.any(|line| line.unwrap().contains(" listening on ")));
+    let log = BufReader::new(broker.stderr.take().unwrap()).lines();
+    let listening = log.map(Result::unwrap).find(|line| line.contains(" listening on ")).unwrap();
+    let address = listening.split("listening on ").nth(1).unwrap().split(';').next().unwrap();
+    // Who is answered knows that all was said that is said of a start.
+    ask(&mut TcpStream::connect(address).unwrap(), 0, ApiVersionsRequest::default());
     let mut managed = Managed { broker, socket, _data: data };
     // It serves though it could not say so, and goes on saying how it is.
     let told = managed.told_until("WATCHDOG=1");

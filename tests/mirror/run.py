@@ -12,10 +12,13 @@ import json
 import pathlib
 import re
 import shutil
+import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
+import types
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "clients"))
@@ -24,6 +27,7 @@ import brokers
 import install
 import programs
 import rawkafka
+import workers
 from brokers import WAIT_SECONDS_MAX, wait
 
 LIBS = install.CACHE / "mirror" / "libs"
@@ -55,6 +59,9 @@ up.session.timeout.ms = 10000
 GROUPS = """
 sync.group.offsets.enabled = true
 """
+# The mirror reports at the latest after so many records of a partition: its default.
+OFFSET_LAG_MAX = 100
+NOT_ENOUGH_REPLICAS = 19
 # What is on unless docs/mirror.md switches it off.
 HEARTBEATS = """
 emit.heartbeats.enabled = true
@@ -115,7 +122,7 @@ class Bench:
         settings = ["ring.segment_bytes=4 MiB", *settings]
         self.source = brokers.Brooklet(options.binary, 0, self.home / "source", settings)
         self.binary = options.binary
-        self.mirror = None
+        self.mirror, self.streams = None, {}
         self.sent, self.lock, self.failed = {}, threading.Lock(), []
 
     def topic(self, name, partitions=1, configs=()):
@@ -209,6 +216,8 @@ class Bench:
 
     def close(self):
         """Ends all."""
+        for stream in self.streams.values():
+            stream.kill()
         for process in self.processes():
             process.stop("kill")
 
@@ -344,6 +353,152 @@ def offsets_are_translated(bench, topic):
     wait(translated, f"translated offsets of {topic}")
     here.close()
     there.close()
+
+
+def group_fails_over(bench):
+    """A group that has stopped here goes on there: it misses nothing, and what it gets twice lies
+    between two reports of the mirror."""
+    topic, had = group_begins(bench)
+    for number in range(1, 10):
+        group_records(bench, topic, 100 * number)
+        bench.wait_for_all()
+    stops = {partition: 1_000 - 20 * (partition + 1) for partition in range(3)}
+    had |= group_reads(bench, bench.source, topic, stops)
+    wait(lambda: checkpoints(bench, topic) == stops, "the last commits, translated")
+    bench.source.stop("kill")
+    starts = translated(bench, topic)
+    for partition, stop in stops.items():
+        # Of what lies further back the mirror remembers ever fewer reports, with distances that
+        # double: four times as far as it is to the newest one at the most.
+        most = OFFSET_LAG_MAX + 4 * (1_000 - stop)
+        if not 0 <= stop - starts[partition] <= most:
+            raise AssertionError(f"{topic}-{partition}: {starts[partition]} instead of {stop}")
+    return group_goes_on(bench, topic, had, starts)
+
+
+def group_loses_its_broker(bench):
+    """The broker is killed before the last records and commits are mirrored: the group goes on
+    there with what has arrived, and misses none of it."""
+    topic, had = group_begins(bench)
+    group_records(bench, topic, 100, 900)
+    # What the group has had may be further than what has been mirrored, and than its offsets there.
+    had |= group_reads(bench, bench.source, topic, {partition: 900 for partition in range(3)})
+    bench.source.stop("kill")
+    return group_goes_on(bench, topic, had, translated(bench, topic))
+
+
+def group_begins(bench):
+    """A topic with three partitions, a group that has read all that is there, and a mirror that has
+    translated this: of what was committed before it began to it translates nothing. Gives the topic
+    and what the group had."""
+    bench.source.start()
+    topic = bench.topic("group", 3)
+    bench.start_mirror(GROUPS)
+    group_records(bench, topic, 0)
+    bench.wait_for_all()
+    stops = {partition: 100 for partition in range(3)}
+    had = group_reads(bench, bench.source, topic, stops)
+    wait(lambda: checkpoints(bench, topic) == stops, "the first commits, translated")
+    return topic, had
+
+
+def group_records(bench, topic, first, count=100):
+    """So many records for each of the three partitions."""
+    producer = bench.producer()
+    for number in range(3 * first, 3 * (first + count)):
+        bench.send(producer, topic, number % 3, b"k", b"%d" % number, (), STAMP + number)
+        producer.poll(0)
+    bench.flush(producer)
+
+
+def group_reads(bench, broker, topic, stops):
+    """Two members read up to these offsets, {partition: offset}, and commit them. Gives what they
+    had: {(partition, offset): value}."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    settings = {
+        "bootstrap.servers": broker.bootstrap,
+        "group.id": f"{bench.prefix}-g",
+        # Here it begins with the oldest, there with what is committed and never with anything else.
+        "auto.offset.reset": "earliest" if broker is bench.source else "error",
+        "enable.auto.commit": False,
+        "session.timeout.ms": 10_000,
+    }
+    members = [Consumer(settings) for _ in range(2)]
+    had, reached = {}, {}
+    for member in members:
+        member.subscribe([topic])
+
+    def read():
+        for member in members:
+            for message in member.consume(500, 0.2):
+                if message.error():
+                    raise AssertionError(f"{topic}: {message.error()}")
+                partition, offset = message.partition(), message.offset()
+                if offset < stops.get(partition, 0):
+                    had[partition, offset] = message.value()
+                    reached[partition] = max(reached.get(partition, 0), offset + 1)
+        return reached == stops and all(member.assignment() for member in members)
+
+    wait(read, f"{topic} read up to {stops}")
+    ends = [TopicPartition(topic, partition, offset) for partition, offset in stops.items()]
+    # Each commits what it was assigned.
+    for member in members:
+        mine = {where.partition for where in member.assignment()}
+        member.commit(offsets=[end for end in ends if end.partition in mine], asynchronous=False)
+    for member in members:
+        member.close()
+    return had
+
+
+def group_goes_on(bench, topic, had, starts):
+    """The same group reads all that arrived, from where it was; nothing is missing then."""
+    wanted = {
+        (partition, offset): record[2]
+        for partition in range(3)
+        for offset, record in enumerate(bench.arrived(topic, partition))
+    }
+    ends = {partition: max(o for p, o in wanted if p == partition) + 1 for partition in range(3)}
+    left = {partition: end for partition, end in ends.items() if starts[partition] < end}
+    there = group_reads(bench, bench.target, f"{bench.alias}.{topic}", left)
+    for partition in left:
+        first = min(offset for where, offset in there if where == partition)
+        if first != starts[partition]:
+            raise AssertionError(f"{topic}-{partition} went on at {first}, not {starts[partition]}")
+    missing = sorted(wanted.keys() - had.keys() - there.keys())
+    if missing:
+        raise AssertionError(f"{topic}: the group never got {len(missing)}: {missing[:9]}")
+    for where, value in (had | there).items():
+        if where in wanted and value != wanted[where]:
+            raise AssertionError(f"{topic} at {where}: {value}, not {wanted[where]}")
+    twice = len(had.keys() & there.keys())
+    return f"{len(had)} records here, {len(there)} there, {twice} of them twice"
+
+
+def translated(bench, topic):
+    """What is committed for the group there: {partition: offset}."""
+    found = {}
+    with rawkafka.Connection(bench.target.host, bench.target.port) as broker:
+        for partition in range(3):
+            where = (f"{bench.prefix}-g", f"{bench.alias}.{topic}", partition)
+            error, offset = broker.committed(*where)
+            if not error and offset >= 0:
+                found[partition] = offset
+    return found
+
+
+def checkpoints(bench, topic):
+    """Which commits of the group are translated and committed there: {partition: offset here}."""
+    committed, found = translated(bench, topic), {}
+    with rawkafka.Connection(bench.target.host, bench.target.port) as broker:
+        batches = broker.fetch_batches(f"{bench.alias}.checkpoints.internal", 0, 0)
+    for record in (record for batch in batches for record in batch.records()):
+        key = rawkafka.Reader(record.key)
+        _, where, partition = key.string(), key.string(), key.unpack("i")
+        _, here, there = struct.unpack_from(">hqq", record.value)
+        if where == f"{bench.alias}.{topic}" and committed.get(partition) == there:
+            found[partition] = here
+    return found
 
 
 def nothing_was_written(bench):
@@ -491,6 +646,77 @@ def held_ring(bench):
         raise AssertionError(f"the ring never came round: {written}")
 
 
+def held_clients(bench):
+    """Producers of each kind wait while a held ring is full, are answered and ask again, and go on
+    by themselves once the mirror reports."""
+    bench.source.start()
+    fill = bench.topic("fill", 1)
+    clients = {client.name: bench.topic(client.name) for client in STREAMING}
+    bench.start_mirror()
+    numbered(bench, fill, "before")
+    bench.wait_for_all()
+    # It stands still, as behind an uplink that is away, and need not be started then.
+    bench.mirror.process.send_signal(signal.SIGSTOP)
+    producer = bench.producer(**{"message.timeout.ms": 0})
+    for number in range(3 * 4 * 1024 * 1024 // 50_000 + 60):
+        bench.send(producer, fill, 0, b"k", b"%d" % number + b" " * 50_000, (), STAMP + number)
+        producer.poll(0)
+    wait(lambda: bench.hold()["is_full"] and bench.hold()["producers_waiting"], "a full ring")
+    fill_up(bench, fill)
+    before = bench.status()["waiting"]["producers_total"]
+    for client in STREAMING:
+        worker = client(types.SimpleNamespace(bootstrap=bench.source.bootstrap))
+        bench.streams[client.name] = worker.stream(clients[client.name])
+    wait(lambda: bench.hold()["producers_waiting"] > len(STREAMING), "all producers that wait")
+    # The more impatient ones have been answered meanwhile, and wait once more.
+    again = lambda: bench.status()["waiting"]["producers_total"] - before
+    wait(lambda: again() >= len(STREAMING) + 2, "producers that ask again")
+    early = [name for name, stream in bench.streams.items() if stream.started.is_set()]
+    if early or not bench.hold()["is_full"]:
+        raise AssertionError(f"acknowledged though the ring is full: {early}")
+    asked = again()
+    bench.mirror.process.send_signal(signal.SIGCONT)
+    for name, stream in bench.streams.items():
+        if not stream.started.wait(WAIT_SECONDS_MAX):
+            raise AssertionError(f"{name} does not go on: {stream.failures[:3]}")
+    for name in bench.streams:
+        wait(lambda: end_of(bench.source, clients[name]) >= 10, f"ten records of {name}")
+    sent = {name: stream.stop() for name, stream in bench.streams.items()}
+    bench.flush(producer)
+    failures = {name: stream.failures for name, stream in bench.streams.items() if stream.failures}
+    if failures:
+        raise AssertionError(f"programs were told of failures: {failures}")
+    bench.wait_for_all()
+    for name, numbers in sent.items():
+        wanted = [b"%d" % number for number in numbers]
+        there = lambda: [record[2] for record in bench.arrived(clients[name], 0)]
+        wait(lambda: len(there()) >= len(wanted), f"{len(wanted)} records of {name}")
+        if there() != wanted or numbers != list(range(len(numbers))):
+            raise AssertionError(f"{name}: {len(there())} records arrived of {len(wanted)}")
+    counted = ", ".join(f"{name} {len(numbers)}" for name, numbers in sent.items())
+    return f"{asked} requests waited; then {counted}"
+
+
+def end_of(broker, topic):
+    """The offset behind the last record."""
+    with rawkafka.Connection(broker.host, broker.port) as connection:
+        return connection.list_offset(topic, 0, rawkafka.LATEST)[2]
+
+
+def fill_up(bench, topic):
+    """What is left beside a large batch that waits is filled by small ones, until one is refused."""
+    with rawkafka.Connection(bench.source.host, bench.source.port) as broker:
+        for number in range(2_000):
+            value = b"small %d" % number
+            data = rawkafka.batch([rawkafka.record(b"k", value)], timestamp=STAMP)
+            error, offset = broker.produce(topic, 0, data, timeout_ms=1_000)
+            if error == NOT_ENOUGH_REPLICAS:
+                return
+            rawkafka.check(error, "Produce")
+            bench.sent[topic, 0][offset] = (STAMP, b"k", value, [])
+    raise AssertionError("the ring is never full")
+
+
 def held_without_reports(bench):
     """A held ring stays full of what a mirror has had that reports elsewhere."""
     bench.source.start()
@@ -555,6 +781,7 @@ def new_device(bench):
     bench.wait_for_all()
 
 
+STREAMING = (workers.Java, workers.Sarama, workers.Franz, workers.Kafkajs)
 HELD = ("ring.segments=4", "ring.spares=2", "ring.hold_for=mirror:up")
 CASES = {
     default_flags: ("ring.segments=4",),
@@ -563,7 +790,10 @@ CASES = {
     brooklet_killed: ("ring.segments=8",),
     mirror_killed: ("ring.segments=8",),
     over_a_hole: ("ring.segments=4",),
+    group_fails_over: ("ring.segments=4",),
+    group_loses_its_broker: ("ring.segments=4",),
     held_ring: HELD,
+    held_clients: HELD,
     held_without_reports: HELD,
     away_too_long: ("ring.segments=3", "ring.watch_for=mirror:up"),
     new_device: ("ring.segments=4",),
@@ -579,7 +809,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep all directories")
     parser.add_argument("cases", nargs="*", metavar="CASE")
     options = parser.parse_args()
-    install.install({"java"})
+    install.install({"java", "go", "node"})
     programs.jars("mirror", HERE / "pom.xml", LIBS)
     if pathlib.Path(sys.prefix).resolve() != (install.CACHE / "venv").resolve():
         raise SystemExit(subprocess.call([install.VENV_PYTHON, *sys.argv]))

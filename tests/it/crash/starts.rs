@@ -7,10 +7,11 @@ use std::sync::Arc;
 use brooklet::clock::{Mono, Now};
 use brooklet::log::recovery::OpenError;
 use brooklet::storage::sim::{Cut, Failing, Op, Rng, SimStorage};
+use brooklet::types::{RingIndex, SegmentSeq};
 
 use super::{Cuts, Hint, Kind, Run, config, opens_after, repeats, seeds};
 use crate::host::Host;
-use crate::model::{Model, PARTITIONS, first_behind, first_readable};
+use crate::model::{COMPACTED, Model, PARTITIONS, first_behind, first_readable};
 
 /// A disk after a crash, and what must be on it.
 struct Crashed {
@@ -21,6 +22,8 @@ struct Crashed {
     rng: Rng,
     /// Of each partition, where it begins behind the oldest segment that a start finds.
     behind: Vec<i64>,
+    /// The oldest segment that one finds.
+    oldest: SegmentSeq,
     /// Starts that served though something failed, and that gave up.
     served: u64,
     refused: u64,
@@ -59,7 +62,8 @@ impl Crashed {
         let partitions = PARTITIONS.iter();
         let behind = partitions.map(|(topic, index)| first_behind(&works, topic, *index, 1));
         let behind = behind.collect();
-        Crashed { disk, kind, model, now, rng, behind, served: 0, refused: 0 }
+        let oldest = works.broker.log.segments(RingIndex(0)).next().unwrap().seq;
+        Crashed { disk, kind, model, now, rng, behind, oldest, served: 0, refused: 0 }
     }
 
     /// All starts over it.
@@ -85,18 +89,24 @@ impl Crashed {
         let opened = Host::open(Arc::clone(&disk), config(self.kind), self.now);
         disk.record_forks(false);
         let failed = disk.counts().failed > before.failed;
+        // What it says is lost is, and what a start overwrites that is refused later on.
+        let mut model = self.model.clone();
+        model.oldest = Some(self.oldest);
         for (_, fork) in disk.forks_take() {
             let cut = Cut::ALL[self.rng.below(5) as usize];
-            opens_after(&fork, cut, self.kind, &self.model, self.now);
+            opens_after(&fork, cut, self.kind, &model, self.now);
         }
         match opened {
             Ok(mut host) => {
-                for ((topic, index), behind) in PARTITIONS.iter().zip(&self.behind) {
+                let kept = PARTITIONS.iter().zip(&self.behind);
+                for ((topic, index), behind) in kept.filter(|((topic, _), _)| *topic != COMPACTED) {
                     let first = first_readable(&mut host, topic, *index);
                     assert!(first <= *behind, "{topic}-{index} from {first}, there from {behind}");
                 }
                 self.served += u64::from(failed);
-                self.go_on(host, op);
+                let mut model = self.model.clone();
+                model.note_lost(&host);
+                self.go_on(host, model, op);
                 return failed;
             }
             Err(OpenError::Unreadable(_)) => {
@@ -107,19 +117,20 @@ impl Crashed {
         }
         self.refused += 1;
         let cut = Cut::ALL[self.rng.below(5) as usize];
-        opens_after(&disk, cut, self.kind, &self.model, self.now);
+        opens_after(&disk, cut, self.kind, &model, self.now);
         failed
     }
 
     /// The start served: what it shows stays, also while the disk goes on failing and when it works.
-    fn go_on(&mut self, host: Host, op: Op) {
+    fn go_on(&mut self, host: Host, model: Model, op: Op) {
         if op == Op::Read {
             host.storage.fail(op, Failing::Never);
         }
         let disk = Arc::clone(&host.storage);
         let (cuts, rng) = (Cuts::InOneWay(self.rng.next() >> 8), Rng::new(self.rng.next()));
-        let (kind, model) = (self.kind, self.model.clone());
-        let mut run = Run { kind, host, model, rng, owed: Vec::new(), cuts, instants: 0 };
+        let kind = self.kind;
+        let owed = Vec::new();
+        let mut run = Run { kind, host, model, rng, owed, cuts, instants: 0, carrying: 0 };
         run.model.check(&mut run.host);
         for _ in 0..3 {
             run.host.pass_us(300_000);
