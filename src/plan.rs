@@ -89,7 +89,7 @@ impl Plan {
             return Ok(());
         }
         let mut largest: Vec<&Item> = self.memory.iter().collect();
-        largest.sort_by_key(|item| std::cmp::Reverse(item.bytes()));
+        largest.sort_unstable_by_key(|item| std::cmp::Reverse(item.bytes()));
         let largest: Vec<String> = largest.iter().take(4).map(|item| item.to_string()).collect();
         Err(Refusal::new(format!(
             "memory_max = {} is not enough: the plan takes {}, most of it for {}; memory_max = \

@@ -9,7 +9,7 @@
 
 use std::fmt::Write;
 
-use super::alter_configs::{BROKER, TOPIC};
+use super::alteration::{BROKER, TOPIC};
 use super::{Malformed, Request, Step, Window, dedup::OnceTopic};
 use crate::broker::refusal::{Note, Refusal};
 use crate::broker::topic_config::{self, Source};

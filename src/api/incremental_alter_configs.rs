@@ -3,19 +3,12 @@
 //! - 1 is flexible.
 //! - Operations: 0 set, 1 delete, 2 append to a list, 3 subtract from a list.
 
-use super::alter_configs::{NewConfigs, alter, named_twice, no_value, too_many};
-use super::change::{Change, Items, Made, Said, Wanted, identity_of};
+pub use super::alter_configs::AlterConfigsResourceResponse;
+use super::alteration::Alteration;
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
-use crate::broker::refusal::Refusal;
-use crate::broker::topic_config::{self, Edit};
-use crate::broker::topics::Growth;
 use crate::clock::Now;
-use crate::codec::{Array, ErrorCode, List, Writer, message};
-use crate::log::StageError;
-use crate::log::state::TopicConfigs;
-use crate::log_limit::Names;
-use crate::types::Ticket;
+use crate::codec::{Array, List, message};
 
 message! {
     /// Resources and changes.
@@ -43,14 +36,6 @@ message! {
         throttle_time_ms: i32, 0+;
         responses: List<'a, AlterConfigsResourceResponse<'static>>, 0+;
     }
-
-    /// What became of one resource.
-    response AlterConfigsResourceResponse<'a> {
-        error_code: ErrorCode, 0+;
-        error_message: Option<&'a str>, 0+, nullable 0+;
-        resource_type: i8, 0+;
-        resource_name: &'a str, 0+;
-    }
 }
 
 /// Changes single settings of topics.
@@ -61,128 +46,9 @@ pub fn handle(
     now: Now,
 ) -> Result<Step, Malformed> {
     let ask = IncrementalAlterConfigsRequest::decode(&mut request.reader(), request.version)?;
-    let change = Change { request, items: ask.resources.len(), validate_only: ask.validate_only };
-    let settled = broker.topics_settled(|name| {
-        let mut resources = ask.resources.iter();
-        resources.any(|resource| resource.resource_name == name)
-    });
-    Ok(change.carry_out(broker, &ask, out, now, settled))
+    let alteration = Alteration::Incremental(ask.resources);
+    Ok(alteration.carry_out(broker, request, ask.validate_only, out, now))
 }
-
-impl<'a> Items for IncrementalAlterConfigsRequest<'a> {
-    type Item = AlterConfigsResource<'a>;
-    type New = NewConfigs;
-    const ANSWERS_ALL: bool = true;
-
-    fn items(&self) -> impl Iterator<Item = AlterConfigsResource<'a>> {
-        self.resources.iter()
-    }
-
-    fn identity(&self, _: &Broker, resource: &AlterConfigsResource<'a>) -> Option<u64> {
-        let kind = resource.resource_type.to_be_bytes();
-        identity_of(&[&kind, resource.resource_name.as_bytes()])
-    }
-
-    #[inline(never)]
-    fn check(
-        &self,
-        broker: &Broker,
-        _: &mut Growth,
-        twice: bool,
-        resource: &AlterConfigsResource<'a>,
-    ) -> Result<Option<Wanted<NewConfigs>>, Refusal> {
-        let (kind, name) = (resource.resource_type, resource.resource_name);
-        let edit = |before: &TopicConfigs| edited(before, resource.configs);
-        alter(broker, (kind, name), twice, edit)
-    }
-
-    fn name(
-        &self,
-        _: &Broker,
-        resource: &AlterConfigsResource<'a>,
-        _: &NewConfigs,
-        names: &mut Names,
-    ) {
-        names.add(format_args!("topic {:?}", resource.resource_name));
-        for config in resource.configs.iter() {
-            let value = config.value.unwrap_or("(default)");
-            names.add(format_args!("{:?} = {value:?}", config.name));
-        }
-    }
-
-    fn stage(
-        &self,
-        broker: &mut Broker,
-        new: NewConfigs,
-        now: Now,
-    ) -> Result<(Made, Ticket), StageError> {
-        new.stage(broker, now)
-    }
-
-    fn answer(&self, broker: &Broker, said: &Said<'_>, w: &mut Writer<'_>, version: i16) {
-        IncrementalAlterConfigsResponse {
-            throttle_time_ms: w.throttle_time_ms(),
-            responses: &mut |list| {
-                for (resource, outcome) in said.outcomes(self, broker) {
-                    let refusal = outcome.err();
-                    list.push(AlterConfigsResourceResponse {
-                        error_code: refusal.as_ref().map_or(ErrorCode::NONE, |r| r.code),
-                        error_message: refusal.as_ref().and_then(|r| said.message(r)),
-                        resource_type: resource.resource_type,
-                        resource_name: resource.resource_name,
-                    });
-                }
-            },
-        }
-        .encode(w, version);
-    }
-}
-
-fn edited(
-    before: &TopicConfigs,
-    configs: Array<'_, AlterableConfig<'_>>,
-) -> Result<TopicConfigs, Refusal> {
-    let mut edit = Edit::of(before);
-    if configs.len() > topic_config::KEYS.len() {
-        return Err(too_many());
-    }
-    for (at, config) in configs.iter().enumerate() {
-        let name = config.name;
-        if configs.iter().take(at).any(|other| other.name == name) {
-            return Err(named_twice(name));
-        }
-        if config.config_operation == DELETE {
-            // What is not known is not set, either: as in Kafka, that is no error.
-            if let Some(key) = topic_config::key_named(name) {
-                edit.remove(key);
-            }
-            continue;
-        }
-        let Some(value) = config.value else {
-            return Err(no_value(name));
-        };
-        let (key, value) = topic_config::key_asked(name, Some(value))?;
-        match config.config_operation {
-            SET => edit.set(key, value)?,
-            APPEND if key.is_list() => edit.append(key, value)?,
-            SUBTRACT if key.is_list() => edit.subtract(key, value)?,
-            APPEND | SUBTRACT => {
-                let why = format_args!("Cannot append to or subtract from {name}: it is no list.");
-                return Err(Refusal::new(ErrorCode::INVALID_CONFIG, why));
-            }
-            other => {
-                let why = format_args!("Unknown operation {other} on {name}.");
-                return Err(Refusal::new(ErrorCode::INVALID_REQUEST, why));
-            }
-        }
-    }
-    edit.finish()
-}
-
-const SET: i8 = 0;
-const DELETE: i8 = 1;
-const APPEND: i8 = 2;
-const SUBTRACT: i8 = 3;
 
 #[cfg(test)]
 mod tests {

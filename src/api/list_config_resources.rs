@@ -5,7 +5,7 @@
 //! - Broker loggers, clients' metrics and groups have no configs here. Any other type is
 //!   UNSUPPORTED_VERSION (35).
 
-use super::alter_configs::{BROKER, TOPIC};
+use super::alteration::{BROKER, TOPIC};
 use super::{Malformed, Request, Step, Window};
 use crate::broker::Broker;
 use crate::broker::refusal::Note;

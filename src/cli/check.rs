@@ -1,6 +1,5 @@
 //! `brooklet check`: reads every group and batch, and says what is damaged and what that costs.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::offline::{Found, Offline};
@@ -47,7 +46,7 @@ struct Tally {
     batches: u64,
     records: u64,
     /// Where each partition goes on; a run that starts later leaves a gap.
-    next: BTreeMap<PartitionHandle, i64>,
+    next: Vec<(PartitionHandle, i64)>,
     /// A group was lost whole, so a gap behind it is damage; others are writes that were cut short.
     lost: bool,
     damage: Vec<String>,
@@ -103,7 +102,11 @@ impl Tally {
             Found::Run(run) => {
                 let name = offline.name_of(run.handle);
                 self.gap(&name, run.handle, run.offset.0);
-                self.next.insert(run.handle, run.end().0);
+                let end = run.end().0;
+                match self.next.iter_mut().find(|(handle, _)| *handle == run.handle) {
+                    Some((_, next)) => *next = end,
+                    None => self.next.push((run.handle, end)),
+                }
             }
             Found::Batch(run, batch, _) => {
                 self.batches += 1;
@@ -121,8 +124,9 @@ impl Tally {
     /// What is missing at the end of partitions, if groups were lost.
     fn end(&mut self, offline: &Offline) {
         let state = offline.log.state();
-        let ends: Vec<_> = self.next.keys().copied().collect();
-        for handle in ends {
+        self.next.sort_unstable();
+        for at in 0..self.next.len() {
+            let (handle, _) = self.next[at];
             let slot = state.partition_with_handle(handle);
             if let Some(partition) = slot.and_then(|slot| state.partition(slot)) {
                 self.gap(&offline.name_of(handle), handle, partition.next.0);
@@ -131,7 +135,8 @@ impl Tally {
     }
 
     fn gap(&mut self, name: &str, handle: PartitionHandle, offset: i64) {
-        let next = self.next.get(&handle).copied().unwrap_or(offset);
+        let next = self.next.iter().find(|(known, _)| *known == handle);
+        let next = next.map_or(offset, |(_, next)| *next);
         if self.lost && next < offset {
             self.damaged(format_args!("{name} has lost offsets {next} to {}", offset - 1));
         }

@@ -4,7 +4,6 @@
 //! first offset. A Kafka that opens the folder makes everything else itself: indexes, producers'
 //! state, leader epochs.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -20,11 +19,11 @@ pub fn run(offline: &Offline, topic: &str, out: &Path) -> Result<(), Failure> {
     let Some((slot, found)) = state.topic_named(topic) else {
         return Err(Failure::Failed(format!("there is no topic {topic:?}")));
     };
-    let mut exports = BTreeMap::new();
+    let mut exports = Vec::new();
     for (_, partition) in state.partitions_of(slot) {
         let folder = out.join(format!("{topic}-{}", partition.index));
         let export = Export::begin(folder, partition.log_start.0)?;
-        exports.insert(partition.handle, export);
+        exports.push((partition.handle, export));
     }
     let carried = offline.log.index(found.ring).carried();
     let compacted = state.partitions_of(slot).any(|(slot, _)| !carried.of(slot).is_empty());
@@ -34,7 +33,7 @@ pub fn run(offline: &Offline, topic: &str, out: &Path) -> Result<(), Failure> {
         Found::Segment(view) => segment = Some(view),
         Found::Group(group) => group_at = group.header.position,
         Found::Batch(run, batch, bytes) => {
-            let Some(export) = exports.get_mut(&run.handle) else { return };
+            let Some(export) = export_of(&mut exports, run.handle) else { return };
             let place = segment.as_ref().map(|segment| (segment, group_at));
             let shown =
                 place.is_some_and(|place| offline.is_shown(found.ring, run, batch.first, place));
@@ -58,20 +57,23 @@ pub fn run(offline: &Offline, topic: &str, out: &Path) -> Result<(), Failure> {
 type Late = (PartitionHandle, FoundBatch, FileRef);
 
 /// What was carried stands behind what it precedes: in order of offset, then.
-fn export_late(
-    offline: &Offline,
-    mut late: Vec<Late>,
-    exports: &mut BTreeMap<PartitionHandle, Export>,
-) {
-    late.sort_by_key(|(handle, batch, _)| (*handle, batch.first));
+fn export_late(offline: &Offline, mut late: Vec<Late>, exports: &mut [(PartitionHandle, Export)]) {
+    late.sort_unstable_by_key(|(handle, batch, _)| (*handle, batch.first));
     for (handle, batch, file) in &late {
-        if let Some(export) = exports.get_mut(handle) {
+        if let Some(export) = export_of(exports, *handle) {
             let mut bytes = vec![0; batch.bytes as usize];
             let read = offline.log.storage().read(*file, batch.at, &mut bytes);
             let header = batch.header.filter(|_| read.is_ok());
             export.take(&FoundBatch { header, ..*batch }, &bytes);
         }
     }
+}
+
+fn export_of(
+    exports: &mut [(PartitionHandle, Export)],
+    handle: PartitionHandle,
+) -> Option<&mut Export> {
+    exports.iter_mut().find(|(of, _)| *of == handle).map(|(_, export)| export)
 }
 
 fn high_watermark(offline: &Offline, handle: PartitionHandle) -> i64 {

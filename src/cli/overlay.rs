@@ -4,7 +4,6 @@
 //! storage the offline commands see exactly what a broker would serve after its next start, and
 //! touch nothing.
 
-use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::sync::{Mutex, PoisonError};
 
@@ -22,9 +21,13 @@ pub struct Overlay<S> {
 #[derive(Default)]
 struct Above {
     /// Files that are not there below, all zero but for their pages.
-    made: BTreeMap<FileRef, u64>,
-    pages: BTreeMap<(FileRef, u64), Box<[u8; PAGE_BYTES]>>,
+    made: Vec<(FileRef, u64)>,
+    /// In order of their places.
+    pages: Vec<(Place, Box<[u8; PAGE_BYTES]>)>,
 }
+
+/// A file, and the number of a page in it.
+type Place = (FileRef, u64);
 
 impl<S: Storage> Overlay<S> {
     /// Nothing written yet.
@@ -44,17 +47,22 @@ impl Above {
         file: FileRef,
         page: u64,
     ) -> Result<&mut [u8; PAGE_BYTES], DiskError> {
-        let made = self.made.contains_key(&file);
-        match self.pages.entry((file, page)) {
-            std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
-            std::collections::btree_map::Entry::Vacant(entry) => {
+        let at = match self.pages.binary_search_by_key(&(file, page), |(place, _)| *place) {
+            Ok(at) => at,
+            Err(at) => {
                 let mut bytes = Box::new([0; PAGE_BYTES]);
-                if !made {
+                if !self.is_made(file) {
                     below.read(file, page * PAGE_BYTES as u64, &mut bytes[..])?;
                 }
-                Ok(entry.insert(bytes))
+                self.pages.insert(at, ((file, page), bytes));
+                at
             }
-        }
+        };
+        Ok(&mut self.pages[at].1)
+    }
+
+    fn is_made(&self, file: FileRef) -> bool {
+        self.made.iter().any(|(made, _)| *made == file)
     }
 
     /// Puts what is written here over what was read from below.
@@ -62,7 +70,9 @@ impl Above {
         let end = at + buf.len() as u64;
         let first = at / PAGE_BYTES as u64;
         let last = end.div_ceil(PAGE_BYTES as u64);
-        for ((_, page), bytes) in self.pages.range((file, first)..(file, last)) {
+        let from = self.pages.partition_point(|(place, _)| *place < (file, first));
+        let pages = self.pages[from..].iter();
+        for ((_, page), bytes) in pages.take_while(|(place, _)| *place < (file, last)) {
             let page_at = page * PAGE_BYTES as u64;
             let (from, to) = (at.max(page_at), end.min(page_at + PAGE_BYTES as u64));
             let piece = &bytes[(from - page_at) as usize..(to - page_at) as usize];
@@ -87,7 +97,9 @@ impl<S: Storage> Storage for Overlay<S> {
         bytes: u64,
         _progress: &mut dyn FnMut(u64),
     ) -> Result<(), DiskError> {
-        self.above().made.insert(file, bytes);
+        let mut above = self.above();
+        above.made.retain(|(made, _)| *made != file);
+        above.made.push((file, bytes));
         Ok(())
     }
 
@@ -97,7 +109,7 @@ impl<S: Storage> Storage for Overlay<S> {
 
     fn read(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError> {
         let above = self.above();
-        if above.made.contains_key(&file) {
+        if above.is_made(file) {
             buf.fill(0);
         } else {
             self.below.read(file, at, buf)?;

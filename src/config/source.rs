@@ -175,7 +175,7 @@ fn load_environment(
     mut environment: Vec<(String, String)>,
 ) -> Result<Vec<String>, Refusal> {
     environment.retain(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX));
-    environment.sort();
+    environment.sort_unstable();
     let mut warnings = Vec::new();
     let keys = if environment.is_empty() { Vec::new() } else { keys_of_variables(config) };
     for (name, text) in &environment {

@@ -542,7 +542,7 @@ impl<'a> RingRecovery<'a> {
                 ),
             }
         }
-        live.sort_by_key(|segment| segment.seq);
+        live.sort_unstable_by_key(|segment| segment.seq);
         live.dedup_by_key(|segment| segment.seq);
         live
     }

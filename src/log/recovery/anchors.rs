@@ -1,7 +1,5 @@
 //! First the heads and feet: which files are the ring's, and which could not be asked.
 
-use std::collections::BTreeSet;
-
 use super::groups::{self, Unreadable};
 use super::{OpenError, RingFiles};
 use crate::config::RingConfig;
@@ -94,7 +92,9 @@ fn is_blank(files: &RingFiles<'_>, file: FileIndex, at: u64) -> bool {
 fn ring_of(files: &RingFiles<'_>, found: &[FoundFile]) -> Option<RingId> {
     let in_place = |found: &FoundFile, anchor: &Anchor| anchor.file == found.file;
     let own = found.iter().flat_map(|f| f.anchors().filter(move |anchor| in_place(f, anchor)));
-    let ids: BTreeSet<RingId> = own.map(|anchor| anchor.ring_id).collect();
+    let mut ids: Vec<RingId> = own.map(|anchor| anchor.ring_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
     if ids.len() < 2 {
         return ids.first().copied();
     }
