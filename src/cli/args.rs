@@ -53,6 +53,9 @@ pub enum Command {
     Doctor(Doctor),
     /// See [`Status`].
     Status(Status),
+    /// See [`Top`].
+    #[cfg(feature = "client-commands")]
+    Top(Top),
     /// See [`Check`].
     Check(Check),
     /// See [`Dump`].
@@ -174,6 +177,28 @@ pub struct Status {
     pub check: bool,
 }
 
+/// Show how the running broker is, anew every few seconds; once where the output is no terminal.
+#[cfg(feature = "client-commands")]
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "top")]
+pub struct Top {
+    /// the configuration file
+    #[argh(option, arg_name = "file")]
+    pub config: Option<String>,
+
+    /// the data directory
+    #[argh(option, arg_name = "dir")]
+    pub data: Option<String>,
+
+    /// set a key of the configuration; may be given often
+    #[argh(option, arg_name = "key=value")]
+    pub set: Vec<String>,
+
+    /// seconds from one look to the next, 2 by default
+    #[argh(option, default = "2", arg_name = "seconds")]
+    pub every: u64,
+}
+
 /// Walk every segment, group and batch; exit 1 if anything is damaged. Not beside a running broker.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "check")]
@@ -261,6 +286,8 @@ impl Args {
             Some(Command::Config(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Doctor(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Status(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
+            #[cfg(feature = "client-commands")]
+            Some(Command::Top(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Check(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Dump(c)) => (&mut c.config, None, &mut c.data, &mut c.set),
             Some(Command::Export(c)) => (&mut c.config, None, &mut c.data, &mut c.set),

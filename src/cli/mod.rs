@@ -15,6 +15,8 @@ mod show_config;
 mod status;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "client-commands")]
+mod top;
 mod utc;
 
 use std::io::Write;
@@ -104,6 +106,8 @@ fn run(mut args: Args) -> Result<(), Failure> {
         Some(Command::Status(command)) => {
             status::run(&config()?.config, command.json, command.check)
         }
+        #[cfg(feature = "client-commands")]
+        Some(Command::Top(command)) => top::run(&config()?.config, command.every),
         Some(Command::Check(_)) => check::run(&offline::open(&config()?.config)?),
         Some(Command::Dump(_)) => dump::run(&offline::open(&config()?.config)?),
         Some(Command::Export(command)) => {

@@ -19,8 +19,21 @@ pub fn run(config: &Config, json: bool, check: bool) -> Result<(), Failure> {
         (false, true) => "json\n",
         (false, false) => "text\n",
     };
+    let answer = asked(config, question)?;
+    if check && answer != "ok" {
+        return Err(Failure::Failed(answer));
+    }
+    print(&answer);
+    if check {
+        print("\n");
+    }
+    Ok(())
+}
+
+/// What the broker answers that serves this data directory.
+pub fn asked(config: &Config, question: &str) -> Result<String, Failure> {
     let path = config.data_dir.join(SOCKET);
-    let answer = ask(&path, question).map_err(|error| {
+    ask(&path, question).map_err(|error| {
         let path = data_dir::absolute(&path);
         let where_ = path.display();
         Failure::Failed(match error.kind() {
@@ -30,15 +43,7 @@ pub fn run(config: &Config, json: bool, check: bool) -> Result<(), Failure> {
             ),
             _ => format!("{where_}: {error}"),
         })
-    })?;
-    if check && answer != "ok" {
-        return Err(Failure::Failed(answer));
-    }
-    print(&answer);
-    if check {
-        print("\n");
-    }
-    Ok(())
+    })
 }
 
 /// What the broker answers there.

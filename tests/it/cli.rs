@@ -268,6 +268,8 @@ fn a_second_user_of_a_data_directory_is_told_who_has_it() {
     for args in [&["check", "--data", &data][..], &["serve", "--data", &data]] {
         let output = brooklet(args);
         assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let top = out(&brooklet(&["top", "--every", "1", "--data", &data]));
+        assert!(top.contains("\nring main: 0 % filled of ") && !top.contains('\x1b'), "{top}");
         let holder = format!("in use by process {} (", std::process::id());
         assert!(err(&output).contains(&holder), "{}", err(&output));
     }
