@@ -55,7 +55,7 @@ pub struct Place {
     pub at: u64,
 }
 
-/// A foot's index that cannot be believed.
+/// A foot's index is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexBroken;
 
@@ -72,7 +72,7 @@ pub struct Index {
     handles: Vec<PartitionHandle>,
     /// By slot, as `handles`.
     newest: Vec<Newest>,
-    /// By slot: bytes synced that nobody took note of yet.
+    /// By slot: synced bytes that [`Index::fresh_take`] has not given yet.
     fresh_bytes: Vec<u32>,
     /// The slots with such bytes.
     fresh: Vec<PartitionSlot>,
@@ -83,7 +83,8 @@ pub struct Index {
     dirty_bytes: Vec<u32>,
 }
 
-/// How it stands with what was evicted, whose log starts move with the head that is written over it.
+/// Whether evicted records are still above their log start offsets, which move once the head that
+/// overwrites them is on flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Overwriting {
     Nothing,
@@ -200,7 +201,7 @@ impl Index {
         &self.carried
     }
 
-    /// All that a start found is there: puts the carried stretches in order.
+    /// Puts the carried stretches in order, once a start has found all of them.
     pub(super) fn carried_settle(&mut self) {
         let seqs = &self.seqs;
         let seq_of = |file: FileIndex| seqs.get(usize::from(file.0)).filter(|s| **s != NO_SEGMENT);
@@ -223,15 +224,15 @@ impl Index {
         *bytes = bytes.saturating_add(more);
     }
 
-    /// Compaction has looked at all that the file's segment has, and carried what lives of it.
+    /// Compaction has read all of the file's segment, and carried its live records.
     pub(super) fn examined(&mut self, file: FileIndex, state: &State) {
         self.dirty_bytes[usize::from(file.0)] = 0;
         let compacted = |slot| state.partition(slot).is_some_and(|found| found.compacted);
         self.carried.file_cleared(file, &compacted);
     }
 
-    /// A partition is compacted from now on: what there is of it was not looked at. How much it is
-    /// is not known: its share, if all partitions of a segment had as much.
+    /// A partition is compacted from now on: counts its records as not read by any pass. How many bytes
+    /// that is is not known; an equal share of each segment is assumed.
     pub(super) fn dirty_guess(&mut self, slot: PartitionSlot, segment_bytes: u64) {
         for at in 0..self.segments.len() {
             let file = self.segments[at].1;
@@ -294,15 +295,15 @@ impl Index {
         }
     }
 
-    /// Whether an offset, at or above its partition's log start, is being overwritten: that moves a
-    /// moment later, or stays where the disk fails.
+    /// Whether an offset at or above its partition's log start is being overwritten. The log start moves a
+    /// moment later, or stays while the disk fails.
     pub fn is_overwritten(&self, slot: PartitionSlot, offset: Offset) -> bool {
         let overwriting = self.overwriting != Overwriting::Nothing;
         overwriting && self.first_offset(slot).is_none_or(|first| offset < first)
     }
 
-    /// Whether the log start behind such an offset moves in a moment: where the disk fails, nobody should
-    /// wait for it.
+    /// Whether the log start is about to move past such an offset. While the disk fails nobody should wait
+    /// for that.
     pub fn is_moving(&self, slot: PartitionSlot, offset: Offset) -> bool {
         self.overwriting == Overwriting::Begun && self.is_overwritten(slot, offset)
     }
@@ -366,7 +367,7 @@ impl Index {
         let from = self.segments.partition_point(|(other, _)| *other <= seq);
         let later =
             self.segments[from..].iter().filter_map(|(_, file)| self.in_segment(*file, slot));
-        // A copy of what is older says nothing.
+        // A copy of an older group, as older releases wrote them, says nothing.
         later.map(|there| there.first).find(|other| *other > first)
     }
 
@@ -409,8 +410,8 @@ impl Index {
         oldest.find_map(|(_, file)| self.in_segment(*file, slot)).map(|entry| entry.first)
     }
 
-    /// Whether something of a partition may be left where it was first written that has offsets from
-    /// `from` on, below `to`; what is in the file `but` does not count.
+    /// Whether records of a partition in `from..to` may be left where they were first written, in another
+    /// file than `but`.
     pub fn has_originals(
         &self,
         slot: PartitionSlot,

@@ -272,5 +272,5 @@ fn home(id: i64, slot: PartitionSlot, mask: usize) -> usize {
     (mixed >> 32) as usize & mask
 }
 
-/// In place of a place: none.
+/// No place.
 const NONE: u32 = u32::MAX;

@@ -1,8 +1,8 @@
 //! Where groups start in the segments, block by block, and which partitions they have.
 //!
 //! A block is as small as a bounded number of them allows: [`limits::BLOCK_BYTES_MIN`] in a ring of up to
-//! half a gibibyte, 4 MiB in one of 16. A ring that has become smaller keeps the blocks that its feet
-//! have: they can be put together, not taken apart.
+//! half a gibibyte, 4 MiB in one of 16. A ring that has become smaller keeps the larger blocks of its
+//! feet: blocks can be merged, but not split.
 
 use super::IndexBroken;
 use crate::limits;
@@ -112,7 +112,7 @@ impl Blocks {
         }
     }
 
-    /// Splits so many written blocks from what is behind them, if they can be believed.
+    /// Splits this many written blocks from what is behind them, if they are valid.
     pub fn split<'a>(
         &self,
         blocks: usize,
@@ -147,7 +147,7 @@ impl Blocks {
         }
     }
 
-    /// Puts blocks together until they are as large as that.
+    /// Merges blocks until they have that size.
     fn coarsen(&mut self, shift: u32) {
         let (finer, before) = (shift - self.shift, self.per_file);
         self.shift = shift;
@@ -197,7 +197,7 @@ pub(super) fn per_file(files: usize, segment_bytes: u64) -> usize {
     count(segment_bytes, shift_of(files, segment_bytes))
 }
 
-/// Handles are given one after the other, so their low bits spread best.
+/// Handles are given out in order, so their low bits spread best.
 pub(super) fn bit_of(handle: PartitionHandle) -> u64 {
     1 << (handle.0 % u64::BITS)
 }
