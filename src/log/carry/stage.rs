@@ -199,9 +199,9 @@ impl Batch<'_> {
         batches::carry(tail, at, None, lives).ok()
     }
 
-    /// The live records of a compressed one that is at `at`, uncompressed. None: they would take too much room
-    /// so, or cannot be read here, and the batch stays as it is. `empty`: the group is empty, so another one has
-    /// no more room.
+    /// The live records of a compressed one, which is at `at`, uncompressed. None: they would take too much
+    /// room, or cannot be read here, and the batch stays as it is. `empty`: the group is empty, so another
+    /// one has no more room.
     fn packed(
         &self,
         (tail, at): (&mut [u8], usize),

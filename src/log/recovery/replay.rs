@@ -149,7 +149,7 @@ impl RingRecovery<'_> {
         match (verdict(&finding), slot.group) {
             (Verdict::Accept | Verdict::KeepGood, Some(group)) => {
                 let runs = contents.runs.as_deref().unwrap_or_default();
-                // What a copy holds may have been replayed already, if the copy was damaged after it was proven.
+                // What a copy holds may have been replayed already, if it was damaged after it was proven.
                 let new = runs.iter().copied();
                 let new: Vec<Run> =
                     new.filter(|run| run.is_carried() || is_new(run, state)).collect();

@@ -169,13 +169,13 @@ impl Offsets {
         Ok(())
     }
 
-    /// Those at these places are gone.
+    /// Removes those at these places.
     fn remove(&mut self, places: std::ops::Range<usize>) {
         places.clone().for_each(|at| self.text_free(at));
         self.entries.drain(places);
     }
 
-    /// Those for which `is_gone` is true are gone.
+    /// Removes those for which `is_gone` is true.
     pub fn forget(&mut self, is_gone: &dyn Fn(&CommittedOffset) -> bool) {
         for at in 0..self.entries.len() {
             if is_gone(&self.entries[at]) {
@@ -233,7 +233,7 @@ impl State {
         &self.offsets.entries[self.offsets.of(group)]
     }
 
-    /// The newest of what a group committed.
+    /// The newest offset that a group committed.
     pub fn offset_newest(&self, group: GroupSlot) -> Option<&CommittedOffset> {
         self.offsets_of(group).iter().max_by_key(|entry| {
             #[cfg(test)]
@@ -242,7 +242,7 @@ impl State {
         })
     }
 
-    /// The record of a committed offset, with such a stamp.
+    /// The record of a committed offset, with this timestamp.
     pub(in crate::log) fn commit_record<'a>(
         &'a self,
         entry: &CommittedOffset,
