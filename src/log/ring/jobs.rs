@@ -221,9 +221,9 @@ impl Ring {
         }
     }
 
-    /// The next free file. When failures have used up all spares, the oldest segment is evicted, if it is due.
-    /// Nothing on flash says that others are evicted as well, so they stay, unless the head in its place
-    /// fails for so long that the file may be at fault.
+    /// The next free file. When failures have used up all spares, the oldest segment is evicted, if it is
+    /// due. Nothing on flash says that others are evicted as well, so they stay, unless the head in its
+    /// place fails for so long that the file may be at fault.
     fn file_for_head(
         &mut self,
         state: &mut State,

@@ -284,8 +284,8 @@ impl Ring {
         (kept + more).saturating_sub(usize::from(self.config.data_segments()))
     }
 
-    /// How many segments of a held ring there would be beyond those that may, with one more. Beside those with
-    /// kept records one may stay, so that two files are left: for the next head, and for a failure.
+    /// How many segments of a held ring there would be beyond those that may, with one more. Beside those
+    /// with kept records one may stay, so that two files are left: for the next head, and for a failure.
     #[inline(never)]
     fn over(&self, look: &Look, state: &State, index: &Index) -> usize {
         let live = self.roster.live();
