@@ -163,7 +163,7 @@ pub(super) struct Arena {
     missing_free: Vec<u16>,
 }
 
-/// What a request calls a topic that is not known.
+/// The name or id by which a request asks for an unknown topic.
 #[derive(Debug, Clone, Copy, Default)]
 struct Missing {
     name: Span,

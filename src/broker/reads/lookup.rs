@@ -317,8 +317,8 @@ impl Job {
         }
     }
 
-    /// The walk came to its end. A newest timestamp is known to the second only, at first, and may belong to a
-    /// record that was deleted: then the newest that was passed is looked for.
+    /// The walk came to its end. A newest timestamp is known to the second only, at first, and may belong
+    /// to a record that was deleted: then the newest that was passed is looked for.
     fn lookup_nothing(&mut self, context: &mut Context<'_>) {
         let newest = context.arena.entry(self.at).lookup_wanted() == NEWEST;
         let best_ms = self.work.lookup.best_ms;
