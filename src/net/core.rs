@@ -79,7 +79,7 @@ pub trait Core: 'static {
     ) -> JobNext;
     /// See [`Broker::job_cancel`].
     fn job_cancel(&mut self, conn: ConnId);
-    /// Decompression work since this was last asked, in bytes of output; see [`crate::broker::Broker::unpacker`].
+    /// Decompression work since this was last asked, in bytes of output.
     fn unpacked(&mut self) -> u32;
     /// See [`Broker::woken`].
     fn woken(&mut self) -> Option<ConnId>;
