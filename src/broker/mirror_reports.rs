@@ -49,7 +49,7 @@ impl Broker {
         records.min(limits::MIRROR_REPORTS_MAX) * (RECORD_BYTES_MAX + alias.len())
     }
 
-    /// Whether there are reports that cannot be read now: somebody else has the decompressor.
+    /// Whether there are reports that cannot be read now: another connection has the decompressor.
     pub fn mirror_waits(&self, topic: &str, batches: &[u8]) -> bool {
         self.unpacker.is_kept() && batch::is_packed(batches) && self.is_mirror_topic(topic)
     }

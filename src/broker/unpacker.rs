@@ -43,7 +43,7 @@ impl Unpacker {
         std::mem::take(&mut self.worked)
     }
 
-    /// Checks what a client produces to a partition. None: the turn is over, or somebody else has the
+    /// Checks what a client produces to a partition. None: the turn is over, or another connection has the
     /// decompressor. Then this is to be called again in another turn, or the decompressor to be given
     /// back ([`Unpacker::release`]).
     pub fn check(
@@ -96,7 +96,7 @@ impl Unpacker {
         &self.shared
     }
 
-    /// Whether somebody is in the middle of a batch.
+    /// Whether a connection is in the middle of a batch.
     pub fn is_kept(&self) -> bool {
         self.owner.is_some()
     }

@@ -147,7 +147,7 @@ impl Carried {
     }
 
     /// `joins`: it may be merged with the stretch before it in the same segment. A reader takes every
-    /// run of a merged stretch, so no run that was replaced may stand between the two.
+    /// run of a merged stretch, so no run that was replaced may be between the two.
     fn note_or_join(&mut self, new: Entry, mut joins: bool) {
         let of_slot = |entry: &Entry| entry.slot == new.slot;
         let before = |entry: &Entry| (entry.slot, entry.to()) <= (new.slot, new.from);

@@ -150,7 +150,7 @@ impl Packed<'_> {
     }
 }
 
-/// Room for one key, where keys are looked at.
+/// Room for one key, if compaction is on.
 fn key_bytes(keys_max: usize) -> usize {
     if keys_max == 0 { 0 } else { limits::COMPACTED_KEY_BYTES_MAX }
 }

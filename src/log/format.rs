@@ -249,7 +249,7 @@ pub struct ListEntry {
     pub file: FileIndex,
     /// Whether it was given up after a failure: then it has no foot.
     pub given_up: bool,
-    /// Bytes of compacted partitions in it that compaction has not looked at.
+    /// Bytes of compacted partitions in it that no pass has read.
     pub dirty: u32,
 }
 

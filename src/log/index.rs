@@ -1,9 +1,9 @@
 //! Where in a ring a partition's batches are.
 //!
 //! Kept per segment and partition: the first offset and, to the second, the newest timestamp. Kept per
-//! [block](blocks): where the first group that starts in it stands, and a small bitmap of the
+//! [block](blocks): where the first group in it starts, and a small bitmap of the
 //! partitions in the groups that start in it. Kept per partition: its newest run. A reader learns the
-//! rest from the groups' directories. What was carried stands apart, in [`Carried`]. All memory is taken
+//! rest from the groups' directories. Carried records are apart, in [`Carried`]. All memory is taken
 //! at the start, but touched only as slots and files come into use; what is known of a segment is written
 //! into its foot ([`foot`]), so that a start reads feet and one open segment.
 
@@ -79,7 +79,7 @@ pub struct Index {
     overwriting: Overwriting,
     /// Carried records.
     carried: Carried,
-    /// By file: bytes of compacted partitions that compaction has not looked at yet.
+    /// By file: bytes of compacted partitions that no pass has read yet.
     dirty_bytes: Vec<u32>,
 }
 
@@ -208,7 +208,7 @@ impl Index {
         self.carried.settle(&|entry| (seq_of(entry.file).map_or(0, |seq| seq.0), entry.at()));
     }
 
-    /// Bytes of compacted partitions in a file that compaction has not looked at.
+    /// Bytes of compacted partitions in a file that no pass has read.
     pub fn dirty_bytes(&self, file: FileIndex) -> u64 {
         self.dirty_bytes.get(usize::from(file.0)).map_or(0, |bytes| u64::from(*bytes))
     }
@@ -245,7 +245,7 @@ impl Index {
     }
 
     /// Which partitions may be in the groups that start in a block, and where the first of them
-    /// stands; none: no group starts there.
+    /// is; none: no group starts there.
     pub fn block_of(&self, file: FileIndex, block: usize) -> Option<(u64, u64)> {
         self.blocks.get(file, block)
     }
@@ -255,7 +255,7 @@ impl Index {
         bit_of(handle)
     }
 
-    /// A partition has so many more bytes to see.
+    /// A partition has this many more visible bytes.
     pub fn fresh_note(&mut self, slot: PartitionSlot, more: u32) {
         let bytes = &mut self.fresh_bytes[usize::from(slot.0)];
         if *bytes == 0 && more > 0 {
@@ -264,8 +264,8 @@ impl Index {
         *bytes = bytes.saturating_add(more);
     }
 
-    /// A partition with bytes that were synced since it was last given here, and how many: those
-    /// who wait for it may go on. None: no more.
+    /// A partition with bytes that were synced since it was last given here, and how many: the jobs
+    /// that wait for it may continue. None: no more.
     pub fn fresh_take(&mut self) -> Option<(PartitionSlot, u32)> {
         let slot = self.fresh.pop()?;
         let bytes = std::mem::take(&mut self.fresh_bytes[usize::from(slot.0)]);
@@ -443,7 +443,7 @@ impl Index {
         self.blocks.end(block)
     }
 
-    /// Where the first group in a block stands, if one starts there and a partition with this handle
+    /// Where the first group in a block is, if one starts there and a partition with this handle
     /// may be in the groups that do.
     pub fn block_start(
         &self,
@@ -455,7 +455,7 @@ impl Index {
         (bits & bit_of(handle) != 0).then_some(start)
     }
 
-    /// Where the first group stands that starts in a block from `block` on, whatever is in it.
+    /// The position of the first group that starts in a block from `block` on, whatever is in it.
     pub fn group_from(&self, file: FileIndex, block: usize) -> Option<u64> {
         self.blocks.group_from(file, block)
     }

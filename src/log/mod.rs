@@ -63,7 +63,7 @@ pub struct LogConfig {
     pub metadata_linger_ms: u64,
     /// A seal is written after this long without writes.
     pub seal_after_ms: u64,
-    /// Keys of compacted topics that are looked at together, and stretches of carried records, in
+    /// Keys of compacted topics that are compared together, and stretches of carried records, in
     /// each ring.
     pub compaction_keys_max: usize,
 }
@@ -332,7 +332,7 @@ impl Log {
         }
     }
 
-    /// Whether so many bytes of metadata records fit the open group of `ring`. The snapshots have room
+    /// Whether this many bytes of metadata records fit the open group of `ring`. The snapshots have room
     /// for all that the tables have room for.
     pub fn room_meta(&self, ring: RingIndex, bytes: usize) -> Result<(), StageError> {
         let index = self.index(ring);
@@ -417,7 +417,7 @@ impl Log {
     }
 
     /// The ticket of the metadata records of `ring` that are on their way to the disk just now, and
-    /// cannot be looked at: [`Log::staged`] leaves them out.
+    /// cannot be read: [`Log::staged`] leaves them out.
     pub fn staged_out(&self, ring: RingIndex) -> Option<Ticket> {
         let closed = self.ring(ring).closed()?;
         (closed.is_out() && closed.meta_bytes() > 0).then_some(closed.ticket)
@@ -442,7 +442,7 @@ impl Log {
         self.rings.iter().map(|ring| ring.stamp_newest_ms()).max().unwrap_or(i64::MIN)
     }
 
-    /// Takes so many partition handles; gives the first.
+    /// Takes this many partition handles; gives the first.
     pub fn handles_take(&mut self, count: u32) -> PartitionHandle {
         let first = self.state.handle_next;
         self.state.handle_next = PartitionHandle(first.0.saturating_add(count));

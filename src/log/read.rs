@@ -1,8 +1,8 @@
 //! Finding a partition's batches on flash, without ever waiting for it.
 //!
 //! A [`walk::Walk`] goes from an offset to the runs that hold it and what follows, and
-//! [`batch::Batches`] over the batches of one run. Neither reads: each looks at a [`Window`] of a
-//! segment that somebody read, and says which bytes it needs next. Nothing is used before its CRC, its
+//! [`batch::Batches`] over the batches of one run. Neither reads: each works on a [`Window`] of a
+//! segment that was read, and says which bytes it needs next. Nothing is used before its CRC, its
 //! ring, its segment and its position were checked.
 
 pub mod batch;
@@ -57,7 +57,7 @@ impl Source for Log {
     }
 }
 
-/// Bytes of a segment that somebody should read.
+/// Bytes of a segment that are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
     /// The file.
@@ -66,9 +66,9 @@ pub struct Wanted {
     pub seq: SegmentSeq,
     /// From here.
     pub at: u64,
-    /// At least so many.
+    /// At least this many.
     pub bytes_min: usize,
-    /// More than so many are of no use.
+    /// More than this many are not needed.
     pub bytes_max: usize,
 }
 

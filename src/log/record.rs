@@ -1,6 +1,6 @@
 //! Metadata records: what a ring stores beside record batches, one after the other, in `postcard`.
 //!
-//! The same records stand in commit groups (a change) and in snapshots (the whole state, as the
+//! The same records are in commit groups (a change) and in snapshots (the whole state, as the
 //! changes that lead to it). Their order is the format: variants are only ever added at the end, and
 //! fields never, since a record does not say how long it is.
 //!
@@ -202,7 +202,7 @@ struct Before<Text> {
     timestamp_ms: i64,
 }
 
-/// Walks over records that stand one behind the other, from the first on. Ends at one that cannot be
+/// Walks over records one behind the other, from the first on. Ends at one that cannot be
 /// read; [`Records::rest`] is then not empty.
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
@@ -260,7 +260,7 @@ impl<'a> Iterator for Records<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Appender {
     end: usize,
-    /// Where its texts stand in the buffer.
+    /// Where its strings are in the buffer.
     before: Option<Before<(usize, usize)>>,
 }
 

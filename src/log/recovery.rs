@@ -285,7 +285,7 @@ struct Base {
 }
 
 impl Base {
-    /// Whether the segment's groups stand behind the snapshot.
+    /// Whether the segment's groups are behind the snapshot.
     fn is_before(&self, segment: &Segment) -> bool {
         match self.anchor.kind {
             AnchorKind::Foot => segment.seq > self.anchor.seq,

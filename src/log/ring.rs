@@ -380,7 +380,7 @@ impl Ring {
         FileRef { ring: self.index, file }
     }
 
-    /// Whether so many bytes of batches in so many runs fit the open group. If they do not, and the
+    /// Whether this many bytes of batches in this many runs fit the open group. If they do not, and the
     /// other buffer is free, that becomes the open one: what is staged goes out at once.
     pub fn make_room(&mut self, bytes: usize, runs: usize, state: &State, index: &Index) -> bool {
         let full = !self.open.has_room(bytes, runs) && !self.open.is_empty();

@@ -29,7 +29,7 @@ pub struct Entry {
 pub struct Staging {
     /// Metadata records, then room for header and directory, then batches.
     buf: Box<[u8]>,
-    /// Where the header stands, and where the batches begin.
+    /// Where the header is, and where the batches begin.
     header_at: usize,
     payload_at: usize,
     meta: Appender,
@@ -59,7 +59,7 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// Of the two groups of a ring that holds records, with so many bytes of them.
+    /// Of the two groups of a ring that holds records, with this many bytes of them.
     pub fn of_records([large, small]: [usize; 2]) -> [Capacity; 2] {
         let sized = |payload_bytes, runs| Capacity {
             payload_bytes,
@@ -142,7 +142,7 @@ impl Staging {
         self.buf.len() - self.payload_at
     }
 
-    /// Whether so many bytes of batches in so many runs fit.
+    /// Whether this many bytes of batches in this many runs fit.
     pub fn has_room(&self, payload_bytes: usize, runs: usize) -> bool {
         payload_bytes <= self.payload_bytes_max() - self.payload
             && runs <= self.runs_max() - self.entries.len()
@@ -157,7 +157,7 @@ impl Staging {
         self.header_at
     }
 
-    /// Whether so many bytes of metadata records fit.
+    /// Whether this many bytes of metadata records fit.
     pub fn has_room_meta(&self, bytes: usize) -> bool {
         bytes <= self.meta_bytes_max() - self.meta.end()
     }
@@ -189,7 +189,7 @@ impl Staging {
         &mut self.buf[self.payload_at + self.payload..]
     }
 
-    /// Adds batches that stand at the start of the free room. `run` says what they are.
+    /// Adds batches that are at the start of the free room. `run` says what they are.
     pub fn push_tail(&mut self, slot: PartitionSlot, run: Run) {
         assert!(self.has_room(run.bytes as usize, 1), "the room is asked for first");
         let at = self.payload_at + self.payload;

@@ -77,7 +77,7 @@ impl Pools {
         }
     }
 
-    /// Takes a buffer back; it may go on at once to the first of those who wait.
+    /// Takes a buffer back; it may be granted at once to the first connection that waits.
     pub fn give_back(&mut self, kind: PoolKind, buf: Buffer) -> Option<(ConnId, Buffer)> {
         let pool = &mut self.pools[kind as usize];
         if let Some(conn) = pool.waiting.pop_front() {

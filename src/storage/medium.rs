@@ -163,7 +163,7 @@ fn mount_of<'a>(mounts: &'a str, directory: &Path) -> Option<Mount<'a>> {
     best.map(|(_, mount)| mount)
 }
 
-/// A path of `mountinfo` or `fstab`, in which a space stands as `\040`.
+/// A path of `mountinfo` or `fstab`, in which a space is written as `\040`.
 pub fn unescaped(path: &str) -> String {
     path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
 }

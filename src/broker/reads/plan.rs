@@ -21,7 +21,7 @@ pub(super) struct Plan {
     bytes: u64,
     /// The most bytes of this entry.
     bytes_max: u64,
-    /// Bytes of all entries, and those that stand for holes.
+    /// Bytes of all entries, and those of the markers for holes.
     bytes_all: u64,
     bytes_holes: u64,
     /// A partition has an error that a client should learn of at once.

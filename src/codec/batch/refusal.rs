@@ -111,7 +111,7 @@ impl Refusal {
             Refusal::EpochOld => "the producer has a newer epoch",
             Refusal::NoKey => "records of a compacted topic must have a key",
             Refusal::KeyTooLong => "a key in a compacted topic may take 2 KiB",
-            Refusal::KeysBeyond => "compacted topic: compress smaller batches, or with another codec",
+            Refusal::KeysBeyond => "compacted topic: use smaller batches, or another codec",
             Refusal::KeysFull => "compacted topics fill their share, a quarter of the ring",
         }
     }

@@ -28,7 +28,7 @@ pub struct Range {
 /// A batch that was found.
 #[derive(Debug, Clone, Copy)]
 pub struct Found {
-    /// Where it stands.
+    /// The file.
     pub file: FileRef,
     /// The position.
     pub at: u64,
@@ -175,7 +175,7 @@ pub fn read_batch(storage: &dyn Storage, found: &Found, buf: &mut [u8]) -> bool 
 }
 
 /// Shows what a range has; the range then begins behind what was shown. False: not all was, because
-/// the visitor has seen enough, or so many bytes were read.
+/// the visitor has seen enough, or this many bytes were read.
 pub fn walk(
     window: &mut Window<'_>,
     ring_id: &RingId,

@@ -83,14 +83,14 @@ impl Blocks {
     }
 
     /// Which partitions may be in the groups that start in a block, and where the first of them
-    /// stands; none: no group starts there.
+    /// is; none: no group starts there.
     pub fn get(&self, file: FileIndex, block: usize) -> Option<(u64, u64)> {
         let at = self.row(file).start + block;
         let start = *self.starts.get(at).filter(|_| block < self.per_file)?;
         (start != NO_GROUP).then(|| (self.bitmaps[at], u64::from(start) * UNIT_BYTES))
     }
 
-    /// Where the first group stands that starts in a block from `block` on.
+    /// The position of the first group that starts in a block from `block` on.
     pub fn group_from(&self, file: FileIndex, block: usize) -> Option<u64> {
         let row = self.row(file);
         let starts = self.starts.get(row.start + block.min(self.per_file)..row.end)?;
@@ -192,7 +192,7 @@ impl Written<'_> {
     }
 }
 
-/// How many blocks each of so many files has.
+/// How many blocks each of this many files has.
 pub(super) fn per_file(files: usize, segment_bytes: u64) -> usize {
     count(segment_bytes, shift_of(files, segment_bytes))
 }

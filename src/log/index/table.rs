@@ -18,7 +18,7 @@ struct Entry {
 }
 
 impl Table {
-    /// Of nothing, with room for so many.
+    /// Of nothing, with room for this many.
     pub fn new(files: usize, partitions_max: usize) -> Table {
         Table { files, entries: Vec::with_capacity(files * partitions_max) }
     }

@@ -144,7 +144,7 @@ pub enum Scanned {
 }
 
 impl Batches {
-    /// Those that stand from `at` to `end` of a segment, with the offsets from `first` up to, not
+    /// Those from `at` to `end` of a segment, with the offsets from `first` up to, not
     /// including, `limit`. `gaps`: they were carried, and leave offsets out.
     pub fn new(
         file: FileRef,
@@ -164,7 +164,7 @@ impl Batches {
         self.lost = true;
     }
 
-    /// Where the next one stands.
+    /// Where the next one is.
     pub fn at(&self) -> u64 {
         self.at
     }
@@ -223,7 +223,7 @@ impl Batches {
         if self.gaps { head } else { head.moved_to(self.first) }
     }
 
-    /// Whether a header with an offset of its own can stand here.
+    /// Whether a header with an offset of its own can be here.
     fn holds(&self, head: &BatchHead) -> bool {
         !self.gaps
             || (self.first <= head.first && head.first <= head.last && head.last < self.limit)

@@ -66,7 +66,7 @@ pub enum Passed {
     Read(Wanted),
     /// A run. [`Walk::wanted`] is to be called with the offset behind what was taken of it.
     Run(FoundRun),
-    /// The group that should stand here is broken; the walk goes on behind it.
+    /// The group that should be here is broken; the walk goes on behind it.
     Broken(Place),
     /// There is nothing more below the limit.
     End,

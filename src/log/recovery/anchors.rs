@@ -14,7 +14,7 @@ use crate::types::{Boot, FileIndex, SegmentSeq};
 pub(super) enum Page {
     /// An anchor of this ring, at its own place.
     Ours(Box<Anchor>),
-    /// An anchor of another ring, or of another file: somebody moved or copied it.
+    /// An anchor of another ring, or of another file: it was moved or copied.
     Alien(RingId),
     /// Zeroes.
     Blank,

@@ -63,7 +63,7 @@ impl<'a> Reader<'a> {
         self.buf.get(from..from + len).unwrap_or_default()
     }
 
-    /// The CRC-32C of so many bytes from `at`.
+    /// The CRC-32C of this many bytes from `at`.
     pub fn crc(&mut self, mut at: u64, mut bytes: u64) -> u32 {
         let mut crc = Crc32c::new();
         while bytes > 0 {
@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
         crc.finish()
     }
 
-    /// All of so many bytes from `at`.
+    /// All of this many bytes from `at`.
     pub fn vec(&mut self, mut at: u64, bytes: usize) -> Vec<u8> {
         let mut all = Vec::with_capacity(bytes);
         while all.len() < bytes {
@@ -142,7 +142,7 @@ pub struct Expect {
 }
 
 impl Expect {
-    /// Any group of the segment, whoever wrote it.
+    /// Any group of the segment.
     pub fn any(ring_id: RingId, segment: SegmentSeq) -> Expect {
         Expect {
             ring_id,
@@ -264,7 +264,7 @@ pub fn is_whole(reader: &Reader<'_>, group: &Group) -> bool {
         && contents.runs.is_some_and(|runs| payload_holds(&mut medium, at, &runs))
 }
 
-/// Whether all batches of the runs that stand one behind the other at `at` are good.
+/// Whether all batches of these runs are good; the first run is at `at`, the others follow.
 pub fn payload_holds(reader: &mut Reader<'_>, mut at: u64, runs: &[Run]) -> bool {
     runs.iter().all(|run| {
         let mut good = true;

@@ -199,7 +199,7 @@ impl Ring {
         room == 0 || self.fits(self.group_bytes(contents) + self.alignment + room, state)
     }
 
-    /// The open group goes out before a pass goes on, since it needs its buffer: to another segment, if
+    /// The open group goes out before a pass continues, since it needs its buffer: to another segment, if
     /// there is a file and the current one has no room for both.
     fn open_first(&mut self, state: &State, index: &Index) {
         let begun = self.current().is_some_and(|current| current.end > current.groups_at);

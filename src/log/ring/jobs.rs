@@ -29,7 +29,7 @@ impl Ring {
         self.fits(bytes + self.alignment, state).then_some(bytes)
     }
 
-    /// Whether so many bytes fit the current segment, with the note of the eviction and the foot.
+    /// Whether this many bytes fit the current segment, with the note of the eviction and the foot.
     pub(super) fn fits(&self, bytes: u64, state: &State) -> bool {
         bytes <= self.room_left(state)
     }

@@ -21,7 +21,7 @@ impl Mirrors {
         Mirrors { mirrors: aliases.into_iter().map(mirror).collect() }
     }
 
-    /// The memory that so many take.
+    /// The memory that this many take.
     pub fn memory_bytes(count: usize, partitions_max: usize) -> usize {
         count
             * (size_of::<Mirror>()
@@ -80,7 +80,7 @@ impl Mirrors {
         }
     }
 
-    /// The most that so many partitions take in a snapshot.
+    /// The most that this many partitions take in a snapshot.
     pub fn snapshot_bytes(aliases: &[String], partitions: usize) -> usize {
         aliases.iter().map(|alias| RECORD_BYTES_MAX + alias.len()).sum::<usize>() * partitions
     }

@@ -64,7 +64,7 @@ pub(super) struct CommitGroups {
 }
 
 impl CommitGroups {
-    /// An empty table for so many; allocates all it will ever need.
+    /// An empty table for this many; allocates all it will ever need.
     pub fn new(max: usize) -> CommitGroups {
         CommitGroups { slots: Slots::new(max), by_name: Vec::with_capacity(max), text_bytes: 0 }
     }
@@ -117,7 +117,7 @@ pub(super) struct Offsets {
 }
 
 impl Offsets {
-    /// An empty table for so many with so many bytes of strings; allocates all it will ever need.
+    /// An empty table for this many with this many bytes of strings; allocates all it will ever need.
     pub fn new(max: usize, text_bytes: usize) -> Offsets {
         Offsets { entries: Vec::with_capacity(max), max, texts: ByteArena::new(text_bytes) }
     }

@@ -48,7 +48,7 @@ pub(super) struct Partitions {
 }
 
 impl Partitions {
-    /// An empty table for so many; allocates all it will ever need.
+    /// An empty table for this many; allocates all it will ever need.
     pub fn new(max: usize) -> Partitions {
         let (by_handle, by_topic) = (Vec::with_capacity(max), Vec::with_capacity(max));
         Partitions { slots: Slots::new(max), by_handle, by_topic }

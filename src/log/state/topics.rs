@@ -53,7 +53,7 @@ pub(super) struct Topics {
 }
 
 impl Topics {
-    /// An empty table for so many; allocates all it will ever need.
+    /// An empty table for this many; allocates all it will ever need.
     pub fn new(max: usize) -> Topics {
         let (by_name, by_id) = (Vec::with_capacity(max), Vec::with_capacity(max));
         Topics { slots: Slots::new(max), by_name, by_id, text_bytes: 0 }
