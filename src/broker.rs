@@ -1,4 +1,4 @@
-//! The state behind the handlers; knows no wire format and no socket.
+//! The state behind the handlers, without wire format and sockets.
 
 pub mod allowed;
 #[cfg(feature = "consumer-protocol")]
@@ -36,7 +36,7 @@ pub use crate::types::ConnId;
 use crate::types::{Boot, FileRef, Until};
 use unpacker::Unpacker;
 
-/// What a handler may know of the connection that it serves.
+/// What a handler knows of the connection that it serves.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer {
     /// Its slot.
@@ -52,22 +52,22 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// That of a connection that has not asked for anything yet.
+    /// That of a connection before its first request.
     pub fn new(conn: ConnId, local: SocketAddr, remote: SocketAddr) -> Peer {
         Peer { conn, local, remote, waited_out: false, partly: Partly::default() }
     }
 }
 
-/// How much of a request was done that takes more than one commit group.
+/// How much was done of a request that takes more than one commit group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Partly {
-    /// So many items of it, from the first on.
+    /// How many items, from the first on.
     pub items: usize,
     /// What they wait for.
     pub until: Until,
 }
 
-/// An address that clients are told.
+/// An address that clients are told to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     /// A name or a numeric address.
@@ -97,14 +97,14 @@ pub struct Broker {
     holds: full_ring::Holds,
     released: released::Released,
     allowed: allowed::Allowed,
-    /// It was said that the clock is not trusted.
+    /// It was logged that the clock is not trusted.
     clock_distrusted: bool,
     /// The newest time that was given to arriving records.
     append_time_newest_ms: i64,
 }
 
-/// What a job (a fetch, a look-up by timestamp, a wait for other members of a group) wants next. The connection carries it out with
-/// one leased buffer and asks again.
+/// What a job (a fetch, a look-up by timestamp, a wait for other members of a group) wants next. The
+/// connection carries it out with one leased buffer, and steps the job again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobNext {
     /// Fill `buf[from..to]` from the file, then step again with the outcome.
@@ -125,7 +125,7 @@ pub enum JobNext {
         /// End of the range in the buffer.
         to: usize,
     },
-    /// Let everybody else have a turn, then step again.
+    /// Let all other tasks have a turn, then step again.
     Turn,
     /// Give the buffer back, and step again with a large one, or with one of the usual length.
     Buffer {
@@ -177,9 +177,9 @@ impl Broker {
         broker
     }
 
-    /// Where clients shall connect to: what the configuration says, or else the address that this
-    /// one reached. A link-local IPv6 address means nothing on other machines: it gives way to the
-    /// configured listening address, where that is a particular one.
+    /// Where clients are to connect to: what the configuration says, or else the address that this one
+    /// reached. A link-local IPv6 address means nothing on other machines: the configured listening
+    /// address is taken instead, if it is a particular one.
     pub fn advertised(&self, peer: &Peer) -> Address {
         if let Some((host, port)) = &self.config.advertised_listeners.0 {
             return Address { host: host.as_str().try_into().unwrap_or_default(), port: *port };
@@ -199,8 +199,8 @@ impl Broker {
         &self.cluster_id
     }
 
-    /// Goes on with the read job of a connection. `buf` is the leased buffer, whose contents are kept
-    /// between steps except over a sleep or where it is another one; `read` is the outcome of the read asked for last.
+    /// Steps the read job of a connection. `buf` is the leased buffer, whose contents stay between steps
+    /// except over a sleep or a change of buffers; `read` is the outcome of the read asked for last.
     pub fn job_step(
         &mut self,
         conn: ConnId,
@@ -217,7 +217,7 @@ impl Broker {
         step
     }
 
-    /// The connection is gone: so is its job, what it waited for in a group, and what it was decompressing.
+    /// The connection has ended: drops its job, its wait in a group, and what it was decompressing.
     pub fn job_cancel(&mut self, conn: ConnId) {
         self.groups.cancel(conn);
         self.reads.cancel(conn);

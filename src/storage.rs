@@ -1,7 +1,7 @@
-//! The one seam to the disk.
+//! The only access to the disk.
 //!
-//! A [`Storage`] holds the segment files of all rings. Every call takes `&self`, because the flush
-//! thread writes while the executor reads. A [`FileStorage`] keeps them in the data directory, one
+//! A [`Storage`] holds the segment files of all rings. Every call takes `&self`, because the thread
+//! that syncs writes while the executor reads. A [`FileStorage`] has them in the data directory, one
 //! folder per ring; the simulator has its own.
 
 mod arranged;
@@ -22,13 +22,14 @@ use crate::types::{FileIndex, FileRef, RingIndex, RingNumber};
 pub use arranged::Arranged;
 use medium::{Medium, SyncCall};
 
-/// The segment files of all rings. A ring is named by its number on flash here, the N of `ring-N`; who
-/// knows rings by their place in the configuration asks through [`Arranged`].
+/// The segment files of all rings. A ring is named by its number on flash here, the N of `ring-N`;
+/// [`Arranged`] translates from places in the configuration.
 pub trait Storage: Send + Sync {
     /// The ring's files that exist, with their lengths, in ascending order of index.
     fn files(&self, ring: RingIndex) -> Result<Vec<(FileIndex, u64)>, DiskError>;
 
-    /// Makes a file of `bytes` zeroes, durable with its name. One that was cut short is completed.
+    /// Makes a file of `bytes` zeroes, durable with its name. One that an interrupted start left is
+    /// completed.
     /// `progress` is called with the bytes filled so far.
     fn create(
         &self,
@@ -43,20 +44,20 @@ pub trait Storage: Send + Sync {
     /// Fills `buf` from `at`; may wait for the medium.
     fn read(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError>;
 
-    /// Fills `buf` from `at` if that needs no waiting; false: ask a thread that may wait.
+    /// Fills `buf` from `at` if that needs no waiting; false: a thread that may wait has to read.
     fn read_cached(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<bool, DiskError>;
 
     /// Fills `buf` from `at` with what the medium holds, past the page cache. `at` and the length
     /// are multiples of a page.
     fn read_medium(&self, file: FileRef, at: u64, buf: &mut [u8]) -> Result<(), DiskError>;
 
-    /// Writes `parts` one behind the other at `at`. Says nothing about durability.
+    /// Writes `parts` one behind the other at `at`. They are not durable before a [`Storage::sync`].
     fn write(&self, file: FileRef, at: u64, parts: &[IoSlice<'_>]) -> Result<(), DiskError>;
 
     /// Returns when everything written to the file before is on the medium.
     fn sync(&self, file: FileRef) -> Result<(), DiskError>;
 
-    /// What the files lie on, as far as that is known.
+    /// The file system and device of the files, as far as they are known.
     fn medium(&self) -> Option<&Medium> {
         None
     }
@@ -71,17 +72,17 @@ pub struct Part {
     pub bytes: u32,
 }
 
-/// Reading that belongs to the commit path: done where a [`WriteJob`] is, by whoever may wait.
+/// Reading for compaction, which takes turns with the writes: run as a [`WriteJob`] is.
 pub trait Errand: Send + std::fmt::Debug {
-    /// Does a part of it; what cannot be read is dealt with, and is no error of the job.
+    /// Does a part of it. The errand itself handles what cannot be read, so this cannot fail.
     fn run(&mut self, storage: &dyn Storage);
 
-    /// For the one who sent it.
+    /// For the sender, to downcast it.
     fn into_any(self: Box<Self>) -> Box<dyn std::any::Any>;
 }
 
-/// One step of the commit path, to be carried out by whoever may wait for the disk. It owns its
-/// buffer while it is on its way and must be handed back to the log whole.
+/// One step of the commit path, to be run where waiting for the disk is allowed. It owns its buffer
+/// while it is on its way and must be handed back to the log whole.
 #[derive(Debug)]
 pub struct WriteJob {
     /// Where to.
@@ -90,7 +91,7 @@ pub struct WriteJob {
     pub at: u64,
     /// What the parts are ranges of.
     pub buf: Box<[u8]>,
-    /// The parts, in the order in which they are to stand on flash.
+    /// The parts, in their order on flash.
     pub parts: Vec<Part>,
     /// Zero bytes that follow the parts, to fill the last page.
     pub padding: u32,
@@ -152,7 +153,7 @@ pub struct FileStorage {
     rings: Vec<RwLock<Vec<Option<Segment>>>>,
 }
 
-/// A segment file; one that cannot be opened is there all the same, and everything fails on it.
+/// A segment file; one that cannot be opened is listed all the same, and every access to it fails.
 type Segment = Result<Arc<File>, DiskError>;
 
 impl FileStorage {
@@ -195,7 +196,7 @@ impl FileStorage {
         files.get(usize::from(file.file.0)).and_then(Clone::clone).unwrap_or(Err(missing))
     }
 
-    /// Behind a file's own sync: what that leaves out.
+    /// Syncs what a file's own sync leaves out; see [`medium`].
     fn sync_rest(&self, handle: &File, call: SyncCall) -> Result<(), DiskError> {
         match call {
             SyncCall::File => Ok(()),
@@ -259,7 +260,7 @@ impl Storage for FileStorage {
             .open(&unfinished)
             .map_err(|e| DiskError::new("create", &e))?;
         let length = handle.metadata().map_err(|e| DiskError::new("stat", &e))?.len();
-        // The last chunk of a start that was cut short may have a length but no contents.
+        // The last chunk that an interrupted start wrote may have a length but no contents.
         let mut at = length.min(bytes).saturating_sub(FILL_BYTES as u64);
         let zeroes = vec![0u8; FILL_BYTES];
         while at < bytes {
@@ -300,7 +301,7 @@ impl Storage for FileStorage {
                     return Err(DiskError { doing: "read", os: 0 });
                 }
                 Ok(count) => done += count,
-                // OPNOTSUPP and NOSYS: this file system or kernel cannot say; a thread must ask.
+                // OPNOTSUPP and NOSYS: this file system or kernel has no such read.
                 Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(false),
                 Err(Errno::INTR) => {}
                 Err(e) => {
@@ -415,13 +416,13 @@ fn file_index_of(name: &str) -> Option<usize> {
     (index < crate::limits::SEGMENTS_MAX && digits.len() == 4).then_some(index)
 }
 
-/// What stands between this process and the files, and not in the medium.
+/// Errors that tell of permissions and not of the medium: opening the storage fails with them.
 const REFUSED: [rustix::io::Errno; 4] = {
     use rustix::io::Errno;
     [Errno::ROFS, Errno::ACCESS, Errno::PERM, Errno::LOOP]
 };
 
-/// What brooklet makes is its own user's: it has what clients stored.
+/// Only brooklet's own user may read what clients stored.
 pub const FOLDER_MODE: u32 = 0o700;
 /// The same of files.
 pub const FILE_MODE: u32 = 0o600;
@@ -429,7 +430,7 @@ pub const FILE_MODE: u32 = 0o600;
 /// Opening a file fails if it is a symbolic link.
 pub const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 
-/// What most groups have at the most: to make room for many takes longer than to write a few.
+/// Most groups have fewer parts than this; an array for [`PARTS_PER_WRITE`] takes long to initialise.
 const PARTS_FEW: usize = 8;
 
 /// Parts per system call, well under the kernel's bound of 1,024; costs stack.

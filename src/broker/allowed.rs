@@ -1,5 +1,5 @@
-//! Who may change what, beyond what the tables have room for: a fence against mistakes on a network whose
-//! addresses are trusted.
+//! Who may change what: `admin_from`, and each address's share of topics that are created by being used. A
+//! protection against mistakes, on a network whose addresses can be trusted.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -28,8 +28,8 @@ pub struct Caller<'a> {
 /// What was created for whom.
 #[derive(Debug, Default)]
 pub struct Allowed {
-    /// Topics that were created since the start because an address used them; the addresses that did it
-    /// last.
+    /// How many topics were created since the start because an address used them, for the addresses that
+    /// did so last.
     created: heapless::Vec<(IpAddr, usize), ADDRESSES>,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for Caller<'_> {
 }
 
 impl Broker {
-    /// Why the client may not change anything with such a request, if so.
+    /// Refuses a request that changes something if `admin_from` does not allow the client's address.
     #[inline(never)]
     pub fn admin_refusal(&mut self, caller: &Caller<'_>, now: Now) -> Option<Refusal> {
         let remote = caller.remote.ip().to_canonical();
@@ -66,7 +66,7 @@ impl Broker {
             DELETE_GROUPS | OFFSET_DELETE => ErrorCode::GROUP_AUTHORIZATION_FAILED,
             _ => ErrorCode::TOPIC_AUTHORIZATION_FAILED,
         };
-        let text = format_args!("{caller} is refused: admin_from does not have its address");
+        let text = format_args!("{caller} is refused: its address is not in admin_from");
         let about = About::kind("admin_from").from(remote);
         self.lines.say(Level::Warn, about, now.mono, text);
         Some(Refusal::new(code, format_args!("admin_from does not allow this from {remote}.")))
@@ -101,7 +101,7 @@ impl Broker {
         let _ = created.push((remote, count + 1));
     }
 
-    /// Says that a topic is not created, and what to do about it.
+    /// Logs that a topic is not created, and the keys to change.
     #[inline(never)]
     pub fn auto_create_refused(
         &mut self,
@@ -113,7 +113,7 @@ impl Broker {
         let (topics, partitions) = (self.config.topics_max, self.config.partitions_max);
         let Caller { client, remote, .. } = caller;
         let why = match why {
-            NotCreated::Configured => "auto_create_topics does not have it",
+            NotCreated::Configured => "auto_create_topics does not allow it",
             NotCreated::Full => "there is no room left",
             NotCreated::Share => "the last places are for clients at other addresses",
         };
@@ -137,8 +137,8 @@ impl Allowed {
 const DELETE_GROUPS: i16 = 42;
 const OFFSET_DELETE: i16 = 47;
 
-/// Of so many parts of the topics' table, one is for addresses that have not created as much yet.
+/// One of this many parts of the topics' table is for addresses that have not created as much yet.
 const OTHERS: usize = 8;
 
-/// So many addresses are known that had topics created.
+/// Addresses that are remembered for the topics that were created for them.
 const ADDRESSES: usize = 16;

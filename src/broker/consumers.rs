@@ -1,4 +1,4 @@
-//! Groups that the broker assigns to, and the topics that they are about.
+//! Topics as the consumer protocol's groups see them.
 
 use super::Broker;
 use crate::group::consumer::Topics;
@@ -6,7 +6,7 @@ use crate::log::state::State;
 use crate::types::{PartitionHandle, PartitionSlot, TopicSlot};
 
 impl Broker {
-    /// Has the groups look at what became of topics, so that they show what is true now.
+    /// Brings the groups up to date with the topics, before they are shown.
     pub fn groups_look(&mut self) {
         self.groups.topics_look(self.log.state());
     }

@@ -1,13 +1,13 @@
-//! Groups that nobody uses any more make room for new ones, where a table is full.
+//! Unused consumer groups are displaced by new ones where a table is full.
 //!
-//! Committed offsets never expire by themselves: whoever reads them may be away for weeks. But who uses a
-//! new name at each start would fill the table for good. So the group that was unused for longest gives
-//! way, with its offsets, when another one wants a place: one without members, for which no ring is held
+//! Committed offsets never expire by themselves: their consumers may be away for weeks. But clients that
+//! use a new name at each start would fill the table for good. So the group that was unused for longest is
+//! deleted with its offsets when another one needs a place: one without members, for which no ring is held
 //! or watched, and whose newest offset was stamped at least [`limits::GROUP_UNUSED_MS`] ago. The stamp is
-//! what is stored with each offset, and that of a group with members is at most
+//! the time that is stored with each offset. That of a group with members is at most
 //! [`limits::GROUP_STAMP_MS`] old, whether or not they commit; that of one without is renewed as often when
-//! it commits what it had committed. Ages count only while the clock is right, and not right after a
-//! restart: all were unused while the broker was switched off. Stamps of a clock that was not set yet say
+//! it commits the same offsets again. Ages count only while the clock is right, and not right after a
+//! restart: all groups were unused while the broker was off. Stamps from before the clock was set say
 //! nothing.
 
 use super::Broker;
@@ -22,8 +22,8 @@ use crate::log_limit::About;
 use crate::types::{Boot, GroupSlot, Until};
 
 impl Broker {
-    /// Whether a group may get a member, as far as there may be a group at all: one that exists, or a new
-    /// one that there is room for, or will be.
+    /// Whether there is room for a group that is to get a member: it exists, or the table has a place for
+    /// it. If not, another one is displaced.
     ///
     /// # Errors
     ///
@@ -37,16 +37,16 @@ impl Broker {
         }
     }
 
-    /// The same, as things are.
+    /// The same, without displacing any.
     pub fn group_has_room(&self, group: &str) -> bool {
         let state = self.log.state();
         let exists = state.group_named(group).is_some() || self.group_lives(group);
         exists || self.groups_len(group) < state.limits().groups_max
     }
 
-    /// Has the group that was unused for longest give way to `group` of this client, which grows by so
-    /// much. When that is settled, it is to be asked for room again; [`Busy::TooMuch`]: none may give way,
-    /// or all that may are not enough.
+    /// Deletes the group that was unused for longest, for `group` of this client, which grows by this
+    /// much. When that is settled, the request is handled again; [`Busy::TooMuch`]: none may be
+    /// displaced, or all that may are not enough.
     pub fn displace(&mut self, group: &str, growth: &OffsetGrowth, client: &str, now: Now) -> Busy {
         // What is deleted already makes room.
         let ring = self.log.shared();
@@ -60,9 +60,8 @@ impl Broker {
         let Some((stamp_ms, name)) = self.displaced(group, growth, now) else {
             // Clients try again and again.
             let text = format_args!(
-                "no room for consumer group {group:?} of client {client:?}, and those groups that are \
-                 known to be unused for long enough do not make it: raise groups_max or offsets_max, or \
-                 delete groups"
+                "no room for consumer group {group:?} of client {client:?}, and not enough other groups \
+                are known to be unused for long enough: raise groups_max or offsets_max, or delete groups"
             );
             self.lines.say(log::Level::Warn, About::kind("groups full"), now.mono, text);
             return Busy::TooMuch;
@@ -86,8 +85,8 @@ impl Broker {
         Busy::Wait(Until::synced(self.log.shared(), ticket))
     }
 
-    /// The group that gives way, and when it was last stamped; none, where even all that may give way
-    /// are not enough.
+    /// The group to displace, and when it was last stamped; none, where even all that may be displaced are
+    /// not enough.
     fn displaced(&self, group: &str, growth: &OffsetGrowth, now: Now) -> Option<(i64, GroupName)> {
         let state = self.log.state();
         let is_early = state.boot > Boot(1) && now.mono < Mono(0).plus_ms(limits::GROUP_FORMER_MS);
@@ -123,7 +122,8 @@ impl Broker {
         Some((stamp_ms, state.group(slot)?.name.clone()))
     }
 
-    /// Whether a group was not stamped for so long that whoever says what it said before stamps it anew.
+    /// Whether a group was not stamped for so long that a commit of the same offsets is stored for its
+    /// stamp.
     pub fn group_stamp_is_old(&self, group: &str, now: Now) -> bool {
         let state = self.log.state();
         let newest = state.group_named(group).and_then(|slot| state.offset_newest(slot));
@@ -137,7 +137,7 @@ impl Broker {
         for place in 0..self.log.state().limits().groups_max {
             let (state, slot) = (self.log.state(), GroupSlot(place as u16));
             let is_old = state.offset_newest(slot).is_some_and(|o| o.timestamp_ms <= due_ms);
-            // What is on its way stamps it, too, and must not be taken back.
+            // A commit on its way stamps it as well, and the older offset must not follow it.
             let is_due = |name: &str| {
                 self.group_lives(name) && self.groups_settled(&|other| other == name).is_ok()
             };

@@ -1,4 +1,4 @@
-//! Rings that are full of what their holders have not had: who waits, and what is said of it.
+//! Rings that are full of what their holders have not consumed: who waits, and what is logged of it.
 
 use std::fmt::Write;
 
@@ -19,13 +19,13 @@ pub struct Holds {
 #[derive(Debug, Default)]
 struct RingHold {
     full: Full,
-    /// When it was last said that producers wait.
+    /// When it was last logged that producers wait.
     told: Option<Mono>,
     /// Somebody found no room since then.
     asked: bool,
-    /// When it was to be said again, nobody waited: there is nothing more to say until somebody does.
+    /// When it was to be logged again, nobody waited: nothing more is logged until somebody does.
     quiet: bool,
-    /// Segments begun when it was last looked how full the ring is.
+    /// How many segments were begun when it was last checked how full the ring is.
     segments_seen: u64,
     /// The last of [`FULL_PERCENT`] that was warned of.
     warned: usize,
@@ -37,9 +37,9 @@ enum Full {
     /// It is not, or nobody has found out.
     #[default]
     No,
-    /// Producers wait, since then; the shortest records that there was no room for have so many bytes.
+    /// Producers wait, since then; the shortest records that there was no room for have `bytes_min`.
     Waits { since: Mono, bytes_min: usize },
-    /// They were woken then, for there is room for those. Others may have to wait again.
+    /// They were woken then, as there is room for those. Others may have to wait again.
     Woken { since: Mono, at: Mono },
 }
 
@@ -65,19 +65,19 @@ impl Holds {
     }
 }
 
-/// What a ring's hold looks like now.
+/// How full a held ring is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HoldNow {
     /// Bytes of segments that may not be overwritten.
     pub held_bytes: u64,
-    /// Bytes that there are for such.
+    /// Bytes of segments that may hold held records.
     pub data_bytes: u64,
     /// Microseconds for which producers have been waiting; none: they are not.
     pub waiting_us: Option<u64>,
 }
 
 impl Broker {
-    /// A request found no room for so many bytes of records that are kept.
+    /// A request found no room for this many bytes of held records.
     pub fn hold_begins(&mut self, ring: RingIndex, bytes: usize, now: Now) {
         let hold = &mut self.holds.rings[usize::from(ring.0)];
         let bytes_min = match hold.full {
@@ -108,8 +108,8 @@ impl Broker {
         ended
     }
 
-    /// Says that producers wait, now and then while they do, and that they do not any more once none had to
-    /// wait again.
+    /// Logs that producers wait, now and then while they do, and that the ring takes records again once none
+    /// had to wait for a while.
     pub(super) fn hold_tick(&mut self, now: Now) {
         for ring in self.log.rings() {
             let hold = &mut self.holds.rings[usize::from(ring.0)];
@@ -156,7 +156,7 @@ impl Broker {
         }
     }
 
-    /// Warns of holders that never said anything, at the start.
+    /// Warns at the start of holders that never committed or reported anything.
     pub(super) fn hold_warn_at_start(&self) {
         for (place, ring) in self.config.rings.iter().enumerate() {
             let hold = self.log.hold(RingIndex(place as u8));
@@ -172,7 +172,7 @@ impl Broker {
         }
     }
 
-    /// Warns of the same whenever a ring has become half full, and more, of what is held.
+    /// Warns of the same whenever held records reach another of [`FULL_PERCENT`] of a ring.
     pub fn hold_warn_as_it_fills(&mut self, ring: RingIndex) {
         let place = usize::from(ring.0);
         let config = self.log.ring_config(ring);
@@ -233,7 +233,7 @@ impl Broker {
         // What does not fit is left out.
         let _ = write!(
             text,
-            "{holder} has not had {} records of {} partitions",
+            "{holder} has not consumed {} records of {} partitions",
             lag.records, lag.partitions
         );
         if let Some((slot, first)) = lag.first {
@@ -279,7 +279,7 @@ impl Broker {
     }
 }
 
-/// What it has not done.
+/// What a holder has not done.
 fn verb(holder: &Holder) -> &'static str {
     match holder {
         Holder::Group(_) => "committed nothing",
@@ -289,10 +289,10 @@ fn verb(holder: &Holder) -> &'static str {
 
 const FULL_PERCENT: [u64; 3] = [50, 75, 90];
 
-/// Said again no sooner, and no later while producers wait.
+/// How often it is logged while producers wait.
 const TELL_US: u64 = 180_000_000;
 
-/// Nobody had to wait again for so long after room was found: the ring has room.
+/// If nobody had to wait again this long after there was room, the ring takes records again.
 const QUIET_US: u64 = 1_000_000;
 
 /// A holder's name, those of a few topics, and some words.

@@ -1,8 +1,8 @@
-//! What MirrorMaker 2 reports of itself, in a topic that it writes to the cluster that it reads
-//! from: `mm2-offset-syncs.ALIAS.internal`. It commits nothing here, so this is how a ring that is
-//! held or watched for it learns what it has.
+//! MirrorMaker 2's offset syncs, in a topic that it writes to the cluster that it reads from:
+//! `mm2-offset-syncs.ALIAS.internal`. It commits nothing here, so this is how a ring that is held or
+//! watched for it learns what it has replicated.
 //!
-//! A record there says that a record with this offset is in the other cluster. What it says is stored
+//! A record there says that the record with this offset is in the other cluster. The report is stored
 //! beside it, and the producer is answered once both are on flash: a report that was lost might
 //! never come again.
 
@@ -49,12 +49,12 @@ impl Broker {
         records.min(limits::MIRROR_REPORTS_MAX) * (RECORD_BYTES_MAX + alias.len())
     }
 
-    /// Whether there are reports that cannot be read now: somebody else is in the middle of a batch.
+    /// Whether there are reports that cannot be read now: another connection has the decompressor.
     pub fn mirror_waits(&self, topic: &str, batches: &[u8]) -> bool {
         self.unpacker.is_kept() && batch::is_packed(batches) && self.is_mirror_topic(topic)
     }
 
-    /// Stages what the reports in a batch say: what is to be waited for, if anything. Not while
+    /// Stages the reports in a batch; gives the ticket to wait for, if there are any. Not while
     /// [`Broker::mirror_waits`].
     pub fn mirror_reports(&mut self, topic: &str, batches: &[u8], now: Now) -> Option<Ticket> {
         let mirror: heapless::String<{ limits::MIRROR_ALIAS_BYTES_MAX }> =
@@ -88,10 +88,10 @@ impl Broker {
         ticket
     }
 
-    /// Stages what one record says, if it is a report of something that is here.
+    /// Stages a record, if it is a report of a record that is here.
     fn mirror_report(&mut self, mirror: &str, record: &Record<'_>, now: Now) -> Option<Ticket> {
         let sync = OffsetSync::read(record.key?, record.value?)?;
-        // What is not here yet was of a topic of the same name that is gone.
+        // An offset that is not here yet is of a deleted topic with the same name.
         let partition = self
             .partition_asked(sync.topic, sync.partition)
             .filter(|partition| sync.upstream < partition.high_watermark.0)?;
@@ -102,8 +102,8 @@ impl Broker {
 }
 
 impl<'a> OffsetSync<'a> {
-    /// From Kafka's encoding of it: a string and a number; two offsets, of which the second is the one
-    /// in the other cluster.
+    /// From MirrorMaker's encoding: the key is topic and partition; the value is the offset here, and the
+    /// one in the other cluster.
     fn read(key: &'a [u8], value: &'a [u8]) -> Option<OffsetSync<'a>> {
         let mut key = Reader::new(key);
         let topic = <&str>::decode_from(&mut key).ok()?;
@@ -116,6 +116,6 @@ impl<'a> OffsetSync<'a> {
 const PREFIX: &str = "mm2-offset-syncs.";
 const SUFFIX: &str = ".internal";
 
-/// A report names a topic, and is a few numbers beside that. A longer record is none, nor is what stands
-/// behind it in a compressed batch.
+/// A report is a topic's name and a few numbers. In a compressed batch, a longer record is none, and what
+/// follows it is not read.
 const REPORT_BYTES_MAX: usize = limits::TOPIC_NAME_BYTES_MAX + 64;

@@ -11,7 +11,7 @@ use crate::log::record::MetaRecord;
 use crate::log::{self, StageError};
 use crate::types::{Offset, PartitionHandle, Settle, Ticket, Until};
 
-/// What a group says of one partition.
+/// A group's commit of one partition.
 #[derive(Debug, Clone, Copy)]
 pub struct Commit<'a> {
     /// The group.
@@ -26,7 +26,7 @@ pub struct Commit<'a> {
     pub metadata: &'a str,
 }
 
-/// Commits of one group, of different partitions, that are looked at together.
+/// Commits of one group, of different partitions, that are checked together.
 #[derive(Debug, Default)]
 pub struct Together<'a> {
     /// In order of handle.
@@ -38,12 +38,12 @@ pub struct Together<'a> {
 pub struct Asked<'a> {
     /// Its place in the request.
     pub place: usize,
-    /// What the group says.
+    /// The commit.
     pub commit: Commit<'a>,
     staged: Staged,
 }
 
-/// What of a partition's commits is on its way, and can be looked at.
+/// What is on its way for a commit's partition, and can be read.
 #[derive(Debug, Clone, Copy)]
 enum Staged {
     Nothing,
@@ -62,7 +62,7 @@ pub struct OffsetGrowth {
     pub metadata_bytes: usize,
 }
 
-/// What is to be done about a commit.
+/// What is to be done with a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitCheck {
     /// It is stored.
@@ -71,7 +71,7 @@ pub enum CommitCheck {
     OnItsWay(Until),
     /// It is new.
     Changed,
-    /// What the disk has in hand decides that, and cannot be looked at: ask again then.
+    /// That depends on what is being written, which cannot be read: check again once this is settled.
     Wait(Until),
 }
 
@@ -87,7 +87,7 @@ impl Commit<'_> {
 }
 
 impl<'a> Together<'a> {
-    /// Takes one in; there is room for it, and none of its partition yet.
+    /// Adds one; there is room for it, and none of its partition yet.
     pub fn add(&mut self, place: usize, commit: Commit<'a>) {
         let at = self.asked.partition_point(|other| other.commit.handle < commit.handle);
         let added = self.asked.insert(at, Asked { place, commit, staged: Staged::Nothing });
@@ -132,7 +132,7 @@ impl OffsetGrowth {
 }
 
 impl Broker {
-    /// Looks at what is on its way of these commits of a group, with one walk for all of them. False:
+    /// Finds what is on its way for these commits of a group, with one walk for all of them. False:
     /// nothing of the group is.
     pub fn commits_find(&self, group: &str, together: &mut Together<'_>) -> bool {
         let mut found = false;
@@ -168,7 +168,8 @@ impl Broker {
         found
     }
 
-    /// Whether this is what the group committed last, be it synced or on its way; that was looked at.
+    /// Whether this is what the group committed last, synced or on its way. [`Broker::commits_find`] was
+    /// called before.
     pub fn commit_check(&self, Asked { commit, staged, .. }: &Asked<'_>) -> CommitCheck {
         match staged {
             Staged::Same(ticket) => {
@@ -203,9 +204,8 @@ impl Broker {
         self.log.stage(self.log.shared(), &record, true, now)
     }
 
-    /// Whether the tables have room for what commits of this group add. Counted is what is stored
-    /// and, too high rather than too low, what is on its way: when that decides, or cannot be looked
-    /// at, it is waited for.
+    /// Whether the tables have room for what commits of this group add. What is stored is counted, and
+    /// what is on its way, at its most: where that decides, or cannot be read, it is waited for.
     pub fn commit_room(
         &self,
         group: &str,
@@ -241,7 +241,7 @@ impl Broker {
         }
     }
 
-    /// The same, with so much on its way.
+    /// The same, with this much on its way.
     fn commit_fits(
         &self,
         group: &str,
@@ -276,8 +276,8 @@ impl Broker {
         state.groups().count() + live.count()
     }
 
-    /// Whether nothing is on its way of a group for which `concerns` is true. What the disk has in
-    /// hand cannot be looked at, so it is waited for whatever it is about.
+    /// Whether nothing is on its way of a group for which `concerns` is true. What is being written
+    /// cannot be read, so it is waited for whatever it is about.
     #[inline(never)]
     pub fn groups_settled(&self, concerns: &dyn Fn(&str) -> bool) -> Result<(), Busy> {
         let out = self.log.staged_out(self.log.shared());
@@ -306,7 +306,7 @@ impl Broker {
     pub fn offsets_delete_check(&self, group: &str) -> Result<(), ErrorCode> {
         match states::act(self.group_state(group), Event::DeleteOffsets) {
             Act::Refuse(code) => Err(code),
-            // Only consumers say which topics they use.
+            // Only members whose protocol is "consumer" say which topics they use.
             Act::AcceptUnsubscribed
                 if !self.groups.show(group).is_some_and(|g| g.has_consumers()) =>
             {
@@ -316,7 +316,7 @@ impl Broker {
         }
     }
 
-    /// A group's state, be it known by its members or by its offsets alone.
+    /// A group's state, by its members, or by its offsets alone.
     pub fn group_state(&self, group: &str) -> State {
         match self.groups.state(group) {
             State::Dead if self.log.state().group_named(group).is_some() => State::Empty,
@@ -363,7 +363,7 @@ impl Broker {
     }
 }
 
-/// How many commits are looked at together. Each costs 72 bytes of stack.
+/// How many commits are checked together. Each costs 72 bytes of stack.
 const COMMITS_TOGETHER: usize = 64;
 
 /// The record's kind, lengths and numbers, at the most.

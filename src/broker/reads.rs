@@ -1,16 +1,16 @@
 //! Read jobs: fetches and look-ups by timestamp, one per connection at the most.
 //!
 //! A handler lists the partitions of its request in the arena and starts the job; the connection
-//! then drives it with [`Reads::step`]. A fetch first **plans**: it finds which stretches of which
+//! then drives it with [`Reads::step`]. A fetch first **plans**: it finds which ranges of which
 //! segments it will send, so that the answer's length is known before its first byte. With too
-//! little to send it **sleeps**, and plans again when woken. Then it **answers**: reads the
-//! stretches through the buffer and checks each batch's CRC on the way. What turns out broken, or
+//! little to send it **sleeps**, and plans again when woken. Then it **answers**: reads the ranges
+//! through the buffer and checks each batch's CRC on the way. What turns out damaged, or was
 //! overwritten meanwhile, is noted; then the job plans again if nothing was sent yet, else the
-//! connection is closed, and the client's next fetch goes round it.
+//! connection is closed, and the client's next fetch skips it.
 //!
 //! The buffer: the answer is put together from its start, a window of a segment is read into its
-//! second half while planning, and the planned stretches are kept at its end. A small answer is
-//! copied from the window: one read, one send.
+//! second half while planning, and the planned ranges are at its end. A small answer is copied from
+//! the window: one read, one send.
 
 pub mod answer;
 mod entries;
@@ -48,13 +48,13 @@ pub struct Reads {
     errors: ErrorsSeen,
     woken: Vec<ConnId>,
     waiting: u64,
-    /// What nobody works with now.
+    /// Work areas that no job uses now.
     spare: Vec<Awake>,
     /// Bytes of a large buffer.
     large_bytes: usize,
 }
 
-/// What a request asks of all its partitions together.
+/// What a request asks for all its partitions together.
 #[derive(Clone, Copy)]
 pub struct Terms {
     /// How the answer is written.
@@ -65,13 +65,13 @@ pub struct Terms {
     pub correlation_id: i32,
     /// A fetch that wants committed records only.
     pub read_committed: bool,
-    /// Fewer bytes than this are waited for.
+    /// With fewer bytes than this it waits for more.
     pub bytes_min: u32,
     /// More bytes than this are not answered (but at least one batch).
     pub bytes_max: u32,
     /// At this moment it is answered with what there is.
     pub deadline: Mono,
-    /// And at this one, if that is earlier, with nothing but offsets that have no records.
+    /// At this moment, if it is earlier, it is answered though it has only holes.
     pub holes_at: Mono,
 }
 
@@ -145,7 +145,7 @@ impl Reads {
         (self.cursors.hits, self.cursors.misses)
     }
 
-    /// Whether a request of so many partitions can have a job now.
+    /// Whether a request of this many partitions can have a job now.
     pub fn room(&self, partitions: usize) -> bool {
         partitions <= self.arena.free_count()
     }
@@ -195,7 +195,7 @@ impl Reads {
         self.push(conn, entry)
     }
 
-    /// Adds a partition that is not there; its topic's name comes with the first of the topic.
+    /// Adds a partition that does not exist; its topic's name comes with the first of the topic.
     pub fn unknown_partition(
         &mut self,
         conn: ConnId,
@@ -216,7 +216,7 @@ impl Reads {
         std::mem::take(&mut self.errors)
     }
 
-    /// Goes on with a connection's job; see [`crate::broker::Broker::job_step`].
+    /// Steps a connection's job; see [`crate::broker::Broker::job_step`].
     pub fn step(
         &mut self,
         source: &dyn Source,
@@ -262,8 +262,8 @@ impl Reads {
         step
     }
 
-    /// Keeps room for those who come: wakes those that have slept for longest to be answered early, as
-    /// many as it takes.
+    /// Keeps room for new fetches: as many as it takes of those that have slept longest are woken, to be
+    /// answered early.
     fn make_way(&mut self, newest: ConnId) {
         let asleep = |job: &&Job| job.phase == Phase::Sleep;
         let waits: usize = self.jobs.iter().filter(asleep).map(|job| job.count).sum();
@@ -289,7 +289,7 @@ impl Reads {
         }
     }
 
-    /// The connection is gone: so is its job.
+    /// The connection has ended: drops its job.
     pub fn cancel(&mut self, conn: ConnId) {
         let Some(job) = self.jobs.get_mut(usize::from(conn.0)) else {
             return;
@@ -303,7 +303,7 @@ impl Reads {
         *job = Job::default();
     }
 
-    /// So many more bytes of a partition can be read: wakes the jobs that now have enough.
+    /// This many more bytes of a partition can be read: wakes the jobs that now have enough.
     pub fn partition_synced(&mut self, slot: PartitionSlot, bytes: u32) {
         for conn in self.arena.waiting(slot) {
             let job = &mut self.jobs[usize::from(conn.0)];
@@ -365,7 +365,7 @@ impl Reads {
             job.count += 1;
             return Ok(());
         }
-        // A name that no list has would never be given back.
+        // A name that is in no list would never be given back.
         self.arena.name_release(&entry);
         Err(ArenaFull)
     }

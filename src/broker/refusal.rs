@@ -1,4 +1,4 @@
-//! Why something that a client asked for is not done: Kafka's code, and a message for people.
+//! Why a client's request is refused: Kafka's code, and a message.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use crate::codec::ErrorCode;
 pub struct Refusal {
     /// What the client is told.
     pub code: ErrorCode,
-    /// What people are told.
+    /// The message, which tools show.
     pub message: Note,
 }
 
-/// A short message, cut where it is too long: it may quote what a client sent.
+/// A short message. It may quote what a client sent, so it is cut where it is too long.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Note(heapless::String<NOTE_BYTES_MAX>);
 

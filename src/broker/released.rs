@@ -1,5 +1,5 @@
-//! What clients do to records that are held, beside having them: they delete them, or move or delete the
-//! offsets that say how far a holder is. It is said in the log, since nobody else may notice.
+//! What clients do to held records beside consuming them: they delete them, or move or delete a holder's
+//! committed offsets. That is logged, since nobody else may notice.
 
 use super::Broker;
 use super::allowed::Caller;
@@ -14,20 +14,20 @@ use crate::types::{Offset, PartitionHandle, PartitionSlot, TopicId};
 enum Effect {
     /// They are deleted.
     Deleted,
-    /// A commit went past them that was no group member's.
+    /// A commit moved past them that was not a group member's.
     Passed,
-    /// A commit went back before them.
+    /// A commit moved back before them.
     Back,
     /// The offset that was behind them is deleted.
     Forgotten,
 }
 
-/// What requests did, and what of that was said.
+/// What requests did, and what of that was logged.
 #[derive(Debug, Default)]
 pub struct Released {
     /// By [`Effect`].
     tallies: [Tally; 4],
-    /// Clients that commit for holders without being members, as far as that was said.
+    /// The last clients that were logged for committing for a holder without being members.
     committers: [u32; COMMITTERS],
 }
 
@@ -35,9 +35,9 @@ pub struct Released {
 struct Tally {
     records: u64,
     partitions: u64,
-    /// One of these; none: there is nothing to say.
+    /// One of these; none: there is nothing to log.
     last: Option<PartitionSlot>,
-    /// When it was last said.
+    /// When it was last logged.
     told: Option<Mono>,
 }
 
@@ -68,7 +68,7 @@ impl Broker {
         self.released.add(Effect::Deleted, &tally);
     }
 
-    /// A group's commit is staged. `by_member`: as usual.
+    /// A group's commit is staged. `by_member`: by a member of the group, as is usual.
     pub fn held_committed(
         &mut self,
         group: &str,
@@ -86,7 +86,7 @@ impl Broker {
         }
     }
 
-    /// The deletion of what a group committed is staged; of a partition, or of all.
+    /// The deletion of a group's committed offsets is staged: of one partition, or of all.
     pub(super) fn held_forgotten(&mut self, group: &str, handle: Option<PartitionHandle>) {
         let state = self.log.state();
         let Some(slot) = state.group_named(group) else { return };
@@ -102,7 +102,7 @@ impl Broker {
         self.released.add(Effect::Forgotten, &tally);
     }
 
-    /// What a group that is a holder has had of a partition, and where that begins and ends.
+    /// The position in a partition of a group that is a holder, and where the partition begins and ends.
     fn had_of(
         &self,
         group: &str,
@@ -118,7 +118,7 @@ impl Broker {
         hold.keeps(at, partition).then(|| (slot, hold.position(at, slot, partition), bounds))
     }
 
-    /// Says what a request has done to what is held, if anything.
+    /// Logs what a request has done to held records, if anything.
     pub fn held_tell(&mut self, caller: &Caller<'_>, now: Now) {
         for (place, (level, what)) in EFFECTS.into_iter().enumerate() {
             let tally = &mut self.released.tallies[place];
@@ -127,12 +127,12 @@ impl Broker {
             let digest = crc::crc32c(caller.client.as_bytes());
             let committers = &mut self.released.committers;
             if is_passed && committers.contains(&digest) {
-                // That is how this one commits.
+                // This client always commits so, and was logged for it.
                 *tally = Tally { told: tally.told, ..Tally::default() };
                 continue;
             }
             if tally.told.is_some_and(|told| now.mono.since_us(told) < TELL_US) {
-                // It is counted in with what the next one does, who is not to be named for this alone.
+                // It is added to the next line, which names the partition of the request that it is for.
                 tally.last = None;
                 continue;
             }
@@ -180,7 +180,7 @@ impl Tally {
     }
 }
 
-/// By [`Effect`]: how loud, and what is said.
+/// By [`Effect`]: the level, and what is logged.
 const EFFECTS: [(log::Level, &str); 4] = [
     (log::Level::Warn, "that were held are deleted"),
     (log::Level::Info, "are held no longer, by a commit from outside the group"),
@@ -188,8 +188,8 @@ const EFFECTS: [(log::Level, &str); 4] = [
     (log::Level::Warn, "are held again, since the offsets committed for them are deleted"),
 ];
 
-/// So many clients are remembered.
+/// How many clients are remembered.
 const COMMITTERS: usize = 4;
 
-/// Said again no sooner; what comes meanwhile is counted in.
+/// Logged again no sooner; what comes meanwhile is added.
 const TELL_US: u64 = 10_000_000;

@@ -10,9 +10,9 @@ use crate::log::state::Partition;
 use crate::types::{Offset, PartitionSlot, Until};
 
 impl Broker {
-    /// Hides what is too old: what is to be settled then, if anything. Looks now and then only, whenever
-    /// a request comes: nobody misses it in a broker that nobody asks. Does nothing while the clock is
-    /// not known to be right.
+    /// Hides what is too old; gives what is to be settled then. Called with requests, it checks every
+    /// [`limits::RETENTION_CHECK_MS`]: a broker without requests has nobody to hide records from. Does
+    /// nothing while the clock is not known to be right.
     #[inline(always)]
     pub fn retention_tick(&mut self, now: Now) -> Until {
         if now.mono < self.retention_next { Until::default() } else { self.retention_look(now) }
@@ -44,7 +44,7 @@ impl Broker {
         until
     }
 
-    /// Where the partition's log shall start, if that is further on than it does.
+    /// The partition's new log start offset, if that is higher than it is.
     fn retention_start(
         &self,
         slot: PartitionSlot,
@@ -57,8 +57,8 @@ impl Broker {
         }
         let retention_ms = topic_config::retention_ms(topic, &self.config)?;
         let oldest_ms = now.wall_ms.saturating_sub_unsigned(retention_ms);
-        // Stamps from before this program was written are those of a clock that was not set yet: how
-        // old such records are is only known once younger ones behind them in the segment are too old.
+        // Timestamps from before this program was written are those of a clock that was not set yet:
+        // such records are too old only once later ones in the same segment are.
         let expired = |newest_ms: i64| (WALL_MS_MIN..oldest_ms).contains(&newest_ms);
         let index = self.log.index(partition.ring);
         let segments = index.segments().iter();
@@ -70,7 +70,7 @@ impl Broker {
         let carried = carried.map(|stretch| stretch.from);
         let start = kept.map(|there| there.first).into_iter().chain(carried).min();
         let start = start.unwrap_or(partition.high_watermark);
-        // Whoever a ring is held for gets all of it, however long that takes.
+        // What a holder has not consumed is not hidden, however old it is.
         let floor = self.log.hold(partition.ring).floor(slot, partition);
         let start = floor.map_or(start, |floor| start.min(floor));
         (start > partition.log_start).then_some(start)

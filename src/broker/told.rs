@@ -1,4 +1,4 @@
-//! What the log says of requests that are refused: nobody but their client learns of it otherwise.
+//! Log lines about refused requests, of which otherwise only their clients know.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::log_limit::{About, LogLimit};
 use crate::types::Offset;
 
 impl Broker {
-    /// Says that one more member has no room, if that is why it is refused.
+    /// Logs that a member is refused, if that is for lack of room.
     #[inline(never)]
     pub fn member_refused(&self, group: &str, caller: &Caller<'_>, code: ErrorCode, now: Now) {
         let full = [ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::GROUP_MAX_SIZE_REACHED];
@@ -30,8 +30,7 @@ impl Broker {
         self.lines.say(Level::Warn, about, now.mono, text);
     }
 
-    /// Says that records are refused, unless that is said otherwise, or the client does something about it
-    /// by itself.
+    /// Logs that records are refused, unless that is logged elsewhere, or the client handles it by itself.
     #[inline(never)]
     pub fn records_refused(
         &self,
@@ -60,7 +59,7 @@ impl Broker {
         self.lines.say(Level::Warn, about, now.mono, text);
     }
 
-    /// Says that a consumer wants what there is not.
+    /// Logs that a consumer asks for an offset that is out of range.
     #[inline(never)]
     pub fn offset_refused(
         lines: &LogLimit,
@@ -75,7 +74,7 @@ impl Broker {
                 let lost = start.abs_diff(asked.0);
                 write!(
                     f,
-                    "{lost} records before {start} were overwritten or deleted before it had them"
+                    "{lost} records before {start} were overwritten or deleted before it read them"
                 )
             } else {
                 write!(f, "it is beyond the end, {end}")

@@ -1,5 +1,5 @@
-//! A topic's own settings: every one that Kafka 4 knows is accepted, checked as Kafka does, kept and
-//! shown. [`Key::effective`] says which of them change what brooklet does.
+//! A topic's own settings: every one of Kafka 4 is accepted, checked as Kafka does, stored and shown.
+//! [`Key::effective`] says which of them change what brooklet does.
 //!
 //! They are stored as entries of {key's number, value's length, value}, one byte each for the first
 //! two, the value as the client wrote it.
@@ -19,13 +19,13 @@ use crate::log::state::{Topic, TopicConfigs};
 /// A setting.
 #[derive(Debug)]
 pub struct Key {
-    /// Its name on flash.
+    /// Its number on flash.
     pub number: u8,
     /// Kafka's name.
     pub name: &'static str,
     /// What values it takes.
     pub kind: Kind,
-    /// What it is when the topic does not say.
+    /// Its value when the topic does not set it.
     pub default: Default,
     /// What it means here.
     pub documentation: &'static str,
@@ -58,12 +58,12 @@ pub enum Kind {
     NotTiered,
 }
 
-/// What a setting is when the topic does not say.
+/// A setting's value when the topic does not set it.
 #[derive(Debug)]
 pub enum Default {
     /// Always this.
     Fixed(&'static str),
-    /// What the configuration says, with the configuration's own default.
+    /// The configuration's value, with the configuration's own default.
     Config(&'static str, fn(&Config) -> Text),
 }
 
@@ -77,7 +77,7 @@ pub enum Source {
     Topic = 1,
     /// The configuration's.
     StaticBroker = 4,
-    /// Nobody's.
+    /// A default.
     Default = 5,
 }
 
@@ -117,7 +117,7 @@ pub fn message_bytes_max(topic: &Topic, config: &Config) -> usize {
         .map_or(config.message_max_bytes, |own| own.min(config.message_max_bytes))
 }
 
-/// How long after being written, and acknowledged, the topic's records may be synced; none: they are
+/// How long after they were written and acknowledged the topic's records may be synced; none: they are
 /// acknowledged when synced.
 pub fn relaxed_ms(topic: &Topic) -> Option<u64> {
     let messages = number_of(&topic.configs, FLUSH_MESSAGES);
@@ -170,7 +170,7 @@ impl Kind {
 }
 
 impl Key {
-    /// What the setting is when the topic does not say, and who says so.
+    /// The setting's value when the topic does not set it, and where that comes from.
     pub fn default_value(&self, config: &Config) -> (Text, Source) {
         match self.default {
             Default::Fixed(value) => (text(value), Source::Default),
@@ -182,7 +182,7 @@ impl Key {
         }
     }
 
-    /// What the setting is when neither the topic nor the configuration says.
+    /// The setting's value when neither the topic nor the configuration sets it.
     pub fn usual_value(&self) -> &'static str {
         match self.default {
             Default::Fixed(value) | Default::Config(value, _) => value,
@@ -242,7 +242,7 @@ impl Key {
     }
 }
 
-/// A topic's settings while they are changed. What was there stays valid unless it is touched.
+/// A topic's settings while they are changed. Values that are not touched are not checked again.
 #[derive(Debug, Clone, std::default::Default)]
 pub struct Edit {
     configs: TopicConfigs,

@@ -1,7 +1,7 @@
 //! Creating, growing, changing and deleting topics: what is checked, and what is staged.
 //!
-//! A request is checked as a whole against the synced state. A topic with a change on its way makes
-//! it wait, so that nothing is decided on what may still fail.
+//! A request is checked as a whole against the synced state. If a change of one of its topics is on its
+//! way, it waits, so that nothing is decided on what may still fail.
 
 use super::Broker;
 use super::refusal::Refusal;
@@ -35,7 +35,7 @@ pub struct NewTopic {
     pub configs: TopicConfigs,
 }
 
-/// What one request is about to create, beside what is on its way already.
+/// What one request is about to create, and what is on its way already.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Growth {
     /// Topics.
@@ -77,8 +77,8 @@ impl Busy {
 }
 
 impl Broker {
-    /// Whether no change is on its way of a topic for which `concerns` is true. Metadata that the
-    /// disk has in hand cannot be looked at, so it is waited for whatever it is about.
+    /// Whether no change is on its way of a topic for which `concerns` is true. Metadata that is being
+    /// written cannot be read, so it is waited for whatever it is about.
     pub fn topics_settled(&self, concerns: impl Fn(&str) -> bool) -> Result<(), Busy> {
         let out = self.log.staged_out(self.log.shared());
         let mut until = out.map(|ticket| Until::synced(self.log.shared(), ticket));
@@ -89,8 +89,8 @@ impl Broker {
         self.busy_until(until)
     }
 
-    /// What is to be waited for, if anything: nothing while the disk fails. What is staged then is stored once
-    /// it works again, and whoever asked for it would find that somebody else had.
+    /// Waits for `until`, if it is given, but not while the disk fails. What is staged then is stored once
+    /// the disk works again, and whoever waited for it would find the change made already.
     pub(super) fn busy_until(&self, until: Option<Until>) -> Result<(), Busy> {
         let fails = self.log.is_failing(self.log.shared());
         match until {
@@ -102,7 +102,7 @@ impl Broker {
         }
     }
 
-    /// Whether so much can be staged in `ring` now.
+    /// Whether this many bytes of metadata can be staged in `ring` now.
     pub fn meta_room(&self, ring: RingIndex, bytes: usize) -> Result<(), Busy> {
         self.log.room_meta(ring, bytes).map_err(|error| match error {
             StageError::Full(ticket) => Busy::Wait(Until::written(ring, ticket)),
@@ -151,8 +151,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Refuses a topic whose ring could never be written to since it is in the configuration: without a head
-    /// on flash, the next start would take the ring for lost, and its topics with it.
+    /// Refuses a topic whose ring has no head on flash, as it could never be written to: the next start would
+    /// take the ring for lost, and its topics with it.
     pub fn topic_ring_begun(&self, name: &str) -> Result<(), Refusal> {
         let ring = self.config.ring_of(name);
         if self.log.segments(ring).next().is_some() {
@@ -288,7 +288,7 @@ pub fn name_check(name: &str) -> Result<TopicName, Refusal> {
     }
 }
 
-/// Whether Kafka keeps this topic for itself.
+/// Whether this is one of Kafka's internal topics.
 pub fn is_internal(name: &str) -> bool {
     matches!(name, "__consumer_offsets" | "__transaction_state")
 }
@@ -300,13 +300,13 @@ fn refused_full(full: TableFull) -> Refusal {
     Refusal::new(ErrorCode::POLICY_VIOLATION, why)
 }
 
-/// Kafka's names of metrics do not tell '.' from '_', so its topics may not differ in that alone.
+/// In Kafka's names of metrics '.' and '_' are the same, so topics may not differ in that alone.
 fn metric_names_equal(a: &str, b: &str) -> bool {
     let plain = |byte: u8| if byte == b'.' { b'_' } else { byte };
     a.len() == b.len() && a.bytes().map(plain).eq(b.bytes().map(plain))
 }
 
-/// Random, and never one of those that mean something to Kafka.
+/// Random, and none of those that Kafka reserves.
 fn topic_id_random() -> TopicId {
     let mut id = [0; 16];
     loop {

@@ -1,6 +1,7 @@
-//! Whose turn it is with the one decompressor: what takes longer than a turn keeps it until it is done.
+//! Who has the one decompressor: a connection whose batch takes longer than a turn keeps it until the batch
+//! is done.
 //!
-//! Who has it waits for nothing but other turns, and so does everybody who wants it meanwhile, or while
+//! Its owner waits for nothing but turns, so others that want it wait only for turns as well, also while
 //! compaction reads a batch.
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ pub struct Unpacker {
     records: Option<Packed>,
     /// Work that is left in this turn.
     left: u32,
-    /// What was done and not told yet.
+    /// Work that [`Unpacker::work`] has not given yet.
     worked: u32,
 }
 
@@ -32,7 +33,7 @@ impl Unpacker {
         Unpacker { shared, owner: None, check, records: None, left: 0, worked: 0 }
     }
 
-    /// Everybody else had a turn.
+    /// A new turn begins.
     pub fn turn(&mut self) {
         self.left = limits::DECOMPRESSED_TURN_BYTES;
     }
@@ -42,9 +43,9 @@ impl Unpacker {
         std::mem::take(&mut self.worked)
     }
 
-    /// Checks what a client produces to a partition. None: the turn is over, or somebody else has the
-    /// decompressor. Then the same is to be asked again in another turn, or it is to be given back
-    /// ([`Unpacker::release`]).
+    /// Checks what a client produces to a partition. None: the turn is over, or another connection has the
+    /// decompressor. Then this is to be called again in another turn, or the decompressor to be given
+    /// back ([`Unpacker::release`]).
     pub fn check(
         &mut self,
         conn: ConnId,
@@ -69,8 +70,8 @@ impl Unpacker {
         checked.unwrap_or(Ok(None))
     }
 
-    /// Goes on to the next record of a compressed batch: to the first one after it was given back. Where
-    /// others have the decompressor the turn is over.
+    /// Reads the next record of a compressed batch; the first one after [`Unpacker::release`]. While
+    /// others have the decompressor it gives [`Walked::Turn`].
     pub fn record(
         &mut self,
         conn: ConnId,
@@ -95,12 +96,12 @@ impl Unpacker {
         &self.shared
     }
 
-    /// Whether somebody is in the middle of a batch.
+    /// Whether a connection is in the middle of a batch.
     pub fn is_kept(&self) -> bool {
         self.owner.is_some()
     }
 
-    /// This connection needs it no more, if it has it.
+    /// Gives the decompressor back, if this connection has it.
     pub fn release(&mut self, conn: ConnId) {
         if self.owner == Some(conn) {
             (self.owner, self.records) = (None, None);

@@ -1,5 +1,5 @@
-//! What the wall clock is good for. Boards often have no clock of their own: after a power cut it
-//! stands in the past, until the network sets it.
+//! Whether the wall clock is right. Boards often have no battery for theirs: after a power cut it is in
+//! the past, until the network sets it.
 
 use super::Broker;
 use crate::clock::{Now, WALL_MS_MIN};
@@ -11,13 +11,13 @@ impl Broker {
         is_right(now, self.log.stamp_newest_ms())
     }
 
-    /// Says when the clock is not trusted, and when it is again.
+    /// Checks the clock, and logs when it is not trusted, and when it is again.
     pub(super) fn clock_look(&mut self, now: Now) -> bool {
         let (is_right, newest_ms) = (self.clock_right(now), self.log.stamp_newest_ms());
         if is_right == self.clock_distrusted {
             self.clock_distrusted = !is_right;
             if is_right {
-                log::info!("the clock is trusted: retention.ms goes on");
+                log::info!("the clock is trusted: retention.ms applies again");
             } else {
                 log::warn!(
                     "the clock is not trusted: nothing says that it is synchronised, and it is {} s \
@@ -30,7 +30,7 @@ impl Broker {
         is_right
     }
 
-    /// The time that records get which arrive now. It never runs backwards while the clock is wrong.
+    /// The time for records that arrive now. It never runs backwards while the clock is wrong.
     pub fn append_time_ms(&mut self, now: Now) -> i64 {
         if self.clock_right(now) {
             self.append_time_newest_ms = now.wall_ms;

@@ -1,8 +1,8 @@
-//! RecordBatch, version 2: the one format in which records arrive, are kept, and leave.
+//! RecordBatch, version 2: the only format in which records are produced, stored and fetched.
 //!
-//! A batch is a header of 61 bytes and its records, which may be compressed; they are kept as they came.
-//! The CRC covers everything from the attributes on, so that base offset and leader
-//! epoch are filled in without touching it.
+//! A batch is a header of 61 bytes and its records, which may be compressed; they are stored as they came.
+//! The CRC covers everything from the attributes on, so base offset and leader epoch can be filled in
+//! without changing it.
 
 pub mod carry;
 mod check;
@@ -18,11 +18,10 @@ pub use refusal::Refusal;
 use super::crc::crc32c;
 use super::{Error, Reader};
 
-/// A control batch that takes the offsets from `first` to `last`: consumers pass over it, to the offset
-/// behind it, and show nothing of it. It looks like the marker at a transaction's end: one record, at
-/// the last offset. (An empty batch, as Kafka's log cleaner leaves them, is passed over by Java's and
-/// librdkafka's consumers only: others ask for it again for ever, and one begins anew.)
-/// `last` is at most `i32::MAX` above `first`.
+/// A control batch that takes the offsets from `first` to `last`: consumers skip it and continue behind
+/// it. It looks like the marker at a transaction's end: one record, at the last offset. (An empty batch,
+/// as Kafka's log cleaner leaves them, is skipped by Java's and librdkafka's consumers only: others ask
+/// for it again for ever, and one begins anew.) `last` is at most `i32::MAX` above `first`.
 pub fn marker(first: i64, last: i64, leader_epoch: i32) -> heapless::Vec<u8, MARKER_BYTES_MAX> {
     let delta = i32::try_from(last - first).expect("a batch takes so many offsets");
     let mut batch = heapless::Vec::new();
@@ -52,7 +51,7 @@ pub fn marker(first: i64, last: i64, leader_epoch: i32) -> heapless::Vec<u8, MAR
     batch
 }
 
-/// The length of a [`marker`] whose last offset is so far above its first.
+/// The length of a [`marker`] whose last offset is `delta` above its first.
 pub fn marker_bytes(delta: i32) -> usize {
     let zigzag = u64::from(delta.unsigned_abs()) << 1;
     let delta_bytes = (64 - (zigzag | 1).leading_zeros() as usize).div_ceil(7);
@@ -95,7 +94,7 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
-    /// A record of this batch that stands in `bytes`, its length included.
+    /// The record of this batch in `bytes`, its length included.
     pub fn record<'a>(&self, bytes: &'a [u8]) -> Result<Record<'a>, Error> {
         Records { header: *self, left: 1, reader: Reader::new(bytes) }.record()
     }
@@ -103,7 +102,7 @@ impl BatchHeader {
     /// Reads a header; `None` if there are too few bytes for one. Nothing else is checked.
     #[inline(always)]
     pub fn read(bytes: &[u8]) -> Option<BatchHeader> {
-        // The length is known, so that no field costs another check: this is the way of every batch.
+        // The length is known, so that no field costs another check: every batch comes through here.
         let mut rest: &[u8] = bytes.first_chunk::<HEADER_BYTES>()?;
         let r = &mut rest;
         Some(BatchHeader {
@@ -185,8 +184,8 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// The batches that stand one behind the other in `bytes`; ends before the first that is cut
-/// short or has no length. Only lengths are looked at.
+/// The batches that are one behind the other in `bytes`; ends before the first that is truncated or
+/// has no valid length. Nothing else is checked.
 pub fn batches(bytes: &[u8]) -> Batches<'_> {
     Batches { rest: bytes }
 }
@@ -198,7 +197,7 @@ pub struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    /// What was not walked yet; once it ended, what is no batch.
+    /// The bytes that were not walked yet; at the end, those that are no batch.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -215,7 +214,7 @@ impl<'a> Iterator for Batches<'a> {
     }
 }
 
-/// Fills in what the broker gives to a batch; the CRC does not cover it.
+/// Fills in base offset and leader epoch, which the CRC does not cover.
 pub fn set_offset(batch: &mut [u8], base_offset: i64, leader_epoch: i32) {
     put(batch, 0, &base_offset.to_be_bytes());
     put(batch, LENGTH_END, &leader_epoch.to_be_bytes());

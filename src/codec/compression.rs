@@ -1,12 +1,11 @@
-//! Reading what is compressed: Kafka's four codecs, in the memory of one window.
+//! Decompression: Kafka's four codecs, in the memory of one window.
 //!
-//! Output is handed out piece by piece, as far as the window goes; nothing is allocated after the start.
-//! The compressed bytes must be there whole, and are handed over anew for each piece: between two pieces
-//! nothing is borrowed, so that others can have their turn. What a turn may cost is counted
-//! ([`Decompressor::turn`]), in bytes of output and of what takes as long as they do. The window is what
-//! a decoder may look back on: gzip (32 KiB), snappy and LZ4 (64 KiB) look back no further in what real encoders write;
-//! a zstd frame may, and then the rest of it cannot be read here ([`Trouble::Beyond`]), which says nothing
-//! about whether others can.
+//! Output comes piece by piece; nothing is allocated after the start. The compressed bytes must be there
+//! whole, and are passed in again for each piece: between two pieces nothing is borrowed, so that other
+//! tasks can have their turn. The work of a turn is counted ([`Decompressor::turn`]) in bytes of output, and
+//! in the bytes that would take as long as work without output. The window bounds how far back a stream may
+//! refer. What real encoders write with gzip (32 KiB), snappy and LZ4 (64 KiB) refers back no further; a zstd
+//! frame may, and then the rest of it cannot be read here ([`Trouble::Beyond`]), though others may read it.
 
 mod gzip;
 mod lz4;
@@ -22,9 +21,9 @@ use window::Window;
 /// Why there is no more output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// It is not what it says it is: nobody can read it.
+    /// It is not valid: nobody can read it.
     Corrupt,
-    /// It looks back further than the window goes.
+    /// It refers back further than the window.
     Beyond,
 }
 
@@ -54,7 +53,7 @@ impl Compression {
     }
 }
 
-/// What compressed batches are read with, one at a time.
+/// Reads compressed batches, one at a time.
 pub struct Decompressor {
     window: Window,
     inflate: Box<gzip::State>,
@@ -66,7 +65,7 @@ pub struct Decompressor {
 }
 
 impl Decompressor {
-    /// With a window of so many bytes: a power of two, at least 64 KiB.
+    /// With a window of this many bytes: a power of two, at least 64 KiB.
     pub fn new(window_bytes: usize) -> Decompressor {
         assert!(window_bytes.is_power_of_two() && window_bytes >= WINDOW_BYTES_MIN);
         Decompressor {
@@ -96,8 +95,8 @@ impl Decompressor {
         };
     }
 
-    /// Goes on to the next piece of the output of `input`, the same as it was opened with; false: there
-    /// was none any more. It has at most [`PIECE_BYTES_MAX`] bytes, and may have none.
+    /// Reads the next piece of the output of `input`, the same as it was opened with; false: there is none
+    /// any more. A piece has at most [`PIECE_BYTES_MAX`] bytes, and may have none.
     pub fn next_piece(&mut self, input: &[u8]) -> Result<bool, Trouble> {
         self.window.piece_begin();
         let window = &mut self.window;
@@ -114,12 +113,12 @@ impl Decompressor {
         Ok(filled? || !self.piece().is_empty())
     }
 
-    /// The piece that was handed out last.
+    /// The piece that was read last.
     pub fn piece(&self) -> &[u8] {
         self.window.piece()
     }
 
-    /// A turn begins, for so much work.
+    /// A turn begins, for this much work.
     pub fn turn(&mut self, work: u32) {
         self.left = work;
     }
@@ -129,13 +128,13 @@ impl Decompressor {
         self.left == 0
     }
 
-    /// All the work that was ever done. In a turn that is its work, and one piece more at the most.
+    /// All the work that was ever done. A turn takes at most one piece more than its work.
     pub fn worked(&self) -> u64 {
         self.worked
     }
 }
 
-/// What a codec keeps between two pieces.
+/// A codec's state between two pieces.
 #[expect(clippy::large_enum_variant, reason = "there is one")]
 enum Decoder {
     None,
@@ -153,7 +152,7 @@ struct Part {
 }
 
 impl Part {
-    /// Where a slice of the input is in it; of one that is empty only that counts.
+    /// Where a slice of the input is in it. All empty ones are the same.
     fn of(slice: &[u8], input: &[u8]) -> Part {
         if slice.is_empty() {
             return Part::default();
@@ -184,7 +183,7 @@ impl Part {
         Ok(head)
     }
 
-    /// The same, to be read now.
+    /// The same, with the bytes.
     fn take<'a>(&mut self, input: &'a [u8], count: usize) -> Result<&'a [u8], Trouble> {
         Ok(self.split(count)?.bytes(input))
     }
@@ -195,13 +194,13 @@ impl Part {
     }
 }
 
-/// The smallest window: what LZ4 may look back on, and what snappy's encoders do.
+/// The smallest window: as far as LZ4 may refer back, and snappy's encoders do.
 pub const WINDOW_BYTES_MIN: usize = 64 * 1024;
 
-/// What a block costs beside its output, in bytes of that: it may have none.
+/// What a block costs beside its output, in bytes of output: it may have none.
 const BLOCK_WORK: usize = 64;
 
-/// Bytes that are handed out at once.
+/// The longest piece.
 pub const PIECE_BYTES_MAX: usize = 32 * 1024;
 
 /// Takes `count` bytes off the front.

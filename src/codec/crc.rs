@@ -1,4 +1,4 @@
-//! CRC-32C, at once or piece by piece: the one place that knows which implementation it is.
+//! CRC-32C, at once or piece by piece: the only place that uses the implementation's crate.
 
 /// The CRC-32C of `bytes`.
 pub fn crc32c(bytes: &[u8]) -> u32 {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A code as it stands on the wire. Codes without a name here survive unchanged.
+/// A code as it is on the wire. Codes without a name here are passed on unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ErrorCode(pub i16);
 

@@ -4,10 +4,10 @@
 //! handler sees it: every length and count has been checked against the bytes that are there and
 //! against its bound in [`crate::limits`], every string is UTF-8, and bytes after the message are
 //! an error (`decode_prefix` leaves them, for the one client that sends some). Arrays stay where
-//! they are ([`Array`]) and are walked as often as is needed.
+//! they are ([`Array`]) and can be walked again and again.
 //!
 //! Responses are struct literals that encode themselves into a caller's buffer ([`Writer`]). The
-//! compiler asks for every field and the table alone knows their order and versions. An array is a
+//! compiler requires every field, and only the table knows their order and versions. An array is a
 //! closure ([`List`]) that pushes elements straight from the broker's tables; the count is filled
 //! in afterwards.
 //!
@@ -23,7 +23,7 @@
 //! fn handle(body: &[u8], version: i16, w: &mut Writer<'_>) -> Result<(), Error> {
 //!     // First paragraph: read and check all of it.
 //!     let request = CreateTopicsRequest::decode(&mut Reader::new(body), version)?;
-//!     // Second paragraph: do all of it. The closures may change the broker while they answer.
+//!     // Second paragraph: do all of it, then answer. The closures of the answer change nothing.
 //!     CreateTopicsResponse {
 //!         throttle_time_ms: 0,
 //!         topics: &mut |list| {
@@ -63,9 +63,9 @@
 //!
 //! A buffer that is too small is remembered and reported by [`Writer::finish`], so handlers need
 //! no `?` while they write; [`Writer::len`] then still is the whole size, which a handler can ask
-//! for first with [`Writer::counting`]. A [`Writer::window`] keeps only a part of a long answer.
-//! Closures that write an answer more than once, for its size or for its windows, must not change
-//! anything.
+//! for first with [`Writer::counting`]. A [`Writer::window`] keeps only a part of a long answer. So an
+//! answer may be written more than once, for its size and for each window, and its closures must not
+//! change anything.
 
 pub mod batch;
 pub mod compression;
@@ -107,7 +107,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Says what is wrong.
+    /// The message.
     pub fn what(self) -> &'static str {
         match self {
             Error::Truncated => "the message is cut short",

@@ -43,7 +43,7 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    /// Nothing may be left.
+    /// An error if bytes are left.
     pub fn finish(&self) -> Result<(), Error> {
         if self.rest.is_empty() { Ok(()) } else { Err(Error::Trailing) }
     }
@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
         Ok(raw)
     }
 
-    /// Skips the tagged fields that end a flexible structure; nothing that is served needs one.
+    /// Skips the tagged fields that end a flexible structure; no API that is served needs one.
     pub fn skip_tags(&mut self) -> Result<(), Error> {
         if !self.flexible {
             return Ok(());
@@ -118,7 +118,7 @@ impl<'a> Reader<'a> {
         Ok(*head)
     }
 
-    /// The length of a string, whose bytes follow and need not be here; `None` is null.
+    /// The length of a string, whose bytes follow and need not be there yet; `None` is null.
     #[inline(always)]
     pub fn string_length(&mut self) -> Result<Option<usize>, Error> {
         let length = match self.flexible {
@@ -128,12 +128,12 @@ impl<'a> Reader<'a> {
         length.map(|length| bounded(length, limits::WIRE_STRING_BYTES_MAX)).transpose()
     }
 
-    /// The length of bytes, which follow and need not be here; `None` is null.
+    /// The length of bytes, which follow and need not be there yet; `None` is null.
     pub fn bytes_length(&mut self) -> Result<Option<usize>, Error> {
         self.wide_length(usize::MAX)
     }
 
-    /// The count of an array, whose elements follow and need not be here.
+    /// The count of an array, whose elements follow and need not be there yet.
     pub fn array_count(&mut self) -> Result<u32, Error> {
         let count = self.wide_length(limits::WIRE_ARRAY_COUNT_MAX)?.ok_or(Error::Null)?;
         u32::try_from(count).map_err(|_| Error::Length)
@@ -148,8 +148,7 @@ impl<'a> Reader<'a> {
         length.map(|length| bounded(length, max)).transpose()
     }
 
-    /// No element is shorter than a byte, so a length or a count beyond the bytes that are left is a
-    /// lie.
+    /// Refuses a length or a count above the bytes that are left: no element is shorter than a byte.
     #[inline(always)]
     fn here(&self, length: Option<usize>) -> Result<Option<usize>, Error> {
         match length {
@@ -159,8 +158,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A variable-length integer, and of how many bytes it is: seven bits from each, the least
-/// significant ones first, until one has no continuation bit.
+/// A variable-length integer, and how many bytes it has: seven bits from each, the least significant
+/// ones first, until one has no continuation bit.
 #[inline(never)]
 fn varint_long(bytes: &[u8], bytes_max: usize) -> Result<(u64, usize), Error> {
     let mut raw = 0_u64;

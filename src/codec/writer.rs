@@ -4,8 +4,8 @@ use super::{Error, ErrorCode};
 use crate::types::TopicId;
 use std::marker::PhantomData;
 
-/// Where an answer is written. Outside of its buffer it only counts, and [`Writer::finish`] says
-/// so: nothing that writes has to look.
+/// Where an answer is written. Beyond its buffer it only counts, and [`Writer::finish`] reports that, so
+/// that the code that writes need not check.
 #[derive(Debug)]
 pub struct Writer<'b> {
     out: &'b mut [u8],
@@ -21,7 +21,7 @@ pub struct Writer<'b> {
     digest: u64,
 }
 
-/// The first few different error codes of an answer, for the metrics; the rest is no error.
+/// The first few different error codes of an answer, for the metrics; unused places have no error.
 pub type ErrorsSeen = [ErrorCode; 4];
 
 /// Notes a code, if it is one of an error.
@@ -71,7 +71,7 @@ impl<'b> Writer<'b> {
         self.version
     }
 
-    /// Sets how long the client is asked to wait before it goes on, in ms (KIP-219).
+    /// Sets how long the client is asked to wait before its next request, in ms (KIP-219).
     pub fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
@@ -96,15 +96,15 @@ impl<'b> Writer<'b> {
         if self.len <= self.end() { Ok(self.len) } else { Err(Error::Overflow) }
     }
 
-    /// A digest of all that was written, inside the buffer and outside of it: two answers that have the
-    /// same are the same.
+    /// A digest of all that was written, inside the buffer and outside of it, to tell whether two
+    /// answers are the same.
     pub fn digest(&self) -> u64 {
         self.digest
     }
 
-    /// Lengths and counts that are filled in later follow from what is noted here.
+    /// Lengths and counts that are filled in later need not be added: they follow from the rest.
     fn digest_add(&mut self, word: u64) {
-        // A factor carries what differs upwards only.
+        // A multiplication spreads differences to higher bits only, so shifts bring them down.
         let up = (self.digest ^ word).wrapping_mul(DIGEST_FACTOR);
         let up = (up ^ up >> 32).wrapping_mul(DIGEST_FACTOR);
         self.digest = up ^ up >> 29;
@@ -121,7 +121,7 @@ impl<'b> Writer<'b> {
         self.put(at, bytes);
     }
 
-    /// The same for numbers, which need no copy. There are hundreds of them to write in all answers.
+    /// The same for numbers. It is a function of its own, as answers write numbers in hundreds of places.
     #[inline(never)]
     fn fixed<const N: usize>(&mut self, bytes: [u8; N]) {
         let word = bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
@@ -275,8 +275,8 @@ pub trait Encode {
     }
 }
 
-/// An array of a response: a closure that pushes each element, straight from the tables that it
-/// lives in, and that may change them on the way. `K` is the element's [`Encode::Kind`].
+/// An array of a response: a closure that pushes each element, straight from the broker's tables. It
+/// may be called more than once, so it must not change them. `K` is the element's [`Encode::Kind`].
 ///
 /// ```
 /// # use brooklet::codec::{List, Encode, Writer};
@@ -305,7 +305,7 @@ impl<K> ListWriter<'_, '_, K> {
         element.encode_to(self.w);
     }
 
-    /// The version that is being written, for what a handler does only since some version.
+    /// The version that is being written.
     pub fn version(&self) -> i16 {
         self.w.version
     }

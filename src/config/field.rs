@@ -1,4 +1,4 @@
-//! How a checked value enters a field, and the macro that makes structures of the lists of keys.
+//! How checked values become fields, and the macro that makes structures of the lists of keys.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,9 +7,9 @@ use std::str::FromStr;
 use super::value::{Value, advertised_of};
 use super::{Advertised, CheckRecords, Create, HttpListen, TimestampType};
 
-/// A field's type: how a checked value enters it, and how it is shown.
+/// A field's type: how it is made of a checked value, and how it is shown.
 pub trait Field {
-    /// From a value that the key's kind took.
+    /// From a value that the key's kind accepted.
     fn from_value(value: Value) -> Self;
     /// As a value.
     fn to_value(&self) -> Value;

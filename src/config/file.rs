@@ -1,8 +1,8 @@
 //! The file's form: TOML, of which a configuration needs `key = value` lines and `[[ring]]` tables.
 //!
-//! [`entries`] gives them flat, in their order and with their lines; what they mean is
-//! [`super::source`]'s business. The parser is toml_parser, the event level below the `toml` crate:
-//! with no tree to build, it costs half of what that does.
+//! [`entries`] gives them flat, in their order and with their lines; [`super::source`] applies them. The
+//! parser is toml_parser, the event level below the `toml` crate: without a tree to build, it takes half
+//! as much code.
 
 use std::borrow::Cow;
 
@@ -12,16 +12,16 @@ use toml_parser::{ErrorSink, ParseError, Raw, Source, Span};
 
 use super::value::{Refusal, Value};
 
-/// One thing that the file says, and the line on which it stands.
+/// An entry of the file, and its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Counted from 1.
     pub line: usize,
-    /// What it says.
+    /// The entry.
     pub what: What,
 }
 
-/// What an entry says.
+/// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// A new `[[ring]]` begins; the keys that follow are its own.
@@ -30,7 +30,7 @@ pub enum What {
     Key(String, Value),
 }
 
-/// The entries of a file; the first thing that is wrong with it refuses all of it.
+/// The entries of a file. Its first mistake refuses all of it.
 pub fn entries(text: &str) -> Result<Vec<Entry>, Refusal> {
     let source = Source::new(text);
     let tokens = source.lex().into_vec();
@@ -49,7 +49,7 @@ pub fn entries(text: &str) -> Result<Vec<Entry>, Refusal> {
         let quotes = if lacks_quotes(text, at) { "; text is written in quotes" } else { "" };
         (at, format!("this is not TOML: {}{quotes}", error.description()))
     });
-    // Both may have found something; the one that stands first in the file is the cause.
+    // Both may have found a mistake; the one that is first in the file is the cause.
     match [syntax, walk.wrong].into_iter().flatten().min_by_key(|(at, _)| *at) {
         Some((at, text_wrong)) => {
             Err(Refusal::new(text_wrong).at(format!("line {}", line_of(text, at))))
@@ -62,9 +62,9 @@ pub fn entries(text: &str) -> Result<Vec<Entry>, Refusal> {
 struct Walk<'a> {
     source: Source<'a>,
     entries: Vec<Entry>,
-    /// The first thing that is TOML and not a configuration, and its place.
+    /// The first mistake that is valid TOML, and its place.
     wrong: Option<(usize, String)>,
-    /// The key whose value is due.
+    /// The key whose value comes next.
     key: String,
     header: Header,
     /// The items so far of a list that is open.
@@ -140,7 +140,7 @@ impl EventReceiver for Walk<'_> {
                 Ok(number) => Value::Int(number),
                 Err(_) => Value::Text(text.into_owned()),
             },
-            // Neither is ever allowed: the key's refusal shows it and says what is.
+            // Neither is ever allowed: the key's refusal shows it, and what is.
             ScalarKind::Float | ScalarKind::DateTime => Value::Text(text.into_owned()),
         };
         match (&mut self.list, value) {
@@ -176,13 +176,13 @@ impl EventReceiver for Walk<'_> {
     }
 }
 
-/// Whether the line has a value and no quotes: an address or a word, most likely.
+/// Whether the line has a value without quotes: most likely an address or a word.
 fn lacks_quotes(text: &str, at: usize) -> bool {
     let value = line_at(text, at).split_once('=').map_or("", |(_, value)| value.trim());
     !value.is_empty() && !value.contains(['"', '\''])
 }
 
-/// The line on which something stands.
+/// The line that a position is in.
 fn line_at(text: &str, at: usize) -> &str {
     text.lines().nth(line_of(text, at) - 1).unwrap_or_default()
 }

@@ -29,11 +29,11 @@ pub fn matches(glob: &str, name: &str) -> bool {
     glob[g..].iter().all(|c| *c == b'*')
 }
 
-/// Whether `glob` matches whatever `other` matches: told from their letters alone, so it may say no
-/// where it does.
+/// Whether `glob` matches everything that `other` matches. It may say no where it does, as it compares the
+/// letters alone.
 pub fn covers(glob: &str, other: &str) -> bool {
-    // A star of the other can be any text, which only a star takes; so can its question mark, which
-    // is a character no name has.
+    // The other's star can be any text, which only a star matches. Its question mark can be any character:
+    // it is replaced by one that no name has.
     let other = other.replace('?', "\u{1}");
     !glob.contains('?') && matches(glob, &other)
         || glob.contains('?') && !other.contains('*') && matches(glob, &other)

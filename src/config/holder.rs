@@ -1,4 +1,4 @@
-//! For whom a ring keeps its records, or counts what they miss.
+//! Those that a ring is held or watched for.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use super::field::Field;
 use super::value::Value;
 use crate::limits;
 
-/// Somebody who says what it has had: without that a ring that is held overwrites nothing, and one that is
-/// watched counts it.
+/// A consumer that commits or reports its positions. A held ring overwrites nothing before it has consumed
+/// it; a watched one counts what it overwrites.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
     /// A consumer group, which commits.
@@ -56,7 +56,7 @@ pub fn are_holders(items: &[String]) -> bool {
         && items.iter().enumerate().all(|(i, item)| !items[..i].contains(item))
 }
 
-/// The mirrors of all rings, which they are held or watched for, each once.
+/// The mirrors that rings are held or watched for, each once.
 pub fn mirrors(rings: &[RingConfig]) -> Vec<String> {
     let mut mirrors: Vec<String> = Vec::new();
     for holder in rings.iter().flat_map(|ring| ring.hold_for.iter().chain(&ring.watch_for)) {
@@ -69,7 +69,7 @@ pub fn mirrors(rings: &[RingConfig]) -> Vec<String> {
     mirrors
 }
 
-/// What `status` can show without escapes.
+/// A name that `status` can show without escapes.
 fn is_group(name: &str) -> bool {
     let shown = |c: char| !c.is_control() && c != '"' && c != '\\';
     (1..=limits::GROUP_ID_BYTES_MAX).contains(&name.len()) && name.chars().all(shown)

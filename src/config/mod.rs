@@ -4,7 +4,7 @@
 //! rest of the program reads ([`Config`], [`RingConfig`]), and they drive the file's parser,
 //! `--set`, the environment, the refusals, and the test that `config/brooklet.toml` documents each
 //! key.
-//! [`source`] brings values in; [`value`] says what one may be.
+//! [`source`] reads values from where they are set; [`value`] has their kinds and checks.
 
 mod field;
 pub mod file;
@@ -118,8 +118,8 @@ keys! {
     /// Whether a replication factor other than 1 or -1 is taken as 1 instead of being refused.
     allow_replication_factor_any: bool = Kind::bool(false);
 
-    /// What is looked at of the records that a client produces: `all` reads them, also compressed ones,
-    /// and refuses what no consumer could read; `crc` only checks each batch's header and CRC.
+    /// How the records that a client produces are checked: `all` reads them, also compressed ones, and
+    /// refuses what no consumer could read; `crc` only checks each batch's header and CRC.
     check_records: CheckRecords = Kind::choice(&["all", "crc"], "all");
 
     /// Which time a record keeps, its producer's or its arrival's, unless its topic says otherwise.
@@ -157,8 +157,8 @@ keys! {
     // ---- tables ----
 
     /// Topics; beyond it their creation is refused with POLICY_VIOLATION (44), or, where one is created
-    /// by being used, with INVALID_TOPIC_EXCEPTION (17). The last eighth is for those that an address
-    /// uses that has not had as many created yet.
+    /// by being used, with INVALID_TOPIC_EXCEPTION (17). The last eighth is for addresses for which not
+    /// as many were created yet.
     topics_max: usize = Kind::int("", 1, limits::TOPICS_MAX as i64, 128);
 
     /// Partitions of all topics together; beyond it as with `topics_max`.
@@ -182,7 +182,7 @@ keys! {
 
     /// Keys of compacted topics that are compared at a time, and stretches of their carried records that
     /// are remembered, in each ring. Fewer make compaction read more often; with seven eighths as many
-    /// stretches compacted topics take deletions only (else POLICY_VIOLATION, 44).
+    /// stretches compacted topics accept tombstones only (else POLICY_VIOLATION, 44).
     compaction_keys_max: usize = Kind::int("", 64, 32_768, 256);
 
     /// Members of all groups together; beyond it who joins gets COORDINATOR_NOT_AVAILABLE (15), and
@@ -202,8 +202,8 @@ keys! {
     /// The shortest session that a member may ask for. Kafka's default.
     group_min_session_timeout_ms: u32 = Kind::int("ms", 1, 2_147_483_647, 6000);
 
-    /// The longest session that a member may ask for: so long, its partitions are left alone when
-    /// it dies. Kafka's default.
+    /// The longest session that a member may ask for: if it dies, its partitions are not consumed for
+    /// that long. Kafka's default.
     group_max_session_timeout_ms: u32 = Kind::int("ms", 1, 2_147_483_647, 1_800_000);
 
     /// Members of one group; beyond it who joins gets GROUP_MAX_SIZE_REACHED (81), and gives up.
@@ -230,7 +230,7 @@ keys! {
     /// A connection that was silent for this long is closed. Kafka's default.
     connections_max_idle_ms: u64 = Kind::int("ms", 1000, 2_147_483_647, 600_000);
 
-    /// A sender that holds a buffer which others wait for is cut off below this rate.
+    /// The slowest sender that may keep a buffer while others wait for one; slower ones are closed.
     lease_bytes_per_second_min: u64 = Kind::int("bytes/s", 0, 1 << 30, 4096);
 
     /// Requests of one connection that may be waiting for their answer; then it is not read from.
@@ -262,8 +262,8 @@ keys! {
     /// flight.
     reply_lease_bytes: usize = Kind::bytes(1024, 1 << 20, 256, 2048);
 
-    /// Partitions of fetch requests, all connections together, a quarter of them for those that come;
-    /// when more are waited for, the fetch that has waited for longest is answered early.
+    /// Partitions of fetch requests, all connections together, a quarter of them for new requests; when
+    /// more are waited for, the fetch that has waited longest is answered early.
     fetch_waits_max: usize = Kind::int("", 16, 65_000, 3072);
 
     /// The plan of all memory must fit into this, or the program does not start. 0: whatever the plan
@@ -275,7 +275,7 @@ keys! {
     /// The most bytes that one commit group holds. 0: as many as the largest batch.
     commit_group_max_bytes: usize = Kind::bytes(0, 128 << 20, 1, 0);
 
-    /// The most bytes of the group that fills while one of those is stored, and the other way round. A
+    /// The same of the smaller one of a ring's two groups, one of which fills while the other is stored. A
     /// batch that is longer waits for the large one. 0: a quarter of that, at least 64 KiB.
     commit_group_small_bytes: usize = Kind::bytes(0, 128 << 20, 1, 0);
 
@@ -283,16 +283,16 @@ keys! {
     /// with small groups, on media that never lose a neighbouring sector of the one they write.
     commit_alignment: usize = Kind::one_of(&[512, 4096], 4096);
 
-    /// How long a change of metadata alone (a committed offset, a new topic) waits for company
-    /// before it takes a page of its own.
+    /// How long a change of metadata alone (a committed offset, a new topic) waits for others before it
+    /// takes a page of its own.
     metadata_linger_ms: u64 = Kind::int("ms", 0, 10_000, 10);
 
     /// While a sync takes less than this on average, it runs on the main thread; beyond it, on a
     /// thread of its own. 0: always on its own.
     sync_inline_us_max: u64 = Kind::int("us", 0, 1_000_000, 250);
 
-    /// After so long without a write the last group is sealed, so that damage to it can be told
-    /// from a write that was cut short.
+    /// After this long without a write the last group is sealed, so that damage to it can be told from a
+    /// torn write.
     seal_after_ms: u64 = Kind::int("ms", 10, 3_600_000, 1000);
 }
 
@@ -324,20 +324,19 @@ keys! {
 
     /// For whom records are kept: `group:NAME` until this consumer group has committed past them,
     /// `mirror:ALIAS` until MirrorMaker 2 has reported that they are in the cluster that it calls
-    /// ALIAS. When the ring is full of what one of them has not had, producers wait. Three segments
-    /// are kept free of records then: with `spares` below 3, so many less of `segments` hold data.
+    /// ALIAS. When the ring is full of what one of them has not consumed, producers wait. Three segments
+    /// are kept free of such records: with `spares` below 3, that many fewer of `segments` hold data.
     hold_for: Vec<Holder> =
         Kind::list("at most 4 of group:NAME and mirror:ALIAS", holder::are_holders, &[]);
 
-    /// Of which topics records are kept for those, by name; * stands for anything, ? for one character.
-    /// What is left out is overwritten before what is held, and nobody waits for it: while the ring is full
-    /// of what is held, it is there until the segment that it is in is full.
+    /// Which topics' records are held, by name; * stands for anything, ? for one character. Records of
+    /// other topics are overwritten before held ones, and nobody waits for them: while the ring is full of
+    /// held records, they last until the segment that they are in is full.
     hold_topics: Vec<String> =
         Kind::list("topic names with * and ?", value::are_globs, &["*"]);
 
-    /// For whom it is counted what is overwritten before they have had it, named as in `hold_for`.
-    /// Nobody waits for them. `brooklet status` has the counts, under `watch`; compacted topics are left
-    /// out.
+    /// For whom records are counted that are overwritten unconsumed, named as in `hold_for`. Nobody waits
+    /// for them. `brooklet status` has the counts, under `watch`, without those of compacted topics.
     watch_for: Vec<Holder> =
         Kind::list("at most 4 of group:NAME and mirror:ALIAS", holder::are_holders, &[]);
 
@@ -350,7 +349,7 @@ keys! {
     retire: bool = Kind::bool(false);
 }
 
-/// What the metadata ring is called, on flash and in messages.
+/// The metadata ring's name, on flash and in messages.
 pub const METADATA_NAME: &str = "metadata";
 
 const OFFSET_METADATA_LENGTH_MAX: i64 = limits::OFFSET_METADATA_LENGTH_MAX as i64;
@@ -364,12 +363,12 @@ pub enum Create {
     Never,
 }
 
-/// What is looked at of the records that a client produces.
+/// How the records that a client produces are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckRecords {
     /// All of them are read.
     All,
-    /// Their batch's header and CRC.
+    /// Only their batch's header and CRC are checked.
     Crc,
 }
 
@@ -422,7 +421,7 @@ impl Config {
         })
     }
 
-    /// What came of every partition that there may be, of all topics with names of usual length.
+    /// Bytes for the outcomes of as many partitions as there may be, with topics' names of usual length.
     fn outcomes_bytes(&self) -> usize {
         let partitions = self.partitions_max * limits::PRODUCE_OUTCOME_BYTES;
         partitions + self.topics_max * limits::PRODUCE_TOPIC_BYTES
@@ -436,8 +435,8 @@ impl Default for Config {
 }
 
 impl RingConfig {
-    /// How many segments may hold records. A ring that is held keeps two free in which metadata can
-    /// alternate for as long as it takes, and one for a failure.
+    /// How many segments may hold records. A held ring keeps three others: two for metadata and records that
+    /// nobody holds, which alternate while it is full, and one for a failure.
     pub fn data_segments(&self) -> u16 {
         if self.hold_for.is_empty() {
             return self.segments;
@@ -445,12 +444,12 @@ impl RingConfig {
         self.segments.min((self.segments + self.spares).saturating_sub(limits::HOLD_SPARES))
     }
 
-    /// Whether a topic of it is kept for its holders, as far as its name tells.
+    /// Whether `hold_topics` matches a topic.
     pub fn holds(&self, topic: &str) -> bool {
         self.hold_topics.iter().any(|glob| glob::matches(glob, topic))
     }
 
-    /// The ring for what all others share, which has no table of its own.
+    /// The metadata ring, which has no table of its own.
     pub fn metadata(segment_bytes: u64) -> RingConfig {
         RingConfig {
             name: METADATA_NAME.to_string(),

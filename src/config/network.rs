@@ -1,4 +1,4 @@
-//! Addresses that something is allowed from.
+//! Addresses and networks, for `admin_from`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ pub enum Network {
 }
 
 impl Network {
-    /// Whether the address is in it. An IPv4 address is the same when it comes as an IPv6 one.
+    /// Whether the address is in it. An IPv4 address that is mapped to IPv6 counts as IPv4.
     pub fn has(&self, address: IpAddr) -> bool {
         match (self, address.to_canonical()) {
             (Network::Any, _) => true,
@@ -32,12 +32,12 @@ impl Network {
     }
 }
 
-/// Whether two numbers are the same but for so many of their last bits.
+/// Whether two numbers are the same but for this many of their last bits.
 fn same(one: u128, two: u128, last: u8) -> bool {
     (one ^ two).checked_shr(last.into()).unwrap_or(0) == 0
 }
 
-/// `any`, an address, or an address with the number of its first bits that count.
+/// `any`, an address, or an address with the length of its prefix.
 impl FromStr for Network {
     type Err = ();
 

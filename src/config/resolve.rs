@@ -1,4 +1,4 @@
-//! What no single key can say: values left to us are filled in, and keys are checked together.
+//! Computes the values that are left to the program, and checks keys against each other.
 
 use super::value::{Bytes, Refusal};
 use super::{Config, METADATA_NAME, RING_KEYS, RingConfig, glob};
@@ -17,7 +17,7 @@ pub fn resolve(mut config: Config) -> Result<Config, Refusal> {
     Ok(config)
 }
 
-/// What of `topics` has no effect, or another one than may be expected.
+/// Warnings about `topics` that have no effect, or another one than may be expected.
 pub fn remarks(config: &Config) -> Vec<String> {
     let mut remarks = Vec::new();
     for (place, ring) in config.rings.iter().enumerate() {
@@ -100,7 +100,7 @@ fn resolve_sizes(config: &mut Config) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// So many requests that wait for one sync are enough for the next one to begin without a pause.
+/// With this many requests that wait for one sync, the next one can begin without a pause.
 const REPLY_LEASES_USUAL: usize = 96;
 
 fn resolve_names(config: &Config) -> Result<(), Refusal> {
@@ -168,7 +168,7 @@ fn resolve_rings(config: &Config) -> Result<(), Refusal> {
             )));
         }
         hold_topics_check(ring, config)?;
-        // A quarter leaves room for head, foot and a few groups whatever their sizes.
+        // Whether head and foot fit beside the groups is checked with the plan.
         if config.commit_group_max_bytes as u64 > ring.segment_bytes / 2 {
             return Err(Refusal::new(format!(
                 "ring.{name}.segment_bytes = {} is not allowed: it takes at least twice \

@@ -10,7 +10,7 @@ use super::{Config, KEYS, RING_KEYS, RingConfig};
 pub struct Sources<'a> {
     /// The file's name and text.
     pub file: Option<(&'a str, &'a str)>,
-    /// The environment; what does not start with `BROOKLET_` is passed over.
+    /// The environment; variables that do not start with `BROOKLET_` are ignored.
     pub environment: Vec<(String, String)>,
     /// Flags that stand for a key: the flag, the key, the value.
     pub flags: Vec<(&'a str, &'a str, String)>,
@@ -18,14 +18,14 @@ pub struct Sources<'a> {
     pub sets: &'a [String],
 }
 
-/// A configuration, and what its sources say that has no effect.
+/// A configuration, and warnings about its sources.
 #[derive(Debug)]
 pub struct Loaded {
     /// The configuration, resolved.
     pub config: Config,
-    /// Sentences for the log.
+    /// Lines for the log.
     pub warnings: Vec<String>,
-    /// Where the keys that are set were set last.
+    /// Where each key was set last.
     pub places: Places,
 }
 
@@ -58,7 +58,7 @@ pub fn load(sources: Sources<'_>) -> Result<Loaded, Refusal> {
     Ok(Loaded { config, warnings, places })
 }
 
-/// Where each key was set last: what no key can say alone is refused with the place of one.
+/// Where each key was set last, for refusals that are about several keys.
 #[derive(Debug, Default)]
 pub struct Places(Vec<(String, String)>);
 
@@ -75,7 +75,7 @@ impl Places {
         set.map(|(_, place)| place.as_str())
     }
 
-    /// A refusal begins with its key.
+    /// Adds the place of a refusal's key, with which its text begins.
     fn add(&self, refusal: Refusal) -> Refusal {
         let key = refusal.text.split(" = ").next().unwrap_or_default();
         match self.of(key) {
@@ -85,7 +85,7 @@ impl Places {
     }
 }
 
-/// A key with its ring's name, also where that is the only one and was left out.
+/// A key with its ring's name, which may be left out if there is only one ring.
 fn full_key(config: &Config, key: &str) -> String {
     match (key.strip_prefix("ring."), &config.rings[..]) {
         (Some(path), [ring]) if !path.contains('.') => format!("ring.{}.{path}", ring.name),
@@ -151,7 +151,7 @@ fn load_file(
     Ok(())
 }
 
-/// Refuses a key that stands in the other kind of table.
+/// Refuses a key that belongs in the other kind of table.
 fn check_table<C, D>(
     table: &[Key<C>],
     other: &[Key<D>],
@@ -272,7 +272,7 @@ fn find<'a, C>(table: &'a [Key<C>], name: &str, prefix: &str) -> Result<&'a Key<
     Err(Refusal::new(format!("there is no key \"{prefix}{name}\"{near}")))
 }
 
-/// The word that one is most like, if it is like any; `same`: so many of its letters are any word's.
+/// The most similar word, if one is similar; `same`: how many first letters all words share.
 fn nearest<'a>(words: &'a [String], word: &str, same: usize) -> Option<&'a str> {
     let changes_max = (word.len() - same).max(4) / 2;
     let mut nearest = None;

@@ -99,7 +99,7 @@ pub struct Key<C> {
 /// A value that the configuration does not take. Its text names key, value and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Where it stands: a file and line, an environment variable, a flag; may be empty.
+    /// Where it was set: a file and line, an environment variable, a flag; may be empty.
     pub place: String,
     /// What is wrong with it.
     pub text: String,
@@ -111,7 +111,7 @@ impl Refusal {
         Refusal { place: String::new(), text: text.into() }
     }
 
-    /// The same, with more to say.
+    /// The same, with more text.
     #[must_use]
     pub fn and(mut self, more: &str) -> Refusal {
         self.text.push_str(more);
@@ -164,7 +164,7 @@ impl Kind {
         Kind::Choice { of, default }
     }
 
-    /// Text that `check` takes.
+    /// Text that `check` accepts.
     pub const fn text(what: &'static str, check: fn(&str) -> bool, default: &'static str) -> Kind {
         Kind::Text { what, check, default }
     }
@@ -214,7 +214,7 @@ impl Kind {
         })
     }
 
-    /// The value itself, if it is one that the kind takes; sizes may still be text.
+    /// The value itself, if the kind accepts it; sizes may still be text.
     pub fn check(&self, value: Value) -> Result<Value, Refusal> {
         match (self, value) {
             (Kind::Bytes { .. }, Value::Text(text)) => match bytes_of(&text) {
@@ -380,10 +380,10 @@ pub fn advertised_of(text: &str) -> Option<(String, u16)> {
     good.then(|| (host.to_string(), port))
 }
 
-/// What is said of text that is no size.
+/// Added to the refusal of text that is no size.
 const SIZES: &str = "; sizes are written as \"12 MiB\", in KiB, MiB, GiB or TiB";
 
-/// Binary whatever the spelling: on flash and in memory there are no others.
+/// All spellings are binary, as sizes of memory and flash are.
 const UNITS: &[(&str, u32)] = &[
     ("TiB", 40),
     ("GiB", 30),

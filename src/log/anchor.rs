@@ -20,7 +20,7 @@ pub struct Fields {
     pub ring_id: RingId,
     /// Head or foot.
     pub kind: AnchorKind,
-    /// Who writes it.
+    /// The boot that writes it.
     pub boot: Boot,
     /// The segment.
     pub seq: SegmentSeq,
@@ -34,9 +34,9 @@ pub struct Fields {
     pub name: RingName,
     /// How many segments it is to have.
     pub segments: u16,
-    /// Where its groups start; a head's own is worked out.
+    /// Where its groups start; computed for a head.
     pub groups_at: u64,
-    /// Where they end; a head's own is worked out.
+    /// Where they end; computed for a head.
     pub end: u64,
     /// The group that comes next.
     pub group_next: GroupSeq,
@@ -223,6 +223,6 @@ pub fn anchor_bytes_max(
     let list = (files + 1) * LIST_ENTRY_BYTES;
     let index = Index::index_bytes_max(files, segment_bytes, partitions_max);
     let anchor = whole_pages((list + snapshot_bytes_max + index) as u64) as usize + 2 * PAGE_BYTES;
-    // Compaction reads through it, too.
+    // Compaction reads into it as well.
     anchor.max(WINDOW_BYTES_MIN)
 }

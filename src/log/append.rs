@@ -1,4 +1,4 @@
-//! What an append makes of batches: which offsets they take, and what the broker writes into them.
+//! Which offsets appended batches take, and what the broker writes into their headers.
 
 use super::Append;
 use crate::codec::batch::{self, BatchHeader};
@@ -18,7 +18,7 @@ pub(super) fn stretch_of(append: &Append<'_>) -> (u32, i64) {
     (records, newest_ms)
 }
 
-/// Gives staged batches what the broker gives: offset, leader epoch, and append time.
+/// Writes offsets, leader epoch and, where they change, timestamps into staged batches.
 pub(super) fn place_batches(batches: &mut [u8], first: Offset, boot: Boot, append: &Append<'_>) {
     let mut offset = first;
     let mut rest = batches;

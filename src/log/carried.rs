@@ -2,9 +2,8 @@
 //! their segment was overwritten.
 //!
 //! A stretch of offsets is in one segment, from one group on; the stretches of a partition do not
-//! overlap. Of the offsets in a stretch nothing lives but what was carried: whatever else the ring
-//! holds of them is out of date. Records that were not carried may stand before, between and behind
-//! stretches.
+//! overlap. For the offsets in a stretch only the carried records count: whatever else the ring
+//! holds of them is superseded. Before, between and after stretches the ordinary records count.
 
 use crate::log::format::UNIT_BYTES;
 use crate::log::index::Run;
@@ -19,11 +18,11 @@ pub struct Entry {
     pub file: FileIndex,
     unit: u32,
     span: u32,
-    /// Bytes of the batches; too many rather than too few.
+    /// Bytes of the batches, at most.
     pub bytes: u32,
-    /// Records in them; too many rather than too few.
+    /// Records in them, at most.
     pub keys: u32,
-    /// The first offset that it stands for.
+    /// The first offset that it covers.
     pub from: Offset,
     /// The newest timestamp in it.
     pub newest_ms: i64,
@@ -44,12 +43,12 @@ impl Entry {
         }
     }
 
-    /// The offset behind the last that it stands for.
+    /// The offset after the last that it covers.
     pub fn to(&self) -> Offset {
         self.from.plus(self.span)
     }
 
-    /// How many offsets it stands for.
+    /// How many offsets it covers.
     pub fn records(&self) -> u32 {
         self.span
     }
@@ -89,7 +88,7 @@ impl Carried {
         &self.entries
     }
 
-    /// Whether so few more would fit that no new ones may be caused.
+    /// Whether nothing may be written that would add stretches: seven eighths are used.
     pub fn is_full(&self) -> bool {
         self.entries.len() >= self.max - self.max / 8
     }
@@ -107,13 +106,13 @@ impl Carried {
         entries.get(entries.partition_point(|entry| entry.to() <= offset))
     }
 
-    /// The offset behind all carried ones of a partition.
+    /// The offset after a partition's last stretch.
     pub fn end(&self, slot: PartitionSlot) -> Option<Offset> {
         self.of(slot).last().map(Entry::to)
     }
 
-    /// Whether a consumer is shown a batch that begins there, of a group at that position of a file,
-    /// which was carried or not: of what was carried, the newest version alone.
+    /// Whether consumers get a batch that begins at `first`, from the group at that position of a file:
+    /// in a stretch only the stretch's own batches, elsewhere only those that were not carried.
     pub fn shows(
         &self,
         slot: PartitionSlot,
@@ -142,13 +141,13 @@ impl Carried {
         here.map(|entry| u64::from(entry.bytes)).sum()
     }
 
-    /// Notes a stretch that was just written: it replaces what others say of its offsets.
+    /// Adds a stretch that was just written; it replaces the others over its offsets.
     pub fn note(&mut self, new: Entry) {
         self.note_or_join(new, true);
     }
 
-    /// `joins`: it may be one with the stretch before it, in the same segment. Between the two there is
-    /// nothing of their partition that was replaced, then: so a reader takes what it comes across.
+    /// `joins`: it may be merged with the stretch before it in the same segment. A reader takes every
+    /// run of a merged stretch, so no run that was replaced may be between the two.
     fn note_or_join(&mut self, new: Entry, mut joins: bool) {
         let of_slot = |entry: &Entry| entry.slot == new.slot;
         let before = |entry: &Entry| (entry.slot, entry.to()) <= (new.slot, new.from);
@@ -201,7 +200,7 @@ impl Carried {
         self.entries.insert(at, new);
     }
 
-    /// Notes stretches that a start found in any order: `place` tells which was written first.
+    /// Adds the stretches that a start found, in the order of writing, which `place` tells.
     pub(super) fn settle(&mut self, place: &dyn Fn(&Entry) -> (u64, u64)) {
         let mut found = std::mem::take(&mut self.found);
         found.sort_by_key(|(entry, _)| place(entry));
@@ -210,18 +209,19 @@ impl Carried {
         }
     }
 
-    /// Keeps one for [`Carried::settle`]. `listed`: a foot has it, as it was in the end.
+    /// Keeps one for [`Carried::settle`]. `listed`: it is from a foot, where it was merged already.
     pub(super) fn found(&mut self, entry: Entry, listed: bool) {
         self.found.push((entry, listed));
     }
 
-    /// Those in this file are gone.
+    /// Removes the stretches in this file.
     pub fn file_removed(&mut self, file: FileIndex) {
         self.entries.retain(|entry| entry.file != file);
         self.found.retain(|(entry, _)| entry.file != file);
     }
 
-    /// Those in this file have nothing that lives, as far as `cleared` says so of their partition.
+    /// Removes the stretches in this file of the partitions for which `cleared` is true: nothing in them
+    /// is live any more.
     pub(super) fn file_cleared(
         &mut self,
         file: FileIndex,
@@ -230,7 +230,7 @@ impl Carried {
         self.entries.retain(|entry| entry.file != file || !cleared(entry.slot));
     }
 
-    /// Those of this partition are gone.
+    /// Removes the stretches of this partition.
     pub fn partition_removed(&mut self, slot: PartitionSlot) {
         self.entries.retain(|entry| entry.slot != slot);
         self.found.retain(|(entry, _)| entry.slot != slot);

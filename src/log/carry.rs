@@ -1,10 +1,10 @@
 //! Compaction, the part that reads: which records of a segment are the newest of their keys.
 //!
-//! A segment is gone through in portions. Of each, the keys are *collected* into a bounded table, with
-//! their newest record in the portion; then a *walk* over all that lives of their partitions finds
-//! those that have a newer one; what is left is *staged*: its batches are read once more, without the
-//! records that are superfluous, into a commit group. The ring (`ring::carry`) says what is to be
-//! looked at, and writes; this reads, wherever somebody may wait for the disk.
+//! A pass goes through a segment in portions. Of each, the keys are *collected* into a bounded table,
+//! with their newest record in the portion; then a *walk* over all live records of their partitions
+//! finds those that have a newer one; what is left is *staged*: its batches are read once more, without
+//! the superseded records, into a commit group. `ring::carry` decides what is read, and writes; this
+//! reads, on the thread that syncs.
 
 pub mod groups;
 mod keys;
@@ -38,9 +38,9 @@ pub struct Part {
     pub limit: Offset,
     /// What its topic says of old records.
     pub cleanup: Cleanup,
-    /// No record that a portion has of it is below this.
+    /// The lowest offset of its records in the portion.
     lowest: Offset,
-    /// One of them is a tombstone that was kept for long enough.
+    /// One of them is a tombstone whose delete horizon has passed.
     expired: bool,
 }
 
@@ -69,19 +69,19 @@ pub struct Source {
     pub at: u64,
     /// Its batches were carried before.
     pub carried: bool,
-    /// It is written once more as it is, only to join others.
+    /// It is written once more unchanged, only to merge it with its neighbours.
     pub whole: bool,
-    /// Between what was carried before it and this nothing else lives.
+    /// Nothing live is between what was carried before it and this.
     pub joined: bool,
     /// The first offset.
     pub from: Offset,
     /// The offset behind the last that the portion takes.
     pub to: Offset,
-    /// Records from here on did not fit the table: they are kept.
+    /// Keys from here on did not fit the table: their records are kept.
     pub looked_to: Offset,
-    /// Carried runs follow each other: what was seen ends here.
+    /// Where the runs that were seen end: carried runs follow each other without gaps.
     pub seen_to: Offset,
-    /// One of them is damaged: whatever is in the stretch is taken.
+    /// One of the runs is damaged: every run in the stretch is taken.
     pub loose: bool,
 }
 
@@ -100,7 +100,7 @@ pub enum Task {
 pub struct Carry {
     /// What is read next.
     pub task: Task,
-    /// What is to be looked at for it; what was is taken out.
+    /// What is left to read for it.
     pub ranges: heapless::Vec<Range, RANGES_MAX>,
     /// The portion's partitions.
     pub parts: heapless::Vec<Part, { limits::CARRY_PARTITIONS_MAX }>,
@@ -120,9 +120,9 @@ pub struct Carry {
     pub staged_full: bool,
     /// Up to where the last carried partition is dealt with.
     pub cover: Option<(PartitionHandle, Offset)>,
-    /// Bytes that what was compressed may still take beyond what it took.
+    /// How many bytes more compressed batches may still take in all when they are carried uncompressed.
     pub growth_left: u64,
-    /// Batches that could not be read, and so not be carried.
+    /// Batches that could not be read, and are lost.
     pub damaged: u64,
     /// Bytes of a batch for which the buffer was too small: a larger one is needed.
     pub needs: usize,
@@ -137,8 +137,7 @@ pub struct Packed<'a> {
     pub buf: &'a mut [u8],
     /// Room for a key.
     pub key: &'a mut [u8],
-    /// The decompressor, which those who produce and fetch use as well: it is had for one batch at a
-    /// time.
+    /// The decompressor, which requests use as well: it is taken for one batch at a time.
     pub decompressor: &'a Shared,
     /// Of a batch whose CRC holds, not all records could be read.
     pub beyond: bool,
@@ -151,7 +150,7 @@ impl Packed<'_> {
     }
 }
 
-/// Room for one key, where keys are looked at.
+/// Room for one key, if compaction is on.
 fn key_bytes(keys_max: usize) -> usize {
     if keys_max == 0 { 0 } else { limits::COMPACTED_KEY_BYTES_MAX }
 }
@@ -180,7 +179,7 @@ impl Carry {
         }
     }
 
-    /// The memory that such a one takes, without the decompressor that it shares.
+    /// The memory that one takes, without the shared decompressor.
     pub fn memory_bytes(keys_max: usize) -> usize {
         size_of::<Carry>() + key_bytes(keys_max) + Keys::memory_bytes(keys_max)
     }
@@ -277,8 +276,8 @@ impl Source {
         run.offset <= self.seen_to && run.end() > self.seen_to
     }
 
-    /// A stretch was gone through, and something in it was not there: true, if it is to be gone through
-    /// again for what there is.
+    /// Called at the end of a stretch. Whether it has to be read again, as one of its runs was missing: then
+    /// every run in it is taken.
     pub fn again(&mut self) -> bool {
         let again = self.carried && !self.loose && self.seen_to < self.to;
         self.loose |= again;
@@ -329,7 +328,7 @@ impl Visitor for Collect<'_> {
             let Some(key) = record.key.filter(|_| offset >= part.log_start) else {
                 return true;
             };
-            // The newest record of all stays, so that who reads to the end gets there.
+            // The partition's newest record stays, so that consumers can reach the end.
             let expired = record.tombstone && kept_long && offset.plus(1) < part.limit;
             if keys.offer(source.part, key, offset, expired) {
                 part.lowest = part.lowest.min(offset);
@@ -406,7 +405,7 @@ impl Visitor for Walk<'_> {
     fn run_ends(&mut self, _run: &Run) {}
 }
 
-/// Stretches of blocks that one errand looks at; what is left over is the next one's.
+/// Ranges of blocks that one errand reads; the next errand reads the others.
 const RANGES_MAX: usize = 16;
 
 /// Stretches of partitions in one portion.

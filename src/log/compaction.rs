@@ -7,20 +7,20 @@ use crate::types::{FileIndex, RingIndex};
 /// What compaction holds in a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Carried {
-    /// Carried records, each the newest of its key when it was carried; too many rather than too few.
+    /// Carried records, at most; each was the newest of its key when it was carried.
     pub keys: u64,
     /// Bytes of their batches.
     pub bytes: u64,
-    /// From so many on compacted topics take deletions only.
+    /// From this many bytes on compacted topics accept tombstones only.
     pub bytes_max: u64,
-    /// Bytes of compacted topics that were not looked at yet.
+    /// Bytes of compacted topics that no pass has read yet.
     pub dirty_bytes: u64,
-    /// There are as many stretches of carried records as there may be.
+    /// There may be no more stretches of carried records.
     pub is_full: bool,
 }
 
 impl Log {
-    /// Carried runs can be found where they are now, and nowhere else.
+    /// Carried runs are found in their new group only.
     pub(super) fn group_carried(
         &mut self,
         place: usize,
@@ -58,12 +58,12 @@ impl Log {
         }
     }
 
-    /// More is carried in a ring than there may be: what no longer lives is to be dropped soon.
+    /// Too much is carried in a ring: has all of it compacted anew.
     pub fn carried_sweep(&mut self, ring: RingIndex) {
         self.rings[usize::from(ring.0)].sweep_want();
     }
 
-    /// What there is of partitions that are compacted from now on was not looked at.
+    /// Counts the records of partitions that became compacted as not read by any pass.
     pub(super) fn recompacted(&mut self) {
         while let Some(slot) = self.state.compacted_take() {
             let Some(partition) = self.state.partition(slot) else { continue };

@@ -1,7 +1,7 @@
 //! The bytes of a ring on flash; FORMAT.md says the same for readers who do not read Rust.
 //!
 //! Everything here turns fixed layouts into values and back. Integers are little-endian. Nothing is
-//! believed before its CRC was checked, and nothing here decides what a broken part means.
+//! used before its CRC was checked, and nothing here decides what a broken part means.
 
 use crate::codec::crc::crc32c;
 use crate::limits::{PAGE_BYTES, RING_NAME_BYTES_MAX};
@@ -31,7 +31,7 @@ pub const RUN_BYTES: usize = 32;
 /// Bytes of an entry in an anchor's list of segments.
 pub const LIST_ENTRY_BYTES: usize = 32;
 
-/// A ring's random name, in each of its anchors and groups: files of another ring are never believed.
+/// A ring's random id, in each of its anchors and groups: nothing with another ring's id is used.
 pub type RingId = [u8; 16];
 
 /// What the configuration calls a ring; empty in anchors from before format 5.
@@ -39,7 +39,7 @@ pub type RingId = [u8; 16];
 pub struct RingName([u8; RING_NAME_BYTES_MAX]);
 
 impl RingName {
-    /// Of a name that the configuration takes.
+    /// Of a name that the configuration accepts.
     pub fn of(name: &str) -> RingName {
         let mut bytes = [0; RING_NAME_BYTES_MAX];
         let length = name.len().min(bytes.len());
@@ -47,7 +47,7 @@ impl RingName {
         RingName(bytes)
     }
 
-    /// As text; nothing, if it is none.
+    /// As text; empty if it is not UTF-8.
     pub fn as_str(&self) -> &str {
         let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
         std::str::from_utf8(&self.0[..length]).unwrap_or("")
@@ -249,7 +249,7 @@ pub struct ListEntry {
     pub file: FileIndex,
     /// Whether it was given up after a failure: then it has no foot.
     pub given_up: bool,
-    /// Bytes of compacted partitions in it that compaction has not looked at.
+    /// Bytes of compacted partitions in it that no pass has read.
     pub dirty: u32,
 }
 
@@ -281,11 +281,11 @@ impl ListEntry {
 /// Set in a group that only says that the one before it is on flash.
 pub const FLAG_SEAL: u16 = 1;
 
-/// Set in a group that repeats what an earlier boot left unproven.
+/// Set in a group that repeats what an earlier boot left unproven. No longer written.
 pub const FLAG_COPY: u16 = 2;
 
-/// Set in a group of carried runs: what lives of compacted partitions, written once more before its
-/// segment is overwritten.
+/// Set in a group of carried runs: live records of compacted partitions, written once more before
+/// their segment is overwritten.
 pub const FLAG_CARRIED: u16 = 4;
 
 /// A commit group's header.
@@ -305,7 +305,8 @@ pub struct GroupHeader {
     pub flags: u16,
     /// All groups up to this one were known to be on flash when this one was written.
     pub synced_through: GroupSeq,
-    /// Where not 0: this group repeats that one, of an earlier boot, which nothing proves.
+    /// Where not 0: this group repeats that one, of an earlier boot, which nothing proves. No longer
+    /// written.
     pub supersedes: GroupSeq,
     /// When it was written, by the wall clock.
     pub wall_ms: i64,
@@ -416,7 +417,7 @@ impl GroupHeader {
 }
 
 /// One partition's part of a commit group: batches one behind the other, offsets without gaps. In a
-/// carried group it is a stretch of offsets, of which nothing lives but what these batches hold.
+/// carried group it is a stretch of offsets, of which only the records in these batches count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
     /// The partition.

@@ -1,10 +1,10 @@
-//! What a ring's holders have had, and so which of its segments may go.
+//! What a ring's holders have consumed, and so which of its segments may be evicted.
 //!
-//! A holder keeps the records of the topics that it is there for: a mirror those that MirrorMaker
-//! replicates unless it is told otherwise, a group all but those that Kafka's own programs keep for
-//! themselves. A segment has been had when each holder has come past the last record in it of each
-//! of these partitions. It is free when it has nothing of them at all: then it may go before its
-//! turn, for its metadata is in every snapshot behind it.
+//! A ring is held for the topics that concern a holder: a mirror's are those that MirrorMaker
+//! replicates by default, a group's all but those that Kafka's own programs create for themselves.
+//! A segment is consumed when each holder's position is past the last record of each such partition in
+//! it. A segment without held records may be evicted before its turn, as its metadata is in every
+//! later snapshot.
 
 use crate::config::{Holder, RingConfig};
 use crate::limits;
@@ -14,7 +14,7 @@ use crate::metrics::TopicMetrics;
 use crate::metrics::render::{OldestStatus, TopicStatus};
 use crate::types::{FileIndex, GroupSlot, Offset, PartitionSlot, RingIndex};
 
-/// Those that a ring is held or watched for, and where to look.
+/// The holders that a ring is held or watched for, and what tells their positions.
 #[derive(Clone, Copy)]
 pub struct Hold<'a> {
     /// Who they are.
@@ -28,7 +28,7 @@ pub struct Hold<'a> {
     index: &'a Index,
 }
 
-/// What a holder has not had.
+/// What a holder has not consumed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lag {
     /// Records, as far as offsets tell.
@@ -37,9 +37,9 @@ pub struct Lag {
     pub present: u64,
     /// Partitions with records of which it never reported anything.
     pub unreported: u64,
-    /// Partitions with records that it has not had.
+    /// Partitions with records that it has not consumed.
     pub partitions: u64,
-    /// One of these, and the first offset of it that the holder has not had.
+    /// One of these, and its first offset that the holder has not consumed.
     pub first: Option<(PartitionSlot, Offset)>,
 }
 
@@ -52,9 +52,9 @@ pub struct Files([u64; limits::SEGMENTS_MAX / 64]);
 pub struct Look {
     /// Those with any records that can be read, carried ones left out.
     pub any: Files,
-    /// Those with records that are kept for somebody.
+    /// Those with records that are kept for a holder.
     pub kept: Files,
-    /// Those with records that somebody they are kept for has not had.
+    /// Those with records that a holder they are kept for has not consumed.
     pub owed: Files,
 }
 
@@ -173,18 +173,18 @@ impl<'a> Hold<'a> {
         look
     }
 
-    /// The offset below which all have had a partition's records; none: it is not kept for anybody.
+    /// The offset below which all have consumed a partition's records; none: it is not kept for anybody.
     pub fn floor(&self, slot: PartitionSlot, partition: &Partition) -> Option<Offset> {
         self.had(slot, partition).map(|had| had.max(partition.log_start))
     }
 
-    /// What one of them has not had in this ring.
+    /// What one of them has not consumed in this ring.
     pub fn lag(&self, at: usize) -> Lag {
         let mut lag = Lag::default();
         for (slot, partition) in self.partitions().filter(|(_, found)| self.keeps(at, found)) {
             let position = self.position(at, slot, partition);
             let from = position.unwrap_or_default().max(partition.log_start);
-            // Nobody has what is missing at the end, or ever will.
+            // A hole at the end can never be consumed.
             let end = partition.records_end();
             lag.present += end.0.saturating_sub(partition.log_start.0).max(0).cast_unsigned();
             if from < end {
@@ -197,8 +197,8 @@ impl<'a> Hold<'a> {
         lag
     }
 
-    /// Records of the file's segment that one of them has not had. Of compacted topics none are counted:
-    /// what lives of them is carried.
+    /// Records of the file's segment that one of them has not consumed. Those of compacted topics are not
+    /// counted: the live ones are carried.
     pub fn not_had(&self, at: usize, file: FileIndex) -> u64 {
         let mut records = 0;
         for (slot, partition) in self.partitions().filter(|(_, found)| !found.compacted) {
@@ -207,7 +207,7 @@ impl<'a> Hold<'a> {
         records
     }
 
-    /// What a partition has in the file's segment, and how many records of it one of them has not had.
+    /// What a partition has in the file's segment, and how many records of it one of them has not consumed.
     fn not_had_of(
         &self,
         at: usize,
@@ -224,7 +224,7 @@ impl<'a> Hold<'a> {
         (from < end).then(|| (there, end.0.abs_diff(from.0)))
     }
 
-    /// What holds the oldest segment that one of them has not had.
+    /// The topics for which the oldest segment is held that one of them has not consumed.
     pub fn oldest(&self, at: usize) -> OldestStatus<'a> {
         let mut oldest = OldestStatus::default();
         let alone = Hold {
@@ -238,7 +238,7 @@ impl<'a> Hold<'a> {
         let Some((_, file)) = segments.find(|(_, file)| owed.has(*file)) else {
             return oldest;
         };
-        // What was never reported comes first: that is what nobody may be waiting for.
+        // Topics of which nothing was ever reported come first: maybe nobody consumes them.
         for never_reported in [true, false] {
             for (slot, topic) in self.state.topics().filter(|(_, topic)| topic.ring == self.ring) {
                 let mut metrics = TopicMetrics { records: 0, newest_ms: -1, never_reported };
@@ -262,7 +262,7 @@ impl<'a> Hold<'a> {
         oldest
     }
 
-    /// Whether a holder ever said anything of what is still there.
+    /// Whether a holder has a position in any partition that still exists.
     pub fn has_reported(&self, at: usize) -> bool {
         match self.holders.get(at) {
             Some(Holder::Group(_)) => {
@@ -279,8 +279,8 @@ impl<'a> Hold<'a> {
         self.state.partitions().filter(move |(_, partition)| partition.ring == ring)
     }
 
-    /// Hands out the segments that have anything of a partition, the newest first: the file, what is known of
-    /// it there, and the offset behind its last record there.
+    /// Calls `take` for each segment that has anything of a partition, the newest first: with the file, what
+    /// is known of the partition in it, and the offset after its last record in it.
     fn each_segment(
         &self,
         slot: PartitionSlot,
@@ -308,14 +308,14 @@ impl<'a> Hold<'a> {
         topic.is_some_and(|topic| topic.kept_for >> (self.bit + at) & 1 == 1)
     }
 
-    /// The offset below which all have had a partition's records, 0 where one never said anything of it;
-    /// none: it is not kept for anybody.
+    /// The lowest position in a partition, 0 where a holder never reported one; none: it is not kept for
+    /// anybody.
     fn had(&self, slot: PartitionSlot, partition: &Partition) -> Option<Offset> {
         let holders = (0..self.holders.len()).filter(|at| self.keeps(*at, partition));
         holders.map(|at| self.position(at, slot, partition).unwrap_or_default()).min()
     }
 
-    /// The first offset that a holder may not have had, if it ever said.
+    /// The first offset that a holder may not have consumed, if it ever reported one.
     pub fn position(
         &self,
         at: usize,
@@ -339,7 +339,7 @@ pub const HELD_BITS: u8 = (1 << WATCH_BIT) - 1;
 
 const _: () = assert!(2 * limits::HOLDERS_MAX <= u8::BITS as usize);
 
-/// What MirrorMaker calls the topic in which it shows that it lives.
+/// MirrorMaker's topic of heartbeats.
 const HEARTBEATS: &str = "heartbeats";
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Where in a ring a partition's batches are.
 //!
 //! Kept per segment and partition: the first offset and, to the second, the newest timestamp. Kept per
-//! [block](blocks): where the first group that starts in it stands, and a small bitmap of the
+//! [block](blocks): where the first group in it starts, and a small bitmap of the
 //! partitions in the groups that start in it. Kept per partition: its newest run. A reader learns the
-//! rest from the groups' directories. What was carried stands apart, in [`Carried`]. All memory is taken
+//! rest from the groups' directories. Carried records are apart, in [`Carried`]. All memory is taken
 //! at the start, but touched only as slots and files come into use; what is known of a segment is written
 //! into its foot ([`foot`]), so that a start reads feet and one open segment.
 
@@ -55,7 +55,7 @@ pub struct Place {
     pub at: u64,
 }
 
-/// A foot's index that cannot be believed.
+/// A foot's index is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexBroken;
 
@@ -72,18 +72,19 @@ pub struct Index {
     handles: Vec<PartitionHandle>,
     /// By slot, as `handles`.
     newest: Vec<Newest>,
-    /// By slot: bytes synced that nobody took note of yet.
+    /// By slot: synced bytes that [`Index::fresh_take`] has not given yet.
     fresh_bytes: Vec<u32>,
     /// The slots with such bytes.
     fresh: Vec<PartitionSlot>,
     overwriting: Overwriting,
     /// Carried records.
     carried: Carried,
-    /// By file: bytes of compacted partitions that compaction has not looked at yet.
+    /// By file: bytes of compacted partitions that no pass has read yet.
     dirty_bytes: Vec<u32>,
 }
 
-/// How it stands with what was evicted, whose log starts move with the head that is written over it.
+/// Whether evicted records are still above their log start offsets, which move once the head that
+/// overwrites them is on flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Overwriting {
     Nothing,
@@ -200,14 +201,14 @@ impl Index {
         &self.carried
     }
 
-    /// All that a start found is there: puts the carried stretches in order.
+    /// Puts the carried stretches in order, once a start has found all of them.
     pub(super) fn carried_settle(&mut self) {
         let seqs = &self.seqs;
         let seq_of = |file: FileIndex| seqs.get(usize::from(file.0)).filter(|s| **s != NO_SEGMENT);
         self.carried.settle(&|entry| (seq_of(entry.file).map_or(0, |seq| seq.0), entry.at()));
     }
 
-    /// Bytes of compacted partitions in a file that compaction has not looked at.
+    /// Bytes of compacted partitions in a file that no pass has read.
     pub fn dirty_bytes(&self, file: FileIndex) -> u64 {
         self.dirty_bytes.get(usize::from(file.0)).map_or(0, |bytes| u64::from(*bytes))
     }
@@ -223,15 +224,15 @@ impl Index {
         *bytes = bytes.saturating_add(more);
     }
 
-    /// Compaction has looked at all that the file's segment has, and carried what lives of it.
+    /// Compaction has read all of the file's segment, and carried its live records.
     pub(super) fn examined(&mut self, file: FileIndex, state: &State) {
         self.dirty_bytes[usize::from(file.0)] = 0;
         let compacted = |slot| state.partition(slot).is_some_and(|found| found.compacted);
         self.carried.file_cleared(file, &compacted);
     }
 
-    /// A partition is compacted from now on: what there is of it was not looked at. How much it is
-    /// is not known: its share, if all partitions of a segment had as much.
+    /// A partition is compacted from now on: counts its records as not read by any pass. How many bytes
+    /// that is is not known; an equal share of each segment is assumed.
     pub(super) fn dirty_guess(&mut self, slot: PartitionSlot, segment_bytes: u64) {
         for at in 0..self.segments.len() {
             let file = self.segments[at].1;
@@ -244,7 +245,7 @@ impl Index {
     }
 
     /// Which partitions may be in the groups that start in a block, and where the first of them
-    /// stands; none: no group starts there.
+    /// is; none: no group starts there.
     pub fn block_of(&self, file: FileIndex, block: usize) -> Option<(u64, u64)> {
         self.blocks.get(file, block)
     }
@@ -254,7 +255,7 @@ impl Index {
         bit_of(handle)
     }
 
-    /// A partition has so many more bytes to see.
+    /// A partition has this many more visible bytes.
     pub fn fresh_note(&mut self, slot: PartitionSlot, more: u32) {
         let bytes = &mut self.fresh_bytes[usize::from(slot.0)];
         if *bytes == 0 && more > 0 {
@@ -263,8 +264,8 @@ impl Index {
         *bytes = bytes.saturating_add(more);
     }
 
-    /// A partition with bytes that were synced since it was last given here, and how many: those
-    /// who wait for it may go on. None: no more.
+    /// A partition with bytes that were synced since it was last given here, and how many: the jobs
+    /// that wait for it may continue. None: no more.
     pub fn fresh_take(&mut self) -> Option<(PartitionSlot, u32)> {
         let slot = self.fresh.pop()?;
         let bytes = std::mem::take(&mut self.fresh_bytes[usize::from(slot.0)]);
@@ -294,15 +295,15 @@ impl Index {
         }
     }
 
-    /// Whether an offset, at or above its partition's log start, is being overwritten: that moves a
-    /// moment later, or stays where the disk fails.
+    /// Whether an offset at or above its partition's log start is being overwritten. The log start moves a
+    /// moment later, or stays while the disk fails.
     pub fn is_overwritten(&self, slot: PartitionSlot, offset: Offset) -> bool {
         let overwriting = self.overwriting != Overwriting::Nothing;
         overwriting && self.first_offset(slot).is_none_or(|first| offset < first)
     }
 
-    /// Whether the log start behind such an offset moves in a moment: where the disk fails, nobody should
-    /// wait for it.
+    /// Whether the log start is about to move past such an offset. While the disk fails nobody should wait
+    /// for that.
     pub fn is_moving(&self, slot: PartitionSlot, offset: Offset) -> bool {
         self.overwriting == Overwriting::Begun && self.is_overwritten(slot, offset)
     }
@@ -366,7 +367,7 @@ impl Index {
         let from = self.segments.partition_point(|(other, _)| *other <= seq);
         let later =
             self.segments[from..].iter().filter_map(|(_, file)| self.in_segment(*file, slot));
-        // A copy of what is older says nothing.
+        // A copy of an older group, as older releases wrote them, says nothing.
         later.map(|there| there.first).find(|other| *other > first)
     }
 
@@ -409,8 +410,8 @@ impl Index {
         oldest.find_map(|(_, file)| self.in_segment(*file, slot)).map(|entry| entry.first)
     }
 
-    /// Whether something of a partition may be left where it was first written that has offsets from
-    /// `from` on, below `to`; what is in the file `but` does not count.
+    /// Whether records of a partition in `from..to` may be left where they were first written, in another
+    /// file than `but`.
     pub fn has_originals(
         &self,
         slot: PartitionSlot,
@@ -442,7 +443,7 @@ impl Index {
         self.blocks.end(block)
     }
 
-    /// Where the first group in a block stands, if one starts there and a partition with this handle
+    /// Where the first group in a block is, if one starts there and a partition with this handle
     /// may be in the groups that do.
     pub fn block_start(
         &self,
@@ -454,7 +455,7 @@ impl Index {
         (bits & bit_of(handle) != 0).then_some(start)
     }
 
-    /// Where the first group stands that starts in a block from `block` on, whatever is in it.
+    /// The position of the first group that starts in a block from `block` on, whatever is in it.
     pub fn group_from(&self, file: FileIndex, block: usize) -> Option<u64> {
         self.blocks.group_from(file, block)
     }

@@ -59,11 +59,11 @@ pub struct LogConfig {
     pub groups_bytes: [usize; 2],
     /// Groups start at multiples of this: 4,096 or 512.
     pub commit_alignment: u32,
-    /// How long metadata alone waits for company.
+    /// How long a group with metadata alone waits for more.
     pub metadata_linger_ms: u64,
-    /// After so long a silence a seal is written.
+    /// A seal is written after this long without writes.
     pub seal_after_ms: u64,
-    /// Keys of compacted topics that are looked at together, and stretches of carried records, in
+    /// Keys of compacted topics that are compared together, and stretches of carried records, in
     /// each ring.
     pub compaction_keys_max: usize,
 }
@@ -101,7 +101,7 @@ impl LogConfig {
         self.anchor_bytes_max_with(ring, usize::from(config.segments) + usize::from(config.spares))
     }
 
-    /// The same where there are so many files.
+    /// The same for this many files.
     pub fn anchor_bytes_max_with(&self, ring: RingIndex, files: usize) -> usize {
         let config = &self.rings[usize::from(ring.0)];
         if self.is_metadata(ring) {
@@ -129,7 +129,7 @@ impl LogConfig {
         2 * (self.anchor_bytes_max(ring) + group) as u64
     }
 
-    /// Whether a ring holds metadata alone.
+    /// Whether it is the metadata ring.
     pub fn is_metadata(&self, ring: RingIndex) -> bool {
         usize::from(ring.0) + 1 == self.rings.len()
     }
@@ -162,7 +162,7 @@ pub struct Append<'a> {
     pub newest_ms: Option<i64>,
     /// Set for LogAppendTime: the batches' timestamps become this.
     pub append_time_ms: Option<i64>,
-    /// Acknowledged when written (`flush.messages`, `flush.ms`); synced so much later at the most.
+    /// Acknowledged when written (`flush.messages`, `flush.ms`), and synced at most this much later.
     pub relaxed_ms: Option<u64>,
 }
 
@@ -184,15 +184,15 @@ pub enum StageError {
     Storage,
     /// It can never fit a group, or not the snapshots: MESSAGE_TOO_LARGE (10), POLICY_VIOLATION (44).
     TooLarge,
-    /// The ring is full of what its holders have not had: try again when one has come on. Records
-    /// that are kept for somebody only.
+    /// Only for held records: the ring is full of what its holders have not consumed. Try again when
+    /// one makes progress.
     Held,
 }
 
 /// A live segment, as readers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentView {
-    /// Its place in history.
+    /// Its sequence.
     pub seq: SegmentSeq,
     /// Its file.
     pub file: FileRef,
@@ -230,17 +230,17 @@ impl Log {
         &self.state
     }
 
-    /// The disk, for those who read.
+    /// The disk, to read from.
     pub fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
     }
 
-    /// What compressed batches are read with, also where they are carried.
+    /// The decompressor, which compaction uses as well.
     pub fn decompressor(&self) -> &Arc<Shared> {
         &self.decompressor
     }
 
-    /// The ring that holds what is of no one partition: topics, groups and what they committed.
+    /// The metadata ring.
     pub fn shared(&self) -> RingIndex {
         self.state.numbers().shared()
     }
@@ -272,7 +272,7 @@ impl Log {
 
     /// Whether a request with `payload_bytes` in `runs` batches fits the open group of `ring`.
     /// A handler asks this before it stages anything, so that a request is staged whole or not.
-    /// `kept`: some of it is of topics that the ring's holders want kept (see [`Topic::is_kept`]).
+    /// `kept`: some of it is of topics that the ring is held for (see [`Topic::is_kept`]).
     pub fn room(
         &mut self,
         ring: RingIndex,
@@ -296,19 +296,19 @@ impl Log {
         Ok(())
     }
 
-    /// Whether a held ring would take so many bytes of kept records, now or soon.
+    /// Whether a held ring would take this many bytes of held records, now or soon.
     pub fn takes_kept(&mut self, ring: RingIndex, payload_bytes: usize) -> bool {
         let place = usize::from(ring.0);
         let (state, index) = (&self.state, &self.indexes[place]);
         self.rings[place].room_kept(payload_bytes, 1, state, index) != Room::None
     }
 
-    /// The ring's holders, and where they stand.
+    /// The ring's holders, and their positions.
     pub fn hold(&self, ring: RingIndex) -> Hold<'_> {
         Hold::held(self.ring_config(ring), ring, &self.state, self.index(ring))
     }
 
-    /// Those that it is watched for, and where they stand.
+    /// Those that it is watched for, and their positions.
     pub fn watch(&self, ring: RingIndex) -> Hold<'_> {
         Hold::watched(self.ring_config(ring), ring, &self.state, self.index(ring))
     }
@@ -332,7 +332,7 @@ impl Log {
         }
     }
 
-    /// Whether so many bytes of metadata records fit the open group of `ring`. The snapshots have room
+    /// Whether this many bytes of metadata records fit the open group of `ring`. The snapshots have room
     /// for all that the tables have room for.
     pub fn room_meta(&self, ring: RingIndex, bytes: usize) -> Result<(), StageError> {
         let index = self.index(ring);
@@ -392,7 +392,7 @@ impl Log {
     }
 
     /// Puts a metadata record into the open group of `ring`. It takes effect in [`Log::state`] once
-    /// it is synced; until then it is in [`Log::staged`]. `linger`: it may wait for company.
+    /// it is synced; until then it is in [`Log::staged`]. `linger`: it may wait for more.
     pub fn stage(
         &mut self,
         ring: RingIndex,
@@ -405,7 +405,8 @@ impl Log {
         stage_meta(&mut self.rings[usize::from(ring.0)], record, linger)
     }
 
-    /// Stages the newest offset of a group once more, as of now; nothing of the group is on its way.
+    /// Stages a group's newest offset once more with the time of now, so that the group does not count as
+    /// unused. Nothing of the group may be on its way.
     pub fn stage_again(&mut self, group: GroupSlot, now: Now) -> Result<Ticket, StageError> {
         let ring = self.shared();
         let entry = self.state.offset_newest(group).ok_or(StageError::TooLarge)?;
@@ -416,7 +417,7 @@ impl Log {
     }
 
     /// The ticket of the metadata records of `ring` that are on their way to the disk just now, and
-    /// cannot be looked at: [`Log::staged`] leaves them out.
+    /// cannot be read: [`Log::staged`] leaves them out.
     pub fn staged_out(&self, ring: RingIndex) -> Option<Ticket> {
         let closed = self.ring(ring).closed()?;
         (closed.is_out() && closed.meta_bytes() > 0).then_some(closed.ticket)
@@ -436,19 +437,19 @@ impl Log {
         })
     }
 
-    /// The newest moment, by the wall clock, at which any ring was ever written, as far as is known.
+    /// The newest timestamp in a group or anchor of any ring, as far as is known.
     pub fn stamp_newest_ms(&self) -> i64 {
         self.rings.iter().map(|ring| ring.stamp_newest_ms()).max().unwrap_or(i64::MIN)
     }
 
-    /// Takes so many partition handles; gives the first.
+    /// Takes this many partition handles; gives the first.
     pub fn handles_take(&mut self, count: u32) -> PartitionHandle {
         let first = self.state.handle_next;
         self.state.handle_next = PartitionHandle(first.0.saturating_add(count));
         first
     }
 
-    /// Whether what an answer waits for has come.
+    /// Whether what an answer waits for is on flash, or has failed.
     pub fn settled(&self, until: &Until) -> Settle {
         let mut settle = Settle::Done;
         for (ring, ticket) in self.rings.iter().zip(until.tickets) {
@@ -557,7 +558,7 @@ impl Log {
         &self.indexes[usize::from(ring.0)]
     }
 
-    /// The ring's name in its groups: readers believe no others.
+    /// The ring's id, which all of its groups bear.
     pub fn ring_id(&self, ring: RingIndex) -> format::RingId {
         self.ring(ring).id
     }
@@ -573,7 +574,7 @@ impl Log {
         self.ring(ring).segment(seq).is_some()
     }
 
-    /// Whether a partition's records are kept for somebody.
+    /// Whether the ring is held for a partition's records.
     fn is_kept(&self, slot: PartitionSlot) -> bool {
         let Some(partition) = self.state.partition(slot) else {
             return false;
@@ -585,7 +586,7 @@ impl Log {
         &self.rings[usize::from(ring.0)]
     }
 
-    /// The group's batches can be found from now on, though not be seen before they are synced.
+    /// Adds the group's batches to the index. Consumers see them once they are synced.
     fn group_written(
         &mut self,
         place: usize,
@@ -656,19 +657,19 @@ impl Log {
         });
     }
 
-    /// Everything written in the ring is on flash: it may be seen. `earlier`: something that was
-    /// written without a sync is.
+    /// Everything written in the ring is on flash, and becomes visible. `earlier`: so do records that
+    /// were written without a sync.
     fn all_visible(&mut self, place: usize, earlier: bool) {
         let ring = &mut self.rings[place];
         if earlier {
             let index = &mut self.indexes[place];
-            // How many bytes is not known here: whoever waits for some looks again.
+            // How many bytes is not known here, so all that wait for some are woken.
             self.state.written_is_visible(ring.index, &mut |slot| index.fresh_note(slot, u32::MAX));
         }
         self.state.producers_synced(ring.index, ring.ticket_synced());
     }
 
-    /// What was in overwritten segments is gone; log starts never move back.
+    /// Moves log start offsets past what was overwritten; they never move back.
     fn log_starts_move(&mut self, ring: RingIndex) {
         let index = &mut self.indexes[usize::from(ring.0)];
         index.log_starts_moved();

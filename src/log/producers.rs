@@ -1,7 +1,7 @@
 //! Idempotent producers: which sequence comes next from each, in each partition.
 //!
 //! Kafka's rules, in a table of fixed size. What a producer staged last runs ahead of the sync, so
-//! that the next batch can be judged at once; beside it stands what is synced, which alone goes
+//! that the next batch can be judged at once; beside it is what is synced, which alone goes
 //! into snapshots: after a power cut, the retry of a batch that was lost must not be taken for a
 //! duplicate. When the table is full, the producer that wrote longest ago is forgotten, and is
 //! later accepted again with any sequence.
@@ -272,5 +272,5 @@ fn home(id: i64, slot: PartitionSlot, mask: usize) -> usize {
     (mixed >> 32) as usize & mask
 }
 
-/// In place of a place: none.
+/// No place.
 const NONE: u32 = u32::MAX;

@@ -1,9 +1,9 @@
 //! Finding a partition's batches on flash, without ever waiting for it.
 //!
 //! A [`walk::Walk`] goes from an offset to the runs that hold it and what follows, and
-//! [`batch::Batches`] over the batches of one run. Neither reads: each looks at a [`Window`] of a
-//! segment that somebody read, and says which bytes it needs next. What they find is believed only
-//! after its CRC and its place in the ring's history were checked.
+//! [`batch::Batches`] over the batches of one run. Neither reads: each works on a [`Window`] of a
+//! segment that was read, and says which bytes it needs next. Nothing is used before its CRC, its
+//! ring, its segment and its position were checked.
 
 pub mod batch;
 pub mod cursors;
@@ -24,14 +24,14 @@ pub trait Source {
     /// Where the batches of a ring are.
     fn index(&self, ring: RingIndex) -> &Index;
 
-    /// The ring's name in its groups.
+    /// The ring's id, which all of its groups bear.
     fn ring_id(&self, ring: RingIndex) -> RingId;
 
-    /// What people call the ring.
+    /// The ring's name in the configuration.
     fn ring_name(&self, ring: RingIndex) -> &str;
 
-    /// A segment, if it is live. Asked again after each read: what was read of a segment that has
-    /// gone meanwhile may be its successor's.
+    /// A segment, if it is live. Asked again after each read: if the segment was evicted meanwhile, what
+    /// was read may be of the one that overwrites it.
     fn segment(&self, ring: RingIndex, seq: SegmentSeq) -> Option<SegmentView>;
 }
 
@@ -57,7 +57,7 @@ impl Source for Log {
     }
 }
 
-/// Bytes of a segment that somebody should read.
+/// Bytes of a segment that are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
     /// The file.
@@ -66,9 +66,9 @@ pub struct Wanted {
     pub seq: SegmentSeq,
     /// From here.
     pub at: u64,
-    /// At least so many.
+    /// At least this many.
     pub bytes_min: usize,
-    /// More than so many are of no use.
+    /// More than this many are not needed.
     pub bytes_max: usize,
 }
 

@@ -1,6 +1,6 @@
 //! Metadata records: what a ring stores beside record batches, one after the other, in `postcard`.
 //!
-//! The same records stand in commit groups (a change) and in snapshots (the whole state, as the
+//! The same records are in commit groups (a change) and in snapshots (the whole state, as the
 //! changes that lead to it). Their order is the format: variants are only ever added at the end, and
 //! fields never, since a record does not say how long it is.
 //!
@@ -20,7 +20,7 @@ pub enum MetaRecord<'a> {
         /// Which opening this is.
         boot: Boot,
     },
-    /// A topic came to be, with partitions 0 to `partitions` − 1. Metadata ring only.
+    /// A topic was created, with partitions 0 to `partitions` − 1. Metadata ring only.
     TopicCreate {
         /// Its id.
         id: TopicId,
@@ -35,12 +35,12 @@ pub enum MetaRecord<'a> {
         /// Its own settings, encoded as in [`crate::log::state::TopicConfigs`].
         configs: &'a [u8],
     },
-    /// A topic is gone, and its partitions with it. Metadata ring only.
+    /// A topic was deleted with its partitions. Metadata ring only.
     TopicDelete {
         /// Its id.
         id: TopicId,
     },
-    /// A topic has more partitions; they follow those that it had. Metadata ring only.
+    /// Partitions were added to a topic, behind those that it has. Metadata ring only.
     PartitionsAdd {
         /// The topic.
         id: TopicId,
@@ -49,7 +49,7 @@ pub enum MetaRecord<'a> {
         /// How many are new.
         partitions: u32,
     },
-    /// A topic's own settings are these now, all of them. Metadata ring only.
+    /// All of a topic's own settings were replaced. Metadata ring only.
     TopicConfigs {
         /// The topic.
         id: TopicId,
@@ -78,14 +78,14 @@ pub enum MetaRecord<'a> {
         /// When, by the wall clock.
         timestamp_ms: i64,
     },
-    /// A group's committed offset of a partition is gone. Metadata ring only.
+    /// A group's committed offset of a partition was deleted. Metadata ring only.
     OffsetDelete {
         /// The group's name.
         group: &'a str,
         /// The partition.
         handle: PartitionHandle,
     },
-    /// A group and all that it committed is gone. Metadata ring only.
+    /// A group was deleted with all its committed offsets. Metadata ring only.
     GroupDelete {
         /// The group's name.
         group: &'a str,
@@ -95,7 +95,7 @@ pub enum MetaRecord<'a> {
         /// The highest segment that is gone.
         segment: SegmentSeq,
     },
-    /// A partition's bounds. In snapshots, in the partition's ring.
+    /// A partition's bounds, in the partition's ring: in snapshots, and in groups for a gap.
     Partition {
         /// The partition.
         handle: PartitionHandle,
@@ -119,12 +119,12 @@ pub enum MetaRecord<'a> {
         /// Its newest batches, oldest first; empty: unknown, accept any sequence.
         batches: heapless::Vec<ProducerBatch, { limits::PRODUCER_BATCHES_MAX }>,
     },
-    /// No handle below this was left ungiven. In snapshots of the metadata ring.
+    /// All handles below this were given out. In snapshots of the metadata ring.
     HandleNext {
         /// The next handle to give.
         handle: PartitionHandle,
     },
-    /// A mirror has a partition's records below this offset.
+    /// A mirror has replicated a partition's records below this offset. Metadata ring only.
     Mirrored {
         /// What the mirror calls the cluster that it writes to.
         mirror: &'a str,
@@ -133,22 +133,22 @@ pub enum MetaRecord<'a> {
         /// The first offset that it may not have.
         offset: Offset,
     },
-    /// So many records of the ring were overwritten before somebody had them. In snapshots.
+    /// How many records of the ring were overwritten unconsumed. In snapshots.
     Overwritten {
         /// For whom it is counted, as the configuration names it.
         holder: &'a str,
-        /// How many, ever since.
+        /// How many, since the ring was made.
         records: u64,
     },
     /// The cluster's id, where the configuration sets none. In snapshots of the metadata ring.
     ClusterId {
-        /// It.
+        /// The id.
         id: [u8; 16],
     },
 }
 
 impl MetaRecord<'_> {
-    /// Whether it belongs into the metadata ring. Before format 5 that was the first ring.
+    /// Whether it belongs in the metadata ring; before format 5, in the first ring.
     pub fn is_shared(&self) -> bool {
         !matches!(
             self,
@@ -161,7 +161,7 @@ impl MetaRecord<'_> {
         )
     }
 
-    /// Whether it says only how far somebody has come, who would come there again.
+    /// Whether it only reports progress: if it is lost, some records are consumed again.
     pub fn is_progress(&self) -> bool {
         matches!(self, MetaRecord::OffsetCommit { .. } | MetaRecord::Mirrored { .. })
     }
@@ -191,7 +191,7 @@ struct CommitNext<'a> {
     after_ms: i64,
 }
 
-/// The tag of such a one: beyond those of [`MetaRecord`].
+/// Its tag, beyond those of [`MetaRecord`].
 const COMMIT_NEXT_TAG: u8 = 64;
 
 /// What the commit before said: a commit behind it may leave that out.
@@ -202,7 +202,7 @@ struct Before<Text> {
     timestamp_ms: i64,
 }
 
-/// Walks over records that stand one behind the other, from the first on. Ends at one that cannot be
+/// Walks over records one behind the other, from the first on. Ends at one that cannot be
 /// read; [`Records::rest`] is then not empty.
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
@@ -260,7 +260,7 @@ impl<'a> Iterator for Records<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Appender {
     end: usize,
-    /// Where its texts stand in the buffer.
+    /// Where its strings are in the buffer.
     before: Option<Before<(usize, usize)>>,
 }
 

@@ -4,11 +4,11 @@
 //! 2. the base: the newest whole snapshot.
 //! 3. [`files`]: what each file is to the ring, one value for each.
 //! 4. [`walk`] and [`verdict`]: the groups behind the base, what proves each, what becomes of it;
-//!    [`replay`] takes them into the state. What nothing proves and is whole is synced first.
+//!    [`replay`] takes them into the state. Whole groups that nothing proves are synced first.
 //! 5. [`begin`]: the boot group, so that everything from here on can be told from what was before.
 //!
-//! Nothing is written before all of it was read. What the disk does not give is not taken for damaged
-//! at once: the start fails, so that it can be tried again (see [`OpenError::Unreadable`]).
+//! Nothing is written before all of it was read. What cannot be read is not taken for damaged at once:
+//! the start fails, so that it can be tried again (see [`OpenError::Unreadable`]).
 
 mod anchors;
 mod begin;
@@ -53,8 +53,8 @@ pub struct Opening<'a> {
     pub entropy: &'a mut dyn FnMut(&mut [u8]),
     /// Told while files are made: bytes filled, of so many.
     pub progress: &'a mut dyn FnMut(u64, u64),
-    /// What cannot be read of groups and snapshots is taken for damaged, and what it held for lost.
-    /// Otherwise [`OpenError::Unreadable`] is given, for what does not give way to another try only.
+    /// Set once retries did not help: groups and snapshots that cannot be read count as damaged, and
+    /// what they held as lost. Else the start fails with [`OpenError::Unreadable`].
     pub unreadable_is_damaged: bool,
 }
 
@@ -77,8 +77,7 @@ pub enum OpenError {
     Rings(String),
     /// The disk failed before there was anything to serve.
     Disk(DiskError),
-    /// The disk does not give what the start has to know, and nothing was written: it may give it
-    /// when it is asked again.
+    /// The disk could not read what the start needs. Nothing was written, so it can be tried again.
     Unreadable(Unreadable),
 }
 
@@ -188,13 +187,13 @@ impl Log {
         Ok(log)
     }
 
-    /// Before format 5 the first ring held what is shared. Its next head no longer does: so the metadata
-    /// ring has to be on flash before anything else is written.
+    /// Before format 5 the first ring held the shared metadata. Its next head no longer does, so the
+    /// metadata ring has to be on flash before anything else is written.
     fn check_moved(&self) -> Result<(), OpenError> {
         if self.is_failing(self.shared()) {
             return Err(OpenError::Disk(DiskError { doing: "write the metadata ring", os: EIO }));
         }
-        log::info!("topics, groups and what they committed are in a ring of their own now");
+        log::info!("topics and committed offsets were moved to the metadata ring");
         Ok(())
     }
 
@@ -215,8 +214,8 @@ impl Damage {
     }
 }
 
-/// The rings of records on flash that something was stored in, by number, with their names; empty: it bears
-/// none.
+/// The rings of records on flash that something was stored in, by number, with their names; empty for one
+/// from before format 5.
 pub fn names(storage: &dyn Storage) -> Result<Vec<(RingNumber, String)>, OpenError> {
     let is_of_records = |ring: &rings::OnFlash| ring.number != RingNumber::METADATA;
     let made = |ring: &rings::OnFlash| ring.id.is_some() && is_of_records(ring);
@@ -249,8 +248,8 @@ struct Recovered {
 }
 
 /// A ring's files. All is read past the page cache: after a failed sync and a restart of the process
-/// that holds heads and groups which are not on flash, and which a later cut would take from under
-/// all that followed them.
+/// the cache holds heads and groups that are not on flash. If the start accepted them, a power cut could
+/// lose them and with them all that was written behind them.
 struct RingFiles<'a> {
     storage: &'a dyn Storage,
     ring: RingIndex,
@@ -286,7 +285,7 @@ struct Base {
 }
 
 impl Base {
-    /// Whether the segment's groups stand behind the snapshot.
+    /// Whether the segment's groups are behind the snapshot.
     fn is_before(&self, segment: &Segment) -> bool {
         match self.anchor.kind {
             AnchorKind::Foot => segment.seq > self.anchor.seq,
@@ -312,7 +311,7 @@ struct RingRecovery<'a> {
     /// The first page that had to be read and could not be.
     unreadable: Option<Unreadable>,
     unreadable_is_damaged: bool,
-    /// What is shared does not count where it is: the metadata ring has it.
+    /// The shared metadata in this ring does not count: the metadata ring has it.
     skips_shared: bool,
 }
 
@@ -385,8 +384,8 @@ impl<'a> RingRecovery<'a> {
         let is_named = newest.is_none_or(|anchor| anchor.name != RingName::default());
         let is_full = self.found.live.len() >= usize::from(self.shape.config.segments);
         if !is_named && !is_full && self.found.newest == Newest::Open {
-            // The head of another segment gives it its name, and keeps older releases off it. A full ring
-            // gets one in its time, and loses nothing before.
+            // The head of another segment names the ring, and keeps older releases off it. A full ring is
+            // named when its next segment is due, so that nothing is evicted for this.
             self.found.newest = Newest::GivenUp;
         }
         self.found.free.sort_unstable();
@@ -411,7 +410,7 @@ impl<'a> RingRecovery<'a> {
         Ok(())
     }
 
-    /// Refuses a ring that is to have fewer segments than hold records, unless that is what is wanted.
+    /// Refuses a ring that is to have fewer segments than hold records, unless `shrink` allows it.
     fn check_shrinks(&self, base: Option<&Base>) -> Result<(), OpenError> {
         let config = &self.shape.config;
         let (wanted, live) = (usize::from(config.segments), self.found.live.len());
@@ -505,16 +504,15 @@ impl<'a> RingRecovery<'a> {
         self.found.segment_next = self.found.segment_next.max(SegmentSeq(seq.0.saturating_add(1)));
     }
 
-    /// What each file is; gives the segments that live, oldest first, and leaves the files that may be
-    /// written over in the ring.
+    /// Decides what each file is. Gives the live segments, oldest first, and notes the free files.
     fn take_files(&mut self, base: Option<&Base>, found: &[FoundFile]) -> Vec<Segment> {
         let mut live: Vec<Segment> = Vec::new();
         for found in found {
             let (state, unreadable) = files::state_of(&self.files, self.found.id, base, found);
             self.unreadable = self.unreadable.or(unreadable);
             if let Some(head) = found.head.unreadable() {
-                // It may be the newest one, and would count again should it be read one day: with
-                // what it says is gone, and under a sequence that none may have a second time.
+                // It may be the newest head, and would count again if it can be read one day: so no
+                // later segment may get its sequence, whichever that is.
                 self.unreadable = self.unreadable.or(Some(head));
                 let next = self.found.segment_next.0.saturating_add(SEGMENT_TRIES_MAX);
                 self.found.segment_next = SegmentSeq(next);
@@ -535,7 +533,7 @@ impl<'a> RingRecovery<'a> {
                 }
                 FileState::Unreadable => self.file_unreadable(found, unreadable.is_some()),
                 FileState::Alien => log::error!(
-                    "ring {}: segment file {} is of another ring, or of another file; it is not \
+                    "ring {}: segment file {} is of another ring or a copy of another file; it is not \
                      read and not written to",
                     self.name(),
                     found.file.0
@@ -547,8 +545,8 @@ impl<'a> RingRecovery<'a> {
         live
     }
 
-    /// A file that is not used. `hides`: it may hold a segment behind the base, full of groups; else
-    /// the head of one at the most.
+    /// A file that is not used. `hides`: it may hold a segment behind the base with all its groups; else
+    /// at most the head of one.
     fn file_unreadable(&mut self, found: &FoundFile, hides: bool) {
         log::error!(
             "ring {}: segment file {} cannot be read; it is not written to; move it away if its \
@@ -609,7 +607,7 @@ impl<'a> RingRecovery<'a> {
         foot.index.holds(&bytes) && self.index.index_read(segment.file, &bytes, &slot_of).is_ok()
     }
 
-    /// What cannot be read here is needed as well: log starts move behind what is not indexed.
+    /// A page that cannot be read here counts as well: log starts would move past what is not indexed.
     fn index_by_walk(&mut self, segment: &Segment, state: &State) {
         let start = Start {
             at: segment.groups_at,
@@ -640,7 +638,7 @@ impl<'a> RingRecovery<'a> {
         }
     }
 
-    /// Files beyond the configured number are deleted once they hold nothing that lives.
+    /// Files beyond the configured number are deleted once they hold no live segment.
     fn retire_surplus(&mut self) {
         let kept = self.shape.config.segments + self.shape.config.spares;
         let (name, mut removed) = (self.name(), 0);
@@ -661,6 +659,6 @@ impl<'a> RingRecovery<'a> {
 
 const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
 
-/// Each try to begin a segment takes a sequence: so many may have failed before the one of which a head
-/// is left that cannot be read.
+/// Each try to begin a segment takes a sequence: this many may have failed before the one whose head
+/// cannot be read.
 const SEGMENT_TRIES_MAX: u64 = 1 << 16;

@@ -50,7 +50,7 @@ pub struct Ring {
     anchor_bytes_max: u64,
     seal_after_ms: u64,
     stamp_newest_ms: i64,
-    /// What the job that is out bears.
+    /// The timestamp in the job that is out.
     stamp_out_ms: i64,
     roster: Roster,
     writer: Writer,
@@ -59,7 +59,7 @@ pub struct Ring {
     group_bytes_max: usize,
     /// What the smaller buffer takes.
     group_bytes_min: usize,
-    /// The group that fills, the one on its way, and the third one of the two.
+    /// The group that fills. The other buffer is in `closed` while its group is on its way, else in `spare`.
     open: Staging,
     closed: Option<Staging>,
     spare: Option<Staging>,
@@ -67,9 +67,10 @@ pub struct Ring {
     group_next: GroupSeq,
     group_synced: GroupSeq,
     prev_crc: u32,
-    /// Where in the current segment begins what is written and not synced, and its first group.
+    /// Where in the current segment the groups begin that are written and not synced, and the first of
+    /// them.
     unsynced: Option<(u64, GroupSeq)>,
-    /// Segments up to this one go when the next is begun.
+    /// Segments up to this one are evicted when the next is begun.
     evict_through: Option<SegmentSeq>,
     /// The file of the segment that made room for the next head when there was no spare.
     taken: Option<FileIndex>,
@@ -77,14 +78,14 @@ pub struct Ring {
     told: space::Told,
     failures: Failures,
     plan: carry::Plan,
-    /// Away while it reads.
+    /// `None` while its errand is out.
     carry: Option<Box<Carry>>,
     tickets: Tickets,
     /// Counters.
     pub stats: RingStats,
 }
 
-/// How far groups have come: what those who wait for them hold.
+/// How far groups have come, by the tickets that their waiters hold.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tickets {
     written: Ticket,
@@ -168,7 +169,7 @@ impl Ring {
         self.roster.segment(seq)
     }
 
-    /// The newest moment, by the wall clock, that a group or an anchor bears.
+    /// The newest timestamp in a group or anchor.
     pub fn stamp_newest_ms(&self) -> i64 {
         self.stamp_newest_ms
     }
@@ -189,7 +190,7 @@ impl Ring {
         self.tickets.written
     }
 
-    /// Those who wait for tickets up to this one that are not synced were failed.
+    /// Whoever waits for a ticket up to this one that is not synced got an error.
     pub fn ticket_failed(&self) -> Ticket {
         self.tickets.failed
     }
@@ -204,14 +205,15 @@ impl Ring {
         self.unsynced.is_some()
     }
 
-    /// The group that fills, to put something in. `linger`: it may wait until then for company.
+    /// The group that fills, to put something in. `strict`: its answer waits for the sync. `linger`: until
+    /// then the group may wait for more.
     pub fn stage(&mut self, strict: bool, linger: Option<Mono>) -> &mut Staging {
         self.deadlines.joined(self.open.is_empty(), linger);
         self.open.strict |= strict;
         &mut self.open
     }
 
-    /// From now on nothing waits for company, and a seal follows.
+    /// From now on nothing lingers, and a seal follows.
     pub fn close(&mut self) {
         self.deadlines.close();
     }
@@ -256,7 +258,7 @@ impl Ring {
         if self.may_close(state, index) {
             self.close_open(now);
         }
-        // A step that has nothing for the disk leads to another mode; no way leads back here.
+        // A step that has nothing for the disk leads to another mode, and never back to its own.
         for _ in 0..STEPS_MAX {
             match self.writer.mode() {
                 Mode::Append if self.closed.is_some() => {
@@ -268,7 +270,8 @@ impl Ring {
                 Mode::Append => match self.sync_or_seal(state, now) {
                     Quiet::Job(job) => return Some(job),
                     Quiet::Nothing => return None,
-                    // The foot says what the seal was to say; it is not worth what nobody carried.
+                    // The foot proves what the seal would. But it must not close the last segment while the
+                    // oldest one is not carried.
                     Quiet::NoRoom if self.carry_is_last(state, index) => return None,
                     Quiet::NoRoom => self.full(state, index),
                 },
@@ -352,8 +355,8 @@ impl Ring {
         self.closed.take()
     }
 
-    /// Gives the emptied group back. If nothing is staged, the larger one becomes the open one: who
-    /// sends together, once all of them are answered, is in one group.
+    /// Gives the emptied group back. If nothing is staged, the larger one becomes the open one, so that
+    /// requests that come together once all are answered are in one group.
     pub fn closed_return(&mut self, mut staging: Staging) {
         assert!(self.spare.is_none(), "there are two");
         let larger = staging.payload_bytes_max() > self.open.payload_bytes_max();
@@ -377,7 +380,7 @@ impl Ring {
         FileRef { ring: self.index, file }
     }
 
-    /// Whether so many bytes of batches in so many runs fit the open group. If they do not, and the
+    /// Whether this many bytes of batches in this many runs fit the open group. If they do not, and the
     /// other buffer is free, that becomes the open one: what is staged goes out at once.
     pub fn make_room(&mut self, bytes: usize, runs: usize, state: &State, index: &Index) -> bool {
         let full = !self.open.has_room(bytes, runs) && !self.open.is_empty();
@@ -571,8 +574,8 @@ impl Ring {
         self.unsynced_drop()
     }
 
-    /// Those who wait are failed. What is staged goes out all the same once something can be stored
-    /// again, and who joins it then is not failed with those who came before.
+    /// All that wait get an error. What is staged is written all the same once the disk works again, and
+    /// whoever joins it then has a later ticket, which has not failed.
     fn fail(&mut self, now: Now) {
         self.writer.pause(now.mono);
         self.tickets.failed = self.open.ticket;
@@ -585,5 +588,5 @@ pub fn head_bytes(body: u64) -> u64 {
     PAGE_BYTES as u64 + whole_pages(body)
 }
 
-/// From one job to the next a ring goes through fewer modes than there are.
+/// More than the modes that a ring goes through from one job to the next.
 const STEPS_MAX: usize = 8;

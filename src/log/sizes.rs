@@ -1,6 +1,6 @@
-//! How many bytes partitions take: for people, so an estimate will do. What is written is counted, and what a
-//! start replays, which is the newest segment; the older ones' records are taken to be as long. A partition
-//! that has none there is taken to have records as long as those of the whole ring.
+//! Estimates of how many bytes partitions take. What is written is counted, and what a start replays, which
+//! is the newest segment; older records are assumed to be as long on average. Where none of a partition
+//! were counted, the average of the whole ring is taken.
 
 use super::Log;
 use crate::types::{PartitionSlot, RingIndex};
@@ -25,8 +25,7 @@ impl Log {
 }
 
 impl Sizes<'_> {
-    /// The bytes of a partition's records that can be read; of a compacted one those that stand where they
-    /// were first written.
+    /// The bytes of a partition's readable records; carried ones of a compacted partition are left out.
     pub fn of(&self, slot: PartitionSlot) -> u64 {
         let Some(partition) = self.log.state.partition(slot) else {
             return 0;

@@ -2,8 +2,8 @@
 //!
 //! Batches are copied in as they arrive and get their offsets there; when the group is closed its
 //! parts are put in order of partition, without moving a byte: the write job names them in that
-//! order. One group fills while another syncs, so each ring has two of these, for ever: one for the
-//! largest batch, and a smaller one.
+//! order. One group fills while another syncs, so each ring has two of these: one for the largest
+//! batch, and a smaller one.
 
 use crate::clock::Mono;
 use crate::codec::crc::crc32c;
@@ -29,7 +29,7 @@ pub struct Entry {
 pub struct Staging {
     /// Metadata records, then room for header and directory, then batches.
     buf: Box<[u8]>,
-    /// Where the header stands, and where the batches begin.
+    /// Where the header is, and where the batches begin.
     header_at: usize,
     payload_at: usize,
     meta: Appender,
@@ -37,16 +37,16 @@ pub struct Staging {
     entries: Vec<Entry>,
     parts: Vec<Part>,
     runs: u32,
-    /// What those who wait for this group hold.
+    /// What the waiters for this group hold.
     pub ticket: Ticket,
-    /// Whether somebody waits for the sync; else written is enough for all in it.
+    /// Whether an answer waits for the sync; else it is enough that all in it is written.
     pub strict: bool,
-    /// When what is in it has to be synced, where written is enough for now.
+    /// By when it has to be synced, where it was acknowledged when written.
     pub sync_by: Option<Mono>,
-    /// Whether it holds records that a ring's holders want kept.
+    /// Whether it holds records that the ring is held for.
     pub kept: bool,
-    /// Whether it holds more than progress that would be made again: should it rot as the last group, that
-    /// has to be told from a write that was cut short.
+    /// Whether it holds more than commits and mirrors' reports: then its corruption as the last group must
+    /// be told from a torn write.
     pub wants_seal: bool,
 }
 
@@ -59,7 +59,7 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// Of the two groups of a ring that holds records, with so many bytes of them.
+    /// Of the two groups of a ring that holds records, with this many bytes of them.
     pub fn of_records([large, small]: [usize; 2]) -> [Capacity; 2] {
         let sized = |payload_bytes, runs| Capacity {
             payload_bytes,
@@ -107,7 +107,7 @@ impl Staging {
         }
     }
 
-    /// The memory that such a one takes.
+    /// The memory that one takes.
     pub fn memory_bytes(capacity: Capacity) -> usize {
         let per_run = size_of::<Entry>() + size_of::<Part>();
         capacity.bytes() + capacity.runs * per_run
@@ -142,7 +142,7 @@ impl Staging {
         self.buf.len() - self.payload_at
     }
 
-    /// Whether so many bytes of batches in so many runs fit.
+    /// Whether this many bytes of batches in this many runs fit.
     pub fn has_room(&self, payload_bytes: usize, runs: usize) -> bool {
         payload_bytes <= self.payload_bytes_max() - self.payload
             && runs <= self.runs_max() - self.entries.len()
@@ -157,7 +157,7 @@ impl Staging {
         self.header_at
     }
 
-    /// Whether so many bytes of metadata records fit.
+    /// Whether this many bytes of metadata records fit.
     pub fn has_room_meta(&self, bytes: usize) -> bool {
         bytes <= self.meta_bytes_max() - self.meta.end()
     }
@@ -189,7 +189,7 @@ impl Staging {
         &mut self.buf[self.payload_at + self.payload..]
     }
 
-    /// Adds batches that stand at the start of the free room. `run` says what they are.
+    /// Adds batches that are at the start of the free room. `run` says what they are.
     pub fn push_tail(&mut self, slot: PartitionSlot, run: Run) {
         assert!(self.has_room(run.bytes as usize, 1), "the room is asked for first");
         let at = self.payload_at + self.payload;
@@ -252,7 +252,7 @@ impl Staging {
         self.buf.is_empty()
     }
 
-    /// Puts the contents into the order in which they will stand on flash. Nothing is added later.
+    /// Puts the contents into their order on flash. Nothing is added later.
     pub fn close(&mut self) {
         let key = |entry: &Entry| (entry.run.handle, entry.at);
         if !self.entries.is_sorted_by_key(key) {
@@ -298,14 +298,14 @@ impl Staging {
         GROUP_HEADER_BYTES + self.runs as usize * RUN_BYTES + self.meta.end() + self.payload
     }
 
-    /// The most that they would be with so much more in it.
+    /// The most that they would be with this much more in it.
     pub fn contents_bytes_bound(&self, bytes: usize, runs: usize, meta_bytes: usize) -> usize {
         let runs = self.entries.len() + runs;
         let contents = self.meta.end() + meta_bytes + self.payload + bytes;
         GROUP_HEADER_BYTES + runs * RUN_BYTES + contents
     }
 
-    /// Writes the header of the closed group; what it says of lengths and CRCs is filled in here.
+    /// Writes the header of the closed group, with its lengths and CRCs.
     pub fn put_header(&mut self, header: GroupHeader) -> u32 {
         let directory_at = self.header_at + GROUP_HEADER_BYTES;
         let directory = &self.buf[directory_at..directory_at + self.runs as usize * RUN_BYTES];
@@ -376,7 +376,7 @@ fn put_run(directory: &mut [u8], place: usize, run: &Run) {
     run.encode(&mut directory[at..at + RUN_BYTES]);
 }
 
-/// What the batches of a stretch say about themselves, in the fields that follow from them.
+/// A run for [`Staging::push`], which fills in its bytes.
 pub fn run_of(handle: PartitionHandle, offset: Offset, records: u32, newest_ms: i64) -> Run {
     Run { handle, records, offset, bytes: 0, timestamp_max_ms: newest_ms, kept: 0 }
 }

@@ -1,7 +1,7 @@
 //! The synced metadata: topics, partitions, committed offsets, producers.
 //!
-//! Everything here is on flash, except what says otherwise: a partition's `next` and the newest
-//! batches of producers run ahead of the sync. What is staged and not yet synced is found with
+//! Everything here is on flash, with two exceptions: a partition's `next` and the newest batches of
+//! producers run ahead of the sync. What is staged and not yet synced is found with
 //! [`crate::log::Log::staged`]. Tables are allocated once, with the configuration's bounds.
 
 mod apply;
@@ -71,9 +71,9 @@ pub struct State {
     topics: Topics,
     partitions: Partitions,
     numbers: RingNumbers,
-    /// For whom these are held and watched decides which topics are kept for whom.
+    /// Their `hold_for` and `watch_for` decide which topics are kept for whom.
     rings: Vec<RingConfig>,
-    /// The cluster's id, where the configuration sets none; zero: none was given yet.
+    /// The cluster's id, where the configuration sets none; zero before the first start.
     pub cluster_id: [u8; 16],
     /// Topics whose creation was lost, and which a start found.
     found: Vec<TopicSlot>,
@@ -81,7 +81,7 @@ pub struct State {
     strays: Vec<Stray>,
     /// From this handle on a topic's creation may be among what was lost of the metadata ring.
     lost_from: Option<PartitionHandle>,
-    /// Partitions that are compacted since something was asked of [`State::compacted_take`].
+    /// Partitions that became compacted, for [`State::compacted_take`].
     recompacted: Vec<PartitionSlot>,
     groups: CommitGroups,
     offsets: Offsets,
@@ -89,7 +89,7 @@ pub struct State {
     pub producers: Producers,
     /// How far mirrors have come.
     pub mirrors: Mirrors,
-    /// What was overwritten before those had it who are watched for.
+    /// Records that were overwritten before those that rings are watched for had consumed them.
     pub missed: Missed,
     /// Partitions with a gap that is not staged yet.
     gaps: usize,
@@ -102,7 +102,7 @@ impl State {
         State::of(limits, &[], RingNumbers::in_order(limits::DATA_RINGS_MAX))
     }
 
-    /// The same, with room for what those report and miss whom these rings are held and watched for.
+    /// The same, with room for the positions and losses of those that these rings are held and watched for.
     pub fn of(limits: StateLimits, rings: &[RingConfig], numbers: RingNumbers) -> State {
         State {
             limits,
@@ -127,8 +127,8 @@ impl State {
         }
     }
 
-    /// Counts changes: while it stays, what hangs on offsets that were committed, on log starts and
-    /// on which topics there are stays as well.
+    /// Grows with each change of committed offsets, log start offsets or topics: what was computed from
+    /// these holds while it stays the same.
     pub fn changes(&self) -> u64 {
         self.changes
     }

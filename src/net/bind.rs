@@ -7,12 +7,12 @@ use listenfd::ListenFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
-/// Where clients connect to, before there is anything to answer them with: they wait.
+/// The socket that clients connect to. They wait until the broker is started.
 #[derive(Debug)]
 pub struct Bound {
     /// The socket.
     pub listener: TcpListener,
-    /// Whether it was there before: the supervisor's.
+    /// Whether the supervisor made it.
     pub inherited: bool,
 }
 
@@ -40,7 +40,7 @@ fn is_any(address: SocketAddr) -> bool {
 fn listen_on(address: SocketAddr) -> Result<TcpListener, Errno> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    // Else a restart would have to wait for the connections before it to be forgotten.
+    // Else a restart would fail while the kernel remembers earlier connections (TIME_WAIT).
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if is_any(address) {
         sockopt::set_ipv6_v6only(&socket, false)?;
@@ -50,7 +50,7 @@ fn listen_on(address: SocketAddr) -> Result<TcpListener, Errno> {
     Ok(TcpListener::from(socket))
 }
 
-/// Connections that wait to be accepted: those of a whole plant that comes back after a restart.
+/// Connections that wait to be accepted, such as those of a whole plant after a restart.
 const BACKLOG: i32 = 1024;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The committers: one task per ring, which takes what was staged to the disk.
 //!
 //! While syncs are quick they run right here: handing over to a thread would cost as much. When
-//! their mean grows, they move to the flush thread, so that nobody waits for them who need not.
-//! After a slow sync, those who were answered need a moment to send the next request; starting
+//! their mean grows, they move to the thread that syncs, so that other tasks need not wait for them.
+//! After a slow sync, the clients that were answered need a moment to send the next request; starting
 //! without them splits clients into two halves that each wait for two syncs. So the next group waits
-//! for as many more requests as the last one had, but at most an eighth of a sync; and now and then
-//! it waits as long for more than that, which joins halves that were split.
+//! until as many requests are staged as the last one answered, but at most an eighth of a sync; and
+//! every [`PROBE_GROUPS`]th for more than that, which joins halves that were split.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -27,8 +27,8 @@ use crate::types::RingIndex;
 pub struct SyncMean(Cell<u64>);
 
 impl SyncMean {
-    /// Adds one. A single slow one counts as four times the mean, so that a card that collects its
-    /// garbage now and then does not send quick syncs to the flush thread.
+    /// Adds one. A single slow one counts as at most four times the mean, so that a card that collects
+    /// its garbage now and then does not send quick syncs to the thread.
     pub fn add(&self, us: u64) {
         let sum = self.0.get();
         let us_max = (sum / 2).max(OUTLIER_US_MIN);
@@ -62,7 +62,7 @@ pub async fn commit<C: Core>(net: Rc<Net<C>>, ring: RingIndex) {
             net.hub.set_gathering(ring, gathering);
             continue;
         }
-        // A moment that is past, though there was nothing to do, must not keep us busy.
+        // A deadline that is past, though there was nothing to do, must not become a busy loop.
         let soonest = clock.mono().plus_ms(1);
         let deadline = net.core.borrow().deadline(ring).map(|deadline| deadline.max(soonest));
         alarm.wait(&clock, net.hub.ring_bell(ring), deadline).await;
@@ -73,14 +73,14 @@ pub async fn commit<C: Core>(net: Rc<Net<C>>, ring: RingIndex) {
 /// The group before.
 #[derive(Default)]
 struct Last {
-    /// Requests that it answered and those staged meanwhile: so many may be staged soon.
+    /// How many requests it answered, and were staged meanwhile: as many may be staged soon.
     company: u32,
     done: Mono,
-    /// How many there were.
+    /// How many groups there were.
     groups: u32,
 }
 
-/// Waits for company, if something is staged and waiting is worth it.
+/// Waits for more requests, if something is staged and waiting is worth it.
 async fn gather<C: Core>(net: &Net<C>, ring: RingIndex, last: &Last, alarm: &mut Alarm) {
     let mean_us = net.sync_mean.us();
     if mean_us < net.setup.gather_sync_us_min || net.hub.stopping.get() {
@@ -101,7 +101,7 @@ async fn gather<C: Core>(net: &Net<C>, ring: RingIndex, last: &Last, alarm: &mut
     }
 }
 
-/// Carries a job out, here or on the flush thread, and hands it back.
+/// Carries a job out, here or on the thread that syncs, and hands it back.
 async fn carry_out<C: Core>(net: &Net<C>, ring: RingIndex, mut job: WriteJob) {
     let clock = &net.hub.clock;
     let syncs = job.sync;
@@ -144,8 +144,8 @@ fn note_slow<C: Core>(net: &Net<C>, ring: RingIndex, took_us: u64) {
     }
 }
 
-/// A timer that is set again only when it has to ring earlier: deadlines that move on with every
-/// group would else cost system calls for each.
+/// A timer that is set again only when it has to ring earlier: deadlines that move with every group
+/// would else cost system calls for each.
 #[derive(Default)]
 pub struct Alarm {
     timer: Option<(Mono, smol::Timer)>,
@@ -178,13 +178,13 @@ impl Alarm {
     }
 }
 
-/// A sync that takes so long is worth a line.
+/// A sync that takes this long is logged.
 const SLOW_SYNC_US: u64 = 2_000_000;
 
-/// What a sync may always count as, lest a mean of next to nothing never grows.
+/// A sync always counts up to this: a mean of next to nothing could never grow otherwise.
 const OUTLIER_US_MIN: u64 = 50;
 
-/// One group in so many waits for more company than the one before it had.
+/// One group in this many waits for more requests than the one before it answered.
 const PROBE_GROUPS: u32 = 16;
 
 #[cfg(test)]

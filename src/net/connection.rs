@@ -1,15 +1,17 @@
 //! One connection: reads frames, has them dispatched, sends the answers in order.
 //!
-//! Nothing is held while a client is silent. The first 8 bytes of a frame are read into the task
-//! itself; they say how long it is and of which kind, and so which pool lends the buffer for the
-//! rest. What comes in pieces waits without a buffer, be it there or in the socket, so that a slow
-//! sender takes none from the others. Produce requests are pipelined: what is behind the first in the
-//! socket is read and staged too, their answers stand one behind the other in a reply lease, and all that a sync released go
-//! out in one send. While answers are owed and the socket is drained, it is not read from (unless
-//! their group waits for company): every request that arrived would wake us, at twice the cost.
+//! A silent client's connection has no buffer. The first 8 bytes of a frame are read into the task
+//! itself; they tell its length and kind, and so which pool the buffer for the rest is from. A frame
+//! that comes in pieces waits without a buffer, in the task or in the socket, so that a slow sender
+//! takes none from the others. Produce requests are pipelined: what is behind the first in the
+//! socket is read and staged too, their answers wait one behind the other in a reply lease, and all
+//! that a sync released go out in one send. While answers are pending and the socket is empty, it is
+//! not polled (unless their group waits for more requests): each request would wake the task, at
+//! twice the cost.
 //!
-//! Two rules keep pools from blocking each other: a connection that owes answers never waits for a
-//! buffer (it settles them first), and who holds a reply lease waits only for a sync or its socket.
+//! Two rules keep pools from blocking each other: a connection with pending answers never waits for a
+//! buffer (it settles them first), and one that holds a reply lease waits only for a sync or its
+//! socket.
 
 use std::convert::Infallible;
 use std::net::TcpStream;
@@ -42,9 +44,9 @@ pub struct Connection<C: Core> {
     pub(super) head: Head,
     pub(super) input: Input,
     pub(super) replies: Replies,
-    /// Since when requests that came together wait for room in a ring; none: they do not.
+    /// Since when requests that came together have waited for room in a ring, if they do.
     pub(super) held_since: Option<Mono>,
-    /// Nothing more was in the socket when last looked at.
+    /// The last receive emptied the socket.
     drained: bool,
 }
 
@@ -60,7 +62,7 @@ pub(super) struct Input {
     pub lease: Option<Lease>,
     pub start: usize,
     pub end: usize,
-    /// Receiving stops here: the end of what is alone in its buffer, or of the buffer.
+    /// Receiving stops here: at the end of the frame if it has the buffer alone, else of the buffer.
     pub limit: usize,
 }
 
@@ -135,8 +137,8 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// What came with the next produce request may wait for room from the beginning, unless this one
-    /// has waited too long.
+    /// The next produce request may wait for room for its full time, unless this one has waited too
+    /// long.
     pub(super) fn produced(&mut self) {
         if !std::mem::take(&mut self.peer.waited_out) {
             self.held_since = None;
@@ -227,7 +229,7 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Whether the frame's first bytes, so many, are there.
+    /// Receives the frame's first bytes, this many; whether they are there.
     pub(super) fn fill_head(&mut self, bytes: usize) -> Result<bool, End> {
         while self.head.len < bytes {
             match self.wire.receive(&mut self.head.bytes[self.head.len..bytes])? {
@@ -243,8 +245,8 @@ impl<C: Core> Connection<C> {
     }
 
     /// Takes a buffer for the frame whose head is there; false: it is too early for that. Requests
-    /// that are answered one at a time come whole into their few buffers: short ones from the head,
-    /// others from the socket.
+    /// other than produce get one of their few buffers only once they can be received whole: short ones
+    /// from the head, others from the socket.
     async fn fill_begin(&mut self, bytes: usize, pool: Pool) -> Result<bool, End> {
         if pool != Pool::Produce && bytes <= HEAD_BYTES_MAX {
             if !self.fill_head(bytes)? {
@@ -269,24 +271,24 @@ impl<C: Core> Connection<C> {
         let lease = self.take(kind, missing).await?;
         let end = std::mem::take(&mut self.head.len);
         lease.buf[..end].copy_from_slice(&self.head.bytes[..end]);
-        // Produce requests are read together with what follows them; all others alone, so that nothing
-        // is left to be kept while one waits for records, for others or for room.
+        // Produce requests are read together with what follows them; all others alone, so that the
+        // buffer can be given back while one waits for records, for other members or for room.
         let together = pool == Pool::Produce && !holding;
         let limit = if together { lease.buf.len() } else { bytes };
         self.input = Input { limit, ..Input::begun(lease, end) };
         Ok(())
     }
 
-    /// Makes room behind what is left of the input, which is not a whole frame; 0: nor its head.
+    /// Makes room behind what is left of the input, which is not a whole frame; 0: not even its head.
     fn fill_room(&mut self, frame_bytes: usize) {
         if self.input.end == self.input.limit {
             self.input.compact();
-            // It may have been the end of another frame, that was to come alone.
+            // The limit may have been the end of another frame, which was received alone.
             self.input.limit = self.input.limit.max(frame_bytes).max(HEAD_BYTES);
         }
     }
 
-    /// A buffer for `missing` bytes; what is owed is settled before it is waited for.
+    /// A buffer for `missing` bytes. Pending answers are settled before it is waited for.
     pub(super) async fn take(&mut self, kind: PoolKind, missing: usize) -> Result<Lease, End> {
         match self.wire.try_take(kind) {
             Some(lease) => Ok(lease),
@@ -308,7 +310,8 @@ impl<C: Core> Connection<C> {
         };
         self.input.start = end;
         if self.input.start == self.input.end {
-            // A small produce buffer may be wanted again at once; behind others is rarely more.
+            // A small produce buffer may be needed again at once; other requests rarely follow each
+            // other.
             if lease.kind == PoolKind::ProduceSmall && !self.drained {
                 (self.input.start, self.input.end) = (0, 0);
             } else {
@@ -329,7 +332,7 @@ impl<C: Core> Connection<C> {
         if self.input.lease.is_some() { self.input.unread() } else { self.head.so_far() }
     }
 
-    /// Consumes so many of them.
+    /// Consumes this many of them.
     pub(super) fn front_take(&mut self, bytes: usize) {
         if self.input.lease.is_none() {
             return self.head.take(bytes);
@@ -340,7 +343,7 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Has a produce request staged; its answer is owed from then on. Whether it was consumed already.
+    /// Has a produce request staged; its answer is pending from then on. Whether it was consumed already.
     async fn produce(&mut self, frame: &Range<usize>) -> Result<bool, End> {
         loop {
             if self.replies.is_full(self.wire.net.setup.in_flight_max) {
@@ -382,8 +385,8 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Notes an answer that stands in the shared window. Only now is a buffer taken for it, if one is
-    /// free: who sends without asking for acknowledgements needs none, and must not keep one.
+    /// Notes an answer that is in the shared window. A buffer is taken for it only now, if one is free:
+    /// a client that asks for no acknowledgements needs none.
     async fn owe(&mut self, frame: &Range<usize>, bytes: usize, until: &Until) -> Result<(), End> {
         let (_, version) = self.input.key_and_version(frame);
         if self.owe_in_replies(bytes, version, *until) {
@@ -418,7 +421,7 @@ impl<C: Core> Connection<C> {
         answer.is_some_and(|answer| self.replies.owe(answer, version, until))
     }
 
-    /// Waits for what a request must be dispatched again after.
+    /// Waits until a request can be dispatched again.
     pub(super) async fn again(&mut self, until: &Until) -> Result<(), End> {
         if self.wire.net.hub.stopping.get() {
             return Err(End::quiet(CloseReason::Stopping));
@@ -428,8 +431,8 @@ impl<C: Core> Connection<C> {
         self.wire.turn(Work::Again).await
     }
 
-    /// Whether there is more to read that can join the group of what is owed. Syncs that are quick
-    /// are not waited for in that way, so that then the socket is left alone.
+    /// Waits until there is more to read that can join the group of the pending answers; false: not
+    /// before that is written. While syncs are quick this does not wait.
     async fn more_replies(&self) -> Result<bool, End> {
         match self.replies.first_from(0) {
             Some(owed) if !self.replies.is_full(self.wire.net.setup.in_flight_max) => {
@@ -439,7 +442,7 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Sends every answer that is owed, when it is due; gives the reply lease back.
+    /// Sends each pending answer once it is settled; gives the reply leases back.
     pub(super) async fn settle_replies(&mut self) -> Result<(), End> {
         let mut sent = 0;
         while let Some(owed) = self.replies.first_from(sent) {
@@ -476,7 +479,7 @@ impl<C: Core> Connection<C> {
         self.wire.slot(|slot| slot.delays.since_ms = ms(now));
     }
 
-    /// It does not wait any more: `which` of the delays that was.
+    /// It does not wait any more; adds the time to `which` of the delays.
     pub(super) fn delay_ends(&self, which: impl FnOnce(&mut Delays) -> &mut u32) {
         let now = self.wire.net.hub.clock.mono();
         self.wire.slot(|slot| {
@@ -491,7 +494,7 @@ impl<C: Core> Connection<C> {
         self.wire.slot(|slot| slot.delays.sync_ms = ms as u32);
     }
 
-    /// Says which of its stages held a request up that took long; a held ring is said by itself.
+    /// Logs in which stages a slow request spent its time. Waits for a held ring are logged elsewhere.
     fn tell_slow(&self, waited_us: u64) {
         let delays = self.wire.slot(|slot| std::mem::take(&mut slot.delays));
         let Delays { buffer_ms, held_ms, sync_ms, .. } = delays;
@@ -519,9 +522,9 @@ impl<C: Core> Connection<C> {
         self.wire.net.dispatch(&self.peer, &lease.buf[frame.clone()], from)
     }
 
-    /// Moves a part of the shared window to where it can wait: behind the input if there is room,
-    /// else over the request and what was consumed before it. Gives its place. A produce request
-    /// with valid batches is longer than its answer, so that there is room for all that matters.
+    /// Moves a part of the shared window to the request's buffer: behind the input if there is room,
+    /// else over the request and what was consumed before it. Gives its place. A produce request with
+    /// valid batches is longer than its answer, so that there is room for it.
     pub(super) fn keep_answer(
         &mut self,
         frame: &Range<usize>,
@@ -562,12 +565,12 @@ impl Head {
         &self.bytes[..self.len]
     }
 
-    /// Where more of it goes, up to `end`.
+    /// Room for more of it, up to `end`.
     pub(super) fn room(&mut self, end: usize) -> &mut [u8] {
         &mut self.bytes[self.len..end]
     }
 
-    /// So much more of it came.
+    /// This much more of it came.
     pub(super) fn add(&mut self, bytes: usize) {
         self.len += bytes;
     }
@@ -577,7 +580,7 @@ impl Head {
         self.len = 0;
     }
 
-    /// Consumes so many bytes of it.
+    /// Consumes this many bytes of it.
     pub(super) fn take(&mut self, bytes: usize) {
         self.bytes.copy_within(bytes..self.len, 0);
         self.len -= bytes;
@@ -619,7 +622,7 @@ fn head_key(head: &[u8; HEAD_BYTES]) -> i16 {
     i16::from_be_bytes([k0, k1])
 }
 
-/// What begins so, if it is another protocol that is often tried: as a size this is more than 200 MB.
+/// The other protocol that begins with these bytes, which as a size would be more than 200 MB.
 fn other_protocol(prefix: [u8; SIZE_BYTES]) -> Option<&'static str> {
     match &prefix {
         b"GET " | b"HEAD" | b"POST" | b"PUT " | b"OPTI" | b"PRI " => {
@@ -631,12 +634,12 @@ fn other_protocol(prefix: [u8; SIZE_BYTES]) -> Option<&'static str> {
     }
 }
 
-/// How a frame that is longer than any request is refused.
-/// Whole milliseconds, as far as they go.
+/// Whole milliseconds, which wrap after 49 days.
 fn ms(at: Mono) -> u32 {
     (at.0 / 1000) as u32
 }
 
+/// How a frame that is longer than any request is refused.
 const TOO_LARGE: End =
     End { why: CloseReason::TooLarge, text: "a frame of more than socket_request_max_bytes" };
 
@@ -646,8 +649,8 @@ pub(super) const SIZE_BYTES: usize = 4;
 /// The size prefix, the API key and the version.
 const HEAD_BYTES: usize = 8;
 
-/// So much of a frame waits for the rest in the task itself: most requests without records are no
-/// longer, nor is what has to be seen together of a long produce request.
+/// This much of a frame waits for the rest in the task itself: most requests without records are no
+/// longer, nor are the parts of a long produce request that have to be read together.
 pub(super) const HEAD_BYTES_MAX: usize = 256;
 
 const _: () = assert!(crate::api::produce::Long::FRONT_BYTES_MAX <= HEAD_BYTES_MAX);
@@ -655,7 +658,7 @@ const _: () = assert!(crate::api::produce::Long::FRONT_BYTES_MAX <= HEAD_BYTES_M
 /// The only requests that are pipelined.
 const PRODUCE_KEY: i16 = 0;
 
-/// A produce request that takes so long is worth a line.
+/// A produce request that takes this long is logged.
 const SLOW_MS: u32 = 5_000;
 
 const TOO_LONG: End = End {

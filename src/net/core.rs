@@ -1,4 +1,4 @@
-//! What `net` needs of the broker, so that its own tests can stand in for it.
+//! What `net` needs of the broker, as a trait, so that its tests can replace the broker.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ pub trait Core: 'static {
     fn wait_step(&mut self, conn: ConnId, asked: Asked, buf: &mut [u8]) -> JobNext;
     /// See [`Broker::job_cancel`].
     fn job_cancel(&mut self, conn: ConnId);
-    /// Bytes that were decompressed since this was last asked, and what takes as long as so many.
+    /// Decompression work since this was last asked, in bytes of output.
     fn unpacked(&mut self) -> u32;
     /// See [`Broker::woken`].
     fn woken(&mut self) -> Option<ConnId>;
@@ -103,7 +103,7 @@ pub trait Core: 'static {
     fn status(&self, now: Now, json: bool, buf: &mut [u8]) -> Option<usize>;
     /// See [`report::piece`].
     fn report(&self, now: Now, what: Report, sent: &mut Sent, buf: &mut [u8]) -> Option<usize>;
-    /// Why it cannot do its work now, if so.
+    /// An error while it cannot store records.
     fn health(&self) -> Result<(), &'static str>;
 }
 

@@ -1,4 +1,4 @@
-//! What is said of connections that made way for others: a line a minute at the most.
+//! What is logged of displaced connections: a line a minute at the most.
 
 use std::cell::Cell;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use crate::clock::Mono;
 use crate::metrics::CloseReason;
 
-/// What was said, and what was left out since.
+/// When a line was last logged, and what happened since.
 #[derive(Debug, Default)]
 pub struct Displaced {
     told: Cell<Option<Mono>>,
@@ -15,10 +15,10 @@ pub struct Displaced {
     held: Cell<u64>,
 }
 
-/// What is to be said now.
+/// A line to be logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
-    /// Idle ones that were closed since this was last said.
+    /// Idle connections that were closed since the last line.
     pub idle: u64,
     /// Those that waited for room in a held ring.
     pub held: u64,
@@ -27,7 +27,7 @@ pub struct Line {
 }
 
 impl Displaced {
-    /// Notes one that is closed; gives what is to be said of all of them, if it is time for that.
+    /// Notes one that is closed; gives a line about all of them, if it is time for one.
     pub fn note(&self, why: CloseReason, remote: IpAddr, now: Mono) -> Option<Line> {
         let count = if why == CloseReason::Held { &self.held } else { &self.idle };
         count.set(count.get() + 1);
@@ -50,7 +50,7 @@ impl fmt::Display for Line {
     }
 }
 
-/// Said again no sooner.
+/// Logged again no sooner.
 const TELL_US: u64 = 60_000_000;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Requests that are answered one at a time: everything but produce. And the jobs that read.
+//! Requests that are answered one at a time, which are all but produce; and jobs.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use crate::metrics::{CloseReason, PoolKind};
 use crate::types::{FileRef, Settle};
 
 impl<C: Core> Connection<C> {
-    /// Answers one request, to the last byte. Nothing is owed before or after it.
+    /// Answers one request, to the last byte. No answers are pending before or after it.
     pub(super) async fn exchange(&mut self, frame: &Range<usize>) -> Result<(), End> {
         self.peer.partly = Partly::default();
         loop {
@@ -49,7 +49,7 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Sends the answer that stands in the shared window, or whose beginning does.
+    /// Sends the answer that is in the shared window, or whose beginning is.
     async fn reply(&mut self, frame: &Range<usize>, bytes: usize, digest: u64) -> Result<(), End> {
         let window_bytes = self.wire.net.window.borrow().len();
         let mut sent = self.send_window(0..bytes.min(window_bytes))?;
@@ -61,7 +61,7 @@ impl<C: Core> Connection<C> {
             self.wire.writable().await?;
             self.wire.turn(Work::Window).await?;
             // Dispatched again for the next window: such a request changes nothing. But what it
-            // shows may have changed, and half of either is no answer.
+            // shows may have changed, and then the two parts do not belong together.
             if self.dispatch(frame, sent) != (Step::Reply { bytes, digest }) {
                 return Err(End {
                     why: CloseReason::Overtaken,
@@ -84,10 +84,10 @@ impl<C: Core> Connection<C> {
         self.wire.send(&lease.buf[place]).await
     }
 
-    /// Drives the job that a request started, or waits for the other members of a group that it asked
-    /// for. The request itself is no longer needed.
+    /// Drives the job that a request started, or waits for other members of a group. The request itself
+    /// is no longer needed.
     async fn job(&mut self, frame: &Range<usize>, asked: Option<Asked>) -> Result<(), End> {
-        // Who waits for others has a short answer, and does not read.
+        // A wait for other members of a group has a short answer, and reads nothing.
         let mut kind = if asked.is_some() { PoolKind::Control } else { PoolKind::Fetch };
         let mut lease = self.job_lease(frame, kind);
         loop {
@@ -131,7 +131,7 @@ impl<C: Core> Connection<C> {
                     None => core.job_step(self.wire.id, lease.buf, read.take(), now),
                 };
                 if let JobNext::Sleep(_) = step {
-                    // Others may have to make way for it.
+                    // Others may have been woken, to be answered early.
                     self.wire.net.wake_jobs(&mut *core);
                 }
                 step

@@ -1,8 +1,8 @@
-//! What a browser, Prometheus and probes ask, over HTTP/1.1: read-only, one request per connection.
+//! HTTP/1.1 for browsers, Prometheus and probes: read-only, one request per connection.
 //!
 //! A few connections at a time, each with a deadline; a request's head is short. Reports are written into one
-//! buffer that all share, piece by piece: whoever does not take an answer holds it for a moment only, and
-//! nobody waits for it but others who ask for reports.
+//! buffer that all share, piece by piece: a client that does not read its answer holds it for one step at
+//! most, and only other reports wait for it.
 
 use std::cell::Cell;
 use std::fmt::Write as _;
@@ -41,7 +41,7 @@ pub async fn serve<C: Core>(
                 continue;
             }
         };
-        // One too many is closed: whoever scrapes or looks comes again.
+        // One too many is closed: browsers and Prometheus try again.
         if open.get() == limits::HTTP_CONNECTIONS_MAX {
             continue;
         }
@@ -57,8 +57,8 @@ pub async fn serve<C: Core>(
     }
 }
 
-/// One request and its answer. What is short or the same for all needs no buffer, so that nobody who is slow
-/// holds up a probe.
+/// One request and its answer. Answers that are short or constant need no buffer, so that a slow client does
+/// not delay probes.
 async fn exchange<C: Core>(net: &Net<C>, mut stream: TcpStream) -> io::Result<()> {
     let mut head = [0; limits::HTTP_HEAD_BYTES_MAX];
     let asked = in_time(read_head(&mut stream, &mut head)).await?;
@@ -82,7 +82,7 @@ async fn exchange<C: Core>(net: &Net<C>, mut stream: TcpStream) -> io::Result<()
         What::Report(Report::Metrics) => (METRICS_TYPE, Some(Report::Metrics)),
         What::Report(report) => ("application/json", Some(report)),
     };
-    // The buffer is everybody's: whoever waits for it has waited for others who were slow.
+    // Other clients may be slow with the buffer, so waiting for it has a deadline as well.
     let mut buf = in_time(async { Ok(net.shown.lock().await) }).await?;
     net.metrics_gather();
     let mut begins = TextBuf::new(&mut buf);
@@ -97,7 +97,7 @@ async fn exchange<C: Core>(net: &Net<C>, mut stream: TcpStream) -> io::Result<()
     in_time(stream.close()).await
 }
 
-/// A whole answer, whose content is at hand.
+/// Sends a whole answer with constant content.
 async fn whole(
     stream: &mut TcpStream,
     status: &str,
@@ -126,7 +126,7 @@ async fn read_head(stream: &mut TcpStream, head: &mut [u8]) -> io::Result<usize>
     Ok(len)
 }
 
-/// Sends a report piece by piece; none: the status, which is one.
+/// Sends a report piece by piece; none: the status, which is a single piece.
 async fn body<C: Core>(
     net: &Net<C>,
     stream: &mut TcpStream,
@@ -145,7 +145,7 @@ async fn body<C: Core>(
             None => net.core.borrow().status(now, true, part),
         };
         begun = true;
-        // Without its end the client sees that it is not whole.
+        // Without its last chunk the client sees that it is not whole.
         let bytes = bytes.ok_or(io::ErrorKind::Interrupted)?;
         let end = CHUNK_HEAD_BYTES + bytes;
         if chunked {
@@ -163,7 +163,7 @@ async fn body<C: Core>(
     }
 }
 
-/// A step that is not done soon ends the connection.
+/// Fails a step that takes longer than [`STEP_TIME_MAX`], which ends the connection.
 async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let late = async {
         Timer::after(STEP_TIME_MAX).await;
@@ -187,11 +187,11 @@ struct Asked {
     what: What,
     /// `HEAD`.
     head_only: bool,
-    /// The client knows chunks: HTTP/1.1.
+    /// The client understands chunks: HTTP/1.1.
     chunked: bool,
 }
 
-/// An answer without content: its status, and a header more.
+/// An answer without content: its status, and one more header.
 #[derive(Debug, PartialEq, Eq)]
 struct Refusal {
     status: &'static str,
@@ -199,7 +199,7 @@ struct Refusal {
 }
 
 impl Asked {
-    /// What a request's head asks. `advertised` is the host that clients are told, if that is a name.
+    /// What a request's head asks for. `advertised` is the host that clients are told, if that is a name.
     fn of(head: &[u8], advertised: Option<&str>) -> Result<Asked, Refusal> {
         let refused = |status| Err(Refusal { status, header: "" });
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -215,7 +215,8 @@ impl Asked {
             Err(_) => return refused("400 Bad Request"),
         }
         let mut headers = request.headers.iter();
-        // Else a page from anywhere could have its browser ask, by a name that it lets point here.
+        // Else any web page could have its browser read here, under a name that it points at this
+        // machine (DNS rebinding).
         if headers.any(|header| {
             header.name.eq_ignore_ascii_case("host") && !is_ours(header.value, advertised)
         }) {
@@ -255,7 +256,7 @@ fn is_ours(host: &[u8], advertised: Option<&str>) -> bool {
     numeric || !name.contains('.') || name.ends_with(".local") || advertised == Some(name)
 }
 
-/// The page: it asks for the rest by itself, and for nothing from elsewhere.
+/// The page. It loads its data from here, and nothing from elsewhere.
 const PAGE: &[u8] = include_bytes!("page.html");
 const PAGE_HEADERS: &str = "Content-Type: text/html; charset=utf-8\r\nContent-Security-Policy: default-src 'none'; script-src \
      'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
@@ -266,7 +267,7 @@ const COMMON_HEADERS: &str =
     "Connection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
 const _: () = assert!(PAGE.len() < 24 << 10, "it is small");
 
-/// So long reading a request, or writing a piece, may take.
+/// How long reading a request, or writing a piece, may take.
 const STEP_TIME_MAX: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 const HEADERS_MAX: usize = 32;

@@ -18,7 +18,7 @@ use crate::types::{RingIndex, Ticket, Until};
 pub struct Hub {
     /// The one clock.
     pub clock: Clock,
-    /// Whether it is right by the system's word.
+    /// Whether the system says that it is right.
     synchronised: Synchronised,
     /// The connections.
     pub slots: RefCell<Slots>,
@@ -30,13 +30,13 @@ pub struct Hub {
     pub bytes_in: Cell<u64>,
     /// Bytes sent.
     pub bytes_out: Cell<u64>,
-    /// No more requests: what is owed is answered, then connections end.
+    /// No more requests: pending answers are sent, then connections end.
     pub stopping: Cell<bool>,
-    /// By ring: something was staged, and who wants to know.
+    /// By ring: wakes its committer when something was staged.
     rings: [RingBell; limits::RINGS_MAX],
     /// Rung when a slot became free.
     pub slot_free: Bell,
-    /// Rung when someone has to wait for a buffer.
+    /// Rung when a connection has to wait for a buffer.
     pub wanted: Bell,
     /// Rung when something is due sooner than was known.
     pub due_sooner: Bell,
@@ -46,7 +46,7 @@ pub struct Hub {
     pub ended: Bell,
 }
 
-/// Wakes one task, which looks for itself at what happened; remembers being rung.
+/// Wakes one task, which finds out what happened by itself; remembers being rung.
 #[derive(Default)]
 pub struct Bell {
     rung: Cell<bool>,
@@ -58,11 +58,11 @@ struct RingBell {
     bell: Bell,
     /// Requests staged since the last group was taken.
     staged: Cell<u32>,
-    /// What is staged now will wait a while: company is welcome.
+    /// The committer delays the open group to batch more requests.
     gathering: Cell<bool>,
 }
 
-/// A buffer on loan; it goes back when dropped.
+/// A leased buffer; it goes back when dropped.
 pub struct Lease {
     /// The buffer.
     pub buf: Buffer,
@@ -127,7 +127,7 @@ impl Hub {
         self.rings[usize::from(ring.0)].staged.take()
     }
 
-    /// Says whether company is welcome in this ring's open group.
+    /// Sets whether the committer delays this ring's open group to batch more requests.
     pub fn set_gathering(&self, ring: RingIndex, gathering: bool) {
         self.rings[usize::from(ring.0)].gathering.set(gathering);
     }

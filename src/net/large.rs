@@ -1,11 +1,11 @@
 //! Requests other than produce that are longer than a small buffer: read whole into a large one, or,
-//! where that is too short for them, past.
+//! where that is too short for them, received and dropped.
 //!
 //! The large buffers are those for the records of one partition of a long produce request
-//! (`limits::LEASE_BYTES`). Neither kind keeps them from the other: whoever has one waits only for
-//! its socket, where a client that is slow is cut off while another wants it, for a sync, or, at most
-//! a second while others want it, for room in a held ring; and look-ups that read a long batch in it wait
-//! only for the disk. Members that wait for their group hold none.
+//! (`limits::LEASE_BYTES`). Neither use can block the other: a connection that has one waits only for
+//! its socket, where a slow client is cut off while others wait for a buffer, for a sync, or, at most a
+//! second while others wait, for room in a held ring. Look-ups that read a long batch in one wait only
+//! for the disk, and members that wait for their group have none.
 
 use super::connection::{Connection, Input, SIZE_BYTES};
 use super::core::Core;
@@ -19,8 +19,9 @@ use crate::log_limit::About;
 use crate::metrics::{CloseReason, PoolKind};
 
 impl<C: Core> Connection<C> {
-    /// Reads or receives what is beyond a small buffer: of produce requests and of those that no buffer
-    /// takes all of it, of others only the beginning. False: the rest is received like any other's.
+    /// Takes on a request that is longer than a small buffer. Produce requests, and those that no buffer
+    /// takes, are dealt with whole; others get a large buffer. False: the rest of the frame is received
+    /// like any other's.
     pub(super) async fn large(&mut self, frame_bytes: usize, pool: Pool) -> Result<bool, End> {
         if pool == Pool::Produce {
             if self.wire.net.core.borrow().is_holding() {
@@ -55,8 +56,8 @@ impl<C: Core> Connection<C> {
     /// Carries out a produce request whose beginning is at the front piece by piece.
     pub(super) async fn long_begin(&mut self, frame_bytes: usize) -> Result<(), End> {
         let outcomes = self.take(PoolKind::Reply, 0).await?;
-        // Of its own, so that a connection without one is no larger for it: no more of these are
-        // under way than there are buffers for their outcomes.
+        // Boxed, so that connections without one are no larger for it. There are no more of these
+        // than buffers for their outcomes.
         Box::pin(self.long(frame_bytes, outcomes)).await
     }
 
@@ -120,8 +121,8 @@ impl<C: Core> Connection<C> {
         Ok(())
     }
 
-    /// Has the answer to a request that was not read written, from `from` on; gives its length, and
-    /// the code in it.
+    /// Writes the answer to a request that was not read to the window, from `from` on; gives its length,
+    /// and the code in it.
     fn refuse(&self, begun: &[u8; BEGINNING_BYTES], from: usize) -> Option<(usize, ErrorCode)> {
         let net = &self.wire.net;
         let buf = &mut net.window.borrow_mut();
@@ -145,5 +146,5 @@ fn key_of(begun: &[u8; BEGINNING_BYTES]) -> i16 {
     i16::from_be_bytes([k0, k1])
 }
 
-/// So much of a request that is read past is kept: its key, its version, and what its answer repeats.
+/// What is kept of a request that is dropped: its key, its version, and its correlation id.
 const BEGINNING_BYTES: usize = 8;

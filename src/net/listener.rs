@@ -1,5 +1,5 @@
-//! Accepts connections, each into a slot. There is never a silent backlog: who gets no slot is
-//! accepted and closed at once.
+//! Accepts connections, each into a slot. Connections that get no slot are accepted and closed at once,
+//! so that their clients need not wait in the backlog.
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -36,8 +36,8 @@ pub async fn listen<C: Core>(
             Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => {
-                // No file descriptors or memory for another socket: make room, or give the rest of
-                // the program time to. Trying again at once would be a busy loop.
+                // No file descriptor or memory for another socket: displace a connection, or wait.
+                // Trying again at once would be a busy loop.
                 let about = About::kind("accept");
                 net.complain(log::Level::Error, about, format_args!("cannot accept: {e}"));
                 let no_descriptor = e.raw_os_error() == Some(Errno::MFILE.raw_os_error());
@@ -82,9 +82,9 @@ async fn admit<C: Core>(
     }
 }
 
-/// A slot for a connection from this address; another may have to go for it. An address that has its
-/// share gets no more by it: one of its own goes. Clients that wait for room come again at once, so
-/// that they are let in at a pace; meanwhile whoever else comes waits his turn.
+/// A slot for a connection from this address, for which another one may be displaced; one of its own
+/// where the address has its share. Clients that were displaced while they waited for room reconnect at
+/// once, so these are displaced at a limited rate, while other new connections wait in the backlog.
 async fn slot_for<C: Core>(net: &Net<C>, remote: SocketAddr) -> Option<ConnId> {
     let address = remote.ip().to_canonical();
     loop {
@@ -104,8 +104,8 @@ async fn slot_for<C: Core>(net: &Net<C>, remote: SocketAddr) -> Option<ConnId> {
     }
 }
 
-/// Tells the connection that has to go first, of all or of those from one address, to end, which
-/// rings when it has, and gives the reason; none if all are at work.
+/// Tells the most dispensable connection to end, of all or of those from one address; gives the reason.
+/// `slot_free` rings when it has ended. None if all are at work.
 fn displace<C: Core>(net: &Net<C>, of: Option<IpAddr>) -> Option<CloseReason> {
     net.hub.slot_free.reset();
     let mut slots = net.hub.slots.borrow_mut();
@@ -134,8 +134,8 @@ fn socket_from(stream: TcpStream) -> std::io::Result<(Async<TcpStream>, SocketAd
     Ok((Async::new(stream)?, local))
 }
 
-/// A client that lost its power says nothing of it: its slot is free again after two minutes, whether
-/// it was to send something, or to be sent something.
+/// A client that lost its power sends no FIN: its slot is free again after two minutes, whether the
+/// connection was receiving or sending.
 fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, Duration::from_secs(KEEPALIVE_IDLE_S))?;
@@ -146,17 +146,17 @@ fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// IPv4 addresses that came in over IPv6 are shown as what they are.
+/// IPv4 addresses that came in over IPv6 are shown as IPv4.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 const ACCEPT_RETRY_MS: u64 = 100;
 
-/// Between two for whom somebody had to go who waits for room: twenty a second.
+/// Pause after displacing a connection that waits for room: at most twenty a second.
 const HELD_PACE_MS: u64 = 50;
 
-/// After such a silence a client is asked whether it is there, so often and so many times.
+/// After this silence a client is probed, at this interval and this many times.
 const KEEPALIVE_IDLE_S: u64 = 60;
 const KEEPALIVE_PROBE_S: u64 = 15;
 const KEEPALIVE_PROBES: u32 = 4;

@@ -2,14 +2,13 @@
 //!
 //! Their structure is read into the task itself, a few bytes at a time; a buffer is taken only for
 //! the records of one partition, once there is room for them in their ring and they have begun to
-//! arrive, and it is given back before the next partition is looked at. Records that are refused
-//! whatever they are, such as those that are too long, are received and dropped. What came of the
-//! partitions stands in a reply buffer, or in a larger one if they are many, until the answer is
-//! made of it.
+//! arrive, and it is given back before the next partition is read. Records that are refused anyway,
+//! such as those that are too long, are received and dropped. The partitions' outcomes are in a reply
+//! buffer, or in a larger one if they are many, until the answer is made of them.
 //!
-//! Who waits for a buffer here holds none that the others before it in this order wait for: a buffer
-//! for outcomes, a larger one, one for records. Who waits for room in a ring that is held has none for
-//! records, and none at all before something of it was carried out (`held`).
+//! Buffers are taken in one order, so that there is no circle of waiting: for outcomes, a larger one
+//! for outcomes, for records. While a request waits for room in a held ring, it has no buffer for
+//! records, and none at all before something of it was stored (`room`).
 
 use super::Net;
 use super::connection::{Connection, HEAD_BYTES_MAX, Input, SIZE_BYTES};
@@ -38,9 +37,9 @@ struct Reading<C: Core> {
 enum Doing {
     /// Its structure is read.
     Structure,
-    /// So many bytes are received and dropped.
+    /// This many bytes are received and dropped.
     Skip(usize),
-    /// So many bytes of records are received and staged. No buffer is taken for them before they
+    /// This many bytes of records are received and staged. No buffer is taken for them before they
     /// have begun to arrive, or were waited for.
     Records(usize, Patience),
 }
@@ -55,7 +54,7 @@ enum Patience {
 
 /// What comes before the next step.
 enum Wait {
-    /// Somebody else's turn, if it is due.
+    /// Other tasks' turn, if it is due.
     Turn(Work),
     Readable,
     Arrival(usize),
@@ -68,8 +67,8 @@ enum Wait {
 }
 
 impl<C: Core> Connection<C> {
-    /// Reads, carries out and answers the request of so many bytes, size prefix included, whose first
-    /// bytes are at the front. Whenever it waits, nothing else is owed.
+    /// Reads, carries out and answers the request of this many bytes, size prefix included, whose first
+    /// bytes are at the front. Whenever it waits, no other answers are pending.
     pub(super) async fn long(&mut self, frame_bytes: usize, outcomes: Lease) -> Result<(), End> {
         let began = self.wire.net.now.get().mono;
         self.front_take(SIZE_BYTES);
@@ -91,7 +90,7 @@ impl<C: Core> Connection<C> {
                     let lease = self.wire.take(kind, missing).await?;
                     self.long_lease(&mut reading, lease);
                     if kind == PoolKind::Large {
-                        // There may be no room for them any more.
+                        // There may be no room in the ring any more.
                         reading.doing = Doing::Structure;
                     }
                 }
@@ -149,7 +148,7 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Reads on in the structure, as far as the bytes at the front go.
+    /// Reads more of the structure, as far as the bytes at the front go.
     fn long_structure(&mut self, reading: &mut Reading<C>) -> Result<Wait, End> {
         let next = match self.long_next(reading) {
             Ok(next) => next,
@@ -248,7 +247,7 @@ impl<C: Core> Connection<C> {
                 return Ok(if wait { Wait::Arrival(missing) } else { Wait::Readable });
             }
             if self.wire.net.core.borrow().is_holding() {
-                // There may be no room for them any more.
+                // There may be no room in the ring any more.
                 match self.long_next(reading) {
                     Ok(Next::Records(_)) => {}
                     Ok(next) => return self.long_go(reading, next),
@@ -287,7 +286,7 @@ impl<C: Core> Connection<C> {
         Wait::Turn(Work::Stage)
     }
 
-    /// Goes on in a buffer: for outcomes, or for the records whose beginning is at the front.
+    /// Continues in this buffer: for outcomes, or for the records whose beginning is at the front.
     fn long_lease(&mut self, reading: &mut Reading<C>, lease: Lease) {
         if lease.kind == PoolKind::ProduceLong {
             let core = self.wire.net.core.borrow();
@@ -301,8 +300,8 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Answers: with others in one send if all of it waits for one sync, else once each partition's
-    /// own is settled.
+    /// Answers: in one send with others if all of it waits for one sync, else once each partition is
+    /// settled by itself.
     async fn long_answer(&mut self, reading: &mut Reading<C>) -> Result<(), End> {
         let waits = self.wire.net.core.borrow().long_until(&reading.core);
         if !self.replies.is_full(self.wire.net.setup.in_flight_max)
@@ -347,7 +346,7 @@ impl<C: Core> Net<C> {
     }
 }
 
-/// Else it would be tried again and again, while nothing can change.
+/// What is not pending does not change: the request would be tried again for ever.
 fn assert_pending<C: Core>(core: &C, until: &Until) {
     assert_eq!(core.settled(until), Settle::Pending, "only what is pending is waited for");
 }
@@ -358,6 +357,6 @@ const TOO_MANY: End = End {
            there is memory for",
 };
 
-/// So long records may take to begin to arrive before a buffer is taken for them all the same: their
+/// How long records may take to begin to arrive before a buffer is taken for them all the same: their
 /// client may be gone, which only receiving tells.
 const ARRIVAL_MS_MAX: u64 = 1000;

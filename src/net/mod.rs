@@ -63,11 +63,11 @@ pub struct Net<C> {
     sync_mean: SyncMean,
     /// Where every answer is encoded; nothing stays in it across an `.await`.
     window: RefCell<Box<[u8]>>,
-    /// Where what is shown is written, by one at a time.
+    /// Where reports and status are written, by one task at a time.
     shown: smol::lock::Mutex<Box<[u8]>>,
     /// The time of the last look at the clock: all requests that came in one piece have one time.
     now: Cell<Now>,
-    /// When the broker is looked at for what is due.
+    /// When [`timers::tick`] runs next.
     tick_at: Cell<Mono>,
     reads_cached: Cell<u64>,
     reads_cold: Cell<u64>,
@@ -80,7 +80,7 @@ impl<C: Core> Net<C> {
     /// Allocates everything and starts the threads.
     pub fn new(core: C, setup: Setup, clock: Clock) -> std::io::Result<Net<C>> {
         let storage = Arc::clone(core.storage());
-        // Who reads holds a buffer to read into.
+        // Each read has a buffer of one of these kinds.
         let buffers = [PoolKind::Fetch, PoolKind::Control, PoolKind::Large];
         let reads = buffers.map(|kind| setup.pools[kind as usize].0).iter().sum();
         Ok(Net {
@@ -115,21 +115,21 @@ impl<C: Core> Net<C> {
         let buf = &mut self.window.borrow_mut();
         let step = core.dispatch(peer, frame, Window { buf, from }, self.now.get());
         if let Step::Again(until) = &step {
-            // Else it would be dispatched again and again, while nothing can change.
+            // What is not pending does not change: the request would be dispatched again for ever.
             assert_eq!(core.settled(until), Settle::Pending, "only what is pending is waited for");
         }
         self.wake_due(&mut core);
         step
     }
 
-    /// After a request changed something: wakes whom that concerns.
+    /// After a request changed something: wakes the tasks that wait for it.
     #[inline(always)]
     fn wake_due(&self, core: &mut C) {
         self.wake_jobs(core);
         self.look_at_due(core);
     }
 
-    /// Has what is due done in time, if that is sooner than it was.
+    /// Wakes [`timers::tick`] if something is due sooner than before.
     fn look_at_due(&self, core: &C) {
         if core.due() < self.tick_at.get() {
             self.hub.due_sooner.ring();
@@ -146,7 +146,7 @@ impl<C: Core> Net<C> {
         }
     }
 
-    /// Wakes those who wait for a sync that came.
+    /// Wakes the connections that wait for something that is settled now.
     fn wake_settled(&self, core: &C) {
         let mut slots = self.hub.slots.borrow_mut();
         let mut settling = std::mem::take(&mut slots.settling);
@@ -183,7 +183,7 @@ impl<C: Core> Net<C> {
         self.lines.say(log::Level::Warn, about, now, text);
     }
 
-    /// Logs what clients or a disk can cause as often as they like.
+    /// Logs what clients or a disk can cause often, within [`LogLimit`]'s bounds.
     fn complain(&self, level: log::Level, about: About, text: fmt::Arguments<'_>) {
         self.lines.say(level, about, self.hub.clock.mono(), text);
     }

@@ -1,12 +1,12 @@
 //! The pools of buffers: everything that requests and answers pass through, allocated at start.
 //!
-//! A pool lends to whoever asks while it has a buffer. Of those who wait, the ones that will give it
-//! back soon go first, because all that they will put into it is there; else they are served in the
-//! order in which they asked. So senders that stall delay each other, and nobody else. Pools never
-//! lend to each other, so that requests of one kind cannot hold up those of another.
+//! Buffers are granted first come, first served, except that requests that are already received in
+//! full go first, as they give their buffers back soon. So senders that stall delay each other, and
+//! nobody else. Pools never lend to each other, so that requests of one kind cannot delay those of
+//! another.
 //!
-//! The buffers of a pool are pieces of one allocation that is never given back: an allocator writes
-//! beside each of its blocks, and so would touch a page or two of every buffer that nobody needs.
+//! The buffers of a pool are pieces of one allocation that is never freed: an allocator writes beside
+//! each of its blocks, and so would make a page or two of every unused buffer resident.
 
 use std::collections::VecDeque;
 
@@ -25,17 +25,17 @@ pub struct Pools {
 }
 
 struct Pool {
-    /// The last one returned is lent first, so that memory that was never needed is never touched.
+    /// The last one returned is lent first, so that memory that was never needed stays untouched.
     free: Vec<Buffer>,
     count: usize,
-    /// Those who will be quick, then the others.
+    /// Those whose requests are received in full, then the others.
     waiting: VecDeque<ConnId>,
     waiting_quick: usize,
     metrics: PoolMetrics,
 }
 
 impl Pools {
-    /// Allocates all buffers, and the waiting lists for so many connections.
+    /// Allocates all buffers, and the waiting lists for this many connections.
     pub fn new(sizes: &PoolSizes, connections: usize) -> Pools {
         Pools {
             pools: sizes.map(|(count, bytes)| Pool {
@@ -56,7 +56,7 @@ impl Pools {
         Some(buf)
     }
 
-    /// Puts a connection at the end of the waiting list. `quick`: of those on it who will be quick.
+    /// Puts a connection on the waiting list; `quick`, if its request is received in full.
     pub fn wait(&mut self, kind: PoolKind, conn: ConnId, quick: bool) {
         let pool = &mut self.pools[kind as usize];
         pool.metrics.waits += 1;
@@ -77,7 +77,7 @@ impl Pools {
         }
     }
 
-    /// Takes a buffer back; it may go on at once to the first of those who wait.
+    /// Takes a buffer back; it may be granted at once to the first connection that waits.
     pub fn give_back(&mut self, kind: PoolKind, buf: Buffer) -> Option<(ConnId, Buffer)> {
         let pool = &mut self.pools[kind as usize];
         if let Some(conn) = pool.waiting.pop_front() {
@@ -89,8 +89,8 @@ impl Pools {
         None
     }
 
-    /// Whether one may be lent to somebody who may keep it for long: others have at least half of them, or
-    /// the only one.
+    /// Whether one may be lent to a connection that may keep it for long: at least half of them stay for
+    /// others, or the only one.
     pub fn has_spare(&self, kind: PoolKind) -> bool {
         let pool = &self.pools[kind as usize];
         pool.free.len() > pool.count.div_ceil(2)

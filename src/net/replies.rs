@@ -9,7 +9,7 @@ use super::hub::Lease;
 use crate::clock::Mono;
 use crate::types::{Settle, Until};
 
-/// What one connection owes.
+/// A connection's pending answers.
 #[derive(Default)]
 pub struct Replies {
     /// When the first of their requests came.
@@ -20,13 +20,13 @@ pub struct Replies {
     owed: heapless::Vec<Owed, OWED_MAX>,
 }
 
-/// A buffer with answers, none of which goes on in the next.
+/// A buffer with answers, each of which is in one buffer.
 struct Page {
     lease: Lease,
     end: usize,
 }
 
-/// Answers of one version that wait for the same.
+/// Answers of one version that wait for the same groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owed {
     /// Where the last of them ends; the first starts where the one before ends.
@@ -38,18 +38,18 @@ pub struct Owed {
 }
 
 impl Replies {
-    /// Whether anything is owed.
+    /// Whether any are pending.
     pub fn owes(&self) -> bool {
         self.count > 0
     }
 
-    /// Whether what is owed should be settled before the next request is taken on.
+    /// Whether they should be settled before the next request is taken on.
     pub fn is_full(&self, count_max: usize) -> bool {
         let full = self.count as usize >= count_max || self.owed.is_full();
         self.count > 0 && (full || self.pages.is_full() && self.wants_lease(self.longest as usize))
     }
 
-    /// Whether another buffer is needed for an answer of so many bytes.
+    /// Whether another buffer is needed for an answer of this many bytes.
     pub fn wants_lease(&self, bytes: usize) -> bool {
         let last = self.pages.last();
         last.is_none_or(|page| page.lease.buf.len() - page.end < bytes)
@@ -91,15 +91,15 @@ impl Replies {
         self.owed.iter().find(|owed| owed.end() > sent)
     }
 
-    /// How far answers may be sent when those up to `end` may: as far as the next ones are done.
+    /// How far answers may be sent when those up to `end` may: including the next ones that are done.
     pub fn due(&self, end: usize, settled: impl Fn(&Until) -> Settle) -> usize {
         let later = self.owed.iter().filter(|owed| owed.end() > end);
         let done = later.take_while(|owed| settled(&owed.until) == Settle::Done);
         done.last().map_or(end, Owed::end)
     }
 
-    /// The bytes between two places, as far as they stand in one buffer, and where those behind
-    /// them begin.
+    /// The bytes between two places, as far as they are in one buffer, and where those behind them
+    /// begin.
     pub fn bytes(&self, part: Range<usize>) -> (&[u8], usize) {
         let Some((page, within, next)) = self.page_at(part) else {
             return (&[], usize::MAX);
@@ -107,7 +107,7 @@ impl Replies {
         (&self.pages[page].lease.buf[within], next)
     }
 
-    /// Hands over each answer between two places, its size prefix included.
+    /// Calls `change` with each answer between two places, its size prefix included.
     pub fn each_answer(&mut self, mut part: Range<usize>, mut change: impl FnMut(&mut [u8])) {
         while part.start < part.end {
             let Some((page, within, next)) = self.page_at(part.clone()) else {
@@ -124,7 +124,7 @@ impl Replies {
         }
     }
 
-    /// The buffer in which a part begins, what of it stands there, and where the rest begins.
+    /// The buffer in which a part begins, what of it is there, and where the rest begins.
     fn page_at(&self, part: Range<usize>) -> Option<(usize, Range<usize>, usize)> {
         let bytes = self.pages.first()?.lease.buf.len();
         let page = part.start / bytes;
@@ -144,6 +144,6 @@ impl Owed {
 /// Buffers of one connection.
 const PAGES_MAX: usize = 3;
 
-/// Kinds of answers waiting for different things. One is usual; more only where a connection writes
-/// to several rings, or where a group was closed while its requests came in.
+/// How many different groups of answers may wait. One is usual; more only where a connection writes to
+/// several rings, or where a commit group was closed while its requests came in.
 const OWED_MAX: usize = 3;

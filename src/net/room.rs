@@ -1,11 +1,10 @@
-//! Produce requests for a ring that is full of what its holders have not had.
+//! Produce requests for a ring that is full of what its holders have not consumed.
 //!
 //! They wait for room until shortly before their clients give up. Once a ring is full, requests for
-//! it are left unread in their sockets, so that they hold no buffer: of each only the beginning is
-//! looked at. Those that had been read already, or of which something was stored, wait with theirs, but
-//! all of them together with half of the buffers of a kind at the most, and not for long when somebody
-//! else needs one: other rings, and a mirror's report, by which the ring gets room again, must not
-//! wait for them.
+//! it are left unread in their sockets, so that they hold no buffer: only the beginning of each is
+//! peeked at. Those that had been read already, or were stored in part, wait with their buffers, but all
+//! of them together with half of the buffers of a kind at the most, and not for long when others need
+//! one: other rings, and a mirror's report, by which the ring gets room again, must not wait for them.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -22,8 +21,8 @@ use crate::metrics::PoolKind;
 use crate::types::{HeldBack, RingIndex};
 
 impl<C: Core> Connection<C> {
-    /// Waits while the request whose head is there, and which is so long, is one for a full ring. It
-    /// is not read meanwhile; `waited_out` is set when it has waited long enough.
+    /// Waits while the request whose head is there, of `frame_bytes`, is for a full ring. It is not read
+    /// meanwhile; `waited_out` is set when it has waited long enough.
     pub(super) async fn wait_unread(&mut self, frame_bytes: usize) -> Result<(), End> {
         let mut held = None;
         while let Some(held_back) = self.held_back(frame_bytes) {
@@ -45,8 +44,8 @@ impl<C: Core> Connection<C> {
         Ok(())
     }
 
-    /// Whether the request in the socket should be left there. Asked again after each wait: that some
-    /// have room again does not mean that this one has.
+    /// Whether the request in the socket should be left there. Checked again after each wait: there may
+    /// be room for shorter requests only.
     fn held_back(&self, frame_bytes: usize) -> Option<HeldBack> {
         let net = &self.wire.net;
         let mut core = net.core.borrow_mut();
@@ -62,8 +61,8 @@ impl<C: Core> Connection<C> {
         held
     }
 
-    /// Waits until there is room again; false: not in time. The time is that from when the first of
-    /// the requests that came together had to wait: they all had.
+    /// Waits until there is room again; false: not in time. The time counts from when the first of the
+    /// requests that came together had to wait, as their clients count it.
     async fn wait_for_room(&mut self, held_back: HeldBack) -> Result<bool, End> {
         let now = self.wire.net.hub.clock.mono();
         let since = *self.held_since.get_or_insert(now);
@@ -76,8 +75,8 @@ impl<C: Core> Connection<C> {
 }
 
 impl<C: Core> super::wire::Wire<C> {
-    /// Waits until there is room in a ring again; false: not until `deadline`, or before somebody
-    /// needs the buffer that this connection holds.
+    /// Waits until there is room in a ring again; false: not before `deadline`, or before others need the
+    /// buffer that this connection holds.
     async fn room(&self, began: Mono, deadline: Option<Mono>) -> Result<bool, End> {
         let hub = &self.net.hub;
         let mut timer = deadline.map(|deadline| smol::Timer::at(hub.clock.instant(deadline)));
@@ -117,7 +116,7 @@ impl<C: Core> super::wire::Wire<C> {
 }
 
 impl<C: Core> Net<C> {
-    /// Has those who wait for room leave half of the buffers of each kind to others.
+    /// Has connections that wait for room leave half of the buffers of each kind to others.
     fn held_leave_half(&self) {
         let mut slots = self.hub.slots.borrow_mut();
         for (kind, (count, _)) in PoolKind::ALL.into_iter().zip(self.setup.pools) {
@@ -128,7 +127,7 @@ impl<C: Core> Net<C> {
         }
     }
 
-    /// Wakes those who wait for room in a ring, if there is some.
+    /// Wakes the connections that wait for room in a ring, if there is some.
     pub(super) fn wake_held(&self, core: &mut C) {
         if !core.is_holding() || !core.hold_ends(self.hub.clock.now()) {
             return;
@@ -175,10 +174,10 @@ impl<C: Core> Drop for Held<C> {
     }
 }
 
-/// So much of a request is looked at: its header, the first topic's name, and how long the records of
-/// its first partition are.
+/// How much of a request is peeked at: its header, the first topic's name, and the length of its first
+/// partition's records.
 const BEGINNING_BYTES: usize = 1024;
 
-/// So long a request keeps its buffer, though others need it: an error at once would use up its
-/// client's retries.
+/// How long a request keeps its buffer though others need it: an error at once would use up its client's
+/// retries.
 const LEASE_MS_MIN: u64 = 1000;

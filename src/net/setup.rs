@@ -1,4 +1,4 @@
-//! The part of the configuration that sockets and threads go by.
+//! The part of the configuration for sockets and threads.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,11 +24,11 @@ pub struct Setup {
     pub max_connections: usize,
     /// Connections of one address at a time.
     pub max_connections_per_ip: usize,
-    /// So long a new connection is taken for one that is about to ask for something.
+    /// A new connection that completed no request in this time is the first to be displaced.
     pub newcomer_ms: u64,
     /// A silent connection is closed after this.
     pub idle_ms_max: u64,
-    /// Who holds a buffer that others wait for is cut off below this rate.
+    /// A connection with a buffer that others wait for is closed below this rate.
     pub lease_bytes_per_second_min: u64,
     /// Produce requests of one connection that may wait for their answers.
     pub in_flight_max: usize,
@@ -36,16 +36,16 @@ pub struct Setup {
     pub request_bytes_max: usize,
     /// The pools of buffers.
     pub pools: PoolSizes,
-    /// What the rings are called, the one of metadata last.
+    /// The rings' names, that of the metadata ring last.
     pub rings: Vec<String>,
     /// Syncs run on the executor while they take less than this on average.
     pub sync_inline_us_max: u64,
-    /// Groups wait for company when syncs take at least this on average.
+    /// Groups wait for more requests when syncs take at least this on average.
     pub gather_sync_us_min: u64,
 }
 
 impl Setup {
-    /// What a ring is called.
+    /// A ring's name.
     pub fn ring_name(&self, ring: RingIndex) -> &str {
         self.rings.get(usize::from(ring.0)).map_or("", String::as_str)
     }
@@ -79,7 +79,7 @@ impl From<&Config> for Setup {
     }
 }
 
-/// Clients ask at once; a slow link needs a moment.
+/// Clients send their first request at once; over a slow link it takes a moment.
 const NEWCOMER_MS: u64 = 2000;
 
 /// Quicker syncs are not worth a timer.

@@ -1,7 +1,7 @@
 //! The table of connections: one slot each, allocated at start.
 //!
-//! A slot is where others leave word for a connection's task: a buffer it waited for, that it is
-//! to end, that its records came. They set the slot and wake the task, which looks.
+//! Through its slot other tasks tell a connection's task something: that it was granted a buffer, that
+//! it is to end, that its records came. They set a field and wake the task.
 
 use std::net::IpAddr;
 use std::task::Waker;
@@ -13,7 +13,7 @@ use crate::limits;
 use crate::metrics::{CloseReason, PoolKind};
 use crate::types::Until;
 
-/// What a connection is doing, as far as others care.
+/// What a connection is doing, as far as it matters to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Between requests, or in the first bytes of one; it holds nothing.
@@ -41,7 +41,7 @@ pub struct Slot {
     pub phase: Phase,
     /// When bytes last came or went.
     pub since: Mono,
-    /// When it last completed a request; before that, when it came.
+    /// When it last completed a request; before the first, when it connected.
     pub idle_since: Mono,
     /// Whether it ever completed a request.
     pub completed: bool,
@@ -53,7 +53,7 @@ pub struct Slot {
     pub woken: bool,
     /// Set by others: it has waited for room with a buffer as long as it may.
     pub waited_out: bool,
-    /// Whether it stands on the list of those who wait for a sync.
+    /// Whether it is on the list of those that wait for a sync.
     pub settling: bool,
     /// How many buffers it holds, by [`PoolKind`].
     pub holds: [u8; PoolKind::COUNT],
@@ -61,16 +61,16 @@ pub struct Slot {
     pub moved: u64,
     /// What `moved` was when the stall check last found it quick enough.
     pub moved_seen: u64,
-    /// How many checks are due since; 0: not looked at since it began to hold a buffer.
+    /// The checks since then, this one included; 0: none since it got a buffer.
     pub looks: u8,
-    /// What held up the requests whose answers are owed.
+    /// What delayed the requests whose answers are pending.
     pub delays: Delays,
 }
 
 /// How long requests waited, in milliseconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Delays {
-    /// Since when one does, before it is staged, in milliseconds; it may wrap.
+    /// Since when one has waited, before it is staged, in milliseconds; it may wrap.
     pub since_ms: u32,
     /// For a buffer.
     pub buffer_ms: u32,
@@ -86,12 +86,12 @@ pub struct Slots {
     slots: Vec<Option<Slot>>,
     open: usize,
     free: Vec<ConnId>,
-    /// Who waits for a sync, and for which, in the order in which they began to.
+    /// The connections that wait for a sync, and for which, in the order in which they began to.
     pub settling: Vec<(ConnId, Until)>,
 }
 
 impl Slots {
-    /// Room for so many connections.
+    /// Room for this many connections.
     pub fn new(connections: usize) -> Slots {
         let ids = (0..connections).rev();
         Slots {
@@ -141,7 +141,7 @@ impl Slots {
         self.open -= 1;
     }
 
-    /// Puts a connection on the list of those who wait for a sync.
+    /// Puts a connection on the list of those that wait for a sync.
     pub fn settle(&mut self, id: ConnId, until: &Until) {
         if !std::mem::replace(&mut self.get(id).settling, true) {
             self.settling.push((id, *until));
@@ -182,12 +182,12 @@ impl Slots {
         self.slots.iter_mut().filter_map(Option::as_mut)
     }
 
-    /// Who has to go for a new connection, of all or of those from one address, and why. First, where
-    /// those who wait for room would leave less than their part of so many `places` to others: of them
-    /// the one that has waited longest, if nothing of its request was taken. Then who came
-    /// `newcomer_ms` ago or longer and never completed a request, else the longest idle one, else who
-    /// has waited for longest. Those who just came are no more idle than the others: else they would
-    /// push each other out while idle clients stay.
+    /// The connection to displace for a new one, of all or of those from one address, and why. First,
+    /// where those that wait for room would leave less than an eighth of `places` to others: of them the
+    /// one that has waited longest, if nothing of its request was read. Then those that connected
+    /// `newcomer_ms` ago or longer and never completed a request, else the longest idle, else the one
+    /// that has waited longest. New connections are no more idle than others: else they would displace
+    /// each other while idle clients stay.
     pub fn victim(
         &self,
         (of, places): (Option<IpAddr>, usize),
@@ -213,8 +213,8 @@ impl Slots {
         first.map(|(_, id)| (id, CloseReason::Displaced))
     }
 
-    /// Of those who wait for room, the one that has a buffer of this kind and has waited longest, if
-    /// they have more than `buffers_max` of them.
+    /// Of the connections that wait for room, the one with a buffer of this kind that has waited longest,
+    /// if they have more than `buffers_max` of them.
     pub fn held_beyond(&mut self, kind: PoolKind, buffers_max: usize) -> Option<&mut Slot> {
         let holds = |slot: &Slot| usize::from(slot.holds[kind as usize]);
         let waits = |slot: &&mut Slot| slot.phase == Phase::Held && !slot.waited_out;
@@ -223,20 +223,20 @@ impl Slots {
         beyond.min_by_key(|slot| slot.since).filter(|_| buffers > buffers_max)
     }
 
-    /// Whether anyone, of all or of those from one address, was told to end and is about to.
+    /// Whether a connection, of all or of those from one address, was told to end and has not yet.
     pub fn is_ending(&self, of: Option<IpAddr>) -> bool {
         self.iter().any(|(_, slot)| slot.end.is_some() && of.is_none_or(|of| of == slot.remote))
     }
 }
 
 impl Slot {
-    /// Tells the connection to end; the first reason stands.
+    /// Tells the connection to end; the first reason counts.
     pub fn end(&mut self, why: CloseReason) {
         self.end.get_or_insert(why);
         self.wake();
     }
 
-    /// Lets its task look at the slot.
+    /// Wakes its task, to look at the slot.
     pub fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
@@ -260,8 +260,8 @@ impl Slot {
         self.holds == [0; PoolKind::COUNT]
     }
 
-    /// How dispensable it is; none: it is not. One in the middle of a request holds a buffer, or is as
-    /// idle as any; buffers are few, and who holds one and stalls is cut off for it.
+    /// How dispensable it is; none: it is not. One in the middle of a request without a buffer counts as
+    /// idle; one with a buffer is closed by [`super::timers::check_stalls`] if it stalls.
     fn standing(&self, now: Mono, newcomer_ms: u64) -> Option<Standing> {
         let lingers = !self.completed && now >= self.idle_since.plus_ms(newcomer_ms);
         match self.phase {
@@ -274,10 +274,10 @@ impl Slot {
     }
 }
 
-/// How dispensable a connection is: the first go first.
+/// How dispensable a connection is, the most dispensable first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
-    /// It is there for a while, and never completed a request.
+    /// It has been open for a while, and never completed a request.
     Lingers,
     /// It does nothing.
     Idle,

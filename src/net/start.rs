@@ -34,9 +34,9 @@ use crate::types::RingIndex;
 pub enum StartError {
     /// The ring cannot be opened.
     Open(OpenError),
-    /// The address cannot be listened on; why.
+    /// The address cannot be listened on, and why.
     Listen(SocketAddr, String),
-    /// What was tried, and what came of it.
+    /// What was tried, and its error.
     System(String, io::Error),
 }
 
@@ -63,7 +63,7 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
     // Before the ring is opened, so that a signal while its files are made is not lost.
     let mut signals = Signals::new([Signal::Term, Signal::Int])
         .map_err(|error| StartError::System("wait for signals".to_string(), error))?;
-    // Nor is a ring made or touched for an address that another has.
+    // Before the ring as well, so that none is made or changed if the port is in use.
     let bound = bind::bound(setup.listen).map_err(|error| cannot_listen(setup.listen, &error))?;
     let mut notify = Notify::from_env();
     notify.starting(format_args!("opening the rings"));
@@ -104,7 +104,7 @@ pub fn run(config: Config, filled: &mut dyn FnMut(u64, u64)) -> Result<bool, Sta
     Ok(sealed)
 }
 
-/// Says which topics are not in the ring that would take them now.
+/// Logs which topics are in another ring than their names would get now.
 fn log_elsewhere(config: &Config, log: &Log) {
     let elsewhere = |topic: &Topic| topic.ring != config.ring_of(&topic.name);
     let name_of = |ring: RingIndex| config.rings[usize::from(ring.0)].name.as_str();
@@ -126,11 +126,11 @@ fn log_elsewhere(config: &Config, log: &Log) {
     }
 }
 
-/// As many topics are named before the others are counted.
+/// How many topics are named before the others are counted.
 const ELSEWHERE_NAMED: usize = 5;
 
 /// Ends the program at a signal while files are made, which may take minutes: there is nothing to
-/// seal yet, and the next start goes on with the file that is cut short here.
+/// seal yet, and the next start completes the file that is interrupted here.
 fn exit_if_asked(signals: &mut Signals) {
     let signal = smol::block_on(smol::future::poll_once(signals.next()));
     if let Some(Some(signal)) = signal {
@@ -159,7 +159,7 @@ fn allow_files(config: &Config) {
     }
 }
 
-/// A core dump would have what clients stored, and could fill the card.
+/// A core dump would contain clients' records, and could fill the card.
 fn no_core_dumps() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {
@@ -169,14 +169,14 @@ fn no_core_dumps() {
 
 /// What the start waits for.
 enum Waiting {
-    /// Files to be made: so many bytes of so many are filled.
+    /// Files to be made: how many bytes are filled, of how many.
     Filled(u64, u64),
-    /// The disk, before it is asked again.
+    /// The disk, before it is read again.
     Disk,
 }
 
-/// Opens the rings. What cannot be read is asked for again for a while: a card may not be ready yet.
-/// After that it is damaged, where the ring can do without it.
+/// Opens the rings. If something cannot be read, this is tried again for a while: a card may not be
+/// ready yet. After that it counts as damaged, where the ring can do without it.
 fn open(config: &Config, clock: Clock, waits: &mut dyn FnMut(Waiting)) -> Result<Log, OpenError> {
     for attempt in 0..READ_AGAIN_MAX {
         match open_once(config, clock, waits, false) {
@@ -291,7 +291,7 @@ fn serve_on<C: Core>(
     }))
 }
 
-/// Serves HTTP, if that is wanted and possible: records matter more than looking at them.
+/// Serves HTTP, if it is configured. If it cannot, the broker runs all the same.
 async fn http_begin<C: Core>(
     net: &Rc<Net<C>>,
     executor: &Rc<LocalExecutor<'static>>,
@@ -316,7 +316,7 @@ async fn http_begin<C: Core>(
     }
 }
 
-/// Answers what is owed, ends the connections, seals the rings. Whether all of it was done in time.
+/// Sends pending answers, ends the connections, seals the rings. Whether the rings were sealed in time.
 async fn end<C: Core>(net: &Net<C>) -> bool {
     net.core.borrow_mut().close();
     net.hub.stop();
@@ -324,7 +324,7 @@ async fn end<C: Core>(net: &Net<C>) -> bool {
     loop {
         let waited_ms = net.hub.clock.mono().since_us(stopped) / 1000;
         let open = net.hub.slots.borrow().open_len();
-        // Clients that do not read what they are owed are not waited for; the ring is.
+        // Clients that do not read their answers are not waited for; the ring is.
         let closed = net.core.borrow().is_closed();
         if closed && (open == 0 || waited_ms >= CLIENTS_END_MS_MAX) || waited_ms >= SEAL_MS_MAX {
             return closed;
@@ -339,20 +339,19 @@ async fn end<C: Core>(net: &Net<C>) -> bool {
 /// The poller, the listener, signals, standard streams, and what is open for a moment.
 const FILES_OTHERWISE: usize = 32;
 
-/// How often, and after which pause, what could not be read at the start is asked for again: for eight
-/// seconds.
+/// How often, and after which pause, an unreadable ring is opened again: for eight seconds.
 const READ_AGAIN_MAX: u32 = 32;
 const READ_AGAIN: Duration = Duration::from_millis(250);
 
 /// How long clients may take to read their last answers.
 const CLIENTS_END_MS_MAX: u64 = 700;
 
-/// A card that is busy with itself may take this long for the last syncs.
+/// A card that collects garbage may take this long for the last syncs.
 const SEAL_MS_MAX: u64 = 10_000;
 
 const END_CHECK: Duration = Duration::from_millis(50);
 
-/// What was found at the start, for the one who reads the log.
+/// Logs the damage that the start found.
 fn log_damage(damage: &Damage) {
     if damage.groups + damage.segments > 0 {
         log::warn!(

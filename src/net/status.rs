@@ -1,5 +1,5 @@
-//! The status socket: a client sends one line, `text` or `json`, and is sent what `status` shows; or
-//! `check`, and is told `ok`, or why it is not.
+//! The status socket: a client sends one line, `text` or `json`, and gets what `status` shows; or
+//! `check`, and gets `ok` or an error.
 //!
 //! One client at a time, each for a second at most: the next one waits in the socket's backlog.
 

@@ -26,7 +26,7 @@ pub struct Flusher(Desk<FlushTask, FlushOutcome>);
 /// The thread that reads.
 pub struct Reader(Desk<ReadTask, ReadOutcome>);
 
-/// What a write came to.
+/// The outcome of a write.
 pub struct FlushOutcome {
     ring: RingIndex,
     /// The job, for the log.
@@ -52,7 +52,7 @@ struct ReadTask {
     waker: Waker,
 }
 
-/// What a read came to.
+/// The outcome of a read.
 pub struct ReadOutcome {
     conn: ConnId,
     /// The buffer that was lent for it.
@@ -90,7 +90,7 @@ impl Flusher {
 }
 
 impl Reader {
-    /// Starts the thread, for so many reads at a time.
+    /// Starts the thread, for this many reads at a time.
     pub fn start(storage: Arc<dyn Storage>, reads: usize) -> std::io::Result<Reader> {
         Desk::start("read", reads, move |task: ReadTask| {
             let part = &mut task.buf[task.range];
@@ -191,7 +191,7 @@ impl<T, R> Drop for Desk<T, R> {
     }
 }
 
-/// A lock is held for moves only, so that a panic cannot leave anything half done.
+/// Locks are held for moves only, so that a panic cannot leave anything half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The checks that go by time. None wakes a broker that has nothing to check.
+//! The checks by time. None wakes a broker that has nothing to check.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use super::slots::{Phase, Slot};
 use crate::clock::Mono;
 use crate::metrics::{CloseReason, PoolKind};
 
-/// While someone waits for a buffer: cuts off who holds one like it and is too slow with it. A client
-/// that never completed a request has less time: it may be there to do just that.
+/// While a connection waits for a buffer: closes those that have one of its kind and are too slow. A
+/// client that never completed a request has less time: it may be there only to hold buffers.
 pub async fn check_stalls<C: Core>(net: Rc<Net<C>>) {
     loop {
         net.hub.wanted.rung().await;
@@ -36,7 +36,7 @@ fn cut_stalled(hub: &Hub, bytes_min: u64) {
     for slot in hub.slots.borrow_mut().iter_mut() {
         let wanted = |kind: PoolKind| slot.holds[kind as usize] > 0 && pools.is_wanted(kind);
         if slot.phase == Phase::Held && PoolKind::ALL.into_iter().any(wanted) {
-            // It looks for itself whether it has waited long enough.
+            // It checks by itself whether it has waited long enough.
             slot.wake();
         }
         let may_wait_long = matches!(slot.phase, Phase::Reading | Phase::Writing | Phase::Waiting);
@@ -55,8 +55,8 @@ fn cut_stalled(hub: &Hub, bytes_min: u64) {
     }
 }
 
-/// Closes connections that were silent for too long. It sleeps until the longest silent one will
-/// have been so for long enough, if it stays so.
+/// Closes connections that were silent for too long. Sleeps until the first one is due, if it stays
+/// silent.
 pub async fn check_idle<C: Core>(net: Rc<Net<C>>) {
     let hub = &net.hub;
     let idle_ms_max = net.setup.idle_ms_max;
@@ -69,7 +69,7 @@ pub async fn check_idle<C: Core>(net: Rc<Net<C>>) {
         for slot in hub.slots.borrow_mut().iter_mut() {
             next = next.min(idle_until(slot, now, idle_ms_max));
         }
-        // A little later, so that those who fell silent one after another go together.
+        // A little later, so that those that fell silent one after another are closed together.
         Timer::at(hub.clock.instant(next.plus_ms(IDLE_SLACK_MS))).await;
     }
 }
@@ -86,14 +86,14 @@ pub async fn tick<C: Core>(net: Rc<Net<C>>) {
             core.due()
         };
         net.tick_at.set(due);
-        // A moment that is past, though there was nothing to do, must not keep us busy.
+        // A deadline that is past, though there was nothing to do, must not become a busy loop.
         let due = (due < Mono(u64::MAX)).then(|| due.max(clock.mono().plus_ms(1)));
         alarm.wait(&clock, &net.hub.due_sooner, due).await;
     }
 }
 
 fn idle_until(slot: &mut Slot, now: Mono, idle_ms_max: u64) -> Mono {
-    // A byte now and then is no request.
+    // In the first bytes of a frame a client counts as silent: a byte now and then is no request.
     let since = if slot.phase == Phase::Idle { slot.idle_since } else { slot.since };
     let until = since.plus_ms(idle_ms_max);
     if matches!(slot.phase, Phase::Busy | Phase::Waiting | Phase::Held) || slot.end.is_some() {
@@ -107,6 +107,6 @@ fn idle_until(slot: &mut Slot, now: Mono, idle_ms_max: u64) -> Mono {
 }
 
 const STALL_CHECK_MS: u64 = 250;
-/// So many checks a client that completed requests may be too slow.
+/// For how many checks a client that completed requests may be too slow.
 const STALL_LOOKS: u8 = 4;
 const IDLE_SLACK_MS: u64 = 100;

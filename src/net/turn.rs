@@ -1,9 +1,8 @@
-//! Turns: nobody keeps the only thread.
+//! Turns: no task keeps the only thread.
 //!
-//! Reads from the page cache, writes while the disk is quick, and requests that are there already
-//! complete at once, so a task that has much of them to do would never wait, and nobody else would
-//! ever be looked at. Every loop that dispatches again or steps a job counts its work here, and lets
-//! everybody else have a turn after so much of it.
+//! Reads from the page cache, writes while the disk is quick, and requests that were received already
+//! complete at once, so a task with many of these would never wait, and no other would run. Every loop
+//! that dispatches again or steps a job counts its work here, and yields after a fixed amount.
 
 use std::cell::Cell;
 
@@ -11,7 +10,7 @@ use smol::future::yield_now;
 
 use crate::limits;
 
-/// What a task did since all others last had a turn.
+/// The work that a task did since it last yielded.
 #[derive(Debug, Default)]
 pub struct Turn {
     done: Cell<u32>,
@@ -27,12 +26,12 @@ pub enum Work {
     Step = 8,
     /// A window of a long answer is encoded, or something is written to the disk.
     Window = 16,
-    /// Something is tried again: that never goes without everybody else's turn.
+    /// Something is tried again: other tasks always have a turn before.
     Again = TURN as isize,
 }
 
 impl Turn {
-    /// Counts work that is about to be done; everybody else's turn comes first if that is too much.
+    /// Counts work that is about to be done; yields before it if that is too much.
     pub async fn take(&self, work: Work) {
         let done = self.done.get() + work as u32;
         if done <= TURN {
@@ -43,12 +42,12 @@ impl Turn {
         }
     }
 
-    /// Counts what was done beside that: so many bytes were decompressed.
+    /// Counts bytes that were decompressed beside that.
     pub fn unpacked(&self, bytes: u32) {
         self.done.set(self.done.get() + bytes / UNPACKED_BYTES);
     }
 
-    /// The task waited for something, and everybody else had a turn meanwhile.
+    /// The task waited for something, and other tasks had a turn meanwhile.
     pub fn begin(&self) {
         self.done.set(0);
     }

@@ -1,6 +1,6 @@
 //! One connection's socket: what its task waits for, and bytes in and out.
 //!
-//! Whatever the task waits for, others may tell it to end meanwhile; every wait looks.
+//! Whatever the task waits for, others may tell it to end meanwhile; every wait checks for that.
 
 use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, Read, Write};
@@ -38,7 +38,7 @@ pub struct Wire<C: Core> {
     pub id: ConnId,
     /// The socket.
     pub socket: Async<TcpStream>,
-    /// What was done since everybody else had a turn.
+    /// The work that was done since other tasks had a turn.
     pub turn: Turn,
 }
 
@@ -55,13 +55,13 @@ impl End {
 }
 
 impl<C: Core> Wire<C> {
-    /// Looks at the slot.
+    /// Gives access to the slot.
     pub fn slot<T>(&self, look: impl FnOnce(&mut Slot) -> T) -> T {
         look(self.net.hub.slots.borrow_mut().get(self.id))
     }
 
-    /// Counts work that is about to be done, and lets everybody else have a turn if it is much; then
-    /// others may have told this connection to end.
+    /// Counts work that is about to be done, and yields if it is much. An error: others told this
+    /// connection to end.
     pub async fn turn(&self, work: Work) -> Result<(), End> {
         self.unpacked();
         self.turn.take(work).await;
@@ -155,8 +155,8 @@ impl<C: Core> Wire<C> {
         Lease::try_take(&self.net.hub, kind, self.id)
     }
 
-    /// A buffer, for `missing` bytes that are to be received. To be awaited only by a connection
-    /// that owes no answers. Those whose bytes have all arrived go first.
+    /// A buffer, for `missing` bytes that are to be received. To be awaited only without pending answers.
+    /// Connections whose bytes have all arrived go first.
     pub async fn take(&self, kind: PoolKind, missing: usize) -> Result<Lease, End> {
         let hub = &self.net.hub;
         if let Some(lease) = self.try_take(kind) {
@@ -176,11 +176,11 @@ impl<C: Core> Wire<C> {
         Ok(Lease::granted(hub, kind, self.id, buf))
     }
 
-    /// Waits until `missing` bytes can be received at once, or as many as the kernel is sure to keep.
-    /// Nothing tells of more bytes where some are, so this looks again and again, ever more rarely:
-    /// it is for requests that are long and come in pieces, which are few. After `ms_max` it looks no
-    /// more. Bytes that stand still get a spare buffer of this `kind`, or in the end any: what was read of a
-    /// stretch still takes the kernel's room, all of it where stretches are long, and then no more come.
+    /// Waits until `missing` bytes can be received at once, or as many as the kernel is sure to hold. The
+    /// poller does not tell of more bytes where there are some already, so this polls, ever more rarely: it
+    /// is for long requests that come in pieces, which are few. It ends after `ms_max`; and early if no more
+    /// bytes come, once there is a spare buffer of this `kind`, or at last without one: bytes that were read
+    /// may still take the kernel's buffer until their whole segment is read, so that no more can come.
     pub async fn arrival(
         &self,
         kind: PoolKind,
@@ -214,7 +214,7 @@ impl<C: Core> Wire<C> {
         Ok(())
     }
 
-    /// Whether `missing` bytes can be received at once, or as many as the kernel is sure to keep.
+    /// Whether `missing` bytes can be received at once, or as many as the kernel is sure to hold.
     pub fn is_arriving(&self, missing: usize) -> bool {
         self.arrived() >= missing.min(QUICK_BYTES)
     }
@@ -243,8 +243,7 @@ impl<C: Core> Wire<C> {
         })
     }
 
-    /// Waits for more requests that can join those that wait for `until`; false when it is too late
-    /// for them.
+    /// Waits for more requests that can join those that wait for `until`; false once it is too late.
     pub fn more_until(&self, until: &Until) -> impl Future<Output = Result<bool, End>> {
         poll_fn(move |context| {
             let hub = &self.net.hub;
@@ -272,7 +271,7 @@ impl<C: Core> Wire<C> {
             }
             self.poll_end(context, true)?;
             while watching && self.socket.poll_readable(context).is_ready() {
-                // A request that came already is left for later, and then nothing more can be seen.
+                // A request that came already is left for later, and hides what comes after it.
                 watching = match self.socket.get_ref().peek(&mut [0; 1]) {
                     Ok(0) => return Poll::Ready(Err(End::quiet(CloseReason::Client))),
                     Ok(_) => false,
@@ -288,8 +287,8 @@ impl<C: Core> Wire<C> {
         woken
     }
 
-    /// Whether others told it to end; keeps the waker for them. `stoppable`: nothing is owed, so a
-    /// stop of the broker ends it too.
+    /// Whether others told it to end; stores the waker for them. `stoppable`: no answers are pending, so
+    /// a stop of the broker ends it too.
     pub(super) fn poll_end(&self, context: &Context<'_>, stoppable: bool) -> Result<(), End> {
         let stopping = self.net.hub.stopping.get();
         self.slot(|slot| {
@@ -303,15 +302,15 @@ impl<C: Core> Wire<C> {
     }
 }
 
-/// Between two looks at whether a request has arrived.
+/// Pauses between two checks whether a request has arrived.
 const ARRIVAL_MS_MIN: u64 = 1;
 const ARRIVAL_MS_MAX: u64 = 64;
-/// Bytes stand still when none came in so long; and they have done so for too long.
+/// After this long without more bytes a spare buffer is taken; and after this long any.
 const STILL_MS: u64 = 8;
 const STILL_MS_MAX: u64 = 4000;
 
-/// A sender of whose frame so much is in the socket is not one that stalls: the kernel keeps no more
-/// than about twice that.
+/// A sender with this much of its frame in the socket does not stall: the kernel holds no more than
+/// about twice that.
 const QUICK_BYTES: usize = 32 << 10;
 
 fn network(error: &std::io::Error) -> End {

@@ -9,7 +9,7 @@ use crate::error::DiskError;
 use crate::limits::RINGS_MAX;
 use crate::types::{FileIndex, FileRef, RingIndex, RingNumber};
 
-/// A storage whose rings have other names: the first is the one with the first number, and so on.
+/// A storage in which ring N is the one with the Nth of the given numbers.
 pub struct Arranged {
     below: Arc<dyn Storage>,
     numbers: heapless::Vec<RingNumber, RINGS_MAX>,

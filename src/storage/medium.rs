@@ -1,4 +1,4 @@
-//! What the data directory lies on, and what a sync has to be there.
+//! The file system and device of the data directory, and which calls sync a file there.
 //!
 //! `fdatasync` returns once the medium has the data, and for that has the device's volatile cache flushed.
 //! Without a journal, ext4 before Linux 6.5 leaves that out whenever no metadata changed, which in files of a
@@ -14,7 +14,7 @@ use std::path::Path;
 pub struct Medium {
     /// Its name, as the kernel calls it; empty: not known.
     pub file_system: String,
-    /// Whether a journal is in use; none: that is not asked of such a file system, or cannot be told.
+    /// Whether a journal is in use; none: it is no ext file system, or that cannot be told.
     pub journal: Option<bool>,
     /// What the device does with writes, as the kernel knows it: `write back` or `write through`; empty:
     /// not known.
@@ -23,7 +23,7 @@ pub struct Medium {
     pub sync: SyncCall,
     /// The same of a file that was made.
     pub sync_made: SyncCall,
-    /// Why it may not; none: nothing is known to be in its way.
+    /// Why it may not reach it, if anything is known.
     pub doubt: Option<&'static str>,
 }
 
@@ -37,7 +37,7 @@ pub enum SyncCall {
 }
 
 impl SyncCall {
-    /// Its name, for people.
+    /// Its name in log lines and reports.
     pub fn name(self) -> &'static str {
         match self {
             SyncCall::File => "fdatasync",
@@ -66,7 +66,7 @@ impl Medium {
         let name = name.as_deref().and_then(Path::file_name).unwrap_or_default();
         let release = text("/proc/sys/kernel/osrelease");
         let task = text(&format!("/sys/fs/ext4/{}/journal_task", name.display()));
-        // A partition has its queue in the disk that it is part of.
+        // The queue of a partition is that of its disk.
         let queues =
             ["queue", "../queue"].map(|queue| text(&format!("{block}/{queue}/write_cache")));
         let write_cache = queues.into_iter().find(|cache| !cache.is_empty());
@@ -122,7 +122,7 @@ fn version_of(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// What of a mount keeps syncs from the medium.
+/// What in a mount keeps syncs from the medium.
 fn doubt_of(mount: &Mount<'_>) -> Option<&'static str> {
     let has = |option: &str| mount.options.split(',').any(|other| other == option);
     match mount.file_system {
@@ -163,7 +163,7 @@ fn mount_of<'a>(mounts: &'a str, directory: &Path) -> Option<Mount<'a>> {
     best.map(|(_, mount)| mount)
 }
 
-/// A path of `mountinfo` or `fstab`, in which a space stands as `\040`.
+/// A path of `mountinfo` or `fstab`, in which a space is written as `\040`.
 pub fn unescaped(path: &str) -> String {
     path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
 }

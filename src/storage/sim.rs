@@ -88,11 +88,11 @@ pub enum Failing {
     /// Not at all.
     #[default]
     Never,
-    /// After so many that succeed, once.
+    /// After this many that succeed, once.
     Once(u64),
-    /// After so many that succeed, so many.
+    /// After this many that succeed, this many times.
     Burst(u64, u64),
-    /// After so many that succeed, always.
+    /// After this many that succeed, always.
     From(u64),
 }
 
@@ -136,8 +136,7 @@ impl SimStorage {
         }))
     }
 
-    /// What a cut spoils of the neighbours of what it cuts: all in a page, as long as this is not set
-    /// to a sector.
+    /// From now on a power cut spoils at most the sector that it cuts, and not the page around it.
     pub fn tear_sectors(&self) {
         self.disk().torn_bytes = SECTOR as u64;
     }
@@ -184,8 +183,8 @@ impl SimStorage {
         self.disk().bad.clear();
     }
 
-    /// After so many writes, counted from the first ever, everything fails until the power is cut:
-    /// the write itself is done, and pending.
+    /// After this many writes, counted from the first ever, everything fails until the power is cut.
+    /// The last write itself is done, and pending.
     pub fn crash_at_write(&self, write: u64) {
         self.disk().crash_at = Some(write);
     }
@@ -195,7 +194,7 @@ impl SimStorage {
         self.disk().dead
     }
 
-    /// The power fails and comes back: what is on the medium is all there is, and what failed works.
+    /// The power fails and comes back: only what is on the medium is left, and what failed works.
     pub fn power_cut(&self, cut: Cut) {
         self.disk().power_cut(cut);
     }

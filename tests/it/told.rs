@@ -161,5 +161,5 @@ fn a_clock_that_is_not_trusted_is_told_and_again_when_it_is() {
     host.now.wall_synchronised = true;
     host.now.mono = host.now.mono.plus_ms(60_000);
     unknown(&mut host, &["t"]);
-    assert_eq!(said("the clock is"), ["the clock is trusted: retention.ms goes on"]);
+    assert_eq!(said("the clock is"), ["the clock is trusted: retention.ms applies again"]);
 }

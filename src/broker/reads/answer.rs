@@ -1,5 +1,5 @@
-//! How the answers of read jobs are written: the parts between the records, which the API's file
-//! knows and the job does not.
+//! How the answers of read jobs are written: the parts between the records, which each API's file
+//! writes.
 
 use crate::codec::{ErrorCode, Writer};
 use crate::types::{Offset, TopicId};
@@ -21,14 +21,13 @@ pub trait Pieces: Sync {
     /// What ends a partition, a topic, or the answer.
     fn end(&self, w: &mut Writer<'_>, version: i16);
 
-    /// What is said of a topic that is not there any more.
+    /// The code for a topic that was deleted.
     fn gone(&self, _version: i16) -> ErrorCode {
         ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
     }
 }
 
-/// A topic in a request and its answer. Of one that is not known there is what the request has: the
-/// other is empty.
+/// A topic in a request and its answer. An unknown one has its name or its id, as in the request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TopicRef<'a> {
     /// Its name.
@@ -55,7 +54,7 @@ pub struct Head {
 pub struct PartitionPiece {
     /// Its number.
     pub index: i32,
-    /// What is wrong, if anything.
+    /// Its error, if any.
     pub error: ErrorCode,
     /// Fetch: the offset behind the last record that can be read.
     pub high_watermark: Offset,

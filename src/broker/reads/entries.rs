@@ -36,10 +36,10 @@ pub(super) struct Entry {
     conn: u16,
 }
 
-/// What an entry is of.
+/// The partition that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
-    /// A partition that was there when the request came.
+    /// A partition that existed when the request came.
     Known(PartitionSlot, PartitionHandle),
     /// A partition of a topic that was not.
     Unknown { name: u16, index: i32 },
@@ -118,7 +118,7 @@ impl Entry {
         self.extra = (self.extra >> 32 << 32) | i64::from(bytes);
     }
 
-    /// Forgets what a plan found.
+    /// Resets what a plan found.
     pub(super) fn plan_reset(&mut self) {
         self.bytes_set(0);
         if self.error() == ErrorCode::OFFSET_OUT_OF_RANGE {
@@ -163,7 +163,7 @@ pub(super) struct Arena {
     missing_free: Vec<u16>,
 }
 
-/// What a request calls a topic that is not known.
+/// The name or id by which a request asks for an unknown topic.
 #[derive(Debug, Clone, Copy, Default)]
 struct Missing {
     name: Span,
@@ -212,7 +212,7 @@ impl Arena {
         self.free_count
     }
 
-    /// Places that those who wait may have: the others are kept for those who come.
+    /// Places that sleeping jobs may have: the others are reserved for new requests.
     pub(super) fn waits_max(&self) -> usize {
         self.count - self.count / 4
     }
@@ -274,7 +274,7 @@ impl Arena {
         }
     }
 
-    /// Keeps an unknown topic's name until the list that begins a topic with it is released.
+    /// Stores an unknown topic's name until the list is released whose entry begins a topic with it.
     pub(super) fn name_put(&mut self, topic: &TopicRef<'_>) -> Option<u16> {
         if topic.name.len() > limits::TOPIC_NAME_BYTES_MAX {
             return None;
@@ -302,7 +302,7 @@ impl Arena {
         TopicRef { name: name.expect("it was text when it came"), id }
     }
 
-    /// Enters a list's partitions into the lists of those who wait for them.
+    /// Enters a list's entries into the waiting lists of their partitions.
     pub(super) fn wait(&mut self, list: List) {
         let mut at = list.head;
         while at != NIL {

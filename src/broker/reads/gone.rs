@@ -1,5 +1,5 @@
-//! Topics that are deleted, for as long as fetches under way may still have to name them: by then
-//! nothing else knows what a partition of them was called.
+//! Deleted topics that fetches under way may still have to name: nothing else remembers the names of their
+//! partitions.
 
 use super::answer::TopicRef;
 use crate::limits;
@@ -10,7 +10,7 @@ use crate::types::{PartitionHandle, PartitionSlot, RingIndex, TopicId};
 #[derive(Default)]
 pub(super) struct Gone {
     topics: heapless::Deque<Leaving, { limits::TOPICS_LEAVING_MAX }>,
-    /// How many of them are still there.
+    /// How many of them still exist.
     leaving: usize,
 }
 
@@ -23,14 +23,14 @@ struct Leaving {
     there: bool,
 }
 
-/// Partitions that were made together: their handles are as far apart as their numbers.
+/// Partitions whose handles and numbers follow each other.
 struct Stretch {
     first: PartitionHandle,
     index: u32,
     count: u32,
 }
 
-/// What a partition of a deleted topic was.
+/// A partition of a deleted topic.
 pub(super) struct Was<'a> {
     pub(super) topic: TopicRef<'a>,
     pub(super) index: u32,
@@ -58,7 +58,7 @@ impl Gone {
             }
             let last = topic.stretches.last_mut();
             if !last.is_some_and(|last| last.grows(handle, index)) {
-                // What does not fit is not known any more, and closes who asks for it.
+                // What does not fit is not remembered: a fetch of it closes its connection.
                 let _ = topic.stretches.push(Stretch { first: handle, index, count: 1 });
             }
         }
@@ -86,7 +86,7 @@ impl Gone {
         any
     }
 
-    /// What this partition is, or was, if its topic's deletion was asked for lately.
+    /// This partition's topic and number, if the topic's deletion was asked for lately.
     pub(super) fn find(&self, handle: PartitionHandle) -> Option<Was<'_>> {
         self.topics.iter().find_map(|topic| {
             let index = topic.stretches.iter().find_map(|stretch| stretch.at(handle))?;
@@ -102,7 +102,7 @@ impl Stretch {
         (offset < self.count).then(|| self.index + offset)
     }
 
-    /// Takes one more in, if it is the next.
+    /// Adds a partition, if it is the next.
     fn grows(&mut self, handle: PartitionHandle, index: u32) -> bool {
         let next = handle.0 == self.first.0 + self.count && index == self.index + self.count;
         self.count += u32::from(next);

@@ -47,13 +47,13 @@ pub(super) struct Job {
     pub(super) count: usize,
     /// Since when it sleeps.
     pub(super) slept_at: Mono,
-    /// The entry that is dealt with.
+    /// The entry in work.
     pub(super) at: At,
     /// While it sleeps: bytes that there are to send.
     pub(super) ready: u64,
     /// It is in the list of those to be stepped.
     pub(super) woken: bool,
-    /// How often it began anew.
+    /// How often it was begun anew.
     attempts: u32,
     pub(super) work: Awake,
 }
@@ -68,7 +68,7 @@ impl Awake {
         Awake(Some(Box::default()))
     }
 
-    /// Takes what is there for any job, if it has none yet.
+    /// Takes a spare one, if the job has none yet.
     pub(super) fn begin(&mut self, spare: &mut Vec<Awake>) {
         if self.0.is_none() {
             *self = spare.pop().unwrap_or_else(Awake::made);
@@ -90,17 +90,17 @@ impl Awake {
 /// See [`Awake`].
 #[derive(Default)]
 pub(super) struct Work {
-    /// The walk over the entry's partition, and the run of it that is gone through.
+    /// The walk over the entry's partition, and the run of it whose batches are walked.
     pub(super) walk: Option<Walk>,
     pub(super) cut: Option<Cut>,
     pub(super) plan: Plan,
     pub(super) lookup: Lookup,
     pub(super) sending: Sending,
-    /// What stands in the buffer, or in its second half.
+    /// What is in the buffer, or in its second half.
     pub(super) window: Option<Window>,
     /// The read that is under way.
     pub(super) reading: Option<Reading>,
-    /// A read failed: from now on they are small, to lose little.
+    /// A read failed: from now on reads are small, to lose little.
     pub(super) cautious: bool,
 }
 
@@ -109,7 +109,7 @@ pub(super) struct Work {
 pub(super) struct Reading {
     /// What is read.
     pub(super) window: Window,
-    /// Records to send, not a window to look at.
+    /// It is of records to send, not of a window for planning.
     pub(super) records: bool,
 }
 
@@ -120,7 +120,7 @@ pub(super) struct Context<'a> {
     pub(super) cursors: &'a mut Cursors,
     pub(super) damage: &'a mut Damage,
     pub(super) gone: &'a Gone,
-    /// What the answers that were begun in this step have of errors.
+    /// Counts the errors in the answers that are begun in this step.
     pub(super) errors: &'a mut ErrorsSeen,
     pub(super) unpacker: &'a mut Unpacker,
     pub(super) conn: ConnId,
@@ -175,7 +175,7 @@ impl Job {
         self.terms.map_or(Mono(0), |terms| terms.deadline)
     }
 
-    /// Goes on until something is to be done outside.
+    /// Works on until something is to be done outside.
     pub(super) fn step(
         &mut self,
         context: &mut Context<'_>,
@@ -192,7 +192,7 @@ impl Job {
             && self.work.walk.is_some()
             && context.partition(self.at).is_none()
         {
-            // It was deleted while it was read.
+            // The partition was deleted while it was read.
             self.restart(context);
         }
         loop {
@@ -232,8 +232,8 @@ impl Job {
                 self.work.window = Some(window);
                 Ok(())
             }
-            // Again, in small pieces, so that only what is broken is lost. What is wanted whole is as
-            // long as before.
+            // Read again in small pieces, so that only what is damaged is lost. What is wanted whole is
+            // read as a whole again.
             _ if window.bytes > CAUTIOUS_BYTES && (reading.records || !self.work.cautious) => {
                 self.work.cautious = true;
                 Ok(())
@@ -303,7 +303,7 @@ impl Job {
         View { window: self.work.window, bytes: buf.get(from..).unwrap_or_default() }
     }
 
-    /// Where windows stand. In a look-up there is nothing else in the buffer.
+    /// Where in the buffer windows are. In a look-up there is nothing else in it.
     fn window_place(&self, buf_bytes: usize) -> (usize, usize) {
         match self.phase {
             Phase::Lookup => (0, buf_bytes),
@@ -311,7 +311,7 @@ impl Job {
         }
     }
 
-    /// Notes that what stands at a place is broken, and tells the log of it.
+    /// Notes that what is at this position is damaged, and logs it.
     pub(super) fn damaged(
         &self,
         context: &mut Context<'_>,
@@ -319,11 +319,11 @@ impl Job {
         seq: SegmentSeq,
         at: u64,
     ) {
-        // How long it is may be part of what is broken.
+        // Its length cannot be trusted.
         self.note(context, Range { ring, seq, from: at, to: at + 1, unreadable: false });
     }
 
-    /// The same of bytes that the disk does not give.
+    /// The same of bytes that cannot be read.
     fn unreadable(
         &self,
         context: &mut Context<'_>,
@@ -345,8 +345,8 @@ impl Job {
         let (topic, index, offset) = self.reads_now(context);
         log::warn!(
             "{}: bytes {from} to {to} of segment {} of ring {}, read for topic {topic:?} \
-             partition {index} from offset {offset} on; readers go round them ({unsaid} others \
-             since the last such line)",
+             partition {index} from offset {offset} on; readers skip them ({unsaid} others since \
+             the last such line)",
             if unreadable { "unreadable" } else { "damaged" },
             seq.0,
             context.source.ring_name(ring),
@@ -376,7 +376,7 @@ impl Context<'_> {
         (partition.handle == handle).then_some(partition)
     }
 
-    /// What the partition of an entry was, if its topic was deleted.
+    /// The deleted partition of an entry, if its topic was deleted lately.
     pub(super) fn was(&self, at: At) -> Option<Was<'_>> {
         match self.arena.entry(at).target() {
             Target::Known(_, handle) => self.gone.find(handle),
@@ -390,19 +390,19 @@ pub(super) fn window_from(buf_bytes: usize) -> usize {
     buf_bytes / 2
 }
 
-/// Where the planned stretches start.
+/// Where the planned ranges start.
 pub(super) fn spans_from(buf_bytes: usize) -> usize {
     buf_bytes - buf_bytes / 16 * 3
 }
 
-/// Read at once, unless more is needed: as much as a window has room for beside what is planned.
+/// The most that is read at once, unless more is needed: what a window has room for beside the plan.
 const READ_BYTES_MAX: usize = limits::LEASE_BYTES / 16 * 5;
 
-/// After a failed read.
+/// The same after a failed read.
 pub(super) const CAUTIOUS_BYTES: usize = 4096;
 
 /// A window must hold a group's header, a run, and a batch's header.
 const BUFFER_BYTES_MIN: usize = 8 * 1024;
 
-/// Each time something new was found to be broken or gone, so this is never reached by chance.
+/// Each attempt found new damage or a new eviction, so this is never reached by chance.
 const ATTEMPTS_MAX: u32 = 100;

@@ -1,10 +1,10 @@
 //! Finding offsets by timestamp.
 //!
 //! The segments' newest timestamps tell where to start, the groups' directories and the batches'
-//! headers tell which to skip, and in a batch the records themselves tell exactly. A compressed batch is
-//! read whole; for one that is longer than the buffer a large one is asked for, and given back when its
-//! partition is done. Of a batch that cannot be read here the first record is given: at or before the one
-//! that is looked for, never after it.
+//! headers tell what to skip, and in a batch the records themselves are exact. A compressed batch is
+//! read whole; for one that is longer than the buffer a large one is taken, and given back when its
+//! partition is done. Of a batch that cannot be read here the first record is given: it is at or before
+//! the one that is looked for.
 
 use super::entries::NIL;
 use super::job::{Context, Job, Phase};
@@ -29,14 +29,14 @@ pub(super) const NEWEST: i64 = -3;
 #[derive(Default)]
 pub(super) struct Lookup {
     started: bool,
-    /// It has gone through something since it began.
+    /// It has walked a partition since it began.
     walked: bool,
     scan: Option<Scan>,
     /// The timestamp that is looked for in this partition.
     target_ms: i64,
     /// The newest timestamp that was passed on the way.
     best_ms: i64,
-    /// How often it was looked for something older.
+    /// How often it began anew with an older timestamp.
     restarts: u32,
 }
 
@@ -139,7 +139,7 @@ impl Job {
                 let (seq, _) = segments.find(|(_, newest_ms)| new(*newest_ms))?;
                 return Some(walk(from).from_segment(context.source, seq));
             }
-            // In order of offset these and those may alternate.
+            // In order of offset, carried and ordinary records may alternate.
             let carried = stretches.iter().filter(|stretch| stretch.to() > from);
             let carried = carried.filter(|stretch| new(stretch.newest_ms)).map(|s| s.from);
             let files = index.segments().iter().filter_map(|(_, f)| index.in_segment(*f, slot));
@@ -222,7 +222,7 @@ impl Job {
         }
         match scanned {
             Scanned::Turn => return Some(JobNext::Turn),
-            // All that is known by then are the partitions that were found: it begins with the next one.
+            // It starts anew in the large buffer, with the partitions that are not found yet.
             Scanned::Large => return Some(JobNext::Buffer { large: true }),
             Scanned::Read(wanted) => return Some(self.read(&wanted, buf)),
             Scanned::Found(offset, timestamp_ms) => {
@@ -317,8 +317,8 @@ impl Job {
         }
     }
 
-    /// The walk came to its end. What was looked for is the newest timestamp to the second, at first, or may
-    /// belong to a record that was deleted: then the newest that was seen is the one.
+    /// The walk came to its end. A newest timestamp is known to the second only, at first, and may belong
+    /// to a record that was deleted: then the newest that was passed is looked for.
     fn lookup_nothing(&mut self, context: &mut Context<'_>) {
         let newest = context.arena.entry(self.at).lookup_wanted() == NEWEST;
         let best_ms = self.work.lookup.best_ms;
@@ -410,5 +410,5 @@ fn record_head(bytes: &[u8]) -> Option<(u64, i64, i32)> {
 /// Length, attributes, timestamp and offset of a record at their longest.
 const RECORD_HEAD_BYTES_MAX: usize = 21;
 
-/// Look-ups of the newest timestamp that had to settle for an older one.
+/// How often a look-up of the newest timestamp begins anew with an older one.
 const RESTARTS_MAX: u32 = 3;

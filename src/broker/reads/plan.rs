@@ -1,4 +1,4 @@
-//! Planning a fetch: which stretches of which segments make up the answer.
+//! Planning a fetch: which ranges of which segments make up the answer.
 
 use super::entries::{Arena, NIL, Target};
 use super::job::{Context, Job, Phase, spans_from};
@@ -15,22 +15,22 @@ use crate::types::{Offset, SegmentSeq};
 #[derive(Default)]
 pub(super) struct Plan {
     started: bool,
-    /// Stretches that were planned; they stand at the buffer's end.
+    /// Ranges that were planned; they are at the buffer's end.
     pub(super) spans: u16,
     /// Bytes of this entry.
     bytes: u64,
     /// The most bytes of this entry.
     bytes_max: u64,
-    /// Bytes of all entries, and those that stand for holes.
+    /// Bytes of all entries, and those of the markers for holes.
     bytes_all: u64,
     bytes_holes: u64,
     /// A partition has an error that a client should learn of at once.
     urgent: bool,
     /// A partition can be read.
     readable: bool,
-    /// Something of this entry could not be read now.
+    /// Something of this entry could not be read.
     pub(super) unreadable: bool,
-    /// There is no room for more stretches.
+    /// There is no room for more ranges.
     full: bool,
     /// There is more than the request allows.
     short: bool,
@@ -42,7 +42,7 @@ pub(super) struct Cut {
     pub(super) batches: Batches,
 }
 
-/// A stretch of a segment that holds whole batches of one partition.
+/// A range of a segment that holds whole batches of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) seq: SegmentSeq,
@@ -122,8 +122,8 @@ impl Job {
         }
         self.work.plan.readable = true;
         if offset < limit && !partition.compacted && index.is_moving(slot, offset) {
-            // Whether it is gone is known when the head that is written over it is on flash. A disk that
-            // fails then keeps nobody from what is behind it.
+            // Whether it is gone is known once the head that overwrites it is on flash. If that fails, the
+            // reader is led past it and need not wait.
             return Ok(());
         }
         self.work.plan.bytes_max = u64::from(entry.bytes_max());
@@ -197,8 +197,8 @@ impl Job {
         None
     }
 
-    /// Whether nothing will ever stand again at an offset where nothing was found. What is being overwritten
-    /// may be there after another start, until the head in its place is on flash.
+    /// Whether nothing can be found again at an offset where nothing was found. What is being overwritten may
+    /// be found by another start, until the head in its place is on flash.
     fn is_gone(&self, context: &Context<'_>, offset: Offset) -> bool {
         let target = context.arena.entry(self.at).target();
         let (Some(partition), Target::Known(slot, _)) = (context.partition(self.at), target) else {
@@ -253,7 +253,7 @@ impl Job {
         }
     }
 
-    /// Leaves the partition, and a cursor for who goes on there.
+    /// Ends with the partition, and leaves a cursor for the fetch that continues there.
     fn plan_stop(&mut self, context: &mut Context<'_>, want: Offset, cursor: Cursor) {
         if self.work.plan.bytes > 0
             && let Some(partition) = context.partition(self.at)
@@ -265,7 +265,7 @@ impl Job {
         self.work.cut = None;
     }
 
-    /// The offset that the job has come to.
+    /// The offset that the job has reached.
     pub(super) fn want(&self, arena: &Arena) -> Offset {
         match &self.work.walk {
             Some(walk) => walk.want(),
@@ -274,14 +274,14 @@ impl Job {
         }
     }
 
-    /// Everything was looked at: answers, or waits for more.
+    /// All entries are planned: answers, or waits for more.
     fn plan_done(&mut self, context: &mut Context<'_>) -> Option<JobNext> {
         let enough = self.work.plan.bytes_all >= u64::from(self.bytes_min())
             || self.work.plan.urgent
             || self.work.plan.full
             || self.work.plan.short
             || !self.work.plan.readable;
-        // A client that does not go on behind a hole asks again at once, for ever.
+        // A client that does not continue behind a hole asks again at once, for ever.
         let holes = self.work.plan.bytes_holes > 0
             && self.work.plan.bytes_holes == self.work.plan.bytes_all;
         let until = if enough && holes { self.holes_at() } else { self.deadline() };
@@ -308,7 +308,7 @@ impl Job {
         request.saturating_sub(self.work.plan.bytes_all)
     }
 
-    /// Adds a stretch; false: there is no room for it.
+    /// Adds a range; false: there is no room for it.
     fn take(&mut self, context: &mut Context<'_>, buf: &mut [u8], span: &Span) -> bool {
         let before = match self.work.plan.spans {
             0 => None,
@@ -335,8 +335,7 @@ impl Job {
 }
 
 impl Span {
-    /// A hole at the end of what a partition has: nothing will ever stand there. A marker is sent for
-    /// it, so that readers come to the end.
+    /// A hole at the end of a partition. A marker is sent for it, so that consumers reach the end.
     fn hole(first: Offset, end: Offset) -> Span {
         let end = end.min(first.plus(i32::MAX as u32));
         let bytes = marker_bytes((end.0 - first.0 - 1) as i32) as u32;
@@ -357,17 +356,17 @@ impl Span {
     }
 }
 
-/// Who goes on where a walk is.
+/// A cursor for continuing where a walk is.
 fn cursor_of(walk: &Walk) -> Cursor {
     Cursor { place: walk.place(), skip: 0, carried: walk.is_carried() }
 }
 
-/// Who goes on in a run, behind so many bytes of it.
+/// A cursor for continuing in a run, behind this many bytes of it.
 fn cursor_in(found: &FoundRun, skip: u32) -> Cursor {
     Cursor { place: found.place, skip, carried: found.run.is_carried() }
 }
 
-/// Stretches that one answer may have.
+/// Ranges that one answer may have.
 fn spans_max(buf_bytes: usize) -> usize {
     (buf_bytes - spans_from(buf_bytes)) / SPAN_BYTES
 }
@@ -402,8 +401,8 @@ fn span_put(buf: &mut [u8], index: u16, span: &Span) {
 
 pub(super) const SPAN_BYTES: usize = 24;
 
-/// A bit of a stretch's position.
+/// A bit of a range's position.
 const GAPS: u64 = 1 << 31;
 
-/// Where nothing stands: segments are not so long.
+/// The position of a hole: no segment is so long.
 const HOLE_AT: u64 = u32::MAX as u64;

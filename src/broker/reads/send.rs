@@ -1,4 +1,4 @@
-//! Sending an answer: its parts and the planned stretches, through the buffer.
+//! Sending an answer: its parts and the planned ranges, through the buffer.
 
 use super::answer::{Head, PIECE_BYTES_MAX, PartitionPiece, TopicRef};
 use super::entries::{List, NIL, Target};
@@ -22,7 +22,7 @@ pub(super) struct Sending {
     sent: u64,
     /// The answer's length, size prefix included.
     total: u64,
-    /// The stretch that is sent, and how much of it was.
+    /// The range that is being sent, and how much of it was.
     span: u16,
     span_done: u32,
     /// Bytes of the entry's records that are still to come.
@@ -59,7 +59,7 @@ struct Check {
     gaps: bool,
 }
 
-/// A batch whose CRC does not hold, or something that is no batch, stands here.
+/// At this position is no batch, or one whose CRC does not hold.
 struct Broken(u64);
 
 impl Sending {
@@ -103,7 +103,7 @@ impl Job {
         }
     }
 
-    /// Whether a topic was deleted after it was planned what to send of it.
+    /// Whether a topic was deleted after its records were planned.
     fn lost_any(&self, context: &Context<'_>) -> bool {
         let lost = |at| {
             let entry = context.arena.entry(at);
@@ -139,7 +139,7 @@ impl Job {
         Ok(())
     }
 
-    /// The answer's length: all parts once, without their records.
+    /// The answer's length: encodes all parts once, and adds up the records' bytes.
     fn total(&mut self, context: &mut Context<'_>) -> Result<u64, JobNext> {
         let mut w = Writer::counting();
         let mut records = 0;
@@ -332,8 +332,8 @@ impl Job {
         None
     }
 
-    /// How much to read at once: this stretch, and those of the same partition that follow closely
-    /// enough for what is between them to be cheaper than another read.
+    /// How much to read at once: this range, and those of the same partition that follow so closely that
+    /// reading what is between costs less than another read.
     fn stretch(&self, buf: &[u8], span: &Span, most: usize) -> usize {
         let from = span.at + u64::from(self.work.sending.span_done);
         let mut end = span.at + u64::from(span.bytes);
@@ -356,7 +356,7 @@ impl Job {
         ((end - from) as usize).min(most)
     }
 
-    /// A read of records came: takes out what is between the stretches, and checks the rest.
+    /// A read of records is done: takes out what is between the ranges, and checks the rest.
     pub(super) fn records_read(
         &mut self,
         context: &mut Context<'_>,
@@ -365,7 +365,7 @@ impl Job {
     ) -> Result<(), JobNext> {
         let from = self.work.sending.filled;
         let end = read.at + read.bytes as u64;
-        // What was carried may stand in front of what it follows: that was moved over by then.
+        // A carried range may be in front of one that it follows, and is overwritten by then.
         let mut taken_to = read.at;
         while self.work.sending.left > 0 {
             let Some(span) = span_get(buf, self.work.sending.span) else {
@@ -394,8 +394,8 @@ impl Job {
         Ok(())
     }
 
-    /// `count` bytes of a stretch stand where the answer goes on: checks them, and takes all but a
-    /// batch's header that is not whole.
+    /// `count` bytes of a range are where the answer continues: checks them, and takes all but a batch's
+    /// header that is not whole.
     fn records_here(
         &mut self,
         context: &mut Context<'_>,
@@ -434,8 +434,8 @@ impl Job {
 }
 
 impl Check {
-    /// Feeds the bytes that stand from `at` on in a stretch that ends at `end`; gives how many were
-    /// taken: all but the beginning of a header.
+    /// Feeds the bytes from position `at` on of a range that ends at `end`; gives how many were taken:
+    /// all but the beginning of a header.
     fn feed(&mut self, bytes: &[u8], at: u64, end: u64) -> Result<usize, Broken> {
         let mut rest = bytes;
         loop {
@@ -443,7 +443,7 @@ impl Check {
             if self.left == 0 {
                 let Some(head) = rest.get(..BatchHead::START_BYTES) else {
                     let taken = bytes.len() - rest.len();
-                    // Stretches hold whole batches, so that the rest of this header can be read.
+                    // Ranges hold whole batches, so that the rest of this header can be read.
                     let stuck = !rest.is_empty() && position + rest.len() as u64 >= end;
                     return if stuck { Err(Broken(position)) } else { Ok(taken) };
                 };
@@ -482,5 +482,5 @@ const OVERWRITTEN: &str = "what was being sent was overwritten";
 /// Less room than this for records: what there is is sent first.
 const RECORDS_BYTES_MIN: usize = 512;
 
-/// Reading so many bytes in vain costs less than another system call.
+/// Reading this many bytes in vain costs less than another system call.
 const GAP_BYTES_MAX: u64 = 8 * 1024;

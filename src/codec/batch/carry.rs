@@ -1,9 +1,9 @@
-//! Compaction of one batch: some of its records go, what is left keeps its offsets.
+//! Compaction of one batch: some of its records are removed, the others keep their offsets.
 //!
-//! As Kafka's cleaner leaves it: base offset, last offset delta, producer, sequence and leader epoch
-//! stay; the newest timestamp is that of what is left. A batch that keeps a tombstone gets a *delete
-//! horizon*: the time from which the tombstone may go stands in place of the base timestamp. What is
-//! left of a compressed batch is not compressed any more.
+//! As with Kafka's cleaner, base offset, last offset delta, producer, sequence and leader epoch stay; the
+//! newest timestamp is that of the records that are left. A batch that keeps a tombstone gets a *delete
+//! horizon*: the time from which the tombstone may be dropped takes the place of the base timestamp. The
+//! records that are left of a compressed batch are written uncompressed.
 
 use super::{
     ATTRIBUTE_COMPRESSION, ATTRIBUTE_LOG_APPEND_TIME, BatchHeader, CRC_AT, CRC_END, HEADER_BYTES,
@@ -13,7 +13,7 @@ use crate::codec::compression::{Compression, Decompressor};
 use crate::codec::crc::crc32c;
 use crate::codec::{Error, Reader};
 
-/// A record as compaction looks at it.
+/// A record's fields that compaction needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyedRecord<'a> {
     /// Its timestamp, from the batch's base timestamp on.
@@ -22,11 +22,11 @@ pub struct KeyedRecord<'a> {
     pub offset_delta: i32,
     /// Its key; none: it is null, or longer than the bytes that were given.
     pub key: Option<&'a [u8]>,
-    /// Its value is null: it says that the key is deleted.
+    /// Its value is null: it deletes the key.
     pub tombstone: bool,
 }
 
-/// What is left of a batch; it stands at the start of the buffer.
+/// What is left of a batch; it is at the start of the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Carried {
     /// Its bytes; 0: nothing is left.
@@ -41,10 +41,10 @@ pub struct Carried {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom;
 
-/// Decides of a record whether it stays.
+/// Decides whether a record stays.
 pub type Keep<'a> = dyn FnMut(&KeyedRecord<'_>) -> bool + 'a;
 
-/// Where a record's parts are, beside what compaction looks at.
+/// Where a record's parts are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// Bytes of all of it, its length included.
@@ -69,8 +69,8 @@ pub fn keyed_record(bytes: &[u8]) -> Result<(KeyedRecord<'_>, Extent), Error> {
     Ok((record, Extent { bytes: whole, rest_at }))
 }
 
-/// Shows the records of a whole compressed batch, as far as they can be read, until `each` has seen
-/// enough (false). `key`: room for the longest key. True: all of them could be read, or were not wanted.
+/// Calls `each` with the records of a whole compressed batch, as far as they can be read, until it returns
+/// false. `key`: room for the longest key. False: not all of the wanted records could be read.
 pub fn packed_records(
     batch: &[u8],
     compression: Compression,
@@ -121,7 +121,7 @@ pub fn keeps_tombstone(batch: &[u8], keep: &mut Keep<'_>) -> bool {
 
 /// Keeps some records of the whole, uncompressed batch in `buf[at..]`, which is moved to the buffer's
 /// start. `horizon_ms` becomes the delete horizon; with one, records may grow by some bytes each, and
-/// after `NoRoom` the buffer holds nothing of use.
+/// after `NoRoom` the buffer's contents are undefined.
 pub fn carry(
     buf: &mut [u8],
     at: usize,

@@ -1,10 +1,10 @@
-//! What a client may produce: what no consumer could read is refused at the door.
+//! Checks what a client produces: records that no consumer could read are refused.
 
 use super::{Batch, BatchHeader, MAGIC_AT, Packed, Refusal, Unread, Walked, batches};
 use crate::codec::compression::{Compression, Decompressor};
 use crate::limits;
 
-/// What a produce request may bring.
+/// What a produce request may contain.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// Bytes of one batch (the topic's `max.message.bytes`).
@@ -32,8 +32,7 @@ pub struct Checked {
     pub tombstones: bool,
 }
 
-/// A check, as far as it is. It may take several turns; each but the last ends in a batch that is being
-/// decompressed.
+/// A check in progress. It may take several turns; each but the last ends within a compressed batch.
 #[derive(Debug, Default)]
 pub struct Check {
     packed: Option<Unpacking>,
@@ -49,12 +48,12 @@ struct Unpacking {
 }
 
 impl Check {
-    /// Checks all of what a client produces to one partition, in Kafka's order of checks. None: the turn
-    /// is over ([`Decompressor::turn`]), or there is no decompressor and one is needed; then the same is to
-    /// be asked again in another turn, before the decompressor reads something else.
+    /// Checks all that a client produces to one partition, in Kafka's order of checks. None: the turn is
+    /// over ([`Decompressor::turn`]), or there is no decompressor and one is needed; then this is to be
+    /// called again in another turn, before the decompressor reads something else.
     ///
-    /// Batches are checked record by record; of one that takes more memory or time to decompress than
-    /// there is for it, what is behind that is believed. So are the records of all but the first batch if
+    /// Batches are checked record by record. Of one that takes more memory or time to decompress than
+    /// there is for it, the rest is accepted unchecked. So are the records of all but the first batch if
     /// they are compressed: several are refused anyway. Null or empty payloads have no batch.
     pub fn go_on(
         &mut self,
@@ -165,8 +164,8 @@ pub fn is_packed(payload: &[u8]) -> bool {
     BatchHeader::read(payload).is_some_and(|header| header.compression() != 0)
 }
 
-/// Refuses a payload of which only the beginning is read, for it is longer than its first batch may be
-/// (or than there is memory for). None: the first batch may be so long, so that there are several.
+/// Refuses a payload of which only the beginning is read, because it is longer than a batch may be (or
+/// than there is memory for). None: nothing is wrong with the first batch, so there must be several.
 pub fn check_beginning(beginning: &[u8], payload_bytes: usize, rules: &Rules) -> Option<Refusal> {
     let header = BatchHeader::read(beginning);
     let bytes = header.and_then(|header| header.batch_bytes());
@@ -178,9 +177,9 @@ pub fn check_beginning(beginning: &[u8], payload_bytes: usize, rules: &Rules) ->
     }
 }
 
-/// Why what does not begin with a whole batch is refused.
+/// Why a payload that does not begin with a whole batch is refused.
 fn not_whole(payload: &[u8]) -> Refusal {
-    // The old formats' headers are shorter: their magic stands at the same place.
+    // The old formats' headers are shorter, but their magic is at the same place.
     match payload.get(MAGIC_AT) {
         Some(0 | 1) => Refusal::OldFormat,
         _ => Refusal::NotWhole,
@@ -212,7 +211,7 @@ fn check_batch(batch: &Batch<'_>, rules: &Rules) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What is checked of a batch before its bytes are looked at.
+/// The checks of a batch's header, before its CRC.
 fn check_header(header: &BatchHeader, bytes: usize, rules: &Rules) -> Result<(), Refusal> {
     let compression = header.compression();
     if header.magic != MAGIC {

@@ -1,4 +1,4 @@
-//! The records of a compressed batch, walked as they are decompressed: what they are, not what they say.
+//! The records of a compressed batch, walked as they are decompressed: their fields, without values.
 
 use super::BatchHeader;
 use crate::codec::compression::{Compression, Decompressor, Trouble};
@@ -24,20 +24,20 @@ pub enum Kept<'a> {
     Nothing,
     /// Its key, if it fits.
     Key(&'a mut [u8]),
-    /// All of it as it stands in the output, its length included.
+    /// All of it as it is in the output, its length included.
     All(&'a mut [u8]),
 }
 
 /// Why there is no next record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unread {
-    /// What is compressed is not what it says it is.
+    /// The compressed bytes are not valid.
     Corrupt,
-    /// The record is not one.
+    /// The record is not valid.
     Record,
     /// Something follows the last record.
     Trailing,
-    /// It cannot be read in the memory, or in the time, that is there for it; others may be able to.
+    /// It cannot be read within this broker's bounds of memory or time; others may be able to.
     Beyond,
     /// There is no room to keep all of it.
     NoRoom,
@@ -54,29 +54,29 @@ pub enum Walked {
     Turn,
 }
 
-/// A walk over records, wherever it is: a turn may end at any byte of them.
+/// A walk over records, which can be suspended at any byte.
 #[derive(Debug, Clone, Copy)]
 pub struct Packed {
     header: BatchHeader,
-    /// Records that come.
+    /// Records that are left.
     left: i32,
-    /// What of the piece was read, and the bytes of the pieces before it.
+    /// How much of the piece was read, and the bytes of the pieces before it.
     at: usize,
     before: u64,
     field: Field,
     /// The number that is being read, and how many of its bits were.
     number: u64,
     bits: u32,
-    /// Bytes to pass over before the field.
+    /// Bytes to skip before the field.
     skip: u64,
     /// Where the record ends.
     end: u64,
-    /// Headers of the record that come.
+    /// Headers of the record that are left.
     headers: u32,
     head: Head,
     /// Bytes of the record that were kept.
     kept: usize,
-    /// What all of it may be decompressed to.
+    /// How much output is read at the most.
     bytes_max: u64,
 }
 
@@ -120,13 +120,13 @@ impl Packed {
         }
     }
 
-    /// The same with another bound, where nobody else waits.
+    /// The same with another bound, where no client waits.
     pub fn up_to(self, bytes_max: u64) -> Packed {
         Packed { bytes_max, ..self }
     }
 
-    /// Goes on to the next record of the same batch, with the same decompressor, which read nothing else
-    /// meanwhile. Not to be asked after an end or an error.
+    /// Reads the next record of the same batch, with the same decompressor, which must have read nothing
+    /// else meanwhile. Not to be called after an end or an error.
     pub fn next(
         &mut self,
         decompressor: &mut Decompressor,
@@ -198,7 +198,7 @@ impl Packed {
         }
     }
 
-    /// Keeps these bytes, which come next, if they are what is to be kept.
+    /// Keeps the next bytes, if they are of what is to be kept.
     fn keep(&mut self, kept: &mut Kept<'_>, bytes: &[u8]) -> Result<(), Unread> {
         let to = self.kept + bytes.len();
         let room = match kept {
@@ -296,7 +296,7 @@ impl Packed {
     }
 }
 
-/// What is compressed of a batch.
+/// The compressed part of a batch.
 fn records(batch: &[u8]) -> &[u8] {
     batch.get(super::HEADER_BYTES..).unwrap_or_default()
 }

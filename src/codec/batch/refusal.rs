@@ -1,4 +1,4 @@
-//! Why what a client produces to a partition is not stored: Kafka's code, and words for people.
+//! Why a partition's records are not stored: Kafka's code, and a message.
 
 use crate::codec::ErrorCode;
 
@@ -78,7 +78,7 @@ impl Refusal {
         }
     }
 
-    /// For people: at most [`Refusal::MESSAGE_BYTES_MAX`] bytes.
+    /// The message: at most [`Refusal::MESSAGE_BYTES_MAX`] bytes.
     pub fn message(self) -> &'static str {
         match self {
             Refusal::OldFormat => "only record batches of magic 2 are accepted",
@@ -100,19 +100,19 @@ impl Refusal {
             Refusal::ManyBatches => "one record batch per partition",
             Refusal::Timestamp => "a timestamp is too far from the broker's clock",
             Refusal::Acks => "acks is not -1, 0 or 1",
-            Refusal::InternalTopic => "this topic is not for clients to write to",
+            Refusal::InternalTopic => "clients cannot write to an internal topic",
             Refusal::UnknownPartition => "there is no such partition",
             Refusal::ReplicasMissing => "min.insync.replicas is above 1, and there is one replica",
             Refusal::Storage => "the broker's storage is failing",
             Refusal::GroupTooLarge => "the request exceeds commit_group_max_bytes",
-            Refusal::Held => "the ring is full, and held for who has not had its records",
+            Refusal::Held => "the ring is full of records that a holder has not consumed",
             Refusal::OutOfOrder => "sequence numbers are missing before this batch",
             Refusal::DuplicateOld => "stored before; its offset is no longer remembered",
             Refusal::EpochOld => "the producer has a newer epoch",
             Refusal::NoKey => "records of a compacted topic must have a key",
             Refusal::KeyTooLong => "a key in a compacted topic may take 2 KiB",
-            Refusal::KeysBeyond => "compacted topics: compress smaller batches, or otherwise",
-            Refusal::KeysFull => "compacted topics fill their share: a quarter of the ring",
+            Refusal::KeysBeyond => "compacted topic: use smaller batches, or another codec",
+            Refusal::KeysFull => "compacted topics fill their share, a quarter of the ring",
         }
     }
 

@@ -7,7 +7,7 @@ use miniz_oxide::inflate::core::{DecompressorOxide, decompress_with_limit};
 use super::window::Window;
 use super::{Part, Trouble};
 
-/// What deflate keeps between two pieces.
+/// Deflate's state between two pieces.
 pub type State = DecompressorOxide;
 
 pub struct Gzip {
@@ -17,7 +17,7 @@ pub struct Gzip {
     fresh: bool,
 }
 
-/// Of the output of a member.
+/// Checksum and length of a member's output.
 struct Member {
     digest: crc::Digest<'static, u32, crc::Table<1>>,
     bytes: u32,
@@ -28,7 +28,7 @@ impl Gzip {
         Gzip { rest: all, member: None, fresh: true }
     }
 
-    /// Makes a piece; false: nothing comes behind it.
+    /// Makes a piece; false: it is the last.
     pub fn fill(
         &mut self,
         state: &mut State,
@@ -37,7 +37,7 @@ impl Gzip {
     ) -> Result<bool, Trouble> {
         while !window.is_full() {
             if self.member.is_none() {
-                // Behind a member another one may follow; what else does is ignored, as Java does.
+                // Another member may follow; anything else is ignored, as in Java.
                 if !self.fresh && !self.rest.bytes(input).starts_with(&MAGIC) {
                     return Ok(false);
                 }
@@ -61,7 +61,7 @@ impl Gzip {
         let Some(member) = &mut self.member else {
             return Ok(());
         };
-        // Tables that nothing is decoded with take as long as output: not too many of them at once.
+        // Building a table takes as long as output does, so input that may be only tables is bounded.
         let rest = self.rest.bytes(input);
         let some = &rest[..rest.len().min(INPUT_BYTES_MAX)];
         let more = some.len() < rest.len();

@@ -1,5 +1,5 @@
-//! LZ4's frame format. As in Kafka's own client, the first frame is all there is, and the checksum of its
-//! contents is not looked at.
+//! LZ4's frame format. As in Kafka's own client, only the first frame is read, and the checksum of its
+//! contents is not checked.
 
 use super::window::Window;
 use super::xxhash::xxh32;
@@ -10,7 +10,7 @@ pub struct Lz4 {
     state: State,
     /// Of the frame: bytes of a block's output at the most.
     block_bytes_max: u64,
-    /// Of the frame: no block looks back on those before it.
+    /// Of the frame: no block refers back to those before it.
     independent: bool,
     /// Of the frame: checksums follow blocks.
     checksums: bool,
@@ -19,7 +19,7 @@ pub struct Lz4 {
     /// Of the block: where its output begins.
     begin: u64,
     literal: Part,
-    /// Distance and length of what is to be copied, behind the literal.
+    /// Distance and length of the match that follows the literal.
     copy: (usize, usize),
 }
 
@@ -49,7 +49,7 @@ impl Lz4 {
         }
     }
 
-    /// Makes a piece; false: nothing comes behind it.
+    /// Makes a piece; false: it is the last.
     pub fn fill(&mut self, window: &mut Window, input: &[u8]) -> Result<bool, Trouble> {
         loop {
             let room = window.room();
@@ -84,7 +84,7 @@ impl Lz4 {
         let descriptor = self.rest.bytes(input);
         let flags = self.rest.take(input, 2)?;
         let (flags, size) = (flags[0], flags[1] >> 4);
-        // A dictionary is something that no client of Kafka's has.
+        // No Kafka client uses a dictionary.
         if flags >> 6 != 1 || flags & (RESERVED | DICTIONARY) != 0 || !(4..=7).contains(&size) {
             return Err(Trouble::Corrupt);
         }
@@ -122,7 +122,7 @@ impl Lz4 {
         Ok(())
     }
 
-    /// Literals, and then what is to be copied; the last one of a block has only literals.
+    /// Literals and a match; the last sequence of a block has only literals.
     fn sequence(&mut self, input: &[u8], written: u64) -> Result<(), Trouble> {
         if self.block.is_empty() {
             self.state = State::Between;

@@ -1,8 +1,8 @@
 //! The one decompressor of all threads.
 //!
-//! The thread that serves clients reads a batch in several turns, and keeps the decompressor between them; it
-//! does not wait for it, but for a mirror's reports, and those for a batch at the most. Compaction reads a batch
-//! as a whole, and waits until it can; it comes before whoever has not begun.
+//! The main thread reads a batch in several turns, and keeps the decompressor between them. It never waits
+//! for it, except for a mirror's reports, and then for one batch at the most. Compaction reads a batch as a
+//! whole, and waits until it can; it goes before requests that have not begun.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -16,14 +16,14 @@ pub struct Shared {
 
 struct State {
     decompressor: Decompressor,
-    /// Somebody is in the middle of a batch, between two turns.
+    /// A connection has it between two turns.
     kept: bool,
-    /// Threads that wait for that.
+    /// Threads that wait for it.
     waiting: u32,
 }
 
 impl Shared {
-    /// Shares it.
+    /// Shares a decompressor.
     pub fn new(decompressor: Decompressor) -> Shared {
         let state = Mutex::new(State { decompressor, kept: false, waiting: 0 });
         Shared { state, given_back: Condvar::new() }
@@ -40,7 +40,7 @@ impl Shared {
         read(&mut state.decompressor)
     }
 
-    /// Uses it in a turn, if nobody has it; `kept`: whoever asks kept it in the turn before. Beside its result
+    /// Uses it in a turn, if nobody has it; `kept`: the caller kept it in the turn before. Beside its result
     /// `read` says whether it is kept for the next turn.
     pub fn try_with<T>(
         &self,
@@ -60,9 +60,9 @@ impl Shared {
         Some(done)
     }
 
-    /// Who kept it needs it no more.
+    /// Gives it back after a turn that kept it.
     pub fn give_back(&self) {
-        // Nobody has it for longer than it takes to see that it is kept.
+        // While it is kept, other threads have the lock only to see that.
         self.state.lock().unwrap_or_else(PoisonError::into_inner).kept = false;
         self.given_back.notify_one();
     }

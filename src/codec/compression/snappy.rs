@@ -15,12 +15,12 @@ pub struct Snappy {
 #[derive(Default)]
 struct Block {
     input: Part,
-    /// Where its output begins: nothing before that is looked back on.
+    /// Where its output begins, which bounds how far it may refer back.
     begin: u64,
-    /// Output that its elements still owe.
+    /// Output that is left, by its header.
     owed: u64,
     literal: Part,
-    /// Distance and length of what is to be copied.
+    /// Distance and length of the copy in progress.
     copy: (usize, usize),
 }
 
@@ -32,7 +32,7 @@ impl Snappy {
         Snappy { whole, rest, block: Block::default() }
     }
 
-    /// Makes a piece; false: nothing comes behind it.
+    /// Makes a piece; false: it is the last.
     pub fn fill(&mut self, window: &mut Window, input: &[u8]) -> Result<bool, Trouble> {
         while !window.is_full() {
             if self.block.fill(window, input)? {
@@ -80,7 +80,7 @@ impl Block {
         Ok(Block { input: block, begin, owed, ..Block::default() })
     }
 
-    /// Goes one step further; false at its end.
+    /// Does one step; false at its end.
     fn fill(&mut self, window: &mut Window, input: &[u8]) -> Result<bool, Trouble> {
         let room = window.room();
         if !self.literal.is_empty() {

@@ -1,4 +1,4 @@
-//! The newest output: what decoders look back on, and what is handed out of it.
+//! The newest output, to which streams refer back, and of which the pieces are parts.
 
 use super::{PIECE_BYTES_MAX, Trouble};
 
@@ -10,9 +10,9 @@ pub struct Window {
     /// Where the piece began that is being made.
     piece_from: usize,
     piece_bytes: usize,
-    /// How long it may become: it does not go round.
+    /// How long it may become: it does not wrap around.
     piece_max: usize,
-    /// What was done for it beside its bytes.
+    /// The work for it beside its bytes.
     charged: u32,
 }
 
@@ -28,12 +28,12 @@ impl Window {
         }
     }
 
-    /// A new stream: nothing can be looked back on.
+    /// A new stream, which cannot refer back to earlier output.
     pub fn begin(&mut self) {
         (self.written, self.piece_from, self.piece_bytes, self.piece_max) = (0, 0, 0, 0);
     }
 
-    /// The piece before was read.
+    /// Begins the next piece.
     pub fn piece_begin(&mut self) {
         self.piece_from = self.written as usize & (self.bytes.len() - 1);
         self.piece_bytes = 0;
@@ -50,7 +50,7 @@ impl Window {
         self.piece_max - self.piece_bytes
     }
 
-    /// Counts what takes as long as so many bytes of output.
+    /// Counts work that takes as long as this many bytes of output.
     pub fn charge(&mut self, work: usize) {
         self.charged += work as u32;
     }
@@ -76,13 +76,13 @@ impl Window {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Appends a byte, so many times.
+    /// Appends a byte `count` times.
     pub fn repeat(&mut self, byte: u8, count: usize) {
         let at = self.advance(count);
         self.bytes[at..at + count].fill(byte);
     }
 
-    /// Appends what stands `distance` bytes back, `count` bytes of it, for which there is room.
+    /// Appends `count` bytes from `distance` bytes back; there is room for them.
     pub fn copy(&mut self, distance: usize, count: usize) -> Result<(), Trouble> {
         if distance == 0 || distance as u64 > self.written {
             return Err(Trouble::Corrupt);
@@ -93,7 +93,8 @@ impl Window {
         let at = self.advance(count);
         let (mut done, ring) = (0, self.bytes.len());
         while done < count {
-            // What overlaps itself comes again and again: all that is there is copied at once.
+            // A copy that overlaps itself repeats its first `distance` bytes: all that are there by
+            // now are copied at once.
             let back = distance + done - done % distance;
             let back = if back > ring { distance } else { back };
             let from = (at + done).wrapping_sub(back) & (ring - 1);
@@ -111,7 +112,7 @@ impl Window {
         (&mut self.bytes, self.piece_from + self.piece_bytes, room)
     }
 
-    /// Takes in bytes that stand in the ring already; gives where they begin.
+    /// Adds bytes that are in the ring already; gives where they begin.
     pub fn advance(&mut self, count: usize) -> usize {
         assert!(count <= self.room());
         let at = self.piece_from + self.piece_bytes;

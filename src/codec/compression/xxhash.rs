@@ -36,7 +36,7 @@ pub fn xxh32(bytes: &[u8]) -> u32 {
 /// The hash of 64 bits, of bytes that come piece by piece.
 pub struct Xxh64 {
     lanes: [u64; 4],
-    /// What does not fill a stripe.
+    /// Bytes that do not fill a stripe yet.
     rest: heapless::Vec<u8, 32>,
     bytes: u64,
 }

@@ -1,7 +1,5 @@
-//! Zstandard (RFC 8878), one sequence at a time: literals are decoded when they are wanted, so that all
-//! that is kept are the tables.
-//!
-//! Dictionaries are something that no client of Kafka's has.
+//! Zstandard (RFC 8878), one sequence at a time: literals are decoded when they are needed, so that only
+//! the tables take memory. Dictionaries are refused: no Kafka client uses them.
 
 mod bits;
 mod fse;
@@ -14,7 +12,7 @@ use super::window::Window;
 use super::xxhash::Xxh64;
 use super::{Part, Trouble, take_le};
 
-/// The tables that blocks make and use again. 9 KiB.
+/// The tables that blocks build and may reuse. 9 KiB.
 #[derive(Default)]
 pub struct Tables {
     huffman: Huffman,
@@ -33,19 +31,19 @@ pub struct Zstd {
     sequences: Sequences,
     /// Literals that come next.
     literal_bytes: usize,
-    /// Distance and length of what is to be copied behind them.
+    /// Distance and length of the match behind them.
     copy: (usize, usize),
 }
 
-/// Of a frame.
+/// A frame.
 struct Frame {
-    /// Where its output begins: nothing before that is looked back on.
+    /// Where its output begins, which bounds how far it may refer back.
     begin: u64,
     /// Bytes of a block's output at the most.
     block_bytes_max: u64,
     /// Bytes of all its output, where it says so.
     content_bytes: Option<u64>,
-    /// Of its output so far, where a checksum is behind its last block; and how far that is.
+    /// The checksum of its output so far, if it has one, and how much of the output is in it.
     checksum: Option<Xxh64>,
     summed: u64,
     last_block: bool,
@@ -58,11 +56,11 @@ enum Block {
     Between,
     Raw(Part),
     Repeat(u8, usize),
-    /// Where the output of one that is compressed must end at the latest.
+    /// A compressed one, and where its output must end at the latest.
     Compressed(u64),
 }
 
-/// What a block's sequences are read from.
+/// The state of a block's sequences.
 #[derive(Default)]
 struct Sequences {
     left: u32,
@@ -86,7 +84,7 @@ impl Zstd {
         }
     }
 
-    /// Makes a piece; false: nothing comes behind it.
+    /// Makes a piece; false: it is the last.
     pub fn fill(
         &mut self,
         tables: &mut Tables,
@@ -128,7 +126,7 @@ impl Zstd {
         }
     }
 
-    /// Goes one step further in a block.
+    /// Does one step in a block.
     fn step(
         &mut self,
         tables: &Tables,
@@ -159,7 +157,7 @@ impl Zstd {
         Ok(())
     }
 
-    /// Reads on to the next block; false if there is none.
+    /// Begins the next block; false if there is none.
     fn block_next(
         &mut self,
         tables: &mut Tables,
@@ -349,13 +347,13 @@ impl Zstd {
     }
 }
 
-/// What a code of a length stands for, with the bits that belong to it.
+/// The length that a code stands for, with its extra bits.
 fn of_code(code: u8, codes: &[(u32, u8)], bits: &mut Backward<'_>) -> Result<usize, Trouble> {
     let (base, more) = *codes.get(usize::from(code)).ok_or(Trouble::Corrupt)?;
     Ok((base + bits.take(more)) as usize)
 }
 
-/// A distance, of which the three last ones have numbers.
+/// A distance from its value: 1 to 3 stand for one of the last three.
 fn distance_of(value: usize, no_literals: bool, last: &mut [usize; 3]) -> Result<usize, Trouble> {
     if value > 3 {
         *last = [value - 3, last[0], last[1]];
@@ -387,11 +385,11 @@ const BLOCK_BYTES_MAX: u64 = 128 * 1024;
 /// What the tables of a block cost, in bytes of output.
 const BLOCK_WORK: usize = 1024;
 
-/// Decoders refuse a frame that wants more, unless they are told otherwise.
+/// Other decoders refuse larger windows as well, by default.
 const WINDOW_BYTES_MAX: u64 = 128 << 20;
 
-/// What codes begin at, and how many bits follow: the first ones have
-/// none, the last ones these.
+/// For each code its lowest length and how many extra bits follow it: the last ones have these, the others
+/// none.
 const fn codes<const N: usize, const M: usize>(first: u32, more: [u8; M]) -> [(u32, u8); N] {
     let (mut codes, mut code, mut base) = ([(0, 0); N], 0, first);
     while code < N {

@@ -17,9 +17,9 @@ pub struct Range {
     pub file: FileRef,
     /// The segment.
     pub seq: SegmentSeq,
-    /// A group starts here, or what is left of one.
+    /// A group starts here, unless it is damaged.
     pub from: u64,
-    /// No group that starts here or behind.
+    /// Groups that start here or behind are not part of it.
     pub to: u64,
     /// Where the segment's groups end.
     pub end: u64,
@@ -28,7 +28,7 @@ pub struct Range {
 /// A batch that was found.
 #[derive(Debug, Clone, Copy)]
 pub struct Found {
-    /// Where it stands.
+    /// The file.
     pub file: FileRef,
     /// The position.
     pub at: u64,
@@ -36,26 +36,26 @@ pub struct Found {
     pub head: BatchHead,
 }
 
-/// Who is shown what is found.
+/// Gets what a walk finds.
 pub trait Visitor {
     /// Whether the batches of this run are of interest.
     fn wants(&mut self, run: &Run) -> bool;
 
-    /// A batch of such a run, whose CRC was not looked at.
+    /// A batch of such a run, whose CRC was not checked.
     fn batch(&mut self, window: &mut Window<'_>, found: &Found) -> Seen;
 
-    /// All batches of such a run were shown that can be.
+    /// All readable batches of such a run were shown.
     fn run_ends(&mut self, run: &Run);
 }
 
-/// What a visitor says of a batch.
+/// A visitor's answer to a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
     /// It has seen it.
     More,
     /// It has seen enough; the range then begins with this batch's group.
     Enough,
-    /// Its CRC does not hold: where the next one stands is not known either.
+    /// Its CRC does not hold: where the next one begins is not known either.
     Broken,
 }
 
@@ -175,7 +175,7 @@ pub fn read_batch(storage: &dyn Storage, found: &Found, buf: &mut [u8]) -> bool 
 }
 
 /// Shows what a range has; the range then begins behind what was shown. False: not all was, because
-/// the visitor has seen enough, or so many bytes were read.
+/// the visitor has seen enough, or this many bytes were read.
 pub fn walk(
     window: &mut Window<'_>,
     ring_id: &RingId,
@@ -252,7 +252,7 @@ fn walk_group(
     true
 }
 
-/// The batches of a run. One that is damaged takes no other with it.
+/// The batches of a run. Behind a damaged one the walk goes on with the next whole one.
 fn walk_run(
     window: &mut Window<'_>,
     range: &Range,
@@ -293,7 +293,7 @@ fn walk_run(
     true
 }
 
-/// What stands at a place of a run, if it can be a batch of it.
+/// The batch at a position of a run, if there can be one.
 fn batch_at(
     window: &mut Window<'_>,
     range: &Range,
@@ -330,10 +330,10 @@ fn batch_behind(
     }
 }
 
-/// What of a record is read to have its key.
+/// How much of a record is read to get its key.
 const RECORD_BYTES_MAX: usize = COMPACTED_KEY_BYTES_MAX + 64;
 
-/// CRCs are fed with so much at once.
+/// CRCs are fed this much at once.
 const PIECE_BYTES: usize = 8 * 1024;
 
 /// A window holds a record's key wherever it begins in a page.

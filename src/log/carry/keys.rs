@@ -65,8 +65,8 @@ impl Keys {
         self.alive
     }
 
-    /// Takes a record of the portion; of those with one key, the newest. `expired`: it deletes its
-    /// key, and was kept for long enough. False: there is no room for another key.
+    /// Takes a record of the portion; of those with one key, the newest. `expired`: it is a tombstone
+    /// whose delete horizon has passed. False: there is no room for another key.
     pub fn offer(&mut self, part: u16, key: &[u8], offset: Offset, expired: bool) -> bool {
         let (place, hash, slot) = self.find(part, key);
         if let Some(candidate) = self.candidates.get_mut(place) {

@@ -1,4 +1,4 @@
-//! Reads what is carried into a commit group.
+//! Stages what is carried in a commit group.
 
 use super::groups::{Found, Seen, Visitor, Window, read_batch};
 use super::{Carry, Source, offset_of};
@@ -39,7 +39,7 @@ impl Visitor for Stage<'_> {
         let before = self.carry.cover;
         let before = before.filter(|(handle, _)| source.joined && *handle == part.handle);
         let from = before.map_or(source.from, |(_, end)| end).min(head.first);
-        // Nothing lives before it, and a run says how many offsets it takes in 32 bits.
+        // Nothing live is before it. A run has 32 bits for how many offsets it takes.
         let from = if run_fits(from, head.next()) { from } else { head.first };
         if self.is_full(found, &part, from) {
             if self.staging.is_empty() {
@@ -112,7 +112,7 @@ impl Stage<'_> {
         jumps || !self.staging.has_room(found.head.bytes as usize, 1)
     }
 
-    /// Reads a batch, and leaves what lives of it at the start of the free room. None: it is damaged.
+    /// Reads a batch, and leaves its live records at the start of the free room. None: it is damaged.
     fn carry_batch(
         &mut self,
         storage: &dyn Storage,
@@ -183,7 +183,7 @@ impl Batch<'_> {
         Some(batches::Carried { bytes, records, newest_ms: head.newest_ms })
     }
 
-    /// What lives of an uncompressed one.
+    /// The live records of an uncompressed one.
     fn plain(&self, tail: &mut [u8], lives: &mut Keep<'_>) -> Option<batches::Carried> {
         let at = tail.len().checked_sub(self.found.head.bytes as usize)?;
         self.read(&mut tail[at..])?;
@@ -199,9 +199,9 @@ impl Batch<'_> {
         batches::carry(tail, at, None, lives).ok()
     }
 
-    /// What lives of a compressed one that stands at `at`, uncompressed. None: it would take much more room so,
-    /// or cannot be read here, and stays as it is. `empty`: the group is empty, and another one has no more
-    /// room.
+    /// The live records of a compressed one, which is at `at`, uncompressed. None: they would take too much
+    /// room, or cannot be read here, and the batch stays as it is. `empty`: the group is empty, so another
+    /// one has no more room.
     fn packed(
         &self,
         (tail, at): (&mut [u8], usize),

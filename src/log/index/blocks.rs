@@ -1,8 +1,8 @@
 //! Where groups start in the segments, block by block, and which partitions they have.
 //!
 //! A block is as small as a bounded number of them allows: [`limits::BLOCK_BYTES_MIN`] in a ring of up to
-//! half a gibibyte, 4 MiB in one of 16. A ring that has become smaller keeps the blocks that its feet
-//! have: they can be put together, not taken apart.
+//! half a gibibyte, 4 MiB in one of 16. A ring that has become smaller keeps the larger blocks of its
+//! feet: blocks can be merged, but not split.
 
 use super::IndexBroken;
 use crate::limits;
@@ -83,14 +83,14 @@ impl Blocks {
     }
 
     /// Which partitions may be in the groups that start in a block, and where the first of them
-    /// stands; none: no group starts there.
+    /// is; none: no group starts there.
     pub fn get(&self, file: FileIndex, block: usize) -> Option<(u64, u64)> {
         let at = self.row(file).start + block;
         let start = *self.starts.get(at).filter(|_| block < self.per_file)?;
         (start != NO_GROUP).then(|| (self.bitmaps[at], u64::from(start) * UNIT_BYTES))
     }
 
-    /// Where the first group stands that starts in a block from `block` on.
+    /// The position of the first group that starts in a block from `block` on.
     pub fn group_from(&self, file: FileIndex, block: usize) -> Option<u64> {
         let row = self.row(file);
         let starts = self.starts.get(row.start + block.min(self.per_file)..row.end)?;
@@ -112,7 +112,7 @@ impl Blocks {
         }
     }
 
-    /// Splits so many written blocks from what is behind them, if they can be believed.
+    /// Splits this many written blocks from what is behind them, if they are valid.
     pub fn split<'a>(
         &self,
         blocks: usize,
@@ -147,7 +147,7 @@ impl Blocks {
         }
     }
 
-    /// Puts blocks together until they are as large as that.
+    /// Merges blocks until they have that size.
     fn coarsen(&mut self, shift: u32) {
         let (finer, before) = (shift - self.shift, self.per_file);
         self.shift = shift;
@@ -192,12 +192,12 @@ impl Written<'_> {
     }
 }
 
-/// How many blocks each of so many files has.
+/// How many blocks each of this many files has.
 pub(super) fn per_file(files: usize, segment_bytes: u64) -> usize {
     count(segment_bytes, shift_of(files, segment_bytes))
 }
 
-/// Handles are given one after the other, so their low bits spread best.
+/// Handles are given out in order, so their low bits spread best.
 pub(super) fn bit_of(handle: PartitionHandle) -> u64 {
     1 << (handle.0 % u64::BITS)
 }

@@ -46,7 +46,7 @@ impl Index {
         let mut count = 0;
         for entry in self.carried.entries().iter().filter(|entry| entry.file == file) {
             if count == limits::CARRIED_PER_FOOT_MAX {
-                // The next start does not believe it, and walks the segment.
+                // The next start finds it invalid, and walks the segment.
                 count = usize::MAX;
                 break;
             }

@@ -18,7 +18,7 @@ struct Entry {
 }
 
 impl Table {
-    /// Of nothing, with room for so many.
+    /// Of nothing, with room for this many.
     pub fn new(files: usize, partitions_max: usize) -> Table {
         Table { files, entries: Vec::with_capacity(files * partitions_max) }
     }
@@ -51,7 +51,7 @@ impl Table {
         }
     }
 
-    /// The file has records from this offset on, the newest of this moment; its slot is in use.
+    /// The file has records from this offset on, with this newest timestamp; its slot is in use.
     pub fn note(&mut self, file: FileIndex, slot: PartitionSlot, first: Offset, newest_ms: i64) {
         let at = usize::from(slot.0) * self.files + usize::from(file.0);
         let entry = &mut self.entries[at];

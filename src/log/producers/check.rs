@@ -1,4 +1,4 @@
-//! What a batch is to what is known of its producer, and what is remembered of it.
+//! Checks a batch against what is known of its producer: the next one, a duplicate, or out of order.
 
 use super::{NONE, ProducerBatches};
 use crate::codec::batch::BatchHeader;
@@ -6,7 +6,7 @@ use crate::limits;
 use crate::log::record::ProducerBatch;
 use crate::types::{Offset, PartitionSlot, Ticket};
 
-/// What a batch is to its producer's state.
+/// How a batch fits its producer's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
     /// The next one, or the first from a producer not known here: append it.
@@ -194,7 +194,7 @@ impl Default for Entry {
 }
 
 pub(super) const NO_EPOCH: i16 = -1;
-/// Beyond it, older sequences could be newer ones that came round.
+/// Beyond it, older sequences cannot be told from newer ones: they wrap around.
 const SEQUENCES_BEFORE_MAX: u32 = 1 << 30;
 
 /// An entry, and its share of the index: two to four places.

@@ -1,4 +1,4 @@
-//! What snapshots hold of producers, and what a start makes of that and of the batches behind it.
+//! Producers in snapshots, and how a start restores them from there and from the batches behind.
 
 use super::check::{NO_EPOCH, Remembered, batch_of, sequence_next};
 use super::{ProducerBatches, Producers};

@@ -4,7 +4,7 @@ use super::{Got, View, Wanted};
 use crate::codec::compression::Compression;
 use crate::types::{FileRef, Offset, SegmentSeq};
 
-/// A record batch's header, as far as readers look at it.
+/// A record batch's header, as far as readers need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchHead {
     /// Offset of the first record.
@@ -75,7 +75,7 @@ impl BatchHead {
         })
     }
 
-    /// The same with the offset that it must have where it stands. Whether it has it shows when it is
+    /// The same with the offset that it must have at its place. Whether it has it is checked when it is
     /// sent.
     fn moved_to(self, first: Offset) -> BatchHead {
         let records = self.last.0.wrapping_sub(self.first.0);
@@ -124,27 +124,27 @@ pub struct Batches {
     /// The offset behind the run's last.
     limit: Offset,
     large: bool,
-    /// What stood before is lost, and with it how far it is to the next one.
+    /// The batch before it is damaged, so where the next one begins is not known.
     lost: bool,
     /// They were carried: the next batch's first offset may be higher.
     gaps: bool,
 }
 
-/// What a walk over batches comes to.
+/// A step of a walk over batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scanned {
     /// These bytes must be read first.
     Read(Wanted),
     /// A batch, and its position.
     Batch(BatchHead, u64),
-    /// What stands at this position is no batch; the walk goes on with the next that can be one.
+    /// There is no batch at this position; the walk goes on with the next that can be one.
     Broken(u64),
     /// That was all.
     End,
 }
 
 impl Batches {
-    /// Those that stand from `at` to `end` of a segment, with the offsets from `first` up to, not
+    /// Those from `at` to `end` of a segment, with the offsets from `first` up to, not
     /// including, `limit`. `gaps`: they were carried, and leave offsets out.
     pub fn new(
         file: FileRef,
@@ -164,7 +164,7 @@ impl Batches {
         self.lost = true;
     }
 
-    /// Where the next one stands.
+    /// Where the next one is.
     pub fn at(&self) -> u64 {
         self.at
     }
@@ -204,7 +204,7 @@ impl Batches {
                     self.batch(head)
                 }
                 None => {
-                    // What may be the beginning of a header is looked at again with what follows.
+                    // The last bytes may be the beginning of a header, and are read again with what follows.
                     self.at += (bytes.len() - (BatchHead::BYTES - 1)) as u64;
                     self.next(view)
                 }
@@ -218,12 +218,12 @@ impl Batches {
         }
     }
 
-    /// A header with the offset that it must have where it stands.
+    /// A header with the offset that it must have at its place.
     fn placed(&self, head: BatchHead) -> BatchHead {
         if self.gaps { head } else { head.moved_to(self.first) }
     }
 
-    /// Whether a header with an offset of its own can stand here.
+    /// Whether a header with an offset of its own can be here.
     fn holds(&self, head: &BatchHead) -> bool {
         !self.gaps
             || (self.first <= head.first && head.first <= head.last && head.last < self.limit)
@@ -244,12 +244,12 @@ impl Batches {
         Scanned::Broken(at)
     }
 
-    /// The next header that fits the run, whose offset says how much is lost before it. Whether it is
-    /// one shows when its batch is sent.
+    /// The next header that fits the run; its offset says how much is lost before it. Whether it is one
+    /// is checked when its batch is sent.
     fn found_again(&self, bytes: &[u8]) -> Option<(u64, BatchHead)> {
         let heads = bytes.windows(BatchHead::BYTES).enumerate();
         let mut heads = heads.filter_map(|(skip, head)| {
-            // Most are told by this byte.
+            // This byte rules out most.
             let head = (head[16] == 2).then(|| BatchHead::read(head))??;
             Some((skip as u64, head))
         });

@@ -1,4 +1,4 @@
-//! Where consumers go on: a bounded table of (partition, next offset) → place.
+//! Where consumers continue: a bounded table of (partition, next offset) → place.
 
 use crate::log::index::Place;
 use crate::types::{Offset, PartitionHandle, SegmentSeq};

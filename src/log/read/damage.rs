@@ -1,4 +1,4 @@
-//! What readers found broken: a bounded list of ranges that the next reader goes round.
+//! The damage that readers found: a bounded list of ranges that later readers skip.
 
 use crate::clock::Mono;
 use crate::types::{RingIndex, SegmentSeq};
@@ -25,7 +25,7 @@ pub struct Range {
     pub from: u64,
     /// The byte behind its last.
     pub to: u64,
-    /// The disk does not give it: it may another time.
+    /// The disk could not read it, and may at another time.
     pub unreadable: bool,
 }
 
@@ -63,8 +63,7 @@ impl Damage {
         })
     }
 
-    /// Whether the log should say it now, and how many it did not say before: at most one line a
-    /// second.
+    /// Whether to log a range now, and how many were not logged before: at most one line a second.
     pub fn say(&mut self, now: Mono) -> Option<u64> {
         let recently = self.said_at.is_some_and(|at| now.since_us(at) < SAY_US);
         if recently {
@@ -82,8 +81,8 @@ impl Default for Damage {
     }
 }
 
-/// Ranges that are remembered. Costs 40 bytes each. Beyond: a reader meets an older one again, and
-/// is cut off by it once more.
+/// Ranges that are remembered, at 40 bytes each. Beyond them a reader meets a forgotten one again, and
+/// its connection may be closed once more.
 const RANGES_MAX: usize = 64;
 
 const SAY_US: u64 = 1_000_000;

@@ -2,13 +2,13 @@
 //!
 //! Where it starts: at the partition's newest run, if that begins at or below the offset; else at
 //! the cursor that an earlier reader left; else in the segment that the first offsets tell, at a
-//! block found by halving. From there on it follows the groups, skips the blocks whose bitmap does
-//! not have the partition, and steps over runs below the offset (copies) and over gaps. A group is
-//! believed only if its CRCs hold and it names this ring, this segment, and its own position.
+//! block found by binary search. From there on it follows the groups, skips the blocks whose bitmap
+//! does not have the partition, and passes runs below the offset (copies) and gaps. A group is valid
+//! only if its CRCs hold and it names this ring, this segment, and its own position.
 //!
-//! What was carried of a compacted partition lies elsewhere. A walk goes by the list of carried
+//! Carried records of a compacted partition are elsewhere. A walk goes by the list of carried
 //! stretches: within one it takes carried runs, from the group on that the list tells; before, between
-//! and behind them the others.
+//! and after them the others.
 
 use super::cursors::Cursors;
 use super::{Got, Source, View, Wanted};
@@ -29,7 +29,7 @@ pub struct Walk {
     want: Offset,
     limit: Offset,
     segment: SegmentView,
-    /// The group that is looked at.
+    /// The position of the next group to read.
     at: u64,
     skip: u32,
     /// The last group was: the next header is read alone.
@@ -53,20 +53,20 @@ pub struct FoundRun {
     pub run: Run,
     /// Where its batches start.
     pub at: u64,
-    /// Bytes of it that hold nothing wanted, by a cursor.
+    /// Bytes of it that a cursor says are not wanted.
     pub skip: u32,
     /// Records from here on are not to be taken from it.
     pub limit: Offset,
 }
 
-/// What a walk comes to.
+/// A step of a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passed {
     /// These bytes must be read first.
     Read(Wanted),
-    /// A run. Whoever has dealt with it says how far with [`Walk::wanted`].
+    /// A run. [`Walk::wanted`] is to be called with the offset behind what was taken of it.
     Run(FoundRun),
-    /// The group that should stand here is broken; the walk goes on behind it.
+    /// The group that should be here is broken; the walk goes on behind it.
     Broken(Place),
     /// There is nothing more below the limit.
     End,
@@ -86,7 +86,7 @@ enum Phase {
 struct Stretch {
     /// The position of its first group.
     at: u64,
-    /// One of its groups is damaged: what there is of the others is taken as it comes.
+    /// One of its groups is damaged: every run of the others is taken.
     loose: bool,
 }
 
@@ -102,7 +102,7 @@ struct Directory {
     next: u64,
 }
 
-/// Halving: the group that is wanted starts in block `low` or later, and not in `high` or later
+/// Binary search: the group that is wanted starts in block `low` or later, and not in `high` or later
 /// (unless nothing of the partition is between them).
 #[derive(Debug, Clone, Copy)]
 struct Probe {
@@ -143,7 +143,7 @@ impl Walk {
         self
     }
 
-    /// Records below this offset are of no use any more.
+    /// Records below this offset are not wanted any more.
     pub fn wanted(&mut self, want: Offset) {
         self.want = self.want.max(want);
     }
@@ -158,7 +158,7 @@ impl Walk {
         self.limit
     }
 
-    /// Where the next group to look at stands.
+    /// Where the next group is.
     pub fn place(&self) -> Place {
         Place { seq: self.segment.seq, at: self.at }
     }
@@ -252,7 +252,7 @@ impl Walk {
         self.until = next.to();
         let seq = source.index(self.ring).seq_of(next.file);
         let Some(segment) = seq.and_then(|seq| source.segment(self.ring, seq)) else {
-            // It is overwritten just now.
+            // It is being overwritten.
             self.want = self.until;
             return;
         };
@@ -293,7 +293,7 @@ impl Walk {
         while probe.high - probe.low > 1 {
             probe.middle = probe.low.midpoint(probe.high);
             if let Some(block) = self.block_from(index, probe.middle, probe.high) {
-                // The halves are of blocks; which of them has the partition is of no interest.
+                // The range is halved by blocks, whichever of them have the partition.
                 self.probe = Some(probe);
                 return self.block_enter(index, block);
             }
@@ -303,7 +303,7 @@ impl Walk {
         self.block_enter(index, probe.low);
     }
 
-    /// A group of the probed block has this of the partition; or none has any.
+    /// The first offset of the partition in the probed block, if it has any.
     fn probed(&mut self, source: &dyn Source, first: Option<Offset>) {
         if let Some(probe) = &mut self.probe {
             match first {
@@ -415,7 +415,7 @@ impl Walk {
         })
     }
 
-    /// The group at `at` cannot be believed: goes on at the next header that can be.
+    /// The group at `at` is not valid: goes on at the next valid header.
     fn group_broken(&mut self, source: &dyn Source) -> Option<Passed> {
         if self.probe.is_some() {
             self.probed(source, None);
@@ -554,7 +554,7 @@ impl Directory {
     }
 }
 
-/// Up to so many blocks, following the groups is as good as halving.
+/// Among this few blocks, following the groups is as fast as a binary search.
 const SEARCH_BLOCKS_MIN: usize = 4;
 
 /// Enough for a header and most directories.

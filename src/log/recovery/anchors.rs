@@ -1,4 +1,4 @@
-//! First the heads and feet: which files are the ring's, and which could not be asked.
+//! First the heads and feet: which files are the ring's, and which cannot be read.
 
 use super::groups::{self, Unreadable};
 use super::{OpenError, RingFiles};
@@ -7,18 +7,18 @@ use crate::limits::PAGE_BYTES;
 use crate::log::format::{Anchor, AnchorKind, AnchorPage, ListEntry, RingId};
 use crate::types::{Boot, FileIndex, SegmentSeq};
 
-/// What stands in the first or last page of a file.
+/// What is in the first or last page of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Page {
     /// An anchor of this ring, at its own place.
     Ours(Box<Anchor>),
-    /// An anchor of another ring, or of another file: somebody moved or copied it.
+    /// An anchor of another ring, or of another file: it was moved or copied.
     Alien(RingId),
     /// Zeroes.
     Blank,
     /// Anything else: cut short, damaged, or no anchor's page.
     Broken,
-    /// The disk does not give it.
+    /// It cannot be read.
     Unreadable(Unreadable),
 }
 
@@ -36,7 +36,7 @@ pub(super) fn read(files: &RingFiles<'_>) -> Result<(Option<RingId>, Vec<FoundFi
     for file in files.indexes()? {
         let head = read_page(files, file, 0)?;
         let foot = read_page(files, file, files.segment_bytes - PAGE_BYTES as u64)?;
-        // A head's page of zeroes before a body that is not zero is no page that was never written.
+        // Zeroes before a body that is not zero: the head was written, and its page is lost.
         let behind = matches!(head, Page::Blank) && !is_blank(files, file, PAGE_BYTES as u64);
         found.push(FoundFile { file, head: if behind { Page::Broken } else { head }, foot });
     }
@@ -60,7 +60,7 @@ fn read_page(files: &RingFiles<'_>, file: FileIndex, at: u64) -> Result<Page, Op
     let mut page = vec![0; PAGE_BYTES];
     match files.storage.read_medium(files.file(file), at, &mut page) {
         Ok(()) => {}
-        // A file that is too short has lost what it lacks.
+        // What a file that is too short lacks is lost for good.
         Err(error) if error.is_short() => return Ok(Page::Broken),
         Err(error) => {
             return Ok(Page::Unreadable(Unreadable { file: files.file(file), at, error }));
@@ -74,7 +74,7 @@ fn read_page(files: &RingFiles<'_>, file: FileIndex, at: u64) -> Result<Page, Op
     })
 }
 
-/// Whether its numbers leave room to count on from them.
+/// Whether its numbers can be counted on from without overflow.
 fn is_plausible(anchor: &Anchor) -> bool {
     anchor.boot < Boot::MAX
         && (1..=NUMBER_MAX).contains(&anchor.seq.0)
@@ -123,8 +123,8 @@ fn list_of(files: &RingFiles<'_>, anchor: &Anchor) -> Vec<ListEntry> {
     if whole { ListEntry::decode_all(&list).collect() } else { Vec::new() }
 }
 
-/// Where no anchor holds: the ring of which most files hold groups. A ring that was never begun has
-/// none; one of which a page cannot be read may have them there.
+/// Where no anchor is valid: the ring of which most files hold groups. A ring that was never begun has
+/// no groups; pages that cannot be read may hold some, so they fail the start.
 fn ring_by_groups(files: &RingFiles<'_>, found: &[FoundFile]) -> Result<Option<RingId>, OpenError> {
     let mut ids: Vec<RingId> = Vec::new();
     for pages in found {
@@ -166,7 +166,7 @@ pub(super) fn check_sizes(config: &RingConfig, found: &[FoundFile]) -> Result<()
 }
 
 impl FoundFile {
-    /// Its anchors that can be believed.
+    /// Its valid anchors.
     pub(super) fn anchors(&self) -> impl Iterator<Item = &Anchor> {
         [&self.head, &self.foot].into_iter().filter_map(Page::anchor)
     }
@@ -197,5 +197,5 @@ impl Page {
     }
 }
 
-/// No ring comes so far: what bears a higher number is no anchor, and could not be counted on from.
+/// No ring gets this far: an anchor with a higher number is not valid, and the numbers could overflow.
 const NUMBER_MAX: u64 = 1 << 62;

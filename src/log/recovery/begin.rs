@@ -9,8 +9,8 @@ use crate::log::record::MetaRecord;
 use crate::types::{FileRef, Offset, RingIndex, RingNumber};
 
 impl Log {
-    /// Writes the boot group. A disk that fails here is not a reason not to serve what can be read:
-    /// the ring tries again, as after any failure.
+    /// Writes the boot group. If the disk fails here, what can be read is served all the same, and the
+    /// ring tries again as after any failure.
     pub(super) fn begin(&mut self, place: usize, gaps: &[Gap], opening: &mut Opening<'_>) {
         let now = opening.now;
         let boot = self.state.boot;
@@ -44,17 +44,17 @@ impl Log {
         }
     }
 
-    /// A cluster's id that tells nobody a ring's, which only what the broker itself wrote may bear:
-    /// FNV-1a, 64 bits of it, spread over both halves. It is that of the first ring, also should the metadata
-    /// ring be lost.
+    /// A cluster's id, made of the first ring's id, so that it stays the same if the metadata ring is lost.
+    /// It is hashed (FNV-1a, 64 bits for each half): clients see it, and with a ring's id they could produce
+    /// bytes that look like its groups.
     fn cluster_id_new(&self) -> [u8; 16] {
         let first = self.rings.iter().find(|ring| self.number_of(ring.index) == RingNumber(0));
         let id = first.map_or_else(|| self.ring_id(self.shared()), |ring| ring.id);
         cluster_id_of(id)
     }
 
-    /// Topics whose creation was lost are from now on what they are called: others that are created
-    /// later do not hide them.
+    /// Records topics whose creation was lost under the names that they got, so that none is created later
+    /// under such a name.
     fn begin_with_found(&mut self, place: usize, now: Now) {
         for slot in self.state.found_take() {
             let first = self.state.partitions_of(slot).next();
@@ -85,7 +85,7 @@ impl Log {
         }
     }
 
-    /// Carries out what the ring wants, here and now.
+    /// Carries out the ring's jobs until none is left.
     fn drive(&mut self, ring: RingIndex, now: Now) {
         while let Some(mut job) = self.next_io(ring, now) {
             let result = job.run(&*self.storage);
@@ -93,8 +93,8 @@ impl Log {
         }
     }
 
-    /// A new ring's head once more, at the other end of its segment: nothing else says yet that this
-    /// is a ring.
+    /// Writes a new ring's head once more, at the other end of its segment: nothing else says yet that
+    /// this is a ring.
     fn twin_write(&mut self, place: usize) {
         let ring = &self.rings[place];
         let Some(current) = ring.current().copied() else {

@@ -1,5 +1,5 @@
-//! Then what each file is: one value, from one function. Who lives, what may be written over and what
-//! is only reported follows from it alone.
+//! Then what each file is: one value, from one function. It alone decides which segments are live, which
+//! files may be written over, and what is only reported.
 
 use std::ops::RangeInclusive;
 
@@ -18,13 +18,13 @@ pub(super) enum FileState {
     Live(Segment),
     /// It holds a segment that was begun after the base.
     Later(Later),
-    /// It holds nothing that lives, and may be written over.
+    /// It holds no live segment, and may be written over.
     Free,
     /// The base says that it holds this segment, and nothing of that is left. It may be written over.
     Damaged(SegmentSeq),
     /// It may hold a segment, and cannot be read: it is never written over.
     Unreadable,
-    /// It is of another ring, or was moved here: it is never believed, and never written over.
+    /// It is of another ring, or was moved here: it is neither read nor written over.
     Alien,
 }
 
@@ -53,7 +53,7 @@ struct Seen {
 enum Head {
     /// Of a segment behind the base; its snapshot is broken, or it would be the base.
     Behind,
-    /// Of the base's own segment, of one that it lists, or of one that is long gone.
+    /// Of the base's own segment, of one that it lists, or of one that was evicted before it.
     Before,
     Blank,
     Broken,
@@ -148,7 +148,7 @@ fn kind_of(seen: &Seen) -> Kind {
     row.expect("the table has a row for each input").kind
 }
 
-/// What a file is. The page that left it open, if one did.
+/// What a file is, and the page that could not be read if it therefore is [`FileState::Unreadable`].
 pub(super) fn state_of(
     files: &RingFiles<'_>,
     id: RingId,

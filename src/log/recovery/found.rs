@@ -1,5 +1,5 @@
-//! The recovery of all rings: the metadata ring first, for it says what there is in the others; and the
-//! files that are not there yet.
+//! The recovery of all rings, the metadata ring first, because it says what the records of the others are;
+//! and the creation of files that are missing.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(super) struct FoundRings {
     pub(super) rings: Vec<Recovered>,
     /// The disk, with the rings in that order.
     pub(super) storage: Arc<dyn Storage>,
-    /// What is shared was found in the first ring, and has to go to the metadata ring.
+    /// The shared metadata was found in the first ring, and has to be moved to the metadata ring.
     pub(super) moves: bool,
 }
 
@@ -54,14 +54,14 @@ impl FoundRings {
             rings.push(recovery.ring(ring, &*storage, &mut state, !moves)?);
         }
         rings.push(metadata);
-        // Before format 5 it was the first ring that said so.
+        // Before format 5 the topics were in the first ring.
         rings::check_strays(config, on_flash, &state)?;
         state.records_found();
         Ok(FoundRings { state, rings, storage, moves })
     }
 }
 
-/// Refuses rings of other segments than the configuration's, before any file is made.
+/// Refuses rings whose segments have another size than the configuration's, before any file is made.
 fn check_sizes(
     config: &LogConfig,
     on_flash: &[OnFlash],
@@ -84,7 +84,7 @@ struct Recovering<'a, 'o, 'e> {
 }
 
 impl Recovering<'_, '_, '_> {
-    /// Recovers a ring. `skips_shared`: what is shared does not count in it.
+    /// Recovers a ring. `skips_shared`: the shared metadata in it does not count.
     fn ring(
         &mut self,
         ring: RingIndex,
@@ -128,8 +128,8 @@ impl<'a> Missing<'a> {
         Ok(Missing { config, filled: 0, total })
     }
 
-    /// Makes a ring's. `unused`: nothing was ever stored in it, so files of another size, which an
-    /// earlier try left, are made anew.
+    /// Makes a ring's missing files. `unused`: nothing was ever stored in it, so files of another size, which
+    /// an earlier try left, are made anew.
     fn create(
         &mut self,
         storage: &dyn Storage,

@@ -1,5 +1,5 @@
-//! Reads what a segment file holds, believing only what CRCs and places prove: for recovery, and for
-//! the offline tools.
+//! Reads what a segment file holds, as far as CRCs and positions prove it: for recovery, and for the
+//! offline tools.
 
 use std::ops::RangeInclusive;
 
@@ -24,7 +24,7 @@ pub struct Reader<'a> {
     unreadable: Option<Unreadable>,
 }
 
-/// A page that the disk does not give.
+/// A page that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreadable {
     /// In which file.
@@ -63,7 +63,7 @@ impl<'a> Reader<'a> {
         self.buf.get(from..from + len).unwrap_or_default()
     }
 
-    /// The CRC-32C of so many bytes from `at`.
+    /// The CRC-32C of this many bytes from `at`.
     pub fn crc(&mut self, mut at: u64, mut bytes: u64) -> u32 {
         let mut crc = Crc32c::new();
         while bytes > 0 {
@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
         crc.finish()
     }
 
-    /// All of so many bytes from `at`.
+    /// All of this many bytes from `at`.
     pub fn vec(&mut self, mut at: u64, bytes: usize) -> Vec<u8> {
         let mut all = Vec::with_capacity(bytes);
         while all.len() < bytes {
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
             let end = (page + PAGE_BYTES).min(len);
             if let Err(error) = self.try_fill(page, end) {
                 self.buf[page..end].fill(0);
-                // What a file that is too short lacks is lost, and not hidden for a while.
+                // What a file that is too short lacks is lost for good, not unreadable.
                 if !error.is_short() && self.unreadable.is_none() {
                     let at = at + page as u64;
                     self.unreadable = Some(Unreadable { file: self.file, at, error });
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What a group must say to be believed here.
+/// What a group's header must say to be valid here.
 #[derive(Debug, Clone, Copy)]
 pub struct Expect {
     /// The ring.
@@ -131,23 +131,23 @@ pub struct Expect {
     pub segment: SegmentSeq,
     /// Where groups start.
     pub alignment: u64,
-    /// No lower sequence.
+    /// The lowest sequence.
     pub seq_min: GroupSeq,
-    /// And none that can only be a forgery or a fault.
+    /// The highest: beyond it only a forgery or a fault can be.
     pub seq_max: GroupSeq,
-    /// No earlier boot.
+    /// The earliest boot.
     pub boot_min: Boot,
-    /// And no later one than could have been.
+    /// The latest that there can have been.
     pub boot_max: Boot,
 }
 
 impl Expect {
-    /// Any group of the segment, whoever wrote it.
+    /// Any group of the segment.
     pub fn any(ring_id: RingId, segment: SegmentSeq) -> Expect {
         Expect {
             ring_id,
             segment,
-            // The finest: who wrote it may have had another setting.
+            // The finest: it may have been written with another setting.
             alignment: UNIT_BYTES,
             seq_min: GroupSeq(1),
             seq_max: GroupSeq(u64::MAX - 1),
@@ -168,7 +168,7 @@ impl Expect {
     }
 }
 
-/// A believed header, and its CRC.
+/// A valid header, and its CRC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group {
     /// The header.
@@ -177,7 +177,7 @@ pub struct Group {
     pub crc: u32,
 }
 
-/// The group at `at`, if there is one that can be believed.
+/// The group at `at`, if there is a valid one.
 pub fn group_at(reader: &mut Reader<'_>, at: u64, limit: u64, expect: &Expect) -> Option<Group> {
     let (header, crc) = GroupHeader::decode(reader.bytes(at, GROUP_HEADER_BYTES))?;
     let ours = header.ring_id == expect.ring_id
@@ -191,7 +191,7 @@ pub fn group_at(reader: &mut Reader<'_>, at: u64, limit: u64, expect: &Expect) -
     ours.then_some(Group { header, crc })
 }
 
-/// The first group that can be believed from `at` on.
+/// The first valid group from `at` on.
 pub fn group_from(
     reader: &mut Reader<'_>,
     mut at: u64,
@@ -207,7 +207,7 @@ pub fn group_from(
     None
 }
 
-/// The first group in a file of which the ring (none: any) and what the segment may be is known.
+/// The first group in a file that is of this ring (none: any) and of one of these segments.
 pub fn first_group(
     reader: &mut Reader<'_>,
     ring_id: Option<RingId>,
@@ -238,7 +238,7 @@ pub struct Contents {
     pub meta: Option<Vec<u8>>,
 }
 
-/// Reads what stands between a group's header and its batches.
+/// Reads what is between a group's header and its batches.
 pub fn contents(reader: &mut Reader<'_>, header: &GroupHeader) -> Contents {
     let at = header.position;
     let directory = reader.vec(at + header.directory_at(), header.runs as usize * RUN_BYTES);
@@ -264,7 +264,7 @@ pub fn is_whole(reader: &Reader<'_>, group: &Group) -> bool {
         && contents.runs.is_some_and(|runs| payload_holds(&mut medium, at, &runs))
 }
 
-/// Whether all batches of the runs that stand one behind the other at `at` are good.
+/// Whether all batches of these runs are good; the first run is at `at`, the others follow.
 pub fn payload_holds(reader: &mut Reader<'_>, mut at: u64, runs: &[Run]) -> bool {
     runs.iter().all(|run| {
         let mut good = true;
@@ -274,7 +274,7 @@ pub fn payload_holds(reader: &mut Reader<'_>, mut at: u64, runs: &[Run]) -> bool
     })
 }
 
-/// A batch on flash, or what stands where batches should, as a walk over a run finds it.
+/// A batch on flash, or the damage in its place, as a walk over a run finds it.
 #[derive(Debug, Clone, Copy)]
 pub struct FoundBatch {
     /// Its header, if its CRC holds and its offset follows from the directory; none: damaged.
@@ -290,8 +290,8 @@ pub struct FoundBatch {
 }
 
 /// Walks the batches of a run that starts at `at`: all its offsets, in order; those of a carried one
-/// leave some out. A batch that is damaged takes no other with it: the walk goes on with the next one
-/// that its CRC, its length and its offset prove.
+/// leave some out. Behind a damaged batch the walk goes on with the next one that its CRC, its length
+/// and its offset prove.
 pub fn batches(reader: &mut Reader<'_>, at: u64, run: &Run, each: &mut dyn FnMut(&FoundBatch)) {
     let (mut at, end) = (at, at + u64::from(run.bytes));
     let mut offset = run.offset.0;
@@ -366,7 +366,7 @@ const WINDOW_BYTES: usize = 256 * 1024;
 /// Sequences are given one by one; those that a failing disk or an unreadable file cost are far fewer.
 const SEQ_JUMP_MAX: u64 = 1 << 32;
 
-/// Starts between two heads: each writes a group, and a segment has fewer pages.
+/// Starts between two heads: each writes a group, and no segment has this many pages.
 const BOOT_JUMP_MAX: u32 = 1 << 22;
 
 /// A batch's CRC covers it from its attributes on.

@@ -14,17 +14,17 @@ use crate::log::ring::{Newest, Segment};
 use crate::log::state::State;
 use crate::types::{Boot, FileIndex, GroupSeq, Offset, PartitionHandle, PartitionSlot};
 
-/// What was lost whole, so that nothing tells which offsets it took.
+/// Groups that were lost with their directories, so that nothing tells which offsets they took.
 #[derive(Debug, Default)]
 pub(super) struct Lost {
     /// How many bytes that was.
     bytes: u64,
-    /// Partitions of which something behind it says where their offsets go on.
+    /// Partitions of which something behind them says where their offsets continue.
     seen: Vec<PartitionHandle>,
 }
 
 impl RingRecovery<'_> {
-    /// Replays the groups behind the base; then what nothing proves is on flash as well, or dropped.
+    /// Replays the groups behind the base. Then those that nothing proves are synced, or dropped.
     pub(super) fn replay(
         &mut self,
         base: Option<&Base>,
@@ -94,8 +94,8 @@ impl RingRecovery<'_> {
         }
     }
 
-    /// What nothing proves, in order: what is whole is synced and is part of the log then, up to the
-    /// first that is not. Gives where the next group goes.
+    /// Takes the groups that nothing proves, in order: up to the first that is not whole they are synced,
+    /// and are part of the log then. Gives where the next group goes.
     fn replay_tail(
         &mut self,
         reader: &mut Reader<'_>,
@@ -115,7 +115,7 @@ impl RingRecovery<'_> {
         }
         let (whole, torn) = walked.tail.split_at(whole);
         if holds {
-            // Before this nobody may see it: the medium may have it in a cache of its own only.
+            // Before this nobody may see it: it may be in the medium's own cache only.
             self.files.storage.sync(self.files.file(file))?;
         }
         for slot in whole {
@@ -134,7 +134,7 @@ impl RingRecovery<'_> {
         Ok(torn.first().map_or(end, |slot| slot.at))
     }
 
-    /// One group whose fate is known.
+    /// A group of which it is known whether it was durable.
     fn replay_group(
         &mut self,
         reader: &mut Reader<'_>,
@@ -149,7 +149,7 @@ impl RingRecovery<'_> {
         match (verdict(&finding), slot.group) {
             (Verdict::Accept | Verdict::KeepGood, Some(group)) => {
                 let runs = contents.runs.as_deref().unwrap_or_default();
-                // What a copy holds may be there already, if the copy was damaged after it was proven.
+                // What a copy holds may have been replayed already, if it was damaged after it was proven.
                 let new = runs.iter().copied();
                 let new: Vec<Run> =
                     new.filter(|run| run.is_carried() || is_new(run, state)).collect();
@@ -172,7 +172,7 @@ impl RingRecovery<'_> {
         }
     }
 
-    /// A proven group of whose batches nothing is left.
+    /// A proven group whose batches cannot be told.
     fn group_lost(&mut self, slot: &Slot, file: FileIndex, state: &mut State) {
         self.damage.groups += 1;
         log::error!(
@@ -194,8 +194,8 @@ impl RingRecovery<'_> {
         lost.seen.clear();
     }
 
-    /// Offsets that lost groups may have taken are not given again: a gap for each partition in which
-    /// nothing behind them says where it goes on.
+    /// Offsets that lost groups may have taken are not given again: a gap for each partition of which
+    /// nothing behind them says where it continues.
     fn lost_gaps(&mut self, state: &mut State) {
         let Some(lost) = self.lost.take() else { return };
         if lost.seen.is_empty() {
@@ -224,7 +224,7 @@ impl RingRecovery<'_> {
                 self.full = Some(full);
             }
             let slot = state.partition_with_handle(run.handle);
-            // What was carried says nothing about where its partition goes on.
+            // A carried run says nothing about where its partition continues.
             let original = slot.filter(|_| !run.is_carried());
             if let Some((lost, slot)) = self.lost.as_mut().zip(original) {
                 lost.seen.push(run.handle);
@@ -275,7 +275,8 @@ impl RingRecovery<'_> {
             }
         });
         if let Some(slot) = fresh {
-            // What cannot be read now may be there the next time: nobody has had it.
+            // What cannot be read now may be readable at the next start, and holders have to
+            // consume it then: it is no hole.
             if reader.unreadable().is_some() || bad.batches == bad_before {
                 records_end = Some(run.end());
             }
@@ -286,7 +287,7 @@ impl RingRecovery<'_> {
         }
     }
 
-    /// What was found of compacted partitions is looked at before its segment goes.
+    /// Notes what compaction has to read before the file's segment is evicted.
     fn dirty_found(&mut self, file: FileIndex, runs: &[Run], state: &State) {
         for run in runs.iter().filter(|run| !run.is_carried()) {
             let slot = state.partition_with_handle(run.handle);
@@ -341,7 +342,7 @@ impl RingRecovery<'_> {
             }
             match record {
                 MetaRecord::Evict { segment } => self.evicted = self.evicted.max(Some(segment)),
-                // A start before this one had seen the same loss, or what came before it.
+                // An earlier start had seen the same loss, or was before it.
                 MetaRecord::Partition { handle, .. } => {
                     self.lost.iter_mut().for_each(|lost| lost.seen.push(handle));
                 }
@@ -356,8 +357,8 @@ impl RingRecovery<'_> {
     }
 }
 
-/// What of a group holds, and its directory and metadata. The batches of one that is proven are looked
-/// at one by one when it is taken: none that holds is left out for another that does not.
+/// Which parts of a group are whole, and its directory and metadata. The batches of a proven one are
+/// checked one by one when it is replayed, so that a damaged one costs no other.
 fn found(reader: &mut Reader<'_>, slot: &Slot, proof: Proof) -> (Finding, Contents) {
     let contents = slot.group.map(|group| groups::contents(reader, &group.header));
     let contents = contents.unwrap_or_default();
@@ -387,12 +388,12 @@ fn epoch_of(header: &BatchHeader, written: Boot) -> Boot {
     u32::try_from(header.partition_leader_epoch).map_or(written, |epoch| Boot(epoch).min(written))
 }
 
-/// What is damaged of a group's batches.
+/// The damage in a group's batches.
 #[derive(Default)]
 struct Bad {
     batches: u64,
     records: u64,
 }
 
-/// The smallest record takes 7 bytes, and gzip makes at best one byte of 1,032.
+/// The smallest record takes 7 bytes, and gzip turns at most 1,032 bytes into one.
 const RECORDS_PER_BYTE_MAX: u64 = 1_032 / 7 + 1;

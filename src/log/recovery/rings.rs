@@ -1,7 +1,7 @@
 //! Before anything else, which ring of the configuration is which on flash.
 //!
-//! A ring bears its name in its heads and feet, so the configuration may have it anywhere. What fits
-//! nowhere is refused: a ring that is taken for another one is overwritten by it.
+//! A ring bears its name in its heads and feet, so its place in the configuration does not matter. A ring
+//! that no table names is refused: one that is taken for another one would be overwritten.
 
 use super::anchors::{self, FoundFile};
 use super::{OpenError, RingFiles};
@@ -25,7 +25,7 @@ pub(super) struct OnFlash {
     /// Whether its newest anchor is from before format 5.
     pub(super) is_old: bool,
     pub(super) found: Vec<FoundFile>,
-    /// Set: it cannot be told what it is.
+    /// Set if it cannot be told which ring it is.
     unreadable: Option<OpenError>,
 }
 
@@ -36,12 +36,12 @@ pub(super) fn look(storage: &dyn Storage) -> Result<Vec<OnFlash>, OpenError> {
         let ring = RingIndex(number);
         let longest = storage.files(ring)?.into_iter().map(|(_, bytes)| bytes).max();
         let Some(longest) = longest else { continue };
-        // One that is shorter was cut.
+        // A shorter one was truncated.
         let segment_bytes = longest.max(PAGE_BYTES as u64);
         let read = anchors::read(&RingFiles { storage, ring, segment_bytes });
         let (id, found, unreadable) = match read {
             Ok((id, found)) => (id, found, None),
-            // Nobody may need it.
+            // Fails the start later, if the ring is needed.
             Err(error @ OpenError::Unreadable(_)) => (None, Vec::new(), Some(error)),
             Err(error) => return Err(error),
         };
@@ -108,8 +108,7 @@ pub(super) fn number(config: &LogConfig, rings: &[OnFlash]) -> Result<RingNumber
     Ok(RingNumbers { live, retiring })
 }
 
-/// Gives new rings the lowest numbers that nothing has: neither a folder nor a topic, whose ring may be put
-/// back.
+/// Gives new rings the lowest numbers that neither a folder has nor a topic, whose ring may be put back.
 pub(super) fn number_new(numbers: &mut RingNumbers, rings: &[OnFlash], state: &State) {
     let has_folder = |number: &RingNumber| {
         let of_ring = |ring: &&OnFlash| ring.number == *number;
@@ -168,8 +167,8 @@ pub(super) fn with_metadata_as_made(
     Ok(config)
 }
 
-/// Whether what all rings share is still in the first one, as before format 5. The metadata ring was never
-/// begun.
+/// Whether the shared metadata is still in the first ring, as before format 5. The metadata ring was
+/// never begun.
 pub(super) fn moves(rings: &[OnFlash], numbers: &RingNumbers) -> Result<bool, OpenError> {
     let mut made = rings.iter().filter(|ring| ring.id.is_some());
     let first = rings.iter().find(|ring| ring.number == RingNumber(0) && ring.is_old);
@@ -189,7 +188,7 @@ pub(super) fn moves(rings: &[OnFlash], numbers: &RingNumbers) -> Result<bool, Op
     Ok(first.is_some())
 }
 
-/// Rings from before they bore names are what they were then: in the order of the configuration.
+/// Rings from before format 5, which have no names, are those of the configuration in order.
 fn number_unnamed(
     numbers: &mut [Option<RingNumber>],
     unnamed: &[RingNumber],
@@ -212,8 +211,8 @@ fn number_unnamed(
     Ok(())
 }
 
-/// Drops the files of a ring whose topics are deleted on flash. Those that bear its name go last, so
-/// that a start that is cut short is gone on with by the next one.
+/// Deletes the files of a ring whose topics are deleted on flash. Those that bear its name go last, so
+/// that the next start continues if this one is interrupted.
 pub(super) fn retire(storage: &dyn Storage, ring: &OnFlash) {
     let number = RingIndex(ring.number.0);
     let is_named = |found: &FoundFile| found.anchors().any(|anchor| anchor.name == ring.name);

@@ -2,10 +2,10 @@
 //!
 //! A group is *proven* once a later one says that it was on flash (`synced_through`), or once its
 //! segment was closed. A proven group that is broken is damage: what is readable of it is kept. A
-//! broken group that is not proven is a write that was cut short: it and what follows never
-//! happened. A whole one that is not proven is part of the log once its file is synced.
+//! broken group that is not proven is a torn write: it and what follows are dropped. A whole one that
+//! is not proven is part of the log once its file is synced.
 
-/// What is known of a group that was not acknowledged by anything but itself.
+/// What else on flash says about a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
     /// A later group, or the segment's end, says that it was on flash.
@@ -19,7 +19,7 @@ pub enum Proof {
 /// What is found where a group should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finding {
-    /// Its header can be believed.
+    /// Its header is valid.
     pub header: bool,
     /// The CRC of its directory holds.
     pub directory: bool,
@@ -38,13 +38,13 @@ pub enum Verdict {
     Accept,
     /// It is whole, and part of the log once its file is synced, before anything is served.
     SyncAndAccept,
-    /// Damage: what in it a CRC holds for is part of the log, the rest is named.
+    /// Damage: batches and metadata whose CRCs hold are part of the log, the rest is logged and counted.
     KeepGood,
     /// Damage: which batches it held cannot be told. Its offsets are not given again.
     Lost,
-    /// It was cut short: it never happened, but its offsets are not given again.
+    /// A torn write: it is dropped, but its offsets are not given again.
     DropWithGap,
-    /// It was cut short, and nothing is known of what it was to hold.
+    /// A torn write without a readable directory.
     Drop,
     /// It is void.
     Skip,
@@ -59,7 +59,7 @@ struct Row {
     verdict: Verdict,
 }
 
-/// Each input matches exactly one row; none: either.
+/// Each input matches exactly one row. `None` matches both.
 #[rustfmt::skip]
 const TABLE: [Row; 11] = [
     row(None,        None,        None,        None,        Proof::Superseded,   Verdict::Skip),

@@ -11,9 +11,9 @@ pub struct Slot {
     pub at: u64,
     /// Its sequence; for one without a header, the lowest that it can have.
     pub seq: GroupSeq,
-    /// How far it is to the next one.
+    /// Bytes to the next one.
     pub bytes: u64,
-    /// Its header, if it can be believed.
+    /// Its header, if it is valid.
     pub group: Option<Group>,
 }
 
@@ -22,15 +22,15 @@ pub struct Slot {
 pub struct Walked {
     /// Groups that nothing proves, in order; only in a segment that was not closed.
     pub tail: Vec<Slot>,
-    /// Where the last believable group ends.
+    /// Where the last valid group ends.
     pub end: u64,
-    /// The last believable group's sequence, or the one before the first.
+    /// The last valid group's sequence, or the one before the first.
     pub seq_last: GroupSeq,
     /// The last proven group's sequence.
     pub proven: GroupSeq,
     /// The highest boot seen.
     pub boot: Boot,
-    /// The CRC of the last believable header.
+    /// The CRC of the last valid header.
     pub crc: u32,
 }
 
@@ -59,8 +59,8 @@ pub enum End {
     Limit,
 }
 
-/// Walks a segment's groups in order. Calls `each` with every one whose fate is known, with its proof:
-/// never [`Proof::None`].
+/// Walks a segment's groups in order. Calls `each` with every one that is proven or void, never with
+/// [`Proof::None`].
 pub fn walk(
     reader: &mut Reader<'_>,
     start: Start,
@@ -104,7 +104,7 @@ pub fn walk(
     }
     if start.end != End::Open {
         if start.end == End::Before(GroupSeq(walked.seq_last.0.saturating_add(1))) {
-            // None is missing: what stands behind the last group is nothing.
+            // No group is missing, so nothing was behind the last one.
             pending.pop_if(|slot| slot.group.is_none());
         }
         settle(reader, &mut pending, &mut walked, None, each);
@@ -114,7 +114,7 @@ pub fn walk(
     walked
 }
 
-/// Tells the fate of those that `by` proves or, if it may, voids; none: of all, they are proven.
+/// Passes on the groups that `by` proves or, if it may, voids; none: all, as proven.
 fn settle(
     reader: &mut Reader<'_>,
     pending: &mut Vec<Slot>,

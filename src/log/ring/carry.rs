@@ -1,10 +1,9 @@
-//! Compaction, the part that decides: which segment of the ring is gone through when, and what room its
-//! records need.
+//! Compaction, the part that decides: which segment has a pass when, and what room its records need.
 //!
-//! A segment with records of compacted partitions is gone through before it is overwritten: once the
-//! segment is begun at whose end it has to go. What is carried goes to the current segment, in which
+//! A segment with records of compacted partitions has its pass before it is overwritten: as soon as the
+//! segment is begun at whose end it is due. What is carried goes to the current segment, in which
 //! ordinary groups leave room for it. If that was not enough, the next segment is begun in a free file,
-//! and the old one is noted as gone later, when all that lives of it is on flash once more.
+//! and the old one is noted as evicted later, when all its live records are on flash once more.
 
 mod pass;
 mod sources;
@@ -19,25 +18,25 @@ use crate::storage::WriteJob;
 use crate::types::{FileIndex, SegmentSeq};
 use pass::Pass;
 
-/// When and why.
+/// The state of a ring's compaction.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pass: Option<Pass>,
-    /// This segment was gone through last: it may go.
+    /// The segment of the last finished pass: it may be evicted.
     examined: Option<SegmentSeq>,
     /// Ordinary groups had their turn.
     turn: bool,
     /// A pass waits for the larger of the two buffers.
     large: bool,
-    /// A pass gave it back: those who may wait for it are told with the next job.
+    /// A pass gave it back: the next job wakes those that wait for it.
     nudge: bool,
     /// Nothing is carried for a while.
     rest: Option<Rest>,
-    /// Segments from here up to there are gone through, because the bound was met.
+    /// The first and the last segment that are to have a pass, because the bound was met.
     sweep: Option<(SegmentSeq, SegmentSeq)>,
     /// Bytes of compacted partitions that were appended since the last sweep began.
     swept_since: u64,
-    /// So many are needed for the next one.
+    /// How many are needed for the next one.
     sweep_after: u64,
 }
 
@@ -45,27 +44,26 @@ pub(super) struct Plan {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rest {
     pub(super) until: Mono,
-    /// There was no room, and how things stood then: it lasts until they have changed, and nobody wakes up
-    /// before. None: a carried group could not be written; where there is no more room than for what is to be
-    /// carried, it is tried again sooner.
+    /// Set where there was no room, with what that depends on ([`Ring::stands`]): it lasts until that has
+    /// changed. None: a carried group could not be written; it is tried again sooner where ordinary groups
+    /// would take the room for it.
     pub(super) full: Option<(u64, SegmentSeq)>,
-    /// They have changed.
+    /// That has changed.
     pub(super) changed: bool,
 }
 
 impl Ring {
-    /// What compaction works with. The start is over: without it nothing is carried.
+    /// What compaction works with, set at the end of a start: without it nothing is carried.
     pub(in crate::log) fn carry_set(&mut self, carry: Carry) {
         self.carry = Some(Box::new(carry));
     }
 
-    /// Bytes that compacted partitions may have carried at the most; what was not looked at may be as
-    /// much again.
+    /// Bytes that may be carried at the most; what no pass has read may be as much again.
     pub(in crate::log) fn carried_bytes_max(&self) -> u64 {
         u64::from(self.config.segments) * self.config.segment_bytes / 4
     }
 
-    /// The carried bytes are at their bound: what can be dropped is to be dropped.
+    /// The carried bytes are at their bound: all that is carried is compacted anew.
     pub(in crate::log) fn sweep_want(&mut self) {
         let live = self.roster.live();
         if let (Some(first), Some(last)) = (live.first(), live.iter().rev().nth(1))
@@ -74,13 +72,13 @@ impl Ring {
         {
             self.plan.sweep = Some((first.seq, last.seq));
             self.plan.swept_since = 0;
-            // It writes all that lives once more: in vain less and less often.
+            // It writes all live records once more, so it is tried ever less often while it is in vain.
             let most = self.carried_bytes_max() / SWEEP_PART_MAX;
             self.plan.sweep_after = (self.plan.sweep_after * 4).clamp(SWEEP_BYTES_MIN, most);
         }
     }
 
-    /// So many bytes of compacted partitions were written.
+    /// This many bytes of compacted partitions were written.
     pub(in crate::log) fn compacted_note(&mut self, bytes: u64, index: &Index) {
         if bytes > 0 {
             self.plan.swept_since = self.plan.swept_since.saturating_add(bytes);
@@ -157,7 +155,7 @@ impl Ring {
             || self.writer.in_episode()
     }
 
-    /// What room depends on: what was had and deleted ([`State::changes`]), and the current segment.
+    /// What room depends on: what was consumed and deleted ([`State::changes`]), and the current segment.
     pub(super) fn stands(&self, state: &State) -> (u64, SegmentSeq) {
         (state.changes(), self.current().map_or(SegmentSeq(0), |current| current.seq))
     }
@@ -173,8 +171,8 @@ impl Ring {
         self.is_last() && oldest.is_some_and(|oldest| self.carries(oldest, state, index))
     }
 
-    /// Whether the open group goes out before the next step of a pass. They take turns, unless too much
-    /// was not looked at, or this segment is the last.
+    /// Whether the open group goes out before the next step of a pass. They take turns, unless no pass has
+    /// read too much, or there is no file for another segment.
     fn group_first(&mut self, state: &State, index: &Index, now: Now) -> bool {
         let due = !self.open.is_empty() && self.deadlines.open() <= now.mono;
         let behind = self.is_last() || index.dirty_bytes_all() >= self.carried_bytes_max();
@@ -201,7 +199,7 @@ impl Ring {
         room == 0 || self.fits(self.group_bytes(contents) + self.alignment + room, state)
     }
 
-    /// The open group goes out before a pass goes on, since it needs its buffer: to another segment, if
+    /// The open group goes out before a pass continues, since it needs its buffer: to another segment, if
     /// there is a file and the current one has no room for both.
     fn open_first(&mut self, state: &State, index: &Index) {
         let begun = self.current().is_some_and(|current| current.end > current.groups_at);
@@ -218,7 +216,7 @@ impl Ring {
         segment.map_or(0, |segment| self.carried_of(index, segment.file))
     }
 
-    /// What of a file may have to be carried, and the groups around it.
+    /// How many bytes of a file may have to be carried, with the groups around them.
     fn carried_of(&self, index: &Index, file: FileIndex) -> u64 {
         let bytes = index.dirty_bytes(file) + index.carried().bytes_in(file);
         let groups = bytes / self.group_bytes_min.max(1) as u64;
@@ -235,8 +233,8 @@ impl Ring {
                 || entries.iter().any(|e| e.file == file && compacted(e.slot)))
     }
 
-    /// A segment that has to be gone through while the current one is filled: the oldest, if it goes with
-    /// the next roll; in a held ring one that is given back early, since it has nothing that is kept.
+    /// A segment that must have its pass while the current one is filled: the oldest, if it is evicted with
+    /// the next roll; in a held ring one that is given back early, since it has no held records.
     fn pass_pressing(&self, state: &State, index: &Index) -> Option<SegmentSeq> {
         if !compacts(index) {
             return None;
@@ -251,7 +249,7 @@ impl Ring {
         freed.find(|segment| self.carries(segment, state, index)).map(|segment| segment.seq)
     }
 
-    /// The segment to go through next, if one has to be.
+    /// The segment that has its pass next, if one is due.
     fn pass_due(&mut self, state: &State, index: &Index) -> Option<SegmentSeq> {
         let pressing = self.pass_pressing(state, index);
         let (_, before) = self.roster.live().split_last()?;
@@ -270,8 +268,8 @@ impl Ring {
         found
     }
 
-    /// The note that the oldest segment is gone, if the current one was begun without that; or if failures
-    /// took all files: the next one would leave none to carry into.
+    /// The note that the oldest segment is evicted, if the current one was begun without that; or if failures
+    /// took all files, so that after the next roll there would be none to carry into.
     fn clear_job(&mut self, state: &State, index: &Index, now: Now) -> Option<WriteJob> {
         let oldest = *self.roster.live().first()?;
         let wanted = self.plan.examined == Some(oldest.seq) || self.roster.file_next().is_none();
@@ -285,8 +283,8 @@ impl Ring {
         Some(self.evict_job(now))
     }
 
-    /// What may go with a roll ends before the first segment that has something to be carried. If no
-    /// file is free, it goes all the same.
+    /// What may be evicted with a roll ends before the first segment that has something to be carried. If no
+    /// file is free, the oldest is evicted all the same.
     pub(super) fn evict_ready(&self, state: &State, index: &Index) -> Option<SegmentSeq> {
         let through = self.evict_due(state, index)?;
         let due = self.roster.live().iter().take_while(|segment| segment.seq <= through);
@@ -299,14 +297,14 @@ impl Ring {
     pub(super) fn carry_lost(&mut self, seq: SegmentSeq) {
         self.stats.carry_lost += 1;
         log::error!(
-            "ring {}: no file is free to carry what compacted topics have in segment {}: keys that \
-             were not written since are lost",
+            "ring {}: no file is free for compaction of segment {}: keys of compacted topics that \
+            were not written since are lost",
             self.config.name,
             seq.0
         );
     }
 
-    /// The oldest segment was noted as gone in the middle of another one.
+    /// The oldest segment was noted as evicted in the middle of another one.
     pub(in crate::log) fn cleared(&mut self, state: &mut State, index: &mut Index, now: Now) {
         self.forget_evicted(state, index, now);
     }
@@ -317,7 +315,7 @@ fn compacts(index: &Index) -> bool {
     !index.carried().entries().is_empty() || index.dirty_bytes_all() > 0
 }
 
-/// What so many bytes may grow when what was compressed is written uncompressed.
+/// How much this many bytes may grow when compressed batches are written uncompressed.
 fn growth_max(bytes: u64) -> u64 {
     bytes / 8
 }
@@ -325,6 +323,6 @@ fn growth_max(bytes: u64) -> u64 {
 /// Pages around carried groups beside their contents.
 const CARRY_MARGIN_PAGES: u64 = 4;
 
-/// After so much more the next sweep may find something; and after this part of the bound at the most.
+/// The next sweep comes after at least this many bytes, and at most after this part of the bound.
 const SWEEP_BYTES_MIN: u64 = 1024;
 const SWEEP_PART_MAX: u64 = 16;

@@ -17,7 +17,7 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Something joins the open group, which is `empty` before. `linger`: it may wait until then.
+    /// Something joins the open group, which was `empty` before. `linger`: it may wait until then.
     pub(super) fn joined(&mut self, empty: bool, linger: Option<Mono>) {
         let earliest = |a: Mono| linger.map(|b| a.min(b));
         self.linger = if empty { linger } else { self.linger.and_then(earliest) };
@@ -69,12 +69,12 @@ impl Deadlines {
         if self.closing { self.unsealed.then_some(Mono(0)) } else { self.seal }
     }
 
-    /// Whether nothing waits for company any more.
+    /// Whether nothing lingers any more.
     pub(super) fn is_closing(&self) -> bool {
         self.closing
     }
 
-    /// From now on nothing waits for company.
+    /// From now on nothing lingers.
     pub(super) fn close(&mut self) {
         self.closing = true;
     }

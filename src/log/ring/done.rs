@@ -21,9 +21,9 @@ pub struct RingStats {
     pub segments: u64,
     /// Segments overwritten.
     pub evicted: u64,
-    /// Segments that were free before their turn, since nothing in them was kept.
+    /// Segments that were evicted before their turn, as they had no held records.
     pub freed: u64,
-    /// Records overwritten with these, as far as offsets tell; of compacted topics none.
+    /// Records overwritten with both, as far as offsets tell, without those of compacted topics.
     pub records_overwritten: u64,
     /// Segments given up after a failure.
     pub given_up: u64,
@@ -35,7 +35,7 @@ pub struct RingStats {
     pub carried_bytes: u64,
     /// Batches of compacted topics that could not be read when they were to be carried.
     pub carry_damaged: u64,
-    /// Segments overwritten with no room to carry what lived of them.
+    /// Segments overwritten with live records that there was no room to carry.
     pub carry_lost: u64,
     /// How fast the files are written.
     pub rate: Rate,
@@ -57,7 +57,7 @@ pub(super) enum Out {
 /// What a finished job means for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
-    /// Nothing that anyone outside sees.
+    /// Nothing that matters outside.
     Quiet,
     /// The closed group is on flash (`synced`), or only written. It is at this place.
     Group {
@@ -75,8 +75,8 @@ pub enum Done {
         /// Whether there was something written before and not synced.
         earlier: bool,
     },
-    /// What was written and not synced, of topics that relax it, may not be on flash, and counts as
-    /// not written: it is not to be seen.
+    /// What was written and not synced may not be on flash, and counts as not written. It is of topics
+    /// with `flush.messages` or `flush.ms`.
     UnsyncedLost,
     /// A new segment's head is on flash: log starts may move.
     Head,
@@ -89,7 +89,7 @@ pub enum Done {
         /// Whether there was something written before and not synced.
         earlier: bool,
     },
-    /// The oldest segment is noted as gone, in the middle of another one.
+    /// The oldest segment is noted as evicted, in the middle of another one.
     Cleared {
         /// Whether there was something written before and not synced.
         earlier: bool,

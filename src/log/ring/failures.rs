@@ -1,20 +1,20 @@
-//! What is said of a disk that fails: at the beginning of an episode what failed and what that means, now and
-//! then that it lasts, and its end.
+//! What is logged of a disk that fails: at the beginning of an episode what failed and what that means, now
+//! and then that it lasts, and its end.
 
 use super::Out;
 use crate::clock::Mono;
 use crate::error::DiskError;
 
-/// A ring's failures, as far as they were said.
+/// A ring's failures, and which were logged.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     /// When the episode began; none: there is none.
     since: Option<Mono>,
     /// Failures in it.
     count: u64,
-    /// Something was said of it.
+    /// A line was logged about it.
     is_told: bool,
-    /// When something was last said of a failure.
+    /// When a failure was last logged.
     told: Option<Mono>,
     /// Failures since then.
     untold: u64,
@@ -62,7 +62,7 @@ impl Failures {
     }
 }
 
-/// Failures of earlier episodes that nothing was said of.
+/// Failures of earlier episodes that were not logged.
 struct Before(u64);
 
 impl std::fmt::Display for Before {
@@ -74,11 +74,11 @@ impl std::fmt::Display for Before {
     }
 }
 
-/// What a job was to write or to read.
+/// What a job was to do.
 fn what(out: Out) -> &'static str {
     match out {
         Out::Group { .. } => "a commit group",
-        Out::Sync => "what was written",
+        Out::Sync => "syncing earlier groups",
         Out::Seal { .. } => "a seal",
         Out::Evict { .. } => "the note that a segment is overwritten",
         Out::Errand => "reading for compaction",
@@ -88,5 +88,5 @@ fn what(out: Out) -> &'static str {
     }
 }
 
-/// While it lasts it is said again no sooner.
+/// While it lasts it is logged again no sooner.
 const TELL_US: u64 = 60_000_000;

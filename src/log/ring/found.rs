@@ -17,7 +17,7 @@ pub struct Shape {
     pub groups: [Capacity; 2],
     /// Groups start at multiples of this.
     pub alignment: u32,
-    /// After so long a silence a seal is written.
+    /// A seal is written after this long without writes.
     pub seal_after_ms: u64,
     /// Bytes of the buffer in which anchors are made.
     pub anchor_bytes_max: usize,
@@ -30,7 +30,7 @@ pub struct Found {
     pub id: RingId,
     /// The highest boot that anything in it bears.
     pub boot: Boot,
-    /// The newest moment, by the wall clock, that a group or an anchor bears.
+    /// The newest timestamp in a group or anchor.
     pub stamp_newest_ms: Option<i64>,
     /// Live segments, oldest first.
     pub live: Vec<Segment>,

@@ -1,4 +1,4 @@
-//! The jobs of a ring: what exactly is written where.
+//! The jobs of a ring: what is written where.
 
 use super::{Mode, Out, Ring, Segment, Why};
 use crate::clock::Now;
@@ -25,11 +25,11 @@ impl Ring {
     pub(super) fn closed_fits(&self, state: &State) -> Option<u64> {
         let contents = self.closed.as_ref().map_or(0, Staging::contents_bytes);
         let bytes = self.group_bytes(contents);
-        // Behind it a seal has its place.
+        // Behind it there must be room for a seal.
         self.fits(bytes + self.alignment, state).then_some(bytes)
     }
 
-    /// Whether so many bytes fit the current segment, with the note of the eviction and the foot.
+    /// Whether this many bytes fit the current segment, with the note of the eviction and the foot.
     pub(super) fn fits(&self, bytes: u64, state: &State) -> bool {
         bytes <= self.room_left(state)
     }
@@ -101,7 +101,7 @@ impl Ring {
             return Quiet::Nothing;
         }
         self.deadlines.sealed();
-        // A group leaves room for its seal; but what it made may let the foot grow.
+        // A group leaves room for its seal, but its own metadata may have made the foot longer.
         if !self.fits(self.alignment, state) {
             return Quiet::NoRoom;
         }
@@ -142,8 +142,8 @@ impl Ring {
         self.small_group(header, record, |bytes, crc| Out::Evict { bytes, crc })
     }
 
-    /// The foot, or before it a sync; none: it does not fit. It is a convenience: without it the
-    /// segment is walked at the next start.
+    /// The foot, or before it a sync; none: it does not fit. Without a foot the next start walks the
+    /// segment.
     pub(super) fn foot_job(&mut self, state: &State, index: &Index, now: Now) -> Option<WriteJob> {
         if self.has_unsynced() {
             // Foot and head say that all before them is on flash, and their snapshot has it.
@@ -199,7 +199,7 @@ impl Ring {
         Some(WriteJob { file, at: 0, buf, parts, padding: 0, sync: true, errand: None })
     }
 
-    /// What was noted as evicted stops being read before its file is written to.
+    /// Takes out the segments that were noted as evicted, before their files are written to.
     pub(super) fn forget_evicted(&mut self, state: &mut State, index: &mut Index, now: Now) {
         let Some(through) = self.evict_through.take() else {
             return;
@@ -221,9 +221,9 @@ impl Ring {
         }
     }
 
-    /// The next free file. When failures used up all spares, the oldest segment that must go by now makes
-    /// room. Nothing on flash says that others go as well, so they stay, unless the head in its place fails
-    /// for so long that the file may be at fault.
+    /// The next free file. When failures have used up all spares, the oldest segment is evicted, if it is
+    /// due. Nothing on flash says that others are evicted as well, so they stay, unless the head in its
+    /// place fails for so long that the file may be at fault.
     fn file_for_head(
         &mut self,
         state: &mut State,
@@ -261,8 +261,8 @@ impl Ring {
         })
     }
 
-    /// What a group or an anchor that is made now bears: while nobody says that the clock is right, nothing
-    /// older than others do, or a start would take an older one for the newest.
+    /// The timestamp of a group or an anchor that is made now. While the clock is not known to be right it is
+    /// not older than any other: a clock that is behind the newest one is taken for wrong.
     fn stamp(&mut self, now: Now) -> i64 {
         let least_ms = if now.wall_synchronised { i64::MIN } else { self.stamp_newest_ms };
         self.stamp_out_ms = now.wall_ms.max(least_ms);

@@ -1,17 +1,17 @@
-//! The segments that live and the files that may be written to.
+//! The live segments, and the files that may be written to.
 
 use crate::types::{FileIndex, GroupSeq, SegmentSeq};
 
 /// A live segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
-    /// Its place in history.
+    /// Its sequence.
     pub seq: SegmentSeq,
     /// Its file.
     pub file: FileIndex,
     /// Where its groups start.
     pub groups_at: u64,
-    /// Where its groups end that are written; synced, but for topics that relax it.
+    /// Where its written groups end; they are synced, but for topics with `flush.messages` or `flush.ms`.
     pub end: u64,
     /// The last of those groups.
     pub group_last: GroupSeq,
@@ -31,7 +31,7 @@ impl Segment {
 pub struct Roster {
     /// Live segments, oldest first; the last is the current one.
     live: Vec<Segment>,
-    /// Files that hold nothing that lives, the next one first.
+    /// Files without a live segment, the next one first.
     free: Vec<FileIndex>,
     /// Segments that the head on its way leaves out.
     freeing: Vec<SegmentSeq>,
@@ -94,8 +94,8 @@ impl Roster {
         self.live.last_mut().expect("a group goes to a segment")
     }
 
-    /// The file for the next segment. One that the configuration no longer has comes last: it goes at
-    /// the next start that finds it free.
+    /// The file for the next segment. One beyond the configured number comes last: a start that finds it
+    /// free deletes it.
     pub fn file_next(&self) -> Option<FileIndex> {
         let configured = self.free.iter().find(|file| file.0 < self.configured);
         configured.or(self.free.first()).copied()
@@ -121,9 +121,9 @@ impl Roster {
         self.free.push(file);
     }
 
-    /// Takes out the oldest segment, if it is not above `through`. Its file is written to next, but
-    /// for those of `before` that went at the same time: if the head does not reach the flash, what
-    /// is gone is the oldest.
+    /// Takes out the oldest segment, if it is not above `through`. Its file is written to next, after
+    /// those of the `before` segments that were evicted with it: if the head does not reach the flash,
+    /// the oldest is what was overwritten.
     pub fn evict(&mut self, through: SegmentSeq, before: usize) -> Option<Segment> {
         let oldest = self.live.first().copied().filter(|oldest| oldest.seq <= through)?;
         self.live.remove(0);
@@ -139,7 +139,7 @@ impl Roster {
         Some(segment)
     }
 
-    /// Segments that the head on its way leaves out: nobody needs them once it is on flash.
+    /// Segments that the head on its way leaves out: they are free once it is on flash.
     pub fn freeing_set(&mut self, freeing: &mut dyn FnMut(&Segment) -> bool) {
         self.freeing.clear();
         let leaves = self.live.iter().filter(|segment| freeing(segment));

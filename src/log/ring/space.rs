@@ -1,12 +1,11 @@
-//! Room in a ring: which segments go when another is begun, and what may be staged in one that is
-//! held.
+//! Room in a ring: which segments are evicted when another is begun, and what may be staged in one that
+//! is held.
 //!
-//! Records that are kept for somebody are let into a held ring only when they are sure to find room
-//! without anything going that has not been had. Everything else (metadata, and records that are kept
-//! for nobody, such as a mirror's reports) is always let in. When the ring has as many segments as it may,
-//! the oldest goes if it may; else the oldest in which nothing is kept is given back as soon as the head
-//! behind it is on flash. So while the ring is full of kept records that have not been had, two segments
-//! beyond those alternate.
+//! Held records, called *kept* in the code, are admitted to a held ring only when there is room for them
+//! without evicting unconsumed ones. Everything else (metadata, and records that nobody holds, such as a
+//! mirror's reports) is always admitted. When the ring has as many segments as it may, the oldest is
+//! evicted if it is consumed; else the oldest without held records is free as soon as the next head is on
+//! flash. So while the ring is full of unconsumed records, two further segments alternate.
 
 use std::cell::Cell;
 use std::cmp::Ordering;
@@ -21,11 +20,11 @@ use crate::log::state::State;
 use crate::log_limit::Names;
 use crate::types::{FileIndex, SegmentSeq};
 
-/// What was said of overwritten segments, and what was left out since.
+/// What was logged of overwritten segments, and what was left out since.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     at: Option<Mono>,
-    /// When nothing had come behind for a while, and the rest was said.
+    /// When the rest was last logged early, by [`Told::rest_at_last`].
     rest_at: Option<Mono>,
     missed_at: Option<Mono>,
     segments: u64,
@@ -33,7 +32,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Says what was left out, if there is anything, and it may be said by now.
+    /// Logs what was left out, if there is anything, and it may be logged by now.
     pub(super) fn rest(&mut self, ring: &str, now: Mono) {
         if self.segments > 0 && self.at.is_none_or(|at| now.since_us(at) >= TELL_US) {
             let (segments, records) = (self.segments, self.records);
@@ -44,7 +43,7 @@ impl Told {
         }
     }
 
-    /// Says it sooner: nothing comes behind at present. Not each time where that comes again and again.
+    /// The same, sooner, because nothing is being written; but not at each such pause.
     pub(super) fn rest_at_last(&mut self, ring: &str, now: Mono) {
         if self.segments > 0 && self.rest_at.is_none_or(|at| now.since_us(at) >= TELL_US) {
             (self.at, self.rest_at) = (None, Some(now));
@@ -70,15 +69,15 @@ impl fmt::Display for Before {
 /// What is known of a held ring's room.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    /// Segments up to this one have been had by all.
+    /// Segments up to this one were consumed by all holders.
     had_through: SegmentSeq,
     /// Whether the current segment holds kept records.
     pub(super) current_kept: bool,
-    /// When there was no room for kept records, by [`State::changes`]; none: that is not known.
+    /// The [`State::changes`] at which there was no room for kept records; none: that is not known.
     full_at: Option<u64>,
-    /// How many segments before the current one hold kept records, and when, in the same way.
+    /// How many segments before the current one hold kept records, and at which `changes`.
     behind: Option<(usize, u64)>,
-    /// What the segments hold, and when that was looked at, in the same way.
+    /// What the segments hold, and at which `changes`.
     look: Cell<Option<(Look, u64)>>,
 }
 
@@ -89,12 +88,12 @@ pub enum Room {
     Now,
     /// Once the group on its way is written.
     Soon,
-    /// Not before a holder has come further.
+    /// Not before a holder makes progress.
     None,
 }
 
 impl Held {
-    /// Another segment is the current one.
+    /// A new segment is the current one.
     pub(super) fn begun(&mut self) {
         self.current_kept = false;
         self.full_at = None;
@@ -111,19 +110,19 @@ impl Held {
         }
     }
 
-    /// There are other segments than there were.
+    /// Segments have come or gone.
     pub(super) fn look_again(&mut self) {
         self.look.set(None);
     }
 }
 
 impl Ring {
-    /// Whether the ring is kept for somebody.
+    /// Whether the ring has holders.
     pub fn is_held(&self) -> bool {
         !self.config.hold_for.is_empty()
     }
 
-    /// What the segments of a held ring hold. Looked at anew when holders have come on, when topics or
+    /// What the segments of a held ring hold. Computed anew when holders have made progress, when topics or
     /// records were deleted, and when segments have come or gone.
     #[inline(never)]
     fn look(&self, state: &State, index: &Index) -> Look {
@@ -138,7 +137,7 @@ impl Ring {
         look
     }
 
-    /// Whether kept records of so many bytes in so many runs may join the open group.
+    /// Whether kept records of this many bytes in this many runs may join the open group.
     pub fn room_kept(&mut self, bytes: usize, runs: usize, state: &State, index: &Index) -> Room {
         if !self.is_held() {
             return Room::Now;
@@ -147,8 +146,8 @@ impl Ring {
         let begun = self.held.current_kept || self.open.kept || on_its_way;
         let mut soon = false;
         if begun && self.fits_all(bytes, runs, 0) {
-            // A failure moves the group that is on its way to another segment. Where no more than
-            // one may have kept records beyond those that should, one such group goes at a time.
+            // A failure moves the group that is on its way to another segment. In the last segment
+            // that may have kept records, two such groups could each move one: so one at a time.
             match self.spread(state, index).cmp(&self.config.data_segments().into()) {
                 Ordering::Less => return Room::Now,
                 Ordering::Equal if !on_its_way => return Room::Now,
@@ -162,7 +161,8 @@ impl Ring {
         let (count, enough) = self.evictable(state, index);
         self.held.full_at = (!enough && !soon).then_some(state.changes());
         if enough && let Some(last) = count.checked_sub(1) {
-            // They go, also if a group goes back behind them meanwhile: room is promised by that.
+            // Room was promised by their eviction, so it stands even if a holder commits an older
+            // offset meanwhile.
             let last = self.roster.live()[last].seq;
             self.held.had_through = self.held.had_through.max(last);
         }
@@ -173,14 +173,14 @@ impl Ring {
         }
     }
 
-    /// How many segments hold kept records and may not go, the current one always counted. Failures
+    /// How many segments hold kept records and may not be evicted, the current one always counted. Failures
     /// spread them over more than there should be; the last two files are for metadata then, so that
-    /// holders can always say how far they are.
+    /// holders can always commit and report.
     fn spread(&mut self, state: &State, index: &Index) -> usize {
         let changes = state.changes();
         let enough = usize::from(self.config.data_segments());
         let behind = match self.held.behind {
-            // Until another segment is begun there are never more.
+            // There are no more of them until another segment is begun.
             Some((behind, at)) if behind + 1 < enough || at == changes => behind,
             _ => {
                 let look = self.look(state, index);
@@ -193,8 +193,8 @@ impl Ring {
         behind + 1
     }
 
-    /// Whether something that is kept for nobody may join the open group. Where kept records wait in
-    /// it, it may not take their room; it is staged behind them then.
+    /// Whether something that nobody holds may join the open group. Where kept records wait in it, it may
+    /// not take their room; it is staged after them then.
     pub fn room_beside(
         &self,
         bytes: usize,
@@ -209,7 +209,7 @@ impl Ring {
             || self.evictable(state, index).1
     }
 
-    /// Whether all that is staged and so much more fits the current segment, whatever its foot takes.
+    /// Whether all that is staged and this much more fits the current segment, however long its foot is.
     fn fits_all(&self, bytes: usize, runs: usize, meta_bytes: usize) -> bool {
         let Some(current) = self.current() else {
             return false;
@@ -221,15 +221,15 @@ impl Ring {
         self.writer.mode() == Mode::Append && end <= self.config.segment_bytes
     }
 
-    /// Whether what is staged still fits the current segment behind so many bytes, or is let in wherever
-    /// it goes.
+    /// Whether what is staged still fits the current segment behind this many bytes, or was promised no
+    /// room there.
     pub(super) fn promise_holds(&self, ahead: u64, state: &State) -> bool {
         let open = self.group_bytes(self.open.contents_bytes_bound(0, 0, 0));
         !self.is_held() || self.fits(ahead + open + 2 * self.alignment, state)
     }
 
-    /// How many of the oldest segments may go so that one more may be begun, and whether those are enough
-    /// for it to hold kept records.
+    /// How many of the oldest segments are to be evicted so that one more may be begun, and whether those are
+    /// enough for it to hold kept records.
     #[inline(never)]
     fn evictable(&self, state: &State, index: &Index) -> (usize, bool) {
         let look = self.look_if_held(state, index);
@@ -245,13 +245,13 @@ impl Ring {
         (count, excess == 0)
     }
 
-    /// The newest segment that has to go, and may, before another one is begun.
+    /// The newest segment that has to be evicted, and may, before another one is begun.
     pub(super) fn evict_due(&self, state: &State, index: &Index) -> Option<SegmentSeq> {
         let (evict, _) = self.evictable(state, index);
         evict.checked_sub(1).map(|at| self.roster.live()[at].seq)
     }
 
-    /// Whether more than one segment has to go, and the oldest may.
+    /// Whether more than one segment has to be evicted, and the oldest may.
     pub(super) fn evict_overdue(&self, state: &State, index: &Index) -> bool {
         let look = self.look_if_held(state, index);
         let due = self.excess(&look).max(self.over(&look, state, index));
@@ -263,7 +263,7 @@ impl Ring {
         if self.is_held() { self.look(state, index) } else { Look::default() }
     }
 
-    /// Whether a segment's records need not be kept any more.
+    /// Whether a segment may be evicted: its records are consumed.
     fn may_go(&self, segment: &Segment, look: &Look) -> bool {
         segment.seq <= self.held.had_through || !look.owed.has(segment.file)
     }
@@ -284,8 +284,8 @@ impl Ring {
         (kept + more).saturating_sub(usize::from(self.config.data_segments()))
     }
 
-    /// How many segments of a held ring there would be beyond those that may, with one more. Beside those of
-    /// kept records one may stay, so that two files are left: for the next head, and for a failure.
+    /// How many segments of a held ring there would be beyond those that may, with one more. Beside those
+    /// with kept records one may stay, so that two files are left: for the next head, and for a failure.
     #[inline(never)]
     fn over(&self, look: &Look, state: &State, index: &Index) -> usize {
         let live = self.roster.live();
@@ -297,12 +297,13 @@ impl Ring {
         over.saturating_sub(empty.count())
     }
 
-    /// Whether a segment has no records at all: it goes with the next roll, which takes nothing from anybody.
+    /// Whether a segment has no records at all: it is evicted with the next roll, and nobody loses anything.
     fn is_empty(&self, segment: &Segment, look: &Look, state: &State, index: &Index) -> bool {
         !look.any.has(segment.file) && !self.carries(segment, state, index)
     }
 
-    /// Whether segments go with the next roll though they are not the oldest: those that have nothing kept.
+    /// What the segments hold, if some without kept records are to be evicted with the next roll though they
+    /// are not the oldest.
     pub(super) fn frees(&self, state: &State, index: &Index) -> Option<Look> {
         let look = self.look_if_held(state, index);
         (self.over(&look, state, index) > 0).then_some(look)
@@ -318,7 +319,7 @@ impl Ring {
         let mut over = self.over(&look, state, index);
         let mut roster = std::mem::take(&mut self.roster);
         roster.freeing_set(&mut |segment| {
-            // What lives of its compacted topics is carried first.
+            // The live records of its compacted topics are carried first.
             if look.kept.has(segment.file) || self.carries(segment, state, index) {
                 return false;
             }
@@ -340,7 +341,7 @@ impl Ring {
         }
     }
 
-    /// Counts what is overwritten, and says it: not more often than people can read.
+    /// Counts what is overwritten, and logs it, at most every [`TELL_US`].
     pub(super) fn tell_evicted(
         &mut self,
         segment: Segment,
@@ -383,7 +384,7 @@ impl Ring {
         (told.at, told.segments, told.records) = (Some(now.mono), 0, 0);
     }
 
-    /// Counts what of a segment that goes was not had by those who are watched for.
+    /// Counts the records of an evicted segment that were not consumed by those it is watched for.
     pub(super) fn missed_count(
         &mut self,
         segment: Segment,
@@ -399,8 +400,8 @@ impl Ring {
             if records > 0 && told.is_none_or(|at| now.mono.since_us(at) >= TELL_US) {
                 self.told.missed_at = Some(now.mono);
                 log::warn!(
-                    "ring {}: segment {} is overwritten, and {holder} had not had {records} records \
-                     of it; that makes {} so far",
+                    "ring {}: segment {} is overwritten, and {holder} had not consumed {records} of \
+                    its records; {} in all so far",
                     self.config.name,
                     segment.seq.0,
                     state.missed.records(self.index, holder)
@@ -409,7 +410,7 @@ impl Ring {
         }
     }
 
-    /// Whether the current segment holds kept records, as it was found.
+    /// Finds whether the current segment holds kept records, at the end of a start.
     pub fn current_look(&mut self, state: &State, index: &Index) {
         self.held.begun();
         let current = self.current().map(|current| current.file);

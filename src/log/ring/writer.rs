@@ -1,4 +1,4 @@
-//! What a ring does next for the disk, and what comes of each job's outcome: the writer's table.
+//! What a ring does next for the disk, and what follows from each job's outcome: the writer's table.
 //!
 //! An **episode** of failures begins with a failed write or sync and ends with a group on flash. Its
 //! first failure costs the current segment: the group goes to a spare at once. Each further one waits
@@ -13,9 +13,9 @@ pub(super) enum Mode {
     Append,
     /// No segment takes groups: the next group begins one.
     Between(Why),
-    /// The current segment is full: note which segments will be gone.
+    /// The current segment is full: note which segments are evicted.
     Evict,
-    /// It is not: note that the oldest is gone, which was to be gone through first.
+    /// It is not: note that the oldest is evicted, which had to have its pass first.
     Clear,
     /// Then close it.
     Foot,
@@ -55,17 +55,17 @@ pub(super) enum Event {
     GroupFailedAgain,
     /// A seal is on flash.
     Seal,
-    /// It could not be written: the next head says what it was to say.
+    /// It could not be written: the next head proves the group instead.
     SealFailed,
     /// What was written is synced.
     Sync,
     /// It could not be.
     SyncFailed,
-    /// The note of what will be gone is on flash.
+    /// The note of what is evicted is on flash.
     Evicted,
     /// It is not.
     EvictFailed,
-    /// What lives of a segment was carried, and it should have gone with the roll before.
+    /// The pass of a segment is over that was due to be evicted with the roll before.
     Examined,
     /// A group of carried records is on flash.
     Carried,
@@ -85,7 +85,7 @@ struct Row {
     next: Mode,
 }
 
-/// Everything that can happen; anything else is a mistake of the program.
+/// Everything that can happen; anything else is a bug.
 #[rustfmt::skip]
 const TABLE: [Row; 29] = [
     row(Event::FullEvict,        Mode::Append,                Mode::Evict),
@@ -123,7 +123,7 @@ const fn row(event: Event, mode: Mode, next: Mode) -> Row {
     Row { event, mode, next }
 }
 
-/// The writer: its mode, and how failures go.
+/// The writer: its mode, and the present episode.
 #[derive(Debug)]
 pub(super) struct Writer {
     mode: Mode,
@@ -137,7 +137,7 @@ struct Episode {
     pause_ms: u64,
     /// When that is, while it waits.
     retry: Mono,
-    /// Answers were failed in it.
+    /// Requests got an error in it.
     refused: bool,
 }
 

@@ -5,8 +5,8 @@ use crate::log::record::MetaRecord;
 use crate::types::{PartitionSlot, RingIndex, RingNumber};
 
 impl State {
-    /// Makes one synced change. `ring` is where the record stood. `removed` is called with each
-    /// partition that is gone with its topic.
+    /// Makes one synced change. `ring` is where the record was. `removed` is called with each partition
+    /// of a deleted topic.
     pub fn apply(
         &mut self,
         ring: RingIndex,

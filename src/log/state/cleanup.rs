@@ -1,4 +1,4 @@
-//! What a topic's own settings say of its old records. The only ones that the log itself looks at.
+//! A topic's own settings for its old records, which are the only settings that the log itself reads.
 
 use super::{State, Topic};
 use crate::types::{PartitionSlot, TopicSlot};
@@ -12,7 +12,7 @@ pub struct Cleanup {
     pub delete: bool,
     /// How long a record that deletes a key is kept (`delete.retention.ms`).
     pub tombstones_ms: i64,
-    /// So young a record stays, though a newer one has its key (`min.compaction.lag.ms`).
+    /// A record that is younger than this stays, though a newer one has its key (`min.compaction.lag.ms`).
     pub lag_ms: i64,
 }
 
@@ -63,8 +63,7 @@ impl State {
         });
     }
 
-    /// A partition that is compacted since its topic's settings changed: what there is of it was not
-    /// looked at.
+    /// A partition that became compacted with its topic's settings: no pass has read any of it.
     pub(in crate::log) fn compacted_take(&mut self) -> Option<PartitionSlot> {
         self.recompacted.pop()
     }

@@ -6,8 +6,8 @@ use crate::log::format::Run;
 use crate::types::{Boot, Offset, PartitionHandle, PartitionSlot, RingIndex, Ticket};
 
 impl State {
-    /// Everything written in `ring` is synced now. `moved` is called for each partition that has more
-    /// to see.
+    /// Everything written in `ring` is synced now. `moved` is called for each partition whose high
+    /// watermark moves.
     pub(in crate::log) fn written_is_visible(
         &mut self,
         ring: RingIndex,
@@ -70,8 +70,8 @@ impl State {
         self.producers.synced(ring, ticket);
     }
 
-    /// Records follow the hole at the end of a partition, if there is one. Where it was is not known from then
-    /// on, so mirrors that had all before it are behind it now.
+    /// Records follow the hole at the end of a partition, if there is one. Where it was is not remembered, so
+    /// mirrors that had reported all before it are taken to be behind it.
     pub(in crate::log) fn hole_passed(&mut self, slot: PartitionSlot) {
         if let Some(partition) = self.partitions.get(slot).filter(|found| found.hole() > 0) {
             self.mirrors.pass(slot, partition.records_end(), partition.high_watermark);
@@ -133,8 +133,8 @@ impl State {
         self.producers.forget_sequences(&is_of);
     }
 
-    /// Carried records stand below the end of their partition. If they do not, because of damage, it
-    /// is moved behind them.
+    /// Carried records are below the end of their partition. If they are not, because of damage, it is
+    /// moved behind them.
     pub(in crate::log) fn carried_replay(&mut self, slot: PartitionSlot, end: Offset) {
         if let Some(partition) = self.partition_mut(slot) {
             partition.high_watermark_move(end, end);
@@ -143,8 +143,8 @@ impl State {
         }
     }
 
-    /// Log starts follow the oldest record that is left, but those of compacted partitions; never
-    /// back. `first` gives its offset, or what it is given where there is none.
+    /// Moves log starts up to the oldest record that is left, except those of compacted partitions.
+    /// `first` gives its offset, or the offset that it gets where there is none.
     pub(in crate::log) fn log_starts_move(
         &mut self,
         ring: RingIndex,

@@ -1,9 +1,9 @@
-//! How far mirrors have come: what rings that are held or watched for them go by.
+//! The positions of the mirrors that rings are held or watched for.
 
 use crate::limits;
 use crate::types::{Offset, PartitionSlot};
 
-/// The positions of the mirrors that the configuration names. Those of others are not kept.
+/// The positions of the mirrors that the configuration names; those of others are dropped.
 pub struct Mirrors {
     mirrors: Vec<Mirror>,
 }
@@ -21,7 +21,7 @@ impl Mirrors {
         Mirrors { mirrors: aliases.into_iter().map(mirror).collect() }
     }
 
-    /// The memory that so many take.
+    /// The memory that this many take.
     pub fn memory_bytes(count: usize, partitions_max: usize) -> usize {
         count
             * (size_of::<Mirror>()
@@ -29,12 +29,12 @@ impl Mirrors {
                 + partitions_max * size_of::<Offset>())
     }
 
-    /// Who there is.
+    /// The mirrors' aliases.
     pub fn aliases(&self) -> impl Iterator<Item = &str> {
         self.mirrors.iter().map(|mirror| mirror.alias.as_str())
     }
 
-    /// The first offset of a partition that the mirror may not have, if it reported any.
+    /// The first offset of a partition that the mirror may not have replicated, if it reported any.
     pub fn position(&self, alias: &str, slot: PartitionSlot) -> Option<Offset> {
         let mirror = self.mirrors.iter().find(|mirror| mirror.alias == alias)?;
         mirror.positions.get(usize::from(slot.0)).copied().filter(|at| *at != Offset::NONE)
@@ -47,13 +47,13 @@ impl Mirrors {
         all.filter(|(_, at)| *at != Offset::NONE)
     }
 
-    /// Whether the mirror ever reported anything of a partition that is still there.
+    /// Whether the mirror reported anything of a partition that still exists.
     pub fn has_reported(&self, alias: &str) -> bool {
         let mirror = self.mirrors.iter().find(|mirror| mirror.alias == alias);
         mirror.is_some_and(|mirror| mirror.positions.iter().any(|at| *at != Offset::NONE))
     }
 
-    /// The newest report stands, also where it goes back: then the mirror begins anew.
+    /// The newest report counts, also if it is lower: then the mirror has begun anew.
     pub(in crate::log) fn report(&mut self, alias: &str, slot: PartitionSlot, offset: Offset) {
         let mirror = self.mirrors.iter_mut().find(|mirror| mirror.alias == alias);
         let position = mirror.and_then(|m| m.positions.get_mut(usize::from(slot.0)));
@@ -62,7 +62,7 @@ impl Mirrors {
         }
     }
 
-    /// There are no records from `from` on, below `to`: who has those before has these.
+    /// There are no records in `from..to`: positions there move to `to`.
     pub(super) fn pass(&mut self, slot: PartitionSlot, from: Offset, to: Offset) {
         let positions =
             self.mirrors.iter_mut().filter_map(|m| m.positions.get_mut(usize::from(slot.0)));
@@ -71,7 +71,7 @@ impl Mirrors {
         }
     }
 
-    /// The partition is gone.
+    /// The partition is deleted.
     pub(in crate::log) fn forget_partition(&mut self, slot: PartitionSlot) {
         for mirror in &mut self.mirrors {
             if let Some(position) = mirror.positions.get_mut(usize::from(slot.0)) {
@@ -80,7 +80,7 @@ impl Mirrors {
         }
     }
 
-    /// The most that so many partitions take in a snapshot.
+    /// The most that this many partitions take in a snapshot.
     pub fn snapshot_bytes(aliases: &[String], partitions: usize) -> usize {
         aliases.iter().map(|alias| RECORD_BYTES_MAX + alias.len()).sum::<usize>() * partitions
     }

@@ -1,10 +1,10 @@
-//! What was overwritten before those had it for whom it is counted (a ring's `watch_for`).
+//! How many records were overwritten before those in a ring's `watch_for` had consumed them.
 
 use crate::config::{Holder, RingConfig};
 use crate::log::record::MetaRecord;
 use crate::types::RingIndex;
 
-/// Who misses what, in all rings. What was counted is in the snapshots of its ring.
+/// The counts of all rings. Each is in the snapshots of its ring.
 pub struct Missed {
     watchers: Vec<Watcher>,
 }
@@ -12,7 +12,7 @@ pub struct Missed {
 struct Watcher {
     ring: RingIndex,
     holder: Holder,
-    /// As it stands in a record.
+    /// As it is in a record.
     name: String,
     records: u64,
 }
@@ -37,13 +37,13 @@ impl Missed {
         watchers.map(|holder| size_of::<Watcher>() + 2 * holder.to_string().len()).sum()
     }
 
-    /// Records of a ring that were overwritten before this one had them, as far as offsets tell.
+    /// Records of a ring that were overwritten before this one had consumed them, as far as offsets tell.
     pub fn records(&self, ring: RingIndex, holder: &Holder) -> u64 {
         let found = self.watchers.iter().find(|w| w.ring == ring && w.holder == *holder);
         found.map_or(0, |watcher| watcher.records)
     }
 
-    /// So many more.
+    /// Adds to a count.
     pub(in crate::log) fn add(&mut self, ring: RingIndex, holder: &Holder, records: u64) {
         let found = self.watchers.iter_mut().find(|w| w.ring == ring && w.holder == *holder);
         if let Some(watcher) = found {
@@ -51,7 +51,7 @@ impl Missed {
         }
     }
 
-    /// What a snapshot says. Of one who is not watched for any more it is forgotten.
+    /// Takes a count from a snapshot, if the ring is still watched for this one.
     pub(super) fn restore(&mut self, ring: RingIndex, name: &str, records: u64) {
         let found = self.watchers.iter_mut().find(|w| w.ring == ring && w.name == name);
         if let Some(watcher) = found {

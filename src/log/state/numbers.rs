@@ -54,7 +54,7 @@ impl State {
         &self.numbers
     }
 
-    /// The ring of a topic that is created; none: it is not there, and what the record says is noted.
+    /// The ring of a topic that is created; none: it is not there, and the topic is noted as a stray.
     pub(super) fn ring_numbered(
         &mut self,
         (id, name): (TopicId, &str),
@@ -71,7 +71,7 @@ impl State {
         found
     }
 
-    /// Partitions of a topic that is not there: if its ring is not, they are noted as well.
+    /// Partitions are added to a topic that is not in the table: if it is a stray, they are noted as well.
     pub(super) fn stray_grows(&mut self, id: TopicId, first: PartitionHandle, count: u32) {
         if let Some(stray) = self.strays.iter().find(|stray| stray.id == id).cloned() {
             self.strays.push(Stray { first, count, ..stray });
@@ -79,7 +79,7 @@ impl State {
         }
     }
 
-    /// A stray topic is deleted on flash: what was committed of it goes as well.
+    /// A stray topic is deleted on flash, and with it the offsets that were committed of it.
     pub(super) fn strays_delete(&mut self, id: TopicId) {
         let (deleted, others) =
             std::mem::take(&mut self.strays).into_iter().partition(|s| s.id == id);
@@ -94,12 +94,12 @@ impl State {
         }
     }
 
-    /// Whether topics are in a ring of this number, which is not there.
+    /// Whether topics are in the ring of this number, which is not there.
     pub(in crate::log) fn has_strays_in(&self, number: RingNumber) -> bool {
         self.strays.iter().any(|stray| stray.ring == number)
     }
 
-    /// New rings have got their numbers.
+    /// Sets the numbers, once new rings have theirs.
     pub(in crate::log) fn numbers_set(&mut self, numbers: &RingNumbers) {
         self.numbers = numbers.clone();
     }

@@ -64,7 +64,7 @@ pub(super) struct CommitGroups {
 }
 
 impl CommitGroups {
-    /// An empty table for so many; allocates all it will ever need.
+    /// An empty table for this many; allocates all it will ever need.
     pub fn new(max: usize) -> CommitGroups {
         CommitGroups { slots: Slots::new(max), by_name: Vec::with_capacity(max), text_bytes: 0 }
     }
@@ -117,7 +117,7 @@ pub(super) struct Offsets {
 }
 
 impl Offsets {
-    /// An empty table for so many with so many bytes of strings; allocates all it will ever need.
+    /// An empty table for this many with this many bytes of strings; allocates all it will ever need.
     pub fn new(max: usize, text_bytes: usize) -> Offsets {
         Offsets { entries: Vec::with_capacity(max), max, texts: ByteArena::new(text_bytes) }
     }
@@ -169,13 +169,13 @@ impl Offsets {
         Ok(())
     }
 
-    /// Those at these places are gone.
+    /// Removes those at these places.
     fn remove(&mut self, places: std::ops::Range<usize>) {
         places.clone().for_each(|at| self.text_free(at));
         self.entries.drain(places);
     }
 
-    /// Those for which `is_gone` is true are gone.
+    /// Removes those for which `is_gone` is true.
     pub fn forget(&mut self, is_gone: &dyn Fn(&CommittedOffset) -> bool) {
         for at in 0..self.entries.len() {
             if is_gone(&self.entries[at]) {
@@ -233,7 +233,7 @@ impl State {
         &self.offsets.entries[self.offsets.of(group)]
     }
 
-    /// The newest of what a group committed.
+    /// The newest offset that a group committed.
     pub fn offset_newest(&self, group: GroupSlot) -> Option<&CommittedOffset> {
         self.offsets_of(group).iter().max_by_key(|entry| {
             #[cfg(test)]
@@ -242,7 +242,7 @@ impl State {
         })
     }
 
-    /// The record of a committed offset, with such a stamp.
+    /// The record of a committed offset, with this timestamp.
     pub(in crate::log) fn commit_record<'a>(
         &'a self,
         entry: &CommittedOffset,

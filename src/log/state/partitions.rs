@@ -1,4 +1,4 @@
-//! Partitions: by place, by handle and by topic; how they come.
+//! Partitions: by place, by handle and by topic; how they are added and removed.
 
 use super::slots::Slots;
 use super::{State, TableFull};
@@ -20,12 +20,12 @@ pub struct Partition {
     pub log_start: Offset,
     /// The high watermark: the offset behind the last synced record.
     pub high_watermark: Offset,
-    /// The offset behind the last written record: above the high watermark only while a relaxed topic
-    /// waits for its sync.
+    /// The offset behind the last written record: above the high watermark only while records of a topic
+    /// with `flush.messages` or `flush.ms` are not synced.
     pub written: Offset,
     /// The offset that the next staged record gets.
     pub next: Offset,
-    /// So many offsets below the high watermark have no records: the hole at the end of the partition. One
+    /// How many offsets below the high watermark have no records: the hole at the end of the partition. One
     /// that is too long for this is not remembered.
     hole: u32,
     /// Offsets below this one were lost, and that is not staged yet; 0: none.
@@ -36,7 +36,7 @@ pub struct Partition {
     pub epochs: heapless::Vec<(Boot, Offset), { limits::EPOCHS_PER_PARTITION_MAX }>,
     /// Whether the newest record of each key is kept when the ring overwrites.
     pub compacted: bool,
-    /// The bytes of its batches from an offset on, which tell how long its records are.
+    /// The bytes of its batches from an offset on, to estimate how long its records are.
     counted: (Offset, u64),
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Partitions {
 }
 
 impl Partitions {
-    /// An empty table for so many; allocates all it will ever need.
+    /// An empty table for this many; allocates all it will ever need.
     pub fn new(max: usize) -> Partitions {
         let (by_handle, by_topic) = (Vec::with_capacity(max), Vec::with_capacity(max));
         Partitions { slots: Slots::new(max), by_handle, by_topic }
@@ -103,8 +103,8 @@ impl Partitions {
         known.min(end).0 - from.0
     }
 
-    /// Takes in `first`, and those that follow it in its topic, `count` in all: there is room for them,
-    /// and none has such a handle.
+    /// Adds `first`, and those that follow it in its topic, `count` in all. There must be room for them,
+    /// and their handles must be unknown.
     fn add(&mut self, first: &Partition, count: u32) {
         let (topic, index) = (first.topic, first.index);
         let by_handle = self.by_handle.partition_point(|entry| entry.0 < first.handle);
@@ -175,7 +175,7 @@ impl State {
         self.partitions.get(slot)
     }
 
-    /// A partition by its place, to change it: the log's business only.
+    /// A partition by its place, to change it.
     pub(in crate::log) fn partition_mut(&mut self, slot: PartitionSlot) -> Option<&mut Partition> {
         self.partitions.slots.get_mut(slot.0)
     }
@@ -185,7 +185,7 @@ impl State {
         self.partitions.with_handle(handle)
     }
 
-    /// Whether so many more partitions still fit, `staged` being those on their way.
+    /// Whether this many more partitions still fit, `staged` being those on their way.
     pub fn room_for_partitions(&self, partitions: usize, staged: usize) -> Result<(), TableFull> {
         let max = self.limits.partitions_max;
         if self.partitions_len() + staged + partitions <= max {
@@ -255,7 +255,7 @@ impl Partition {
         }
     }
 
-    /// A run of so many bytes was written, or found written, from `offset` on.
+    /// A run of this many bytes was written, or found by a start, from `offset` on.
     pub(in crate::log) fn bytes_note(&mut self, offset: Offset, bytes: u32) {
         let (from, counted) = self.counted;
         let from = if counted == 0 { offset } else { from };
@@ -277,7 +277,7 @@ impl Partition {
         (there * u128::from(bytes)).checked_div(offsets.into()).unwrap_or(0) as u64
     }
 
-    /// Records below this one cannot be read any more, and how long they were counts no more.
+    /// Records below this one cannot be read any more, and are no longer counted.
     pub(in crate::log) fn log_start_move(&mut self, to: Offset) {
         self.log_start = self.log_start.max(to);
         let (from, bytes) = self.counted;
@@ -301,7 +301,7 @@ impl Partition {
         self.hole
     }
 
-    /// The high watermark moves, and not back; from `records_end` on it passes no records.
+    /// Moves the high watermark, never back; from `records_end` on it passes no records.
     pub(in crate::log) fn high_watermark_move(&mut self, to: Offset, records_end: Offset) {
         if to > self.high_watermark {
             self.high_watermark = to;
@@ -326,7 +326,7 @@ impl Partition {
         let _ = self.epochs.push((boot, offset));
     }
 
-    /// What is said of it behind its records; never back. What `next` passes is a hole.
+    /// Takes the bounds of a record; nothing moves back. Offsets that `next` passes are a hole.
     pub(super) fn bounds_restore(
         &mut self,
         log_start: Offset,

@@ -4,7 +4,7 @@
 pub(super) struct Slots<T> {
     places: Vec<Option<T>>,
     max: usize,
-    /// No place before it is free: entries that come one after the other look at each place once.
+    /// No place before it is free, so that filling the table looks at each place once.
     taken_to: usize,
 }
 

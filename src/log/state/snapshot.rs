@@ -30,7 +30,7 @@ impl State {
         topics + groups + offsets + steps
     }
 
-    /// Writes the state as the records that lead to it: what is shared for the metadata ring, else the
+    /// Writes the state as the records that lead to it: the shared metadata for the metadata ring, else the
     /// partitions and producers of `ring`. False when `put` said that there is no room.
     pub fn snapshot(
         &self,
@@ -54,8 +54,8 @@ impl State {
         ok && self.missed.snapshot(ring, put)
     }
 
-    /// Takes in the records of a snapshot. Those of a partition follow each other: where its first one says
-    /// that it goes on, its records end.
+    /// Restores the records of a snapshot. Where a partition has two, its records end at the first one's
+    /// `next`, and there is a hole up to the second one's.
     pub(in crate::log) fn restore<'a>(
         &mut self,
         ring: RingIndex,
@@ -92,7 +92,7 @@ impl State {
         ok
     }
 
-    /// A topic's partitions may lie in several stretches of handles: one record for each.
+    /// A topic's partitions may have several ranges of handles: one record for each.
     fn snapshot_topic(
         &self,
         slot: TopicSlot,
@@ -130,9 +130,9 @@ impl State {
     }
 }
 
-/// What a snapshot says of a partition: its bounds, and where there is a hole at its end, these up to there
-/// and then where it goes on. Both together take no more than the longest bounds do: where they would, the
-/// hole is forgotten.
+/// A partition's records in a snapshot: its bounds; where there is a hole at its end, its bounds up to the
+/// hole and a second record with the hole's end. Both take no more room than the longest single one: where
+/// they would, the hole is not remembered.
 fn partition_records(partition: &Partition) -> (MetaRecord<'static>, Option<MetaRecord<'static>>) {
     let bounds = |next| MetaRecord::Partition {
         handle: partition.handle,
@@ -162,7 +162,7 @@ impl StateLimits {
         bytes.next_multiple_of(limits::PAGE_BYTES)
     }
 
-    /// The same of the metadata ring, but for what mirrors report.
+    /// The same of the metadata ring, without the positions of mirrors.
     pub fn shared_snapshot_bytes_max(&self) -> usize {
         let topic = TOPIC_BYTES_MAX + limits::TOPIC_NAME_BYTES_MAX + limits::TOPIC_CONFIG_BYTES_MAX;
         let bytes = BOOT_BYTES_MAX

@@ -1,4 +1,4 @@
-//! Topics: by place, by name and by id; how they come and go.
+//! Topics: by place, by name and by id; how they are created and deleted.
 
 use super::slots::Slots;
 use super::{State, TableFull};
@@ -53,7 +53,7 @@ pub(super) struct Topics {
 }
 
 impl Topics {
-    /// An empty table for so many; allocates all it will ever need.
+    /// An empty table for this many; allocates all it will ever need.
     pub fn new(max: usize) -> Topics {
         let (by_name, by_id) = (Vec::with_capacity(max), Vec::with_capacity(max));
         Topics { slots: Slots::new(max), by_name, by_id, text_bytes: 0 }
@@ -84,7 +84,7 @@ impl Topics {
         Some(self.by_id[place])
     }
 
-    /// Takes one in; none: the table is full.
+    /// Adds one; none: the table is full.
     fn add(&mut self, topic: Topic) -> Option<TopicSlot> {
         let text_bytes = topic.text_bytes();
         let by_name = self.by_name.partition_point(|slot| *self.name_of(*slot) < *topic.name);
@@ -112,7 +112,7 @@ impl Topics {
         }
     }
 
-    /// A topic has so many more partitions.
+    /// A topic has this many more partitions.
     pub fn partitions_added(&mut self, slot: TopicSlot, more: u32) {
         if let Some(topic) = self.slots.get_mut(slot.0) {
             topic.partitions += more;
@@ -156,7 +156,7 @@ impl State {
         Some((slot, self.topic(slot)?))
     }
 
-    /// Whether a topic with so many partitions still fits, `staged_*` being those on their way.
+    /// Whether a topic with this many partitions still fits, `staged_*` being those on their way.
     pub fn room_for_topic(
         &self,
         partitions: usize,
@@ -191,19 +191,20 @@ impl State {
         self.partitions_add(slot, handle, 1)
     }
 
-    /// Records of a ring are lost. Creations among them would have given handles from the next one on.
+    /// Records of a ring are lost. In the metadata ring there may be creations of topics among them, with
+    /// handles from the next one on.
     pub(in crate::log) fn records_lost(&mut self, ring: RingIndex) {
         if ring == self.numbers.shared() {
             self.lost_from.get_or_insert(self.handle_next);
         }
     }
 
-    /// The start is over: whoever is not known by now is deleted.
+    /// The start is over: partitions that are not known by now were deleted.
     pub(in crate::log) fn records_found(&mut self) {
         self.lost_from = None;
     }
 
-    /// The topics that a start found and that are to be stored as such.
+    /// The `lost-` topics that a start made, to be stored.
     pub(in crate::log) fn found_take(&mut self) -> Vec<TopicSlot> {
         std::mem::take(&mut self.found)
     }
@@ -243,7 +244,7 @@ impl State {
         self.topics.remove(topic);
     }
 
-    /// A topic has these settings from now on.
+    /// Replaces a topic's settings.
     pub(super) fn topic_configure(&mut self, id: TopicId, configs: &[u8]) {
         if let Some(slot) = self.topics.with_id(id) {
             self.topics.configs_set(slot, configs_from(configs));

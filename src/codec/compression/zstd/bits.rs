@@ -1,4 +1,4 @@
-//! Bits that are read from the end of bytes to their beginning.
+//! Bits that are read backwards, from the end of the bytes.
 
 use crate::codec::compression::{Part, Trouble};
 
@@ -10,7 +10,7 @@ pub struct Backward<'a> {
     overrun: bool,
 }
 
-/// The same, while nothing is borrowed.
+/// The same between two pieces, when nothing is borrowed.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Kept {
     part: Part,
@@ -28,14 +28,14 @@ impl Kept {
         (self.left, self.overrun) = (bits.left, bits.overrun);
     }
 
-    /// All must have been taken, and no more.
+    /// An error unless all of them were taken, and no more.
     pub fn finish(&self) -> Result<(), Trouble> {
         if self.left == 0 && !self.overrun { Ok(()) } else { Err(Trouble::Corrupt) }
     }
 }
 
 impl<'a> Backward<'a> {
-    /// The highest bit that is set in the last byte is where they begin.
+    /// They begin below the highest bit that is set in the last byte.
     pub fn new(bytes: &'a [u8]) -> Result<Backward<'a>, Trouble> {
         match bytes.last() {
             None | Some(0) => Err(Trouble::Corrupt),
@@ -62,7 +62,7 @@ impl<'a> Backward<'a> {
         ((word >> (from % 8) & mask) << short) as u32
     }
 
-    /// Passes over bits.
+    /// Skips bits.
     pub fn skip(&mut self, count: u8) {
         match self.left.checked_sub(count.into()) {
             Some(left) => self.left = left,
@@ -82,7 +82,7 @@ impl<'a> Backward<'a> {
         self.overrun
     }
 
-    /// To go on with later.
+    /// To continue later.
     pub fn kept(&self, input: &[u8]) -> Kept {
         Kept { part: Part::of(self.bytes, input), left: self.left, overrun: self.overrun }
     }

@@ -1,4 +1,4 @@
-//! Tables of finite state entropy: a state is a symbol, and how the next state is read.
+//! Tables of finite state entropy: a state has a symbol, and tells how the next state is read.
 
 use super::bits::Backward;
 use crate::codec::compression::{Trouble, take};
@@ -15,17 +15,17 @@ pub struct Table<const N: usize> {
 pub struct State {
     base: u16,
     bits: u8,
-    /// What it stands for.
+    /// Its symbol.
     pub symbol: u8,
 }
 
-/// What a kind of tables is like.
+/// The bounds of a kind of table, and its predefined one.
 pub struct Kind {
     pub symbol_max: usize,
     pub accuracy_max: u8,
-    /// Of the one that needs no description.
+    /// Of the predefined table.
     pub accuracy: u8,
-    /// How many states each symbol has in that one; of −1 one, which every state may lead to.
+    /// How many states each symbol has in it; −1: one, for a symbol of less than one state.
     pub counts: &'static [i16],
 }
 
@@ -36,7 +36,7 @@ impl<const N: usize> Default for Table<N> {
 }
 
 impl<const N: usize> Table<N> {
-    /// A new frame: there is nothing to be used again.
+    /// A new frame: no table can be reused.
     pub fn forget(&mut self) {
         self.accuracy = None;
     }
@@ -51,7 +51,7 @@ impl<const N: usize> Table<N> {
         self.states[state & (N - 1)]
     }
 
-    /// Takes the table that a block's `mode` says.
+    /// Takes the table that a block's `mode` names.
     pub fn read(&mut self, mode: u8, block: &mut &[u8], kind: &Kind) -> Result<(), Trouble> {
         match mode {
             0 => self.build(kind.counts, kind.accuracy),
@@ -70,7 +70,7 @@ impl<const N: usize> Table<N> {
         Ok(())
     }
 
-    /// Takes the table that is described.
+    /// Reads a table's description.
     pub fn describe(&mut self, block: &mut &[u8], kind: &Kind) -> Result<(), Trouble> {
         let mut bits = Forward { bytes: block, at: 0 };
         let accuracy = bits.take(4) as u8 + 5;
@@ -155,7 +155,7 @@ impl Forward<'_> {
         bits
     }
 
-    /// How many states a symbol has, of so many that are left.
+    /// How many states a symbol has, when `left` are left.
     fn count(&mut self, left: i32) -> Result<i16, Trouble> {
         if self.at > self.bytes.len() * 8 {
             return Err(Trouble::Corrupt);
@@ -163,7 +163,7 @@ impl Forward<'_> {
         let left = left.unsigned_abs() + 1;
         let wide = left.ilog2() as usize + 1;
         let low = (1 << (wide - 1)) - 1;
-        // Numbers that fewer bits are enough for.
+        // How many values take one bit less.
         let short = (1 << wide) - 1 - left;
         let value = self.peek(wide);
         let count = if value & low < short {

@@ -1,11 +1,11 @@
-//! Literals of a block: as they are, one byte again and again, or by a Huffman code in one or four streams.
+//! Literals of a block: raw, one byte repeated, or in a Huffman code in one or four streams.
 
 use super::bits::{Backward, Kept};
 use super::fse;
 use crate::codec::compression::window::Window;
 use crate::codec::compression::{Part, Trouble, take, take_le};
 
-/// The literals that were not handed out yet.
+/// The literals that are left.
 #[derive(Default)]
 pub struct Literals {
     left: usize,
@@ -20,7 +20,7 @@ enum Kind {
     Repeat(u8),
     Streams {
         bits: Kept,
-        /// Literals that are left in the stream, and of those behind it in each but the last.
+        /// Literals that are left in the stream, and how many each but the last stream has.
         left: usize,
         each: usize,
         behind: [Part; 3],
@@ -28,7 +28,7 @@ enum Kind {
 }
 
 impl Literals {
-    /// Reads a block's section of literals, and the code if it brings one.
+    /// Reads a block's section of literals, with its Huffman code if it has one.
     pub fn read(
         block: &mut &[u8],
         input: &[u8],
@@ -92,7 +92,7 @@ impl Literals {
         self.left
     }
 
-    /// Hands out the next ones, for which there is room.
+    /// Writes the next ones to the window, which has room for them.
     pub fn put(
         &mut self,
         huffman: &Huffman,
@@ -126,7 +126,7 @@ impl Literals {
         Ok(())
     }
 
-    /// All were handed out: nothing of their streams may be left.
+    /// An error unless their streams were read to the end.
     pub fn finish(&self) -> Result<(), Trouble> {
         match &self.kind {
             Kind::Streams { bits, .. } => bits.finish(),
@@ -139,11 +139,11 @@ fn check_size(bytes: usize) -> Result<(), Trouble> {
     if bytes > super::BLOCK_BYTES_MAX as usize { Err(Trouble::Corrupt) } else { Ok(()) }
 }
 
-/// A Huffman code, as a table by the next bits.
+/// A Huffman code, as a table by the next 11 bits.
 pub struct Huffman {
-    /// Symbol, and in the high byte its bits.
+    /// The symbol, and in the high byte the length of its code.
     table: [u16; 1 << CODE_BITS_MAX],
-    /// Bits of the longest; 0: there is no code.
+    /// Bits of the longest code; 0: there is none.
     bits: u8,
     weights: fse::Table<64>,
 }
@@ -155,7 +155,7 @@ impl Default for Huffman {
 }
 
 impl Huffman {
-    /// A new frame: there is nothing to be used again.
+    /// A new frame: no code can be reused.
     pub fn forget(&mut self) {
         self.bits = 0;
     }
@@ -170,7 +170,7 @@ impl Huffman {
         window.advance(count);
     }
 
-    /// Takes the code whose weights come next.
+    /// Reads a code from its weights.
     fn read(&mut self, section: &mut &[u8]) -> Result<(), Trouble> {
         self.bits = 0;
         let (mut weights, mut symbols) = ([0_u8; 256], 0);

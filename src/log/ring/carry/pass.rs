@@ -11,14 +11,14 @@ use crate::log::state::State;
 use crate::storage::WriteJob;
 use crate::types::{Offset, PartitionHandle, SegmentSeq, Ticket};
 
-/// A segment that is gone through.
+/// The pass over a segment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pass {
     /// The segment.
     pub(super) seq: SegmentSeq,
-    /// What stands before this is dealt with.
+    /// Everything before this is done.
     at: (PartitionHandle, Offset),
-    /// What the portion is made up of so far.
+    /// How far the portion goes so far.
     pub(super) collected: (PartitionHandle, Offset),
     pub(super) phase: Phase,
 }
@@ -27,11 +27,11 @@ pub(super) struct Pass {
 pub(super) enum Phase {
     /// A portion begins.
     Begin,
-    /// Its keys are collected; the next block of the last stretch to be looked at.
+    /// Its keys are collected; the next block of the last source to be read.
     Collect(Option<Place>),
     /// Newer records are looked for, from here on; none: up to the end.
     Walk(Option<Place>),
-    /// What lives is staged; the next block of that source to be looked at.
+    /// Live records are staged; the next block of that source to be read.
     Stage(usize, Option<Place>),
     /// The staged group is written; staging goes on there.
     Write(usize, Option<Place>),
@@ -45,7 +45,7 @@ enum Next {
     Read(Task),
     /// It writes what is staged.
     Write,
-    /// All is dealt with.
+    /// All is done.
     Done,
 }
 
@@ -61,7 +61,7 @@ impl Ring {
         }
     }
 
-    /// Ends a pass where it is; what it was to carry is looked at again later.
+    /// Ends a pass where it is; the segment has another one later.
     pub(super) fn pass_end(&mut self) {
         self.plan.pass = None;
         self.plan.large = false;
@@ -88,7 +88,7 @@ impl Ring {
                 Next::Again => {}
                 Next::Write => return self.carried_job(state, index, now),
                 Next::Read(Task::Stage(_)) if !self.staging_may(state) => {
-                    // What is promised the room of the current segment goes first.
+                    // Records that were promised the room of the current segment go first.
                     self.plan.turn = true;
                     return None;
                 }
@@ -200,7 +200,7 @@ impl Ring {
         source.again().then_some(Place { seq: source.seq, at: source.at })
     }
 
-    /// Whether something is staged that is to be carried.
+    /// Whether carried records are staged.
     pub(super) fn is_staging(&self) -> bool {
         let staging = self.carry.as_ref().and_then(|carry| carry.staging.as_ref());
         staging.is_some_and(|staging| !staging.is_empty())
@@ -218,8 +218,8 @@ impl Ring {
         self.is_staging() || !self.open.kept || self.promise_holds(group, state)
     }
 
-    /// Has the buffer that is needed at hand for an errand; false: more is staged in it than the smaller
-    /// one can take over.
+    /// Sees that the free buffer is as large as an errand needs; false: more is staged in the larger one
+    /// than the smaller one can take over.
     fn buffer_get(&mut self) -> bool {
         let needs = self.carry.as_ref().map_or(0, |carry| carry.needs);
         let (open, Some(spare)) = (&mut self.open, &mut self.spare) else {
@@ -236,7 +236,7 @@ impl Ring {
         !self.plan.large
     }
 
-    /// Gives the group back to those who produce.
+    /// Gives the buffer back to producers.
     fn staging_return(&mut self) {
         if let Some(carry) = &mut self.carry
             && let Some(mut staging) = carry.staging.take()
@@ -244,7 +244,7 @@ impl Ring {
             staging.reset(Ticket(0));
             carry.staged_full = false;
             if staging.payload_bytes_max() > self.open.payload_bytes_max() && self.open.is_empty() {
-                // Who found no room in the smaller one waits for its ticket: nothing was in it.
+                // Nothing is in the smaller one, but requests that found no room in it wait for its ticket.
                 self.tickets.written = self.open.ticket;
                 staging.reset(Ticket(self.open.ticket.0 + 1));
                 std::mem::swap(&mut staging, &mut self.open);
@@ -283,7 +283,7 @@ impl Ring {
         self.stats.carry_damaged += std::mem::take(&mut carry.damaged);
         self.carry = Some(carry);
         if !self.is_staging() {
-            // Between errands it is for those who produce.
+            // Between errands producers may use it.
             self.staging_return();
         }
     }
@@ -317,7 +317,7 @@ impl Ring {
         if self.roster.file_next().is_some() || ready.is_some_and(|ready| ready < seq) {
             return self.full(state, index);
         }
-        // Where nothing may go, there is room when it does.
+        // Where no segment may be evicted, compaction waits until one may.
         self.pass_end();
         if ready.is_some() {
             self.plan.examined = Some(seq);
@@ -343,8 +343,8 @@ impl Ring {
         Done::Carried { file, at, earlier }
     }
 
-    /// A carried group is not: compaction begins anew after a while, lest it takes one segment after
-    /// another where the disk takes small groups only.
+    /// A carried group could not be written. Compaction begins anew after a while, so that it does not use up
+    /// one segment after another on a disk that takes small groups only.
     pub(in crate::log::ring) fn carried_failed(&mut self, now: Now) {
         self.pass_end();
         self.carry_rest(None, now);

@@ -1,4 +1,4 @@
-//! What a pass looks at: the stretches of partitions that a segment has, and the blocks that may have
+//! What a pass reads: the stretches of partitions that a segment has, and the blocks that may have
 //! something of them.
 
 use super::pass::{Pass, Phase};
@@ -80,7 +80,7 @@ impl Ring {
         self.ranges_add(index, from, source.seq, index.mask_of(handle))
     }
 
-    /// Adds blocks of all that lives, and may have newer records of the portion's partitions.
+    /// Adds the blocks of all live segments that may have newer records of the portion's partitions.
     pub(super) fn walk_ranges(&mut self, index: &Index, from: Place) -> Option<Place> {
         let parts = &self.carry.as_ref()?.parts;
         let mask = parts.iter().fold(0, |mask, part| mask | index.mask_of(part.handle));
@@ -138,7 +138,7 @@ struct Next {
     to: Offset,
 }
 
-/// A look for what a segment has of a partition, from an offset on.
+/// A search for what a segment has of a partition, from an offset on.
 struct Search<'a> {
     ring: &'a Ring,
     index: &'a Index,
@@ -149,7 +149,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// What comes first in order of offset: something that was carried, or not yet.
+    /// What comes first in order of offset, carried or not.
     fn next(&self) -> Option<Next> {
         let carried = self.carried();
         let originals = self.originals();
@@ -172,7 +172,7 @@ impl Search<'_> {
         })
     }
 
-    /// A small stretch beside one that is carried now is written with it, so that there are few.
+    /// Whether a small stretch beside one that is carried now is written with it, so that there are few.
     fn joins(&self, place: usize) -> bool {
         let entries = self.index.carried().of(self.slot);
         let dying =
@@ -185,8 +185,8 @@ impl Search<'_> {
         small && (dying(place + 1) || place.checked_sub(1).is_some_and(dying) || fresh())
     }
 
-    /// What was not carried yet: all behind the last stretch that begins there. A pass carries in
-    /// order of offset.
+    /// What was not carried yet: as passes carry in order of offset, all behind the last stretch that begins
+    /// below the segment's end.
     fn originals(&self) -> Option<Next> {
         let (seq, file) = self.segment;
         let there = self.index.in_segment(file, self.slot)?;
@@ -203,6 +203,6 @@ impl Search<'_> {
     }
 }
 
-/// A stretch is small if so many of it would not reach the bound. There are at most twice as many
-/// stretches, then, and those of small partitions.
+/// A stretch is small if this many like it would not reach the bound. So there are at most twice as many
+/// stretches, beside those of small partitions.
 const JOINED_PART: u64 = 64;
