@@ -179,10 +179,7 @@ impl FileStorage {
     }
 
     fn folder(&self, ring: RingIndex) -> PathBuf {
-        self.directory.join(match RingNumber(ring.0) {
-            RingNumber::METADATA => "metadata".to_string(),
-            RingNumber(number) => format!("ring-{number}"),
-        })
+        self.directory.join(RingNumber(ring.0).to_string())
     }
 
     fn path(&self, file: FileRef) -> PathBuf {

@@ -84,6 +84,16 @@ impl RingNumber {
     pub const NEW: RingNumber = RingNumber(u8::MAX);
 }
 
+/// The name of its folder.
+impl std::fmt::Display for RingNumber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            RingNumber::METADATA => f.write_str("metadata"),
+            RingNumber(number) => write!(f, "ring-{number}"),
+        }
+    }
+}
+
 /// Which of a ring's segment files; says nothing about age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct FileIndex(pub u16);
@@ -160,4 +170,15 @@ pub enum Settle {
     /// A ring could not store it; it is kept and tried again, but the answer is
     /// KAFKA_STORAGE_ERROR (56) now.
     Failed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_the_metadata_has_a_name_and_no_number() {
+        let folders = [RingNumber(0), RingNumber(12), RingNumber::METADATA].map(|n| n.to_string());
+        assert_eq!(folders, ["ring-0", "ring-12", "metadata"]);
+    }
 }

@@ -86,8 +86,7 @@ fn rings_found(config: &Config, files: &FileStorage) -> Result<Vec<RingConfig>, 
     let mut rings = Vec::new();
     for (number, name) in recovery::names(files).map_err(failed)? {
         let place = config.rings.get(usize::from(number.0));
-        let unnamed =
-            || place.map_or_else(|| format!("ring-{}", number.0), |ring| ring.name.clone());
+        let unnamed = || place.map_or_else(|| number.to_string(), |ring| ring.name.clone());
         let name = if name.is_empty() { unnamed() } else { name };
         let lengths = files.files(RingIndex(number.0)).unwrap_or_default();
         let segment_bytes = lengths.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);

@@ -5,25 +5,27 @@
 
 use std::fmt::{self, Display, Write};
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
 
 use super::{Failure, print, status};
+use crate::clock::{Clock, Mono};
 use crate::config::Config;
 
 /// Shows it until a signal comes; where the output is no terminal, once.
 pub fn run(config: &Config, every_s: u64) -> Result<(), Failure> {
     let every = Duration::from_secs(every_s.max(1));
     let is_terminal = std::io::stdout().is_terminal();
-    let mut before = Sample::ask(config)?;
+    let clock = Clock::start();
+    let mut before = Sample::ask(config, clock)?;
     if is_terminal {
         print(CLEAR);
-        show(&frame(&before.shown(), None));
+        show(&frame(&before, None));
     }
     loop {
         std::thread::sleep(every);
-        let now = match Sample::ask(config) {
+        let now = match Sample::ask(config, clock) {
             Ok(now) => now,
             Err(Failure::Failed(why)) if is_terminal => {
                 show(&format!("{why}\n"));
@@ -31,7 +33,7 @@ pub fn run(config: &Config, every_s: u64) -> Result<(), Failure> {
             }
             Err(failure) => return Err(failure),
         };
-        let text = frame(&now.shown(), Some(&before));
+        let text = frame(&now, Some(&before));
         if !is_terminal {
             print(&text);
             return Ok(());
@@ -44,13 +46,13 @@ pub fn run(config: &Config, every_s: u64) -> Result<(), Failure> {
 /// What the broker said, and when.
 struct Sample {
     text: String,
-    at: Instant,
+    at: Mono,
 }
 
 impl Sample {
-    fn ask(config: &Config) -> Result<Sample, Failure> {
+    fn ask(config: &Config, clock: Clock) -> Result<Sample, Failure> {
         let text = status::asked(config, "text\n")?;
-        Ok(Sample { text, at: Instant::now() })
+        Ok(Sample { text, at: clock.mono() })
     }
 
     fn shown(&self) -> Section<'_> {
@@ -144,14 +146,15 @@ impl<'a> Section<'a> {
 }
 
 /// What is shown, and what came and went since `before`.
-fn frame(status: &Section<'_>, before: Option<&Sample>) -> String {
+fn frame(now: &Sample, before: Option<&Sample>) -> String {
     let mut out = String::new();
     // Nothing that is written to a string fails.
-    let _ = write_frame(status, before, &mut out);
+    let _ = write_frame(now, before, &mut out);
     out
 }
 
-fn write_frame(status: &Section<'_>, before: Option<&Sample>, out: &mut String) -> fmt::Result {
+fn write_frame(now: &Sample, before: Option<&Sample>, out: &mut String) -> fmt::Result {
+    let status = now.shown();
     let version = status.text("version");
     let up = Span(status.number("uptime_seconds"));
     let (listen, start) = (status.text("listen"), status.text("starts_total"));
@@ -168,8 +171,8 @@ fn write_frame(status: &Section<'_>, before: Option<&Sample>, out: &mut String) 
     let rate = |of: &str| {
         let before = before?;
         let bytes = |section: Section<'_>| section.of("traffic").number(of);
-        let more = bytes(*status)?.checked_sub(bytes(before.shown())?)?;
-        Some(more * 1000 / u64::try_from(before.at.elapsed().as_millis().max(1)).ok()?)
+        let more = bytes(status)?.checked_sub(bytes(before.shown())?)?;
+        Some(more * 1000 / (now.at.since_us(before.at) / 1000).max(1))
     };
     let (connections, waiting) = (status.of("connections"), status.of("waiting"));
     writeln!(
@@ -208,7 +211,7 @@ fn write_frame(status: &Section<'_>, before: Option<&Sample>, out: &mut String) 
 }
 
 /// A line for each thing that is wrong.
-fn write_wrong(status: &Section<'_>, out: &mut String) -> fmt::Result {
+fn write_wrong(status: Section<'_>, out: &mut String) -> fmt::Result {
     for (name, _, ring) in status.of("rings").lines() {
         if ring.of("failures").count("is_failing") > 0 {
             writeln!(out, "! The disk fails in ring {name}: producers get errors.")?;
@@ -372,7 +375,7 @@ connections:
   open: 3
   places: 512
 traffic:
-  bytes_in_total: 5000
+  bytes_in_total: 5096
 tables:
   topics:
     used: 1
@@ -383,8 +386,10 @@ errors_total:
 
     #[test]
     fn a_frame_says_what_matters_first() {
-        let status = Section { text: STATUS, indent: 0 };
-        let frame = frame(&status, None);
+        let at = |ms| Mono(0).plus_ms(ms);
+        let before = Sample { text: STATUS.replace("5096", "1000"), at: at(5) };
+        let now = Sample { text: STATUS.to_string(), at: at(2005) };
+        let frame = frame(&now, Some(&before));
         let lines: Vec<&str> = frame.lines().collect();
         assert_eq!(lines[0], "brooklet 0.1.0 on [::]:9092, start 7, up 1 d 1 h");
         for line in [
@@ -394,7 +399,7 @@ errors_total:
             "  group: a: b: 9 records (3 %) behind, 0 overwritten before it had them",
             "ring alarms: 100 % held of 1.0 MiB, ? B/s, lap 1, full",
             "  mirror:up: 5 records (100 %) behind",
-            "traffic   in ? B/s, out ? B/s; 3 of 512 connections; 0 producers and 0 consumers wait",
+            "traffic   in 2.0 KiB/s, out ? B/s; 3 of 512 connections; 0 producers and 0 consumers wait",
             "tables    topics 1 of 128",
             "errors    NONE 1",
         ] {

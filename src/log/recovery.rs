@@ -94,8 +94,9 @@ impl fmt::Display for OpenError {
             OpenError::Disk(error) => write!(f, "{error}"),
             OpenError::Unreadable(Unreadable { file, at, error }) => write!(
                 f,
-                "ring-{}/segment-{:04} cannot be read at {at}: {error}; nothing was written",
-                file.ring.0, file.file.0
+                "{}/segment-{:04} cannot be read at {at}: {error}; nothing was written",
+                RingNumber(file.ring.0),
+                file.file.0
             ),
         }
     }

@@ -495,7 +495,7 @@ impl<C: Core> Connection<C> {
     }
 
     /// Logs in which stages a slow request spent its time. Waits for a held ring are logged elsewhere.
-    fn tell_slow(&self, waited_us: u64) {
+    pub(super) fn tell_slow(&self, waited_us: u64) {
         let delays = self.wire.slot(|slot| std::mem::take(&mut slot.delays));
         let Delays { buffer_ms, held_ms, sync_ms, .. } = delays;
         let waited_ms = (waited_us / 1000) as u32;

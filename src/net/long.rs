@@ -334,6 +334,7 @@ impl<C: Core> Connection<C> {
         }
         let waited_us = self.wire.net.hub.clock.mono().since_us(read);
         self.wire.net.core.borrow_mut().metrics().produce_us.add(waited_us);
+        self.tell_slow(waited_us);
         Ok(())
     }
 }

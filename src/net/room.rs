@@ -129,7 +129,7 @@ impl<C: Core> Net<C> {
 
     /// Wakes the connections that wait for room in a ring, if there is some.
     pub(super) fn wake_held(&self, core: &mut C) {
-        if !core.is_holding() || !core.hold_ends(self.hub.clock.now()) {
+        if !core.is_holding() || !core.hold_ends(self.hub.now()) {
             return;
         }
         self.look_at_due(core);

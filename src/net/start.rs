@@ -20,7 +20,7 @@ use super::notify::Notify;
 use super::setup::Setup;
 use super::{bind, committer, http, listener, status, timers};
 use crate::broker::Broker;
-use crate::clock::Clock;
+use crate::clock::{Clock, Now, Synchronised};
 use crate::config::{Config, RingConfig};
 use crate::log::recovery::{Damage, OpenError, Opening};
 use crate::log::state::Topic;
@@ -199,8 +199,10 @@ fn open_once(
     unreadable_is_damaged: bool,
 ) -> Result<Log, OpenError> {
     let storage = FileStorage::open(&config.data_dir)?;
+    let now = clock.now();
+    let synchronised = Synchronised::by(config.clock_synchronised_file.clone());
     let mut opening = Opening {
-        now: clock.now(),
+        now: Now { wall_synchronised: synchronised.at(now.mono), ..now },
         entropy: &mut |buf| {
             let flags = rustix::rand::GetRandomFlags::empty();
             let got = rustix::rand::getrandom(&mut *buf, flags);

@@ -81,7 +81,7 @@ pub async fn tick<C: Core>(net: Rc<Net<C>>) {
     loop {
         let due = {
             let mut core = net.core.borrow_mut();
-            core.tick(clock.now());
+            core.tick(net.hub.now());
             net.wake_jobs(&mut *core);
             core.due()
         };

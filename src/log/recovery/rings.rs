@@ -80,14 +80,14 @@ pub(super) fn number(config: &LogConfig, rings: &[OnFlash]) -> Result<RingNumber
         } else if let Some(place) = place {
             if let Some(twin) = numbers[place].replace(ring.number) {
                 return Err(OpenError::Rings(format!(
-                    "ring-{} and ring-{} both hold ring {name:?}: move away the one that is a copy",
-                    twin.0, ring.number.0
+                    "{twin} and {} both hold ring {name:?}: move away the one that is a copy",
+                    ring.number
                 )));
             }
         } else if config.retired.iter().any(|retired| retired == name) {
             let _ = retiring.push(ring.number);
         } else {
-            others.push(format!("{name:?} (in ring-{})", ring.number.0));
+            others.push(format!("{name:?} (in {})", ring.number));
         }
     }
     if !others.is_empty() {
@@ -133,13 +133,12 @@ pub(super) fn check_strays(
     };
     let is_gone = |name: &String| !rings.iter().any(|ring| ring.name.as_str() == name);
     if config.retired.iter().any(is_gone) {
-        log::warn!("ring-{} is not there; topic {topic} and others in it are dropped", number.0);
+        log::warn!("{number} is not there; topic {topic} and others in it are dropped");
         return Ok(());
     }
     Err(OpenError::Rings(format!(
-        "ring-{} is not there, and topic {topic:?} is in it: put its folder back, or give a [[ring]] of \
-         its name `retire = true`, which drops such topics",
-        number.0
+        "{number} is not there, and topic {topic:?} is in it: put its folder back, or give a [[ring]] of \
+         its name `retire = true`, which drops such topics"
     )))
 }
 
@@ -196,7 +195,7 @@ fn number_unnamed(
 ) -> Result<(), OpenError> {
     let left = numbers.iter().filter(|number| number.is_none()).count();
     if !unnamed.is_empty() && left != unnamed.len() {
-        let folders = unnamed.iter().map(|number| format!("ring-{}", number.0));
+        let folders = unnamed.iter().map(ToString::to_string);
         let folders = folders.collect::<Vec<_>>().join(", ");
         let names = configured.iter().zip(&*numbers).filter(|(_, number)| number.is_none());
         let names = names.map(|(ring, _)| format!("{:?}", ring.name)).collect::<Vec<_>>();
